@@ -1,0 +1,47 @@
+# Each target does all its set-up: a virtual environment in .venv with the versions of constraints.txt.
+# Needed beforehand: Python 3.11 or newer, and the network for the first set-up.
+
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+ARGS ?=
+
+# Set-up is done when a stamp with the checksum of what it depends on is there; new time stamps do not undo it.
+SETUP := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
+READY := $(VENV)/.ready-$(SETUP)
+READY_DEV := $(VENV)/.ready-dev-$(SETUP)
+
+# The first Python that is new enough; `make PYTHON=/path/to/python3` overrides.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON = $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: demo test lint clean
+
+demo: $(READY)  ## base, NTP and RA3, RLVR from each, evaluation, report
+	$(BIN)/ra3 demo --resume $(ARGS)
+
+test: lint  ## everything that must hold before a change is kept
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+lint: $(READY_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf $(VENV)
+
+$(READY): | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(READY_DEV): | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY) $@
+
+$(BIN)/python:
+	@python='$(PYTHON)'; "$${python:-false}" -c '$(NEW_ENOUGH)' || { \
+	echo "ra3 needs Python 3.11 or newer; $${python:-python3} is $$("$${python:-python3}" --version 2>&1 || true)." >&2; \
+	echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	echo "'$(PYTHON) -m venv' failed: install Python's venv module (on Debian: apt install python3-venv)." >&2; exit 1; }

@@ -1,0 +1,122 @@
+"""Log-probabilities of what the policy chose: pure functions of logits.
+
+At the start of a line the policy chooses between `think` (the next token opens a comment) and `act` (any other token):
+
+    q(think | s) = p("#" | s)        q(act | s) = 1 - p("#" | s)
+
+Inside a comment it chooses among the ids that may stand there, renormalised:  q(v | s) = p(v | s) / sum_{u in M} p(u | s).
+Elsewhere it chooses among the whole vocabulary. The expert's step given act is p(a | s) / (1 - p("#" | s)), so that the
+latents and steps of a sequence multiply to the language model's own probability of the annotated text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ra3.rows import COMMENT, DECISION
+
+
+@dataclass(frozen=True)
+class ActionSpaces:
+    """Which tokens the spaces DECISION and COMMENT are made of."""
+
+    think_id: int
+    """The token that opens an intention ("#")."""
+    newline_id: int
+    """The token that closes it."""
+    comment_mask: Tensor
+    """[V] bool, ids allowed inside a comment (the newline among them)."""
+
+    def to(self, device: torch.device | str) -> ActionSpaces:
+        """The same spaces on another device."""
+        return ActionSpaces(self.think_id, self.newline_id, self.comment_mask.to(device))
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Scores of N tokens under one model."""
+
+    logp: Tensor
+    """[N] log-probability of the token under the full vocabulary."""
+    logp_act: Tensor
+    """[N] log-probability of the choice in its action space (equal to `logp` for FULL)."""
+    entropy: Tensor
+    """[N] entropy of the action space's distribution, nats."""
+
+
+def decision_logps(logits: Tensor, think_id: int) -> tuple[Tensor, Tensor]:
+    """[N,V] -> (log q(think), log q(act)), each [N]; log q(act) sums the other tokens, exact also where p("#") ~ 1."""
+    total = logits.logsumexp(-1)
+    others = logits.clone()
+    others[:, think_id] = -torch.inf
+    return logits[:, think_id] - total, others.logsumexp(-1) - total
+
+
+def mask_logits(logits: Tensor, allowed: Tensor) -> Tensor:
+    """[N,V] with -inf where `allowed` [V] is false."""
+    return logits.masked_fill(~allowed, -torch.inf)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """[N,V] -> [N], H = -sum_v p log p in nats; entries of -inf count as probability 0."""
+    logp = logits.log_softmax(-1)
+    return -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0.0)).sum(-1)
+
+
+def token_scores(
+    logits: Tensor, ids: Tensor, space: Tensor, act: Tensor, spaces: ActionSpaces, temperature: float = 1.0
+) -> TokenScores:
+    """Scores of tokens `ids` [N] with action space `space` [N] under `logits` [N,V].
+
+    `temperature` divides the logits of the chosen tokens (the sampling distribution); `logp` is always at temperature 1.
+    """
+    logits = logits.float()
+    logp = logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1)
+    chosen = logp.clone() if temperature == 1.0 else _full_choice(logits / temperature, ids)
+    uncertainty = torch.zeros_like(logp)
+    for kind, score in ((DECISION, _decision_choice), (COMMENT, _comment_choice)):
+        at = (space == kind) & act
+        if at.any():
+            chosen[at] = score(logits[at] / temperature, ids[at], spaces)
+    with torch.no_grad():
+        if act.any():
+            uncertainty[act] = _choice_entropy(logits[act] / temperature, space[act], spaces)
+    return TokenScores(logp, chosen, uncertainty)
+
+
+def expert_logp(scores_logp: Tensor, logp_act: Tensor, space: Tensor, act: Tensor, expert: Tensor) -> Tensor:
+    """[B,T] log-probability of expert tokens given their latents, 0 elsewhere.
+
+    log pi(a | s, act) = log p(a | s) - log(1 - p("#" | s)) at the first token of a step that follows a decision to act.
+    """
+    given_act = torch.where(act & (space == DECISION), scores_logp - logp_act, scores_logp)
+    return torch.where(expert, given_act, 0.0)
+
+
+def _full_choice(logits: Tensor, ids: Tensor) -> Tensor:
+    return logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def _decision_choice(logits: Tensor, ids: Tensor, spaces: ActionSpaces) -> Tensor:
+    think, act = decision_logps(logits, spaces.think_id)
+    return torch.where(ids == spaces.think_id, think, act)
+
+
+def _comment_choice(logits: Tensor, ids: Tensor, spaces: ActionSpaces) -> Tensor:
+    return _full_choice(mask_logits(logits, spaces.comment_mask), ids)
+
+
+def _choice_entropy(logits: Tensor, space: Tensor, spaces: ActionSpaces) -> Tensor:
+    out = logits.new_zeros(len(logits))
+    decision, comment = space == DECISION, space == COMMENT
+    if decision.any():
+        out[decision] = entropy(torch.stack(decision_logps(logits[decision], spaces.think_id), -1))
+    if comment.any():
+        out[comment] = entropy(mask_logits(logits[comment], spaces.comment_mask))
+    free = ~(decision | comment)
+    if free.any():
+        out[free] = entropy(logits[free])
+    return out

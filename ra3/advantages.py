@@ -1,0 +1,68 @@
+"""Advantages: one pure function per estimator, each from the returns of groups of rollouts.
+
+Shapes: returns [D,G] or [D,G,S]; `counted` of the same shape marks the entries that exist (a boundary at which this
+rollout decided something); others neither give nor receive a baseline and get advantage 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def leave_one_out(returns: Tensor, counted: Tensor) -> Tensor:
+    """A_g = R_g - mean_{h != g} R_h (RLOO, arXiv 2402.14740). Unbiased. A lone entry has no baseline and gets 0."""
+    n = counted.sum(1, keepdim=True)
+    total = torch.where(counted, returns, 0.0).sum(1, keepdim=True)
+    baseline = (total - returns) / (n - 1).clamp(min=1)
+    return torch.where(counted & (n > 1), returns - baseline, 0.0)
+
+
+def group_mean(returns: Tensor, counted: Tensor) -> Tensor:
+    """A_g = R_g - mean_h R_h (Dr. GRPO, arXiv 2503.20783): leave_one_out scaled by (n - 1) / n."""
+    return torch.where(counted, returns - _mean(returns, counted), 0.0)
+
+
+def group_std(returns: Tensor, counted: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """A_g = (R_g - mean_h R_h) / (std_h R_h + eps) (GRPO, arXiv 2402.03300; std with n - 1). Biased: up-weights groups
+    of nearly equal returns. A group of one, or of equal returns, gets 0."""
+    centred = group_mean(returns, counted)
+    n = counted.sum(1, keepdim=True)
+    std = (centred.square().sum(1, keepdim=True) / (n - 1).clamp(min=1)).sqrt()
+    return centred / (std + epsilon)
+
+
+def batch_std(returns: Tensor, counted: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """A_g = (R_g - mean_h R_h) / (std over the batch + eps): group baseline, one scale for all (REINFORCE++-baseline,
+    arXiv 2501.03262)."""
+    centred = group_mean(returns, counted)
+    n = counted.sum()
+    std = (centred.square().sum() / (n - 1).clamp(min=1)).sqrt()
+    return centred / (std + epsilon)
+
+
+def no_baseline(returns: Tensor, counted: Tensor) -> Tensor:
+    """A_g = R_g (REINFORCE, Williams 1992). Unbiased, of high variance."""
+    return torch.where(counted, returns, 0.0)
+
+
+ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "leave_one_out": leave_one_out,
+    "group_mean": group_mean,
+    "group_std": group_std,
+    "batch_std": batch_std,
+    "none": no_baseline,
+}
+
+
+def dead_groups(returns: Tensor, counted: Tensor, tolerance: float = 1e-6) -> Tensor:
+    """[D] bool: groups whose returns are all equal and so carry no signal."""
+    spread = torch.where(counted, (returns - _mean(returns, counted)).abs(), 0.0)
+    return spread.flatten(1).amax(1) <= tolerance
+
+
+def _mean(returns: Tensor, counted: Tensor) -> Tensor:
+    n = counted.sum(1, keepdim=True).clamp(min=1)
+    return torch.where(counted, returns, 0.0).sum(1, keepdim=True) / n

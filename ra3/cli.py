@@ -1,0 +1,210 @@
+"""The command line. Nothing heavy is imported before the settings are read and found right."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from ra3 import __version__
+from ra3.errors import UserError
+from ra3.flags import ALIASES, OPTIONS, RunOptions, parse
+from ra3.interrupts import Stopped
+
+if TYPE_CHECKING:
+    from ra3.config import Config
+
+SECTIONS = {
+    "demo": ("run", "model", "corpus", "midtrain", "rlvr", "eval", "sandbox", "update"),
+    "midtrain": ("run", "model", "corpus", "midtrain", "update"),
+    "rlvr": ("run", "model", "rlvr", "sandbox", "update"),
+    "eval": ("run", "model", "eval", "sandbox", "corpus"),
+    "annotate": ("run", "model", "corpus", "midtrain"),
+}
+"""The settings each command is mostly about; its help shows them first."""
+RESUMABLE = ("demo", "midtrain", "rlvr")
+
+Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
+Resume = Annotated[bool, Parameter(negative="", show_default=False, help="Go on where this run stopped.")]
+DryRun = Annotated[bool, Parameter(negative="", show_default=False, help="Show what this would take, and stop.")]
+Check = Annotated[bool, Parameter(negative="", show_default=False, help="Check each file: it compiles and turns back.")]
+Out = Annotated[Path, Parameter(help="Folder for the annotated text.")]
+RunFolder = Annotated[Path, Parameter(help="The run folder, for example runs/demo.")]
+
+app = App(
+    name="ra3",
+    version=f"ra3 {__version__}",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+    help="""Mid-train a language model with RA3: it learns by reinforcement to write its plans as comments.
+
+    ra3 demo: the whole story on a CPU, from base model to report.
+
+    ra3 midtrain tiny-cpu: a recipe, by name or file. `ra3 midtrain --help` lists every setting.
+
+    ra3 midtrain --model FOLDER --corpus FOLDER: your own model and code.""",
+)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM outside a step. It unwinds like Ctrl-C, so whatever tidies up after one does after the other."""
+
+    signum = signal.SIGTERM
+
+
+def _usage(command: str) -> str:
+    return f"Usage: ra3 {command} [RECIPE ...] [--SECTION.NAME VALUE ...] [OPTIONS]"
+
+
+@app.command(usage=_usage("demo"))
+def demo(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> None:
+    """The whole story on the embedded world: base, NTP and RA3, RLVR from each, evaluation and a report."""
+    config, recipes = _configure(tokens, "demo")
+    if dry_run:
+        return _show_plan("demo", config)
+    from ra3.demo import run
+
+    run(config, RunOptions("demo", recipes, resume=resume))
+
+
+@app.command(usage=_usage("midtrain"))
+def midtrain(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> None:
+    """Mid-train a model on expert text (RA3, or next-token prediction with --midtrain.method ntp)."""
+    config, recipes = _configure(tokens)
+    if dry_run:
+        return _show_plan("midtrain", config)
+    from ra3 import pipeline
+
+    pipeline.midtrain(config, RunOptions("midtrain", recipes, resume=resume))
+
+
+@app.command(usage=_usage("rlvr"))
+def rlvr(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> None:
+    """Train a model by reinforcement with unit tests as reward."""
+    config, recipes = _configure(tokens)
+    if dry_run:
+        return _show_plan("rlvr", config)
+    from ra3 import pipeline
+
+    pipeline.rlvr(config, RunOptions("rlvr", recipes, resume=resume))
+
+
+@app.command(name="eval", usage=_usage("eval"))
+def evaluate(*tokens: Tokens, dry_run: DryRun = False) -> None:
+    """Sample programs, run them against the tests, and report pass@k with intervals."""
+    config, recipes = _configure(tokens)
+    if dry_run:
+        return _show_plan("eval", config)
+    from ra3 import pipeline
+
+    pipeline.evaluate(config, RunOptions("eval", recipes))
+
+
+@app.command(usage=_usage("annotate"))
+def annotate(*tokens: Tokens, out: Out = Path("annotated"), check: Check = False, dry_run: DryRun = False) -> None:
+    """Write the model's latents into a corpus, as comments."""
+    config, recipes = _configure(tokens)
+    if dry_run:
+        return _show_plan("annotate", config)
+    from ra3 import pipeline
+
+    pipeline.annotate(config, RunOptions("annotate", recipes, out=out, check=check))
+
+
+@app.command
+def report(folder: RunFolder, /) -> None:
+    """Write report.html into a run folder: curves, results and annotated code in one offline file."""
+    if not folder.is_dir():
+        raise UserError("there is no such run folder", where=str(folder), fix=_known_runs(folder))
+    from ra3.report import write_report
+
+    print(write_report(folder))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code: 0 done, 1 a bug, 2 an error of use, 130 Ctrl-C, 143 SIGTERM."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return exit_code(lambda: _run(words), words)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
+    """Call `action`; whatever it raises becomes one message on stderr and an exit code."""
+    try:
+        action()
+        sys.stdout.flush()
+        return 0
+    except (UserError, CycloptsError) as error:
+        return _complain(str(error), 2)
+    except (Stopped, KeyboardInterrupt) as stop:
+        return _complain(_stopped(words), 128 + getattr(stop, "signum", signal.SIGINT))
+    except BrokenPipeError:  # `ra3 midtrain --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        return _complain(f"this is a bug in ra3: {type(error).__name__}: {error}\nRA3_DEBUG=1 shows where.", 1)
+
+
+def _run(words: list[str]) -> None:
+    app(words, exit_on_error=False, print_error=False)
+    if words and words[0] in SECTIONS and {"--help", "-h"} & set(words):
+        _print_settings(SECTIONS[words[0]], min(shutil.get_terminal_size().columns, 110))
+
+
+def _print_settings(sections: tuple[str, ...], width: int) -> None:
+    from ra3.describe import manual
+
+    print("Short forms")
+    for alias, key in ALIASES.items():
+        print(f"  --{alias} = --{key}")
+    print(f"\n{manual(sections, width)}")
+
+
+def _configure(tokens: Sequence[str], *default: str) -> tuple[Config, tuple[str, ...]]:
+    """The settings of a command line, and the recipes they come from: `default` when it names none."""
+    from ra3.recipes import load
+
+    files, overrides = parse(tokens)
+    recipes = tuple(files) or default
+    return load(recipes, overrides, flags=(*ALIASES, *OPTIONS)), recipes
+
+
+def _show_plan(command: str, config: Config) -> None:
+    from ra3.plan import describe
+
+    print(describe(command, config))
+
+
+def _known_runs(folder: Path) -> str:
+    runs = [str(file.parent) for file in sorted(folder.parent.glob("*/config.json"))]
+    return f"run folders there: {', '.join(runs[:8])}" if runs else "give the folder that a run printed when it started"
+
+
+def _terminate(signal_number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _stopped(words: Sequence[str]) -> str:
+    if not words or words[0] not in RESUMABLE:
+        return "stopped"
+    again = [word for word in words if word != "--resume"]
+    return f"stopped; go on with\n  ra3 {shlex.join(again)} --resume"
+
+
+def _complain(message: str, code: int) -> int:
+    if os.environ.get("RA3_DEBUG") == "1":
+        traceback.print_exc()
+    print(f"ra3: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,33 @@
+"""Problems as prompts in token ids, and generated rows as completions in text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ra3.policy import Policy
+from ra3.problems import Problem
+from ra3.rows import Rows
+
+
+def encode_prompts(policy: Policy, problems: Sequence[Problem]) -> list[list[int]]:
+    """Each prompt tokenised line by line, as documents are."""
+    lines = [problem.prompt.splitlines(keepends=True) for problem in problems]
+    flat = policy.tokenizer([line for own in lines for line in own], add_special_tokens=False)["input_ids"]
+    pieces = iter(flat)
+    return [[token for _ in own for token in next(pieces)] for own in lines]
+
+
+def completion_texts(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[str]:
+    """What each row generated, up to the end of text or the first stop string."""
+    return [before_stop(_generated(policy, rows, r), stop) for r in range(len(rows))]
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """The text before the first of the stop strings; a stop string that begins with a newline leaves that newline."""
+    ends = [text.index(s) + s.startswith("\n") for s in stop if s in text]
+    return text[: min(ends)] if ends else text
+
+
+def _generated(policy: Policy, rows: Rows, r: int) -> str:
+    ids = rows.ids[r][rows.act[r]].tolist()
+    return policy.tokenizer.decode([i for i in ids if i != policy.end_id])

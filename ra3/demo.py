@@ -1,0 +1,109 @@
+"""The demo: base -> {NTP, RA3} at equal training tokens -> RLVR from each -> evaluation of all five -> one report.
+
+Each part is a run folder of its own inside the demo's folder, made by the same code as `ra3 midtrain` and `ra3 rlvr`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ra3.config import Config
+from ra3.disk import plain, write_atomic
+from ra3.display import show_results
+from ra3.flags import RunOptions
+from ra3.midtrain import midtrain, trained_once
+from ra3.pipeline import (
+    evaluated,
+    heldout_results,
+    merged,
+    opened,
+    opened_sandbox,
+    save_model,
+    write_annotated,
+)
+from ra3.policy import Policy
+from ra3.recorder import Recorder
+from ra3.report import write_report
+from ra3.rlvr import rlvr
+from ra3.sandbox import Sandbox
+from ra3.sources import load_documents, load_eval_problems, load_policy, load_rl_problems
+
+METHODS = ("ntp", "ra3")
+
+
+def run(config: Config, options: RunOptions) -> Path:
+    """The whole demo; returns its folder. Restarting it with --resume does only what is missing."""
+    folder = Path(config.run.out) / (config.run.name or "demo")
+    base = load_policy(config)
+    demo = Demo(config, replace(options, command="demo"), folder)
+    results = [demo.part("base", config, base, lambda part: evaluated(part.recorder, "base", base, *part.exam))]
+    for method in METHODS:
+        own = with_method(config, method)
+        results.append(demo.part(method, own, base, lambda part, own=own: mid_trained(part, base, own)))
+    for method in METHODS:
+        start = demo.trained[method]
+        name = f"{method}+rlvr"
+        results.append(demo.part(name.replace("+", "-"), config, start, lambda part, s=start, n=name: rl_trained(part, s, n)))
+    write_atomic(folder / "results.json", json.dumps(plain(merged(results)), indent=2).encode())
+    show_results(merged(results)["rows"], write_report(folder))
+    return folder
+
+
+class Part:
+    """One run folder of the demo while it is open."""
+
+    def __init__(self, name: str, config: Config, recorder: Recorder, sandbox: Sandbox, demo: Demo):
+        self.name, self.config, self.recorder, self.sandbox, self.demo = name, config, recorder, sandbox, demo
+
+    @property
+    def exam(self) -> tuple[Any, Sandbox, Config]:
+        """(problems, sandbox, settings) of the evaluation, the same for every part."""
+        return load_eval_problems(self.config, self.config.run.seed), self.sandbox, self.config
+
+
+class Demo:
+    """The demo's folder and the models made so far."""
+
+    def __init__(self, config: Config, options: RunOptions, folder: Path):
+        self.config, self.options, self.folder = config, options, folder
+        self.trained: dict[str, Policy] = {}
+
+    def part(self, name: str, config: Config, policy: Policy, act: Callable[[Part], dict[str, Any]]) -> dict[str, Any]:
+        """Runs `act` in the run folder `name`; its results go to the folder's results.json and are returned."""
+        run = config.run.model_copy(update={"out": str(self.folder), "name": name})
+        own = config.model_copy(update={"run": run})
+        with opened(own, self.options, policy) as recorder, opened_sandbox(own, recorder) as sandbox:
+            results = act(Part(name, own, recorder, sandbox, self))
+            recorder.run.write_json("results.json", results)
+            return results
+
+
+def with_method(config: Config, method: str) -> Config:
+    """The same settings with another mid-training method."""
+    return config.model_copy(update={"midtrain": config.midtrain.model_copy(update={"method": method})})
+
+
+def mid_trained(part: Part, base: Policy, config: Config) -> dict[str, Any]:
+    """Mid-trains `base`, keeps the model, and measures it."""
+    train, heldout = load_documents(config, base, part.recorder.run)
+    policy = midtrain(part.recorder, base, train, config)
+    part.demo.trained[part.name] = policy
+    save_model(part.recorder.run, policy)
+    if config.midtrain.method == "ra3":
+        write_annotated(part.recorder, policy, train, config)
+    measured = heldout_results(part.recorder, {part.name: policy}, heldout, config)
+    return merged([{"rows": measured, "curves": {}}, evaluated(part.recorder, part.name, policy, *part.exam)])
+
+
+def rl_trained(part: Part, start: Policy, name: str) -> dict[str, Any]:
+    """RLVR from `start`, then the evaluation."""
+    problems = load_rl_problems(part.config, part.config.run.seed)
+    policy = trained_once(
+        part.recorder, "rlvr", start, lambda: rlvr(part.recorder, start.snapshot(), problems, part.sandbox, part.config)
+    )
+    save_model(part.recorder.run, policy)
+    return evaluated(part.recorder, name, policy, *part.exam)

@@ -1,0 +1,88 @@
+"""Writing to disk without losing anything: whole files or none, and disk trouble told in words."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ra3.errors import UserError
+
+DISK_REASONS = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space"),
+    errno.EROFS: ("the file system is read-only", "make it writable or choose another place (run.out)"),
+    errno.EACCES: ("permission denied", "change the permissions or choose another place (run.out)"),
+    errno.EPERM: ("permission denied", "change the permissions or choose another place (run.out)"),
+    errno.EIO: ("the disk reported a read or write error", "check the disk"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another place (run.out)"),
+    errno.EEXIST: ("a file of that name is in the way", "move it or choose another name (run.name)"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter name (run.name)"),
+}
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON knows it: dicts with string keys, lists, strings, numbers; NaN and infinities as strings."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(item) for item in value)
+    if hasattr(value, "item"):  # a NumPy or torch scalar
+        return plain(value.item())
+    return str(value)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Readers see the old file or the new one, never a part; on failure the old one stays and no litter."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def disk_errors(folder: Path, doing: str, resume: str = "") -> Iterator[None]:
+    """Turn an error of the disk into a UserError that says what was kept and how to go on; other errors pass."""
+    try:
+        yield
+    except Exception as error:
+        code = _disk_code(error)
+        if code not in DISK_REASONS:
+            raise
+        reason, remedy = DISK_REASONS[code]
+        raise UserError(
+            f"cannot {doing}: {reason}; kept: {kept(folder)}",
+            where=str(getattr(error, "filename", None) or folder),
+            fix=f"{remedy}, then go on with: {resume}" if resume else remedy,
+        ) from error
+
+
+def kept(folder: Path) -> str:
+    """What the folder holds that a resume can use, in words."""
+    checkpoints = sorted(path.stem for path in folder.glob("checkpoints/*.pt"))
+    files = [name for name in ("metrics.jsonl", "results.json", "model") if (folder / name).exists()]
+    return ", ".join([f"checkpoint {name}" for name in checkpoints] + files) or "nothing yet"
+
+
+def _disk_code(error: Exception) -> int | None:
+    """The errno; torch and safetensors report a full disk only in the text of an error of their own."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    full = ("No space left", "os error 28", "PytorchStreamWriter failed")
+    return errno.ENOSPC if any(mark in str(error) for mark in full) else None

@@ -1,0 +1,19 @@
+"""The error for a person who uses ra3: a wrong file, setting or value. The command line prints it and exits with code 2."""
+
+
+class UserError(ValueError):
+    """One clear message built from what is wrong, where, what is allowed, and how to mend it.
+
+    Example: UserError("'cpu_s' is -1", where="recipe.toml:7", allowed="a number above 0", fix="remove the line")
+    reads    "recipe.toml:7: 'cpu_s' is -1\n  allowed: a number above 0\n  fix: remove the line".
+    """
+
+    def __init__(self, what: str, where: str | None = None, allowed: str | None = None, fix: str | None = None):
+        self.what, self.where, self.allowed, self.fix = what, where, allowed, fix
+        first = f"{where}: {what}" if where else what
+        rest = [f"\n  {label}: {text}" for label, text in (("allowed", allowed), ("fix", fix)) if text]
+        super().__init__(first + "".join(rest))
+
+    def __reduce__(self):
+        """Keep the four parts when the error crosses a process border."""
+        return type(self), (self.what, self.where, self.allowed, self.fix)

@@ -1,0 +1,72 @@
+"""Optimisers: Muon for the weight matrices and AdamW for everything else, or AdamW alone; a schedule as a pure function."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Optimizer:
+    """One or two torch optimisers that step together under one learning-rate factor."""
+
+    def __init__(self, parts: list[torch.optim.Optimizer]):
+        self.parts = parts
+        self.peaks = [[group["lr"] for group in part.param_groups] for part in parts]
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """Applies the gradients."""
+        for part in self.parts:
+            part.step()
+
+    def scale(self, factor: float) -> None:
+        """Sets every learning rate to `factor` times its peak."""
+        for part, peaks in zip(self.parts, self.peaks, strict=True):
+            for group, peak in zip(part.param_groups, peaks, strict=True):
+                group["lr"] = peak * factor
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """State of all parts."""
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Restores what `state_dict` returned."""
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+MUON_LR_RATIO = 6.0
+"""Muon's learning rate over AdamW's: its updates have unit spectral norm, AdamW's have unit entries."""
+
+
+def make_optimizer(model: nn.Module, kind: str, learning_rate: float, weight_decay: float = 0.0) -> Optimizer:
+    """kind "adamw": AdamW for all. kind "muon": Muon (Jordan 2024; torch.optim.Muon) for the matrices inside the blocks,
+    AdamW for embeddings, head, norms and biases."""
+    parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if kind == "adamw":
+        return Optimizer([_adamw([p for _, p in parameters], learning_rate, weight_decay)])
+    outside = {id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings())}  # pyright: ignore
+    matrices = [p for _, p in parameters if p.dim() == 2 and id(p) not in outside]
+    inside = {id(p) for p in matrices}
+    rest = [p for _, p in parameters if id(p) not in inside]
+    muon = torch.optim.Muon(matrices, lr=learning_rate * MUON_LR_RATIO, weight_decay=weight_decay, momentum=0.95)
+    return Optimizer([muon, _adamw(rest, learning_rate, weight_decay)])
+
+
+def warmup_cosine(progress: float, warmup: float, floor: float = 0.1) -> float:
+    """Factor on the peak rate at `progress` in [0, 1]: linear to 1 over `warmup`, then a half cosine to `floor`."""
+    if progress < warmup:
+        return progress / warmup
+    rest = (progress - warmup) / max(1 - warmup, 1e-9)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+
+
+def _adamw(parameters: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.95), weight_decay=weight_decay)

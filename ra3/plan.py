@@ -1,0 +1,115 @@
+"""`--dry-run`: what a command would do - documents, tokens, steps, memory - and how long it would take on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ra3.config import Config
+from ra3.latents import EncodedDocument
+from ra3.mstep import MStepJob, next_token_step
+from ra3.optimizers import make_optimizer
+from ra3.policy import Policy
+from ra3.sampler import FreeRules, LatentRules, expert_rows, generate, interleave
+from ra3.sources import load_documents, load_eval_problems, load_policy, load_rl_problems
+
+PROBE_DOCUMENTS = 8
+COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
+"""Models held at once: pi, q and the one returned."""
+
+
+def describe(command: str, config: Config) -> str:
+    """The plan as text. Loads the model and the corpus and times a few real steps; writes nothing."""
+    policy = load_policy(config)
+    lines = [
+        f"plan of ra3 {command} (nothing has been run)",
+        f"  model      {policy.source}: {policy.num_parameters:,} parameters, {policy.device}, {config.run.dtype}",
+        f"  memory     about {_memory_gib(policy, config, command):.1f} GiB at the peak",
+    ]
+    if command in ("midtrain", "demo", "annotate"):
+        lines += _midtrain_lines(config, policy, command)
+    if command in ("rlvr", "demo"):
+        lines += _rlvr_lines(config, policy, 2 if command == "demo" else 1)
+    if command in ("eval", "demo"):
+        lines += _eval_lines(config, policy, 5 if command == "demo" else 1)
+    return "\n".join([*lines, "settings", *(f"  {key} = {value}" for key, value in config.flat().items())])
+
+
+def _midtrain_lines(config: Config, policy: Policy, command: str) -> list[str]:
+    train, heldout = load_documents(config, policy, None)
+    steps = sum(len(d.step_ids) for d in train)
+    tokens = sum(len(s) for d in train for s in d.step_ids)
+    lines = [f"  corpus     {len(train)} documents, {steps:,} steps, {tokens:,} expert tokens; {len(heldout)} held out"]
+    sampling_s, fitting_s = _probe(policy, train, config)
+    rounds, estep = config.midtrain.em_rounds, config.midtrain.estep
+    rollouts = estep.documents * estep.group_size
+    if command == "annotate":
+        return [*lines, f"  annotate   {len(train)} documents, {_duration(sampling_s * len(train))}"]
+    if config.midtrain.method == "ra3" or command == "demo":
+        estep_s = rounds * estep.updates * rollouts * (sampling_s + 2 * fitting_s)
+        lines.append(f"  E-step     {rounds} x {estep.updates} updates of {rollouts} rollouts, {_duration(estep_s)}")
+        lines.append(f"  annotate   {rounds} x {len(train)} documents, {_duration(rounds * len(train) * sampling_s)}")
+    updates = len(MStepJob(expert_rows(policy, train), config.midtrain.mstep, config.update, config.run.seed).batches())
+    mstep_s = rounds * updates * config.midtrain.mstep.batch_documents * fitting_s * (2 if command == "demo" else 1)
+    return [*lines, f"  M-step     {rounds} x {updates} updates, {_duration(mstep_s)}"]
+
+
+def _rlvr_lines(config: Config, policy: Policy, runs: int) -> list[str]:
+    programs = config.rlvr.batch_problems * config.rlvr.samples
+    problems = load_rl_problems(config, config.run.seed)
+    seconds = _generation_s(policy, [p.prompt for p in problems[:4]], config.rlvr.max_new_tokens)
+    total = runs * config.rlvr.steps * programs * seconds * 2
+    return [f"  RLVR       {runs} x {config.rlvr.steps} updates of {programs} programs, {_duration(total)} and their tests"]
+
+
+def _eval_lines(config: Config, policy: Policy, models: int) -> list[str]:
+    problems = load_eval_problems(config, config.run.seed)
+    programs = models * len(problems) * config.eval.samples
+    seconds = _generation_s(policy, [p.prompt for p in problems[:4]], config.eval.max_new_tokens)
+    return [f"  evaluation {programs:,} programs, {_duration(programs * seconds)} and their tests"]
+
+
+def _probe(policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> tuple[float, float]:
+    """Seconds per rollout: (sampling it, one training pass over it)."""
+    few = documents[:PROBE_DOCUMENTS]
+    group = config.midtrain.estep.group_size
+    rules = LatentRules(config.midtrain.estep.max_latent_tokens)
+    sampling = _timed(lambda: interleave(policy, few, group, rules, list(range(len(few) * group))))
+    twin = policy.snapshot()
+    optimizer = make_optimizer(twin.model, config.midtrain.mstep.optimizer, 0.0)
+    fitting = _timed(lambda: next_token_step(twin, optimizer, expert_rows(twin, few), config.update))
+    return sampling / (len(few) * group), fitting / len(few)
+
+
+def _generation_s(policy: Policy, prompts: Sequence[str], max_new_tokens: int) -> float:
+    """Seconds per generated completion."""
+    ids = [policy.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
+    rules = FreeRules(max_new_tokens)
+    samples = 16
+    return _timed(lambda: generate(policy, ids, samples, rules, list(range(samples * len(ids))))) / (samples * len(ids))
+
+
+def _timed(work: Callable[[], object]) -> float:
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _memory_gib(policy: Policy, config: Config, command: str) -> float:
+    """Weights of every copy, gradients and two optimiser moments of the trained one, activations of a micro-batch."""
+    weight = policy.num_parameters * (2 if config.run.dtype == "bfloat16" else 4)
+    trained = 0 if command in ("eval", "annotate") else weight + 2 * policy.num_parameters * 4
+    text = policy.model.config.get_text_config()
+    activations = config.update.micro_batch_tokens * text.hidden_size * text.num_hidden_layers * 20 * 4
+    return (weight * COPIES[command] + trained + activations) / 2**30
+
+
+def _duration(seconds: float) -> str:
+    return f"about {seconds / 60:.1f} min" if seconds >= 60 else f"about {seconds:.0f} s"

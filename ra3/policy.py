@@ -1,0 +1,226 @@
+"""The policy: any Hugging Face causal language model and its tokenizer, with the only forward pass of the engine.
+
+Sampling (cached, chunk by chunk), scoring and training all go through `Policy.hidden` and `Policy.logits`, so that a
+log-probability seen while sampling is the one that is trained on, up to floating-point rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from ra3.actions import ActionSpaces, TokenScores, token_scores
+from ra3.errors import UserError
+from ra3.kv_cache import SlotCache
+from ra3.latents import LatentSyntax
+
+HEAD_CHUNK_LOGITS = 2**24
+"""Logits held at once by the output head (rows times vocabulary): 64 MiB in float32."""
+
+
+def causal_mask(positions: Tensor, num_slots: int) -> Tensor:
+    """[B,C] positions -> [B,1,C,num_slots] bool: slot j is visible to the token at position i iff j <= i."""
+    return (torch.arange(num_slots, device=positions.device) <= positions[:, :, None])[:, None]
+
+
+def packed_mask(positions: Tensor) -> Tensor:
+    """[N,T] positions that restart at 0 with every row of a bin -> [N,1,T,T] bool: causal inside each row, blind outside."""
+    row = (positions == 0).cumsum(-1)
+    same = row[:, :, None] == row[:, None, :]
+    order = torch.arange(positions.shape[1], device=positions.device)
+    return (same & (order[None, :] <= order[:, None]))[:, None]
+
+
+@dataclass
+class Policy:
+    """A causal language model and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+    syntax: LatentSyntax
+    spaces: ActionSpaces
+    source: str
+    """Folder that the model was loaded from."""
+    dtype: torch.dtype = torch.float32
+    """Number format of the forward pass; the weights are float32."""
+    _texts: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path, weights: str, dtype: torch.dtype, device: torch.device, seed: int) -> Self:
+        """The model in `folder`; weights = "random" builds it from its config alone, from `seed`.
+
+        Raises UserError where the folder holds no model, lacks tensors, or the tokenizer cannot write comments.
+        """
+        tokenizer = _read(folder, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True))
+        syntax = LatentSyntax.from_tokenizer(tokenizer)
+        model = _read(folder, "model", lambda: _build(folder, weights, seed)).to(device=device, dtype=torch.float32).eval()
+        _check_attention(model, folder)
+        _check_vocabulary(model, tokenizer, folder)
+        mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
+        mask[torch.tensor(syntax.comment_ids)] = True
+        spaces = ActionSpaces(syntax.think_id, syntax.newline_id, mask).to(device)
+        policy = cls(model, tokenizer, syntax, spaces, str(folder), dtype)
+        policy._check_head()
+        return policy
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def start_id(self) -> int:
+        """The token that opens every sequence: the tokenizer's own, or else its end-of-text token."""
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        return bos if bos is not None else eos
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends a document or an answer."""
+        return self.tokenizer.eos_token_id
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters, shared ones counted once."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    def token_text(self, token: int) -> str:
+        """The text of a single token."""
+        if token not in self._texts:
+            self._texts[token] = self.tokenizer.decode([token])
+        return self._texts[token]
+
+    def snapshot(self) -> Self:
+        """A copy with weights of its own, on the same device."""
+        twin = copy.copy(self)
+        twin.model = copy.deepcopy(self.model)
+        return twin
+
+    def save(self, folder: Path) -> None:
+        """Writes a standard Hugging Face folder."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def new_cache(self, num_rows: int) -> SlotCache:
+        """An empty key-value cache for `num_rows` rows."""
+        return SlotCache(num_rows, self.model.config.get_text_config().num_hidden_layers, self.device)
+
+    def hidden(self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, rows: Tensor | None = None) -> Tensor:
+        """[B,C] ids at [B,C] positions -> [B,C,D] last hidden states: the one forward pass.
+
+        With a cache the chunk continues the cached rows (`rows` [B], None = all); without one, positions that restart
+        at 0 are the packed rows of a bin.
+        """
+        if cache is None:
+            mask = packed_mask(positions)
+        else:
+            cache.plan.set(rows, positions)
+            mask = causal_mask(positions, cache.plan.end)
+        with self._autocast():
+            return self.model.base_model(
+                input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache,
+                use_cache=cache is not None,
+            ).last_hidden_state  # fmt: skip
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[...,D] -> [...,V] float32, scaled as the architecture scales them."""
+        config = self.model.config.get_text_config()
+        with self._autocast():
+            logits = self.model.get_output_embeddings()(hidden).float()
+        logits = logits * (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+        cap = getattr(config, "final_logit_softcapping", None)
+        return cap * torch.tanh(logits / cap) if cap else logits
+
+    def scores(
+        self, hidden: Tensor, ids: Tensor, space: Tensor, act: Tensor, temperature: float = 1.0
+    ) -> TokenScores:
+        """Scores of N tokens from the hidden states [N,D] before them; never holds [N,V] for large N."""
+        chunk = max(1, HEAD_CHUNK_LOGITS // self.spaces.comment_mask.numel())
+        parts = [
+            self._score_chunk(h, i, s, a, temperature)
+            for h, i, s, a in zip(*(x.split(chunk) for x in (hidden, ids, space, act)), strict=True)
+        ]
+        return TokenScores(*(torch.cat([getattr(p, name) for p in parts]) for name in ("logp", "logp_act", "entropy")))
+
+    def _score_chunk(self, hidden: Tensor, ids: Tensor, space: Tensor, act: Tensor, temperature: float) -> TokenScores:
+        def score(h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            s = token_scores(self.logits(h), ids, space, act, self.spaces, temperature)
+            return s.logp, s.logp_act, s.entropy
+
+        recompute = torch.is_grad_enabled() and hidden.requires_grad
+        return TokenScores(*(checkpoint(score, hidden, use_reentrant=False) if recompute else score(hidden)))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _check_head(self) -> None:
+        """The logits that `logits` computes must be the model's own."""
+        ids = torch.tensor([[self.start_id, self.syntax.newline_id, self.syntax.think_id]], device=self.device)
+        positions = torch.arange(3, device=self.device)[None]
+        with torch.no_grad(), self._autocast():
+            own = self.model(input_ids=ids, position_ids=positions).logits.float()
+            ours = self.logits(self.hidden(ids, positions))
+        if not torch.allclose(own, ours, atol=1e-3, rtol=1e-2):
+            raise UserError(
+                "this architecture changes its logits in a way that is not supported",
+                where=f"{self.source} ({self.model.config.model_type})",
+                allowed="an output embedding, with at most final_logit_softcapping, logit_scale or logits_scaling",
+                fix="use another model",
+            )
+
+
+def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"the {what} cannot be loaded: {str(error).splitlines()[0][:300]}",
+            where=str(folder),
+            allowed="a Hugging Face folder with config.json, tokenizer files and *.safetensors",
+            fix="check the path, or set model.weights=random to build the model from config.json alone",
+        ) from error
+
+
+def _build(folder: Path, weights: str, seed: int) -> Any:
+    if weights == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    model, info = AutoModelForCausalLM.from_pretrained(
+        folder, local_files_only=True, attn_implementation="sdpa", output_loading_info=True
+    )
+    broken = sorted(info["missing_keys"]) + sorted(str(k) for k in info["mismatched_keys"])
+    if broken:
+        raise ValueError(f"tensors missing or of the wrong shape in the weights: {', '.join(broken[:5])}")
+    return model
+
+
+def _check_attention(model: Any, folder: Path) -> None:
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        raise UserError(
+            "only full-attention models can be sampled line by line from one cache",
+            where=f"{folder}/config.json: layer_types = {sorted(kinds)}",
+            allowed="full_attention in every layer",
+            fix="use another model",
+        )
+
+
+def _check_vocabulary(model: Any, tokenizer: Any, folder: Path) -> None:
+    if len(tokenizer) > model.config.get_text_config().vocab_size:
+        raise UserError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model only {model.config.get_text_config().vocab_size}",
+            where=str(folder),
+            fix="use the tokenizer that belongs to this model",
+        )
+    if tokenizer.eos_token_id is None:
+        raise UserError("the tokenizer has no end-of-text token", where=str(folder), fix="set eos_token in its config")

@@ -1,0 +1,107 @@
+"""Run folder in, one HTML page out: no script, nothing fetched, every text escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ra3.disk import disk_errors, write_atomic
+from ra3.report.folder import View, in_order, read_view
+from ra3.report.headline import headline
+from ra3.report.plots import Plot, chain_curves, learning_curves
+from ra3.report.rollouts import rollouts_section
+from ra3.report.style import style_sheet
+from ra3.report.tables import alarms_list, glossary_table, result_tables, runs_table, settings, swatch
+from ra3.report.text import colour_names, esc
+
+# Belt and braces: even if a text slipped through unescaped, nothing may run and nothing may be loaded.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write `report.html` into a run folder, or into a folder of run folders, which it then compares.
+
+    The folder is only read; parts that are missing or broken become a sentence. Raises UserError if there is no run.
+    """
+    view = read_view(Path(folder))
+    path = view.folder / "report.html"
+    with disk_errors(view.folder, "write the report"):
+        write_atomic(path, page(view).encode("utf-8"))
+    return path
+
+
+def page(view: View) -> str:
+    """The page as text."""
+    title, verdict = headline(view)
+    names = [system.name for system in view.systems if system.metrics]
+    sections = (
+        ("Results", _results_intro(view), result_tables(view)),
+        (
+            "When it thinks",
+            CHAINS_INTRO,
+            _chains(view),
+        ),
+        ("Learning curves", "", _swatches(names) + _plots(learning_curves(view), "No metrics have been written yet.")),
+        ("Alarms", "Signs that a learning signal has died, checked over the whole run.", alarms_list(view)),
+        ("Rollouts", ROLLOUTS_INTRO, rollouts_section(view)),
+        ("What was run", "", runs_table(view)),
+        ("Metrics explained", "Last value of each run and stage, and how to read it.", glossary_table(view)),
+        ("Settings and environment", "", settings(view)),
+    )
+    body = "".join(_section(*section) for section in sections)
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>ra3 report: {esc(view.title)}</title><style>{style_sheet()}</style></head><body><main>"
+        f'<header><p class="eyebrow"><b>ra3</b> report &middot; {esc(view.title)}</p><h1>{esc(title)}</h1>'
+        f'<p class="verdict">{esc(verdict)}</p>{_troubles(view)}</header>{body}</main></body></html>\n'
+    )
+
+
+CHAINS_INTRO = "Selective thinking, read off the evaluation: by how long a chain of references a problem needs."
+ROLLOUTS_INTRO = (
+    "What the policy wrote, with the credit each token got: green raised its probability, pink lowered it. "
+    "Hover over a token for its log-probability and advantage. Shown are the best and the worst sample of one group."
+)
+
+
+def _section(title: str, intro: str, body: str) -> str:
+    """A card; a section without a body is left out."""
+    if not body:
+        return ""
+    lead = f'<p class="intro">{esc(intro)}</p>' if intro else ""
+    return f"<section><h2>{esc(title)}</h2>{lead}{body}</section>"
+
+
+def _results_intro(view: View) -> str:
+    return "Share of problems solved, with 95% intervals over problems." if view.rows else ""
+
+
+def _chains(view: View) -> str:
+    plots = chain_curves(view)
+    return (
+        _swatches(in_order(p["model"] for points in view.curves.values() for p in points)) + _plots(plots, "")
+        if plots
+        else ""
+    )
+
+
+def _plots(plots: list[Plot], nothing: str) -> str:
+    figures = "".join(
+        f"<figure><h3>{esc(plot.title)}</h3>{plot.svg}<figcaption>{esc(plot.caption)}</figcaption></figure>"
+        for plot in plots
+    )
+    return (
+        f'<div class="plots">{figures}</div>'
+        if figures
+        else (f'<p class="plain">{esc(nothing)}</p>' if nothing else "")
+    )
+
+
+def _swatches(names: list[str]) -> str:
+    items = "".join(f"<span>{swatch(name, colour_names(names))}</span>" for name in names)
+    return f'<div class="swatches">{items}</div>'
+
+
+def _troubles(view: View) -> str:
+    return "".join(f'<p class="plain troubles">{esc(trouble)}</p>' for trouble in view.troubles)

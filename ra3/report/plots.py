@@ -1,0 +1,218 @@
+"""Curves as small inline SVG. Colours are written as CSS variables, so that one picture serves light and dark pages."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ra3.metrics import number
+from ra3.report.folder import System, View, in_order
+from ra3.report.text import colour_names
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE_INCHES = (3.7, 2.35)
+MAX_POINTS = 240
+# Colours matplotlib draws with, and the CSS each becomes.
+INK, GRID = "#010101", "#020202"
+PAINT = {name: f"#0a0b{i:02x}" for i, name in enumerate(("base", "ntp", "ra3", "s1", "s2", "s3", "s4"))}
+CSS = {INK: "currentColor", GRID: "var(--grid)", **{paint: f"var(--{name})" for name, paint in PAINT.items()}}
+RC: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ra3",
+    "text.parse_math": False,
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GRID,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": GRID,
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One learning curve: the first of `keys` that a system logged in `stage`; `dotted` is drawn with it if there."""
+
+    title: str
+    stage: str
+    keys: tuple[str, ...]
+    caption: str
+    dotted: str = ""
+    share: bool = False
+
+
+PANELS = (
+    Panel(
+        "Expert cross-entropy in the M-step",
+        "mstep",
+        ("expert_nll",),
+        "Nats per expert token; lower is better. Dotted: without the intentions.",
+        dotted="expert_nll_act",
+    ),
+    Panel(
+        "ELBO in the E-step",
+        "estep",
+        ("elbo", "return", "reward"),
+        "Likelihood of the expert's steps minus the price of the intentions, nats per document; higher is better.",
+    ),
+    Panel(
+        "Think rate in the E-step",
+        "estep",
+        ("think_rate",),
+        "Share of boundaries at which the policy opens an intention.",
+        share=True,
+    ),
+    Panel(
+        "Gain from the intentions",
+        "estep",
+        ("latent_gain",),
+        "Nats per expert token that the intentions save; below 0 they mislead.",
+    ),
+    Panel(
+        "Pass rate in RLVR",
+        "rlvr",
+        ("pass_rate", "reward"),
+        "Share of sampled programs that pass all tests.",
+        share=True,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A finished figure: texts are not yet escaped, `svg` is markup of our own making."""
+
+    title: str
+    caption: str
+    svg: str
+
+
+def learning_curves(view: View) -> list[Plot]:
+    """The panels for which at least one system has numbers."""
+    return [plot for panel in PANELS if (plot := _panel(panel, view.systems))]
+
+
+def chain_curves(view: View) -> list[Plot]:
+    """One plot per curve in the results, e.g. think rate by chain length, with its interval as a band."""
+    return [_curve(name, points) for name, points in view.curves.items()]
+
+
+def _panel(panel: Panel, systems: list[System]) -> Plot | None:
+    colours = colour_names([system.name for system in systems])
+    figure, axes = _axes("update", panel.share)
+    drawn, rounds = False, []
+    for system in systems:
+        lines = system.metrics.get(panel.stage, [])
+        for key, style in ((next((k for k in panel.keys if _has(lines, k)), ""), "-"), (panel.dotted, ":")):
+            if _has(lines, key):
+                style = "--" if style == "-" and "rlvr" in system.name else style
+                _course(axes, np.array([number(line.get(key)) for line in lines]), PAINT[colours[system.name]], style)
+                drawn, rounds = True, _round_starts(lines)
+    for start in rounds:
+        axes.axvline(start, color=GRID, linewidth=1, linestyle="--")
+    return Plot(panel.title, panel.caption, _svg(figure)) if drawn else None
+
+
+def _curve(name: str, points: list[dict]) -> Plot:
+    from matplotlib.ticker import MaxNLocator
+
+    what, _, by = name.partition("_by_")
+    figure, axes = _axes({"chain": "chain length"}.get(by, by.replace("_", " ") or "x"), _within_unit(points))
+    names = in_order(point["model"] for point in points)
+    colours = colour_names(names)
+    for model in names:
+        own = [point for point in points if point["model"] == model]
+        x, mean, low, high = (np.array([point[key] for point in own]) for key in ("x", "mean", "low", "high"))
+        paint = PAINT[colours[model]]
+        axes.plot(x, mean, "--" if "rlvr" in model else "-", color=paint, linewidth=1.8, marker="o", markersize=4)
+        axes.fill_between(x, low, high, color=paint, alpha=0.16, linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    title = what.replace("_", " ").capitalize() + (
+        f" by {by.replace('_', ' ')} length" if by == "chain" else f" by {by}"
+    )
+    return Plot(title, "Band: 95% interval. Dashed: after RLVR.", _svg(figure))
+
+
+def _axes(x_label: str, share: bool) -> tuple[Figure, Axes]:
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.grid(True, axis="y", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    if share:
+        axes.set_ylim(-0.03, 1.03)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return figure, axes
+
+
+def _course(axes: Axes, values: np.ndarray, paint: str, style: str) -> None:
+    """The values faintly and their moving average over them; long series are thinned by averaging neighbours."""
+    x, y = _thinned(values)
+    width = len(y) // 16
+    if width < 2 or style == ":":
+        axes.plot(x, y, style, color=paint, linewidth=1.8, marker="o" if len(y) == 1 else "")
+        return
+    axes.plot(x, y, color=paint, linewidth=1, alpha=0.3)
+    axes.plot(x, _moving_average(y, width), style, color=paint, linewidth=1.8)
+
+
+def _thinned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x counted from 1 and y, at most MAX_POINTS each; infinities leave a gap."""
+    values = np.where(np.isfinite(values), values, np.nan)
+    size = math.ceil(len(values) / MAX_POINTS)
+    chunks = [values[start : start + size] for start in range(0, len(values), size)]
+    means = [float(np.nanmean(chunk)) if np.isfinite(chunk).any() else math.nan for chunk in chunks]
+    return 1 + size * np.arange(len(chunks)) + (size - 1) / 2, np.array(means)
+
+
+def _moving_average(values: np.ndarray, width: int) -> np.ndarray:
+    """Mean over `width` neighbours on each side, fewer at the ends, gaps left out."""
+    windows = [values[max(0, i - width) : i + width + 1] for i in range(len(values))]
+    return np.array([np.nanmean(window) if np.isfinite(window).any() else math.nan for window in windows])
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an <svg> element: only the ids it refers to, no size of its own, the page's font and colours."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context(RC):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1
+    )
+    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+    return re.sub(r"#0[0-9a-f]{5}", lambda hit: CSS.get(hit[0], hit[0]), svg)
+
+
+def _has(lines: list[dict], key: str) -> bool:
+    return bool(key) and any(math.isfinite(number(line.get(key))) for line in lines)
+
+
+def _round_starts(lines: list[dict]) -> list[float]:
+    """Where a new EM round begins, on the x axis of updates."""
+    return [i + 0.5 for i in range(1, len(lines)) if lines[i].get("round") != lines[i - 1].get("round")]
+
+
+def _within_unit(points: list[dict]) -> bool:
+    return not any(point[key] < -1e-9 or point[key] > 1 + 1e-9 for point in points for key in ("mean", "low", "high"))

@@ -1,0 +1,67 @@
+"""The RL step that the E-step and RLVR share: rows with advantages -> policy loss -> one update, with health metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ra3.losses import POLICY_LOSSES, clip_share
+from ra3.optimizers import Optimizer
+from ra3.policy import Policy
+from ra3.rows import Rows
+from ra3.settings import Update
+from ra3.update import Picked, RowScores, fit
+
+
+@dataclass(frozen=True)
+class PolicyLoss:
+    """Which policy loss, its clip range, and the temperature that the rows were sampled at."""
+
+    name: str
+    clip_low: float
+    clip_high: float
+    temperature: float = 1.0
+
+
+def policy_step(
+    policy: Policy, optimizer: Optimizer, rows: Rows, advantage: Tensor, loss: PolicyLoss, update: Update
+) -> dict[str, float]:
+    """One policy-gradient update on the acted tokens of `rows`, `advantage` [B,T]; token mean over the whole batch.
+
+    A batch without any signal (all advantages 0) leaves weights and optimiser state untouched.
+    """
+    acted = rows.act & rows.valid
+    if not bool((advantage[acted] != 0).any()):
+        return {"advantage_std": 0.0, "loss": 0.0, "grad_norm": 0.0}
+    count = acted.sum()
+    loss_fn = POLICY_LOSSES[loss.name]
+    old, adv = rows.logp_old.to(policy.device), advantage.to(policy.device)
+
+    def token_loss(picked: Picked) -> Tensor:
+        weight = torch.full_like(picked.scores.logp, 1 / float(count))
+        return loss_fn(
+            picked.scores.logp_act, picked.of(old), picked.of(adv), weight, loss.clip_low, loss.clip_high
+        )
+
+    scores, numbers = fit(
+        policy, optimizer, rows, acted, token_loss, update.micro_batch_tokens, update.max_grad_norm, loss.temperature
+    )
+    return {**numbers, **_health(rows, scores, advantage, acted, loss)}
+
+
+def logp_gap(rows: Rows, scores: RowScores, mask: Tensor) -> float:
+    """Largest |log p while sampling - log p while scoring| over the tokens in `mask`, under the same weights."""
+    return float((rows.logp - scores.logp)[mask].abs().max()) if mask.any() else 0.0
+
+
+def _health(
+    rows: Rows, scores: RowScores, advantage: Tensor, acted: Tensor, loss: PolicyLoss
+) -> dict[str, float]:
+    return {
+        "advantage_std": float(advantage[acted].std(correction=0)),
+        "entropy": float(scores.entropy[acted].mean()),
+        "clip_share": float(clip_share(scores.logp_act, rows.logp_old, acted, loss.clip_low, loss.clip_high)),
+        "logp_gap_max": logp_gap(rows, scores, acted),
+    }

@@ -1,0 +1,60 @@
+"""The few Linux calls that Python's standard library does not offer, through ctypes. Every failure is an OSError."""
+
+import ctypes
+import os
+import platform
+import sys
+
+LINUX = sys.platform == "linux"
+MACHINE = platform.machine()
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP = 1, 4, 22
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
+PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = (
+    0x20000, 0x4000000, 0x8000000, 0x10000000, 0x40000000,
+)  # fmt: skip
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+CAPABILITY_VERSION_3 = 0x20080522
+
+_libc = ctypes.CDLL(None, use_errno=True) if LINUX else None
+
+
+def _call(name, *arguments):
+    result = getattr(_libc, name)(*arguments)
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return result
+
+
+def syscall(number, *arguments):
+    """A raw system call; integers are passed as 64-bit values, pointers and bytes as they are."""
+    return _call("syscall", ctypes.c_long(number), *(_wide(argument) for argument in arguments))
+
+
+def prctl(option, *arguments):
+    """``prctl(option, ...)`` with the unused arguments set to 0, as some options demand."""
+    padded = (*arguments, 0, 0, 0, 0)[:4]
+    return _call("prctl", option, *(_wide(argument) for argument in padded))
+
+
+def _wide(argument):
+    return ctypes.c_ulong(argument) if isinstance(argument, int) else argument
+
+
+def unshare(flags):
+    """Leave the namespaces named by the flags for fresh ones."""
+    return _call("unshare", flags)
+
+
+def mount(source, target, flags):
+    """``mount(2)`` without a file system type: bind mounts and changes of an existing mount."""
+    return _call("mount", source and os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None)
+
+
+def drop_capabilities():
+    """Give up every capability of this process, for good."""
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    _call("capset", header, (ctypes.c_uint32 * 6)())

@@ -1,0 +1,158 @@
+"""The layers around a program, set up once per server and entered once per child.
+
+``prepare`` tries every layer, keeps those the machine has, and says for each what it got: the level that is recorded
+with a run. A layer that fails is off and the level says why; nothing is assumed.
+"""
+
+import math
+import os
+import platform
+import resource
+import socket
+
+from . import identity, kernel, landlock, preload, seccomp
+
+MEGABYTE = 1 << 20
+STACK_BYTES = 64 * MEGABYTE
+OPEN_FILES = 64
+PROCESSES = 64
+LIMITS = {"FSIZE": 0, "CORE": 0, "NOFILE": OPEN_FILES, "STACK": STACK_BYTES, "MEMLOCK": 0, "MSGQUEUE": 0}
+
+
+class Lockdown:
+    """What a child enters before it sees a program."""
+
+    def __init__(self, ruleset: int | None, calls: seccomp.Filter | None, cpu_seconds: int):
+        self.ruleset, self.calls, self.cpu_seconds = ruleset, calls, cpu_seconds
+
+    def enter_files(self):
+        """First half, while the ruleset's descriptor is open: end with the server, CPU limit (a signal, then the kill), Landlock."""
+        if kernel.LINUX:
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
+        resource.setrlimit(resource.RLIMIT_CPU, (self.cpu_seconds, self.cpu_seconds + 1))
+        if self.ruleset is not None:
+            landlock.restrict(self.ruleset)
+
+    def enter_calls(self):
+        """Second half, with the final descriptors in place: seccomp, or without it no further process at all."""
+        if self.calls is not None:
+            self.calls.install()
+        else:
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+
+def prepare(config: dict) -> tuple[dict[str, str], Lockdown]:
+    """Set up every layer of ``config["layers"]`` on this process. Refused if programs would run as root."""
+    asked, library = config["layers"], preload.standard_library()
+    identity.offer_to_oom_killer()
+    level = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}"}
+    level["machine"] = kernel.MACHINE
+    level["namespaces"], _ = _try("namespaces", asked, identity.leave_namespaces)
+    level["imports"], library = _reach(library)
+    level["landlock"], ruleset = _try("landlock", asked, lambda: _landlock(library))
+    level["seccomp"], calls = _try("seccomp", asked, lambda: _seccomp(writable=ruleset is not None))
+    level["limits"] = _limit(config["memory_mb"])
+    level["user"] = identity.drop_root(config["uid"])
+    identity.hide()
+    lockdown = Lockdown(ruleset, calls, math.ceil(config["cpu_s"]))
+    level["denied"] = measure(lockdown)
+    return level, lockdown
+
+
+def _try(name, asked, enter):
+    """What a layer says of itself and what it returns; ``off: reason`` and None where it cannot be had."""
+    if name not in asked:
+        return "off: switched off", None
+    if not kernel.LINUX:
+        return "off: needs Linux", None
+    try:
+        result = enter()
+    except (OSError, KeyError) as error:
+        return f"off: {error or 'not supported'}", None
+    return result if isinstance(result, tuple) else (result, None)
+
+
+def _landlock(library):
+    version = landlock.abi()
+    return f"on, abi {version}", landlock.create(version, preload.readable_paths(library))
+
+
+def _seccomp(writable):
+    if kernel.MACHINE not in seccomp.ARCHITECTURES:
+        raise OSError(f"no table for {kernel.MACHINE}")
+    return "on", seccomp.Filter(kernel.MACHINE, writable)
+
+
+def _reach(library):
+    """Keep the standard library importable for a user who cannot enter root's home."""
+    if os.geteuid() != 0 or preload.reachable(library):
+        return "whole standard library", library
+    try:
+        return "whole standard library, mounted", preload.move_within_reach(library)
+    except OSError as error:
+        return f"preloaded modules only: {library} is closed to other users and {error}", library
+
+
+def _limit(memory_mb) -> str:
+    """Set the limits that every child inherits; says which the system has."""
+    wanted = {"AS": memory_mb * MEGABYTE, **LIMITS}
+    if 0 in (os.getuid(), os.geteuid()):
+        wanted["NPROC"] = PROCESSES
+    held = ["CPU"]
+    for name, value in wanted.items():
+        try:
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+        except (AttributeError, OSError, ValueError):
+            continue
+        held.append(name)
+    return " ".join(held)
+
+
+def measure(lockdown: Lockdown) -> str:
+    """What a child under the lockdown is in fact refused: found by trying each in a child of its own."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            lockdown.enter_files()
+            lockdown.enter_calls()
+            refused = [name for name, attempt in ATTEMPTS.items() if _is_refused(attempt)]
+            os.write(writer, " ".join(refused).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as answer:
+        text = answer.read().decode()
+    os.waitpid(child, 0)
+    return text or "nothing"
+
+
+def _is_refused(attempt) -> bool:
+    try:
+        attempt()
+    except OSError:
+        return True
+    return False
+
+
+def _start_process():
+    if os.fork() == 0:
+        os._exit(0)
+
+
+def _write_file():
+    os.close(os.open("/tmp", os.O_WRONLY | getattr(os, "O_TMPFILE", os.O_CREAT), 0o600))
+
+
+def _open_socket():
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+
+
+ATTEMPTS = {
+    "processes": _start_process,
+    "reading": lambda: os.close(os.open("/etc/passwd", os.O_RDONLY)),
+    "writing": _write_file,
+    "network": _open_socket,
+    "signals": lambda: os.kill(os.getppid(), 0),
+    "memory of others": lambda: os.close(os.open(f"/proc/{os.getppid()}/mem", os.O_RDONLY)),
+}

@@ -1,0 +1,90 @@
+"""What every program finds already imported, and how the rest of the standard library stays importable."""
+
+import builtins
+import importlib
+import os
+import stat
+import sys
+
+from . import kernel
+
+MODULES = """
+__future__ _strptime abc array ast base64 bisect calendar cmath collections collections.abc contextlib copy dataclasses
+datetime decimal encodings.ascii encodings.latin_1 enum fractions functools heapq io itertools json math numbers operator
+queue random re statistics string struct textwrap threading time traceback types typing unicodedata weakref zlib
+""".split()  # fmt: skip
+MOUNT_POINTS = ("/mnt", "/media", "/opt", "/tmp")
+HIDDEN = ("site-packages", "dist-packages", "test", "idlelib", "ensurepip")
+
+
+def import_modules():
+    """Import MODULES, and give programs the builtins that Python's ``site`` module would.
+
+    The after-fork hooks of ``threading`` and ``random`` are left out: the server has one thread, every child seeds
+    ``random`` itself, and running them costs each child a quarter of its time.
+    """
+    register, os.register_at_fork = os.register_at_fork, lambda **_: None
+    for name in MODULES:
+        importlib.import_module(name)
+    os.register_at_fork = register
+    import _sitebuiltins
+
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
+    if kernel.LINUX:
+        _load_unwinder()
+
+
+def _load_unwinder():
+    """The C library loads this one when a thread is cancelled and aborts the process if it then cannot."""
+    import ctypes
+
+    try:
+        ctypes.CDLL("libgcc_s.so.1")
+    except OSError:
+        return
+
+
+def standard_library() -> str:
+    """The folder of the standard library."""
+    return os.path.dirname(os.path.realpath(os.__file__))
+
+
+def readable_paths(library: str) -> list[str]:
+    """What a program may read: the standard library without installed packages, and the time zones."""
+    entries = [os.path.join(library, name) for name in os.listdir(library) if name not in HIDDEN]
+    return [*entries, "/usr/share/zoneinfo"]
+
+
+def reachable(path: str) -> bool:
+    """Whether any user may walk to a folder."""
+    while path != os.path.dirname(path):
+        if not os.stat(path).st_mode & stat.S_IXOTH:
+            return False
+        path = os.path.dirname(path)
+    return True
+
+
+def move_within_reach(library: str) -> str:
+    """Show the standard library, read-only, at a place that any user may enter, for this process alone; its new folder.
+
+    Needed when root's own interpreter lies in a closed home folder and programs run as another user. Needs root and
+    the right to mount; OSError otherwise.
+    """
+    target = next(place for place in MOUNT_POINTS if os.path.isdir(place) and reachable(place))
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount(None, "/", kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount(library, target, kernel.MS_BIND)
+    kernel.mount(None, target, kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
+    sys.path[:] = [_moved(path, library, target) for path in sys.path]
+    for module in list(sys.modules.values()):
+        if hasattr(module, "__path__"):
+            module.__path__ = [_moved(path, library, target) for path in module.__path__]
+    sys.path_importer_cache.clear()
+    importlib.invalidate_caches()
+    return target
+
+
+def _moved(path: str, old: str, new: str) -> str:
+    real = os.path.realpath(path)
+    return new + real[len(old) :] if (real + os.sep).startswith(old + os.sep) else path

@@ -1,0 +1,130 @@
+"""Plain typed values as JSON, both ways: the only form in which a value crosses the border of the sandbox.
+
+``None``, ``bool``, ``str``, ``int`` below 10^15, ``float`` and ``list`` are themselves. Everything else is an object with
+a tag ``t`` and a content ``v``; a dict is always tagged, so no data of a program can look like a tag.
+
+    i  large int, in hex     T  tuple        D  dict, list of [key, value]     S, F  set, frozenset (sorted by their JSON)
+    b  bytes, in hex         c  complex      obj  anything else, also every subclass: equal to nothing
+
+The type test is ``type(value) is ...``: an ``int`` subclass with its own ``__eq__`` becomes ``obj``.
+"""
+
+import json
+
+MAX_DEPTH = 200
+SMALL_INT = 10**15
+MAX_NUMBER_CHARS = 32
+OPAQUE = {"t": "obj"}
+
+
+def encode(value) -> bytes:
+    """The bytes of a value; whatever has no plain form is written as ``obj``. Equal bytes mean equal typed values."""
+    try:
+        return json.dumps(to_wire(value), separators=(",", ":")).encode("ascii")
+    except (RecursionError, RuntimeError):
+        return b'{"t":"obj"}'
+
+
+def decode(data: bytes):
+    """The value behind trusted bytes (a test's inputs)."""
+    return from_wire(json.loads(data))
+
+
+def to_wire(value, depth=0):
+    """The JSON tree of a value, with ``obj`` in the places that have no plain form."""
+    kind = type(value)
+    if kind is str or kind is bool or kind is float or value is None:
+        return value
+    if kind is int:
+        return value if -SMALL_INT < value < SMALL_INT else {"t": "i", "v": format(value, "x")}
+    convert = _CONVERTERS.get(kind)
+    if convert is None or depth >= MAX_DEPTH:
+        return OPAQUE
+    return convert(value, depth + 1)
+
+
+def _list(value, depth):
+    return [to_wire(item, depth) for item in value]
+
+
+def _tuple(value, depth):
+    return {"t": "T", "v": [to_wire(item, depth) for item in value]}
+
+
+def _dict(value, depth):
+    return {"t": "D", "v": [[to_wire(key, depth), to_wire(item, depth)] for key, item in value.items()]}
+
+
+def _set(value, depth):
+    members = [to_wire(item, depth) for item in value]
+    return {"t": "S" if type(value) is set else "F", "v": sorted(members, key=canonical)}
+
+
+_CONVERTERS = {
+    list: _list,
+    tuple: _tuple,
+    dict: _dict,
+    set: _set,
+    frozenset: _set,
+    bytes: lambda value, depth: {"t": "b", "v": value.hex()},
+    complex: lambda value, depth: {"t": "c", "v": [value.real, value.imag]},
+}
+
+
+def canonical(tree) -> str:
+    """One string for one tree: for sorting and for matching members of sets and keys of dicts."""
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"))
+
+
+class Opaque:
+    """Stands for a value that has no plain form; equal to nothing, itself included."""
+
+    def __eq__(self, other):
+        return False
+
+    def __repr__(self):
+        return "<a value that is not plain data>"
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def from_wire(tree):
+    """The Python value of a tree. ValueError, TypeError or KeyError if it is not well formed."""
+    if type(tree) is list:
+        return [from_wire(item) for item in tree]
+    if type(tree) is not dict:
+        return tree
+    restore = _RESTORERS[tree["t"]]
+    return restore(tree.get("v"))
+
+
+_RESTORERS = {
+    "i": lambda tree: int(tree, 16),
+    "T": lambda tree: tuple(from_wire(tree)),
+    "D": lambda tree: dict(from_wire(item) for item in tree),
+    "S": lambda tree: set(from_wire(tree)),
+    "F": lambda tree: frozenset(from_wire(tree)),
+    "b": bytes.fromhex,
+    "c": lambda tree: complex(*tree),
+    "obj": lambda tree: Opaque(),
+}
+
+
+def parse_untrusted(data: bytes):
+    """The tree behind bytes that a program wrote. ValueError for anything that is not a small well-formed tree."""
+    try:
+        return json.loads(data, parse_int=_short_int, parse_float=_short_float)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _short_int(text):
+    if len(text) > MAX_NUMBER_CHARS:
+        raise ValueError("a number with too many digits")
+    return int(text)
+
+
+def _short_float(text):
+    if len(text) > MAX_NUMBER_CHARS:
+        raise ValueError("a number with too many digits")
+    return float(text)

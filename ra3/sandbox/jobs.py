@@ -1,0 +1,119 @@
+"""A job for the sandbox and what came of it."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ra3.sandbox.inside import protocol, values
+
+MAX_SOURCE = 256 * 1024
+DEFAULT_OUTPUT = 1 << 20
+FAULTS = {protocol.SYNTAX, protocol.MISSING, "error:MemoryError"}
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program to run; equal jobs have equal outcomes, so a caller may run one of them.
+
+    Example: ``Job.call("def f(x):\\n    return x + 1\\n", "f", [(1,), (2,)])`` gives the results 2 and 3.
+    """
+
+    kind: str
+    """``call``: define ``entry_point`` and call it once per test; ``stdio``: run as a script."""
+    source: str
+    entry_point: str | None
+    data: bytes
+    """``call``: the encoded list of argument lists; ``stdio``: the bytes of stdin."""
+    max_output: int = DEFAULT_OUTPUT
+    """Bytes the program may write (results or stdout) before it is killed."""
+
+    @staticmethod
+    def call(source: str, entry_point: str, inputs: Iterable[Iterable], max_output: int = DEFAULT_OUTPUT) -> "Job":
+        """``inputs`` holds one list of arguments per test. TypeError for an argument that is not plain data."""
+        return Job("call", source, entry_point, encode_inputs(inputs), max_output)
+
+    @staticmethod
+    def stdio(source: str, stdin: str, max_output: int = DEFAULT_OUTPUT) -> "Job":
+        """One run of a script on one stdin."""
+        return Job("stdio", source, None, stdin.encode(), max_output)
+
+    def payload(self) -> bytes:
+        """What the child reads from its job pipe."""
+        head = json.dumps({"entry": self.entry_point, "source": self.source}).encode() + b"\n"
+        return head + self.data if self.kind == "call" else head
+
+
+def encode_inputs(inputs: Iterable[Iterable]) -> bytes:
+    """The argument lists of all tests as bytes. TypeError if one of them is not plain data."""
+    return encode_strictly([list(arguments) for arguments in inputs])
+
+
+def encode_strictly(value) -> bytes:
+    """The bytes of one of our own values. TypeError if anything in it has no plain form."""
+    data = values.encode(value)
+    if b'{"t":"obj"}' in data:
+        raise TypeError("not plain data (None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)")
+    return data
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one test gave: a value in its encoded form, or the name of the exception it raised."""
+
+    data: bytes = b""
+    error: str | None = None
+
+    @property
+    def value(self):
+        """The value, for looking at; grading compares encoded forms. ValueError, TypeError, KeyError if malformed."""
+        return values.from_wire(values.parse_untrusted(self.data))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job did, as seen from outside."""
+
+    fault: str | None
+    """None if the program ran to its end; else timeout, memory, output_cap, syntax, missing_entry_point, infra or
+    error:NAME."""
+    results: tuple[Result, ...] = ()
+    """``call``: one per test, in order; fewer after a fault."""
+    stdout: bytes = b""
+    """``stdio``: what the program wrote."""
+    cpu_s: float = 0.0
+    peak_mb: float = 0.0
+
+
+def read_frames(data: bytes) -> tuple[tuple[Result, ...], str | None]:
+    """The results and the fault that a child's frames claim; ``error:ProtocolError`` if they are not well formed."""
+    results, place = [], 0
+    while len(data) - place >= protocol.FRAME.size:
+        length, tag = protocol.FRAME.unpack_from(data, place)
+        place += protocol.FRAME.size
+        body = data[place : place + length]
+        place += length
+        if place > len(data):
+            break
+        if tag == protocol.END:
+            return tuple(results), None
+        if tag == protocol.FAULT:
+            return tuple(results), _fault(body)
+        if tag not in (protocol.VALUE, protocol.RAISED):
+            return tuple(results), "error:ProtocolError"
+        results.append(Result(data=body) if tag == protocol.VALUE else Result(error=exception_name(body)))
+    return tuple(results), "error:ProtocolError" if place != len(data) else "error:ExitedEarly"
+
+
+def _fault(body: bytes) -> str:
+    text = body.decode("ascii", "replace")
+    if text == "error:MemoryError":
+        return "memory"
+    return text if text in FAULTS else f"error:{exception_name(body.removeprefix(b'error:'))}"
+
+
+def exception_name(body: bytes) -> str:
+    """A program's own word for its exception, if it is a plausible name."""
+    text = body.decode("ascii", "replace")
+    return text if NAME.fullmatch(text) else "Exception"

@@ -1,0 +1,121 @@
+"""The supervisor's side of one fork-server: start it, send it jobs, hear how they ended, end it."""
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ra3.errors import UserError
+from ra3.sandbox.inside import protocol
+
+START_S = 30.0
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from inside.server import main; main()"
+# -s -P -S with an environment of our own is -I, except that it leaves PYTHONHASHSEED in force: -I would ignore it, and
+# with a random seed a program that prints a set has another verdict after every restart
+FLAGS = ("-s", "-P", "-S", "-B", "-W", "ignore", "-X", "utf8")
+
+
+class SandboxError(RuntimeError):
+    """The sandbox's own machinery failed, through no fault of a program."""
+
+
+class Zygote:
+    """One running fork-server. It holds one job at a time; whoever uses it keeps the order."""
+
+    def __init__(self, config: dict):
+        ours, theirs = socket.socketpair()
+        empty_folder = tempfile.mkdtemp(prefix="ra3-")
+        try:
+            self._process = subprocess.Popen(
+                [interpreter(), *FLAGS, "-c", BOOT, str(Path(__file__).parent), str(theirs.fileno()), json.dumps(config)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(),), cwd=empty_folder, env=environment(), start_new_session=True,
+            )  # fmt: skip
+        finally:
+            theirs.close()
+            os.rmdir(empty_folder)  # the server stays in a folder that is empty for good and leaves nothing behind
+        self.control, self._partial = ours, b""
+        self.level: dict[str, str] = {}
+        self.jobs = 0
+
+    def await_ready(self):
+        """Wait for the server's level. UserError if it refuses to run here, SandboxError if it does not start."""
+        line, deadline = b"", time.monotonic() + START_S
+        while not line.endswith(b"\n"):
+            if not select.select([self.control], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise self._failed(f"did not start within {START_S:g} s")
+            received = self.control.recv(65536)
+            if not received:
+                raise self._failed("ended while starting")
+            line += received
+        self.level = json.loads(line)
+        if "refused" in self.level:
+            self.close()
+            raise UserError(self.level["refused"], where="sandbox", fix="run ra3 as an ordinary user")
+        self.control.setblocking(False)
+        self._process.stderr.close()  # type: ignore[union-attr]
+
+    def _failed(self, what: str) -> SandboxError:
+        self._process.kill()
+        words = self._process.stderr.read().decode(errors="replace").strip()  # type: ignore[union-attr]
+        self.close()
+        return SandboxError(f"the sandbox's server ({interpreter()}) {what}: {words[-2000:] or 'it said nothing'}")
+
+    def send(self, command: bytes, fds: list[int]) -> bool:
+        """Start a job with the child's pipe ends, or order the kill; False if the server is gone."""
+        try:
+            socket.send_fds(self.control, [command], fds)
+        except OSError:
+            return False
+        self.jobs += command != protocol.KILL
+        return True
+
+    def receive(self) -> tuple[int, float, int] | None:
+        """The end of the job if it has arrived whole, else None. SandboxError if the server is gone or talks nonsense."""
+        try:
+            data = self.control.recv(protocol.ENDED.size - len(self._partial))
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise SandboxError(f"the sandbox's server broke off: {error}") from error
+        if not data:
+            raise SandboxError("the sandbox's server ended")
+        self._partial += data
+        if len(self._partial) < protocol.ENDED.size:
+            return None
+        whole, self._partial = self._partial, b""
+        return protocol.ENDED.unpack(whole)
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
+    @property
+    def closed(self) -> bool:
+        """Whether the server has been ended."""
+        return self.control.fileno() < 0
+
+    def close(self):
+        """Kill the server, which ends its child with it, and collect it."""
+        self.control.close()
+        self._process.kill()
+        self._process.wait()
+        if self._process.stderr:
+            self._process.stderr.close()
+
+
+def interpreter() -> str:
+    """The real interpreter behind a virtual environment's: its packages are not for programs."""
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def environment() -> dict[str, str]:
+    """All that the server inherits; it clears this too before the first program."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
+    return {"PYTHONHASHSEED": "0", "TZ": "UTC", **kept}

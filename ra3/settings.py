@@ -1,0 +1,225 @@
+"""Every setting of ra3, by section. The text under a setting is its help, its type holds its bounds.
+
+The defaults are the vetted recipe for the embedded world. Nothing that can be derived is a setting. "ours" marks
+what the RA3 paper (arXiv 2509.25810) does not publish and this project chose. ra3/config.py joins the sections.
+"""
+
+import sysconfig
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "none"]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Run(Section):
+    """Seed, folder and machine."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random. On a CPU the same seed gives the same metrics.jsonl, byte for byte."""
+    out: str = Field(default="runs", min_length=1)
+    """Folder that holds the run folders."""
+    name: str | None = Field(default=None, pattern=r"^\w[\w.-]*$", examples=["letters, digits, '.', '_' and '-'"])
+    """Name of the run folder. none: <command>-<model>-<8 hex digits of the settings>."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", examples=["auto | cpu | cuda | cuda:N"])
+    """Where the model runs. auto: the first GPU if there is one, else the CPU."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the forward pass. The weights and the optimiser stay in float32."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads for the model. 0: every core."""
+    checkpoint_every_s: float = Field(default=60.0, ge=0)
+    """Seconds between checkpoints; the last two are kept. 0: after every step."""
+    log_rollouts_every: PositiveInt = 10
+    """Write the rollouts of every N-th step to rollouts.jsonl."""
+
+
+class Model(Section):
+    """Any Hugging Face causal language model on disk."""
+
+    path: str = Field(default="testbed", min_length=1)
+    """Folder of a Hugging Face causal language model with its tokenizer. testbed: the small model of this package."""
+    weights: Literal["pretrained", "random"] = "pretrained"
+    """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
+
+
+class Corpus(Section):
+    """The expert text."""
+
+    path: str = Field(default="testbed", min_length=1)
+    """Folder, .jsonl, .parquet, saved Hugging Face data set; testbed (embedded world); stdlib (Python's library)."""
+    pattern: str = Field(default="**/*.py", min_length=1)
+    """Which files of a folder are documents (glob)."""
+    text_key: str = Field(default="text", min_length=1)
+    """Column or key of the expert text (JSONL, Parquet, data set)."""
+    context_key: str = Field(default="context", min_length=1)
+    """Column or key of the prompt before the text: read, never annotated, never trained on. Optional in the data."""
+    id_key: str = Field(default="id", min_length=1)
+    """Column or key of the document's name. Optional in the data."""
+    steps: Literal["line", "statement", "sentence"] = "line"
+    """What one expert step is. The paper: a line."""
+    documents: int = Field(default=0, ge=0)
+    """Read at most this many documents. 0: all."""
+    heldout: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the documents kept out of training, to measure on."""
+    max_tokens: int = Field(default=1024, ge=8)
+    """Tokens of expert text per document. A longer document is cut at the end of a step, and counted."""
+    max_bad: float = Field(default=0.1, ge=0, le=1)
+    """Stop when more than this share of the documents is unreadable. Up to it they are skipped and reported."""
+
+    @property
+    def location(self) -> str:
+        """`path`, with the alias "stdlib" resolved to the folder it stands for."""
+        return sysconfig.get_paths()["stdlib"] if self.path == "stdlib" else self.path
+
+
+class Estep(Section):
+    """Reinforcement learning finds the latents (E-step)."""
+
+    updates: int = Field(default=24, ge=0)
+    """Policy updates in each EM round. 0: annotate with the model as it comes."""
+    documents: PositiveInt = 16
+    """Documents per update."""
+    group_size: PositiveInt = 8
+    """Rollouts per document (G); each is judged against the others of its group."""
+    switch_penalty: float = Field(default=0.1, ge=0, allow_inf_nan=True)
+    """Cost c of opening a new intention, in nats. inf: never think, which is next-token prediction exactly."""
+    alpha: float | None = Field(default=None, gt=0, lt=1)
+    """Exact sticky prior: probability of keeping the intention. With latent_vocab it replaces switch_penalty."""
+    latent_vocab: int | None = Field(default=None, ge=2)
+    """Exact sticky prior: number |Z| of possible intentions. A switch costs log(alpha / (1 - alpha)) + log |Z|."""
+    likelihood: Literal["sum", "mean"] = "sum"
+    """Reward of an expert step: log-likelihood summed over its tokens, or their mean (ours; the paper does not say)."""
+    gamma: float = Field(default=1.0, ge=0, le=1)
+    """Discount per step."""
+    horizon: PositiveInt = 8
+    """Steps that a decision answers for (H). 1: only the step it opens."""
+    max_latent_tokens: PositiveInt = 16
+    """Longest intention, in tokens after the "#". A longer one is cut and pays format_penalty."""
+    format_penalty: float = Field(default=1.0, ge=0)
+    """Cost of an intention that did not end by itself (ours)."""
+    advantage: Advantage = "leave_one_out"
+    """Baseline among the rollouts of one document at the same step (leave_one_out is ours)."""
+    comment_baseline: Literal["thinkers", "all"] = "thinkers"
+    """Whom the words of an intention are compared with: the rollouts that thought too, or all (ours)."""
+    think_floor: float = Field(default=0.0, ge=0, lt=1)
+    """Least probability of thinking during floor_updates: intentions improve before they are judged (ours)."""
+    floor_updates: int = Field(default=0, ge=0)
+    """Updates under think_floor."""
+    target_think_rate: float | None = Field(default=None, gt=0, lt=1)
+    """Adapt c until this share of the steps opens an intention. none: c stays as given."""
+    learning_rate: float = Field(default=3e-4, ge=0, le=1)
+    """Step size."""
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    """The probability ratio is clipped below at 1 - clip_low."""
+    clip_high: float = Field(default=0.2, gt=0, le=100)
+    """The probability ratio is clipped above at 1 + clip_high."""
+    document_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training documents that the E-step draws from."""
+
+
+class Mstep(Section):
+    """Next-token prediction on the text with its latents (M-step)."""
+
+    epochs: PositiveInt = 1
+    """Passes over the training documents."""
+    tokens: int = Field(default=0, ge=0)
+    """Train on this many expert and latent tokens instead of whole epochs: equal budgets for two methods. 0: epochs."""
+    batch_documents: PositiveInt = 32
+    """Documents per update."""
+    learning_rate: float = Field(default=1e-3, ge=0, le=1)
+    """Peak step size."""
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    """Share of the updates over which the step size rises to its peak."""
+    start: Literal["pi", "q"] = "pi"
+    """Weights to start from: pi, those from before the E-step; q, the policy the E-step trained (ours)."""
+    latents: Literal["sample", "best"] = "sample"
+    """Latents written in: one sample per document, or the best of group_size by the ELBO."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """muon: Muon for the matrices and AdamW for the rest."""
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    """Decoupled weight decay."""
+
+
+class Midtrain(Section):
+    """Mid-training on expert text."""
+
+    method: Literal["ra3", "ntp"] = "ra3"
+    """ra3: E-step and M-step. ntp: next-token prediction on the same text, the baseline."""
+    em_rounds: PositiveInt = 1
+    """Rounds of E-step, annotation and M-step."""
+    estep: Estep = Estep()
+    mstep: Mstep = Mstep()
+
+
+class Rlvr(Section):
+    """Reinforcement learning with unit tests as reward."""
+
+    problems: str = Field(default="testbed", min_length=1)
+    """Problems with tests: a .jsonl file, or testbed for the embedded world."""
+    steps: int = Field(default=30, ge=0)
+    """Policy updates."""
+    batch_problems: PositiveInt = 16
+    """Problems per update."""
+    samples: PositiveInt = 8
+    """Programs sampled per problem; each is judged against the others."""
+    max_new_tokens: PositiveInt = 64
+    """Longest program, in tokens."""
+    temperature: float = Field(default=1.0, gt=0, le=10)
+    """Sampling temperature."""
+    advantage: Advantage = "leave_one_out"
+    """Baseline among the programs for one problem."""
+    loss: Literal["clip", "cispo"] = "clip"
+    """Clipped policy gradient, or CISPO (clipped importance weights)."""
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    """The probability ratio is clipped below at 1 - clip_low."""
+    clip_high: float = Field(default=0.28, gt=0, le=100)
+    """The probability ratio is clipped above at 1 + clip_high."""
+    learning_rate: float = Field(default=3e-4, ge=0, le=1)
+    """Step size."""
+
+
+class Eval(Section):
+    """Programs are sampled, run against the tests and counted."""
+
+    problems: str = Field(default="testbed", min_length=1)
+    """Problems with tests: a .jsonl file, or testbed for the embedded world."""
+    per_band: PositiveInt = 100
+    """Problems of each band."""
+    samples: PositiveInt = 20
+    """Programs sampled per problem."""
+    temperature: float = Field(default=1.0, gt=0, le=10)
+    """Sampling temperature."""
+    max_new_tokens: PositiveInt = 96
+    """Longest program, in tokens."""
+    k: tuple[PositiveInt, ...] = Field(default=(1, 5, 10), min_length=1)
+    """pass@k is reported for these k, without bias from the samples."""
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Level of every interval."""
+
+
+class Sandbox(Section):
+    """Where programs under test run."""
+
+    workers: PositiveInt = 2
+    """Programs that run at once."""
+    cpu_s: float = Field(default=2.0, gt=0, le=3600)
+    """CPU seconds a program may use."""
+    wall_s: float = Field(default=6.0, gt=0, le=3600)
+    """Seconds a program may last."""
+    memory_mb: int = Field(default=512, ge=64)
+    """Memory a program may use, in MiB."""
+
+
+class Update(Section):
+    """One optimiser step."""
+
+    micro_batch_tokens: PositiveInt = 8192
+    """Tokens per forward and backward pass. Smaller saves memory; the result is the same."""
+    max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=True)
+    """The gradient is scaled down to this norm. inf: never."""

@@ -1,0 +1,144 @@
+"""Where a run's model, documents and problems come from: the embedded world, or the user's own files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from ra3.config import Config
+from ra3.corpus import Corpus, read, split_heldout
+from ra3.errors import UserError
+from ra3.latents import EncodedDocument, encode_all
+from ra3.policy import Policy
+from ra3.problems import Problem, load
+from ra3.runs import Run
+from ra3.testbed import world
+
+TESTBED = "testbed"
+TESTBED_DOCUMENTS = 1000
+TESTBED_PROBLEMS = 2000
+
+
+def load_policy(config: Config) -> Policy:
+    """The model of `model.path` on the run's device, after the number of CPU threads is set."""
+    set_threads(config.run.threads)
+    device = choose_device(config.run.device)
+    folder = testbed_model() if config.model.path == TESTBED else Path(config.model.path)
+    if not folder.is_dir():
+        raise UserError(
+            "there is no such model folder",
+            where=f"model.path = {folder}",
+            allowed='a Hugging Face folder on this machine, or "testbed"',
+            fix="check the path; nothing is downloaded",
+        )
+    dtype = getattr(torch, config.run.dtype)
+    return Policy.load(folder, config.model.weights, dtype, device, config.run.seed)
+
+
+def testbed_model() -> Path:
+    """The folder of the base model that ships with the package."""
+    return Path(str(files("ra3.testbed") / "model"))
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `run.device` names; "auto" is the first GPU, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("no CUDA device is available", where=f"run.device = {name}", fix="use run.device=cpu or auto")
+    return torch.device(name)
+
+
+def set_threads(threads: int) -> None:
+    """CPU threads of the model; 0 is every core that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or cores)
+
+
+def load_documents(
+    config: Config, policy: Policy, run: Run | None
+) -> tuple[list[EncodedDocument], list[EncodedDocument]]:
+    """(training, held-out) documents as ids; what cannot be used goes to quarantine.jsonl in the run folder."""
+    corpus = read_corpus(config)
+    train, heldout = split_heldout(corpus.documents, config.corpus.heldout, config.run.seed)
+    encoded = []
+    for part in (train, heldout):
+        good, bad = encode_all(policy.tokenizer, part, policy.syntax, config.corpus.steps, config.corpus.max_tokens)
+        encoded.append(good)
+        corpus.quarantine.extend(bad)
+    if not encoded[0]:
+        reasons = "; ".join(f"{row.where}: {row.reason}" for row in corpus.quarantine[:3])
+        raise UserError(f"no document can be used: {reasons}", where=config.corpus.path, fix="see corpus.max_tokens")
+    if run and corpus.quarantine:
+        corpus.write_quarantine(run.path("quarantine.jsonl"))
+    if run:
+        run.note(corpus=corpus_facts(encoded[0], encoded[1], corpus))
+    return encoded[0], encoded[1]
+
+
+def read_corpus(config: Config) -> Corpus:
+    """The documents of `corpus.path`."""
+    settings = config.corpus
+    if settings.path == TESTBED:
+        count = settings.documents or TESTBED_DOCUMENTS
+        return Corpus(world.documents("expert", config.run.seed, count), [])
+    return read(
+        settings.location, settings.pattern, settings.text_key, settings.context_key, settings.id_key,
+        settings.documents, settings.max_bad,
+    )
+
+
+def corpus_facts(train: Sequence[EncodedDocument], heldout: Sequence[EncodedDocument], corpus: Corpus) -> dict[str, int]:
+    """What was read, in numbers."""
+    return {
+        "documents": len(train),
+        "heldout": len(heldout),
+        "steps": sum(len(d.step_ids) for d in train),
+        "expert_tokens": sum(len(s) for d in train for s in d.step_ids),
+        "cut": sum(d.cut for d in (*train, *heldout)),
+        "quarantined": len(corpus.quarantine),
+    }
+
+
+def load_rl_problems(config: Config, seed: int) -> list[Problem]:
+    """Problems to train on."""
+    if config.rlvr.problems == TESTBED:
+        return world.problems("rl", seed, TESTBED_PROBLEMS)
+    return _same_stop(load(config.rlvr.problems), config.rlvr.problems)
+
+
+def load_eval_problems(config: Config, seed: int) -> list[Problem]:
+    """Problems to evaluate on: `per_band` of each band of the embedded world, or of each band in the file."""
+    if config.eval.problems == TESTBED:
+        return [p for band in world.BANDS for p in world.problems("eval", seed, config.eval.per_band, band)]
+    problems = _same_stop(load(config.eval.problems), config.eval.problems)
+    seen: dict[str, int] = {}
+    for problem in problems:
+        seen[_band(problem)] = seen.get(_band(problem), 0) + 1
+    taken: dict[str, int] = dict.fromkeys(seen, 0)
+    kept = []
+    for problem in problems:
+        taken[_band(problem)] += 1
+        if taken[_band(problem)] <= config.eval.per_band:
+            kept.append(problem)
+    return kept
+
+
+def _band(problem: Problem) -> str:
+    return problem.meta.get("band", "all")
+
+
+def _same_stop(problems: list[Problem], path: str) -> list[Problem]:
+    odd = next((p for p in problems if p.stop != problems[0].stop), None)
+    if odd is not None:
+        raise UserError(
+            f"problems {problems[0].id} and {odd.id} have different stop strings",
+            where=path,
+            allowed="one list of stop strings for all problems of a file",
+            fix="split the file",
+        )
+    return problems

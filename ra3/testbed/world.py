@@ -1,0 +1,187 @@
+"""The embedded world: documents and problems in which a written intention pays exactly where references are long.
+
+A page is a context of definitions in random order and some functions that use them::
+
+    ke = "zu"            context: chains of references; ba -> ke -> zu -> evens has length 3 (look-ups to the operation)
+    ba = "ke"
+    zu = "evens"
+    def ba(x):           text: the header names the head of a chain ...
+    # ke zu evens        ... the intention: the rest of the chain, spelled out at column 0 (expert text has none) ...
+        y = []           ... and the body is the idiom of the operation at the chain's end
+        ...
+
+Each link is one trivial look-up when written down; a transformer of few layers cannot follow a long chain in the one
+pass it has before the body. Difficulty knobs (``LEVELS``): chain lengths, operations, functions and unused chains per page.
+Splits are disjoint by construction: every item has its own seed, derived from (seed, split, index).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ra3.seeds import derive
+from ra3.testbed.ops import BY_NAME, NEW, OLD, body
+
+if TYPE_CHECKING:
+    from ra3.corpus import Document
+    from ra3.problems import Problem
+
+NAMES = tuple(c + v for c in "bdfgklmnprstv" for v in "aeiou")  # 65 syllables, each one token
+USELESS = ("# loop\n", "# done\n", "# next\n")
+
+
+@dataclass(frozen=True)
+class Level:
+    """Knobs of one kind of page. ``lengths`` and ``operations`` are drawn from uniformly; repeat an entry to weigh it."""
+
+    lengths: tuple[int, ...]  # look-ups from head to operation, for every chain of the page
+    operations: tuple[str, ...]  # what the functions do
+    functions: tuple[int, int]  # fewest and most functions
+    unused: tuple[int, int] = (1, 2)  # fewest and most chains no function uses; they end in any operation
+    commented: float = 0.0  # share of functions that carry their intention, whatever the chain's length
+    useless: float = 0.0  # share of other lines that carry a comment saying nothing
+
+
+LEVELS = {
+    "pretrain": Level((1, 1, 2, 2, 3), OLD, (2, 4), commented=0.4, useless=0.02),
+    "expert": Level((1, 2, 3, 4), OLD + NEW, (3, 5)),
+    "known": Level((1, 2), OLD, (1, 1), unused=(4, 5)),
+    "edge": Level((2, 3, 4), OLD + NEW + NEW, (1, 1), unused=(4, 5)),
+    "hard": Level((5, 6), OLD + NEW + NEW, (1, 1), unused=(3, 4)),
+}
+BANDS = ("known", "edge", "hard")
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page before it becomes a document or a problem."""
+
+    context: str
+    chains: tuple[tuple[str, ...], ...]  # of the functions, in order: ("ba", "ke", "zu", "evens")
+    comments: tuple[bool, ...]  # per function: does the page's author write the intention?
+    seed: int
+
+
+def comment_line(chain: tuple[str, ...] | list[str]) -> str:
+    """The true intention of a function: the chain after its head, e.g. ``"# ke zu evens\\n"``."""
+    return f"# {' '.join(chain[1:])}\n"
+
+
+def _chains(rng: random.Random, level: Level) -> tuple[list[tuple[str, ...]], int]:
+    """Disjoint chains with distinct operations; the first ``functions`` of them are used."""
+    functions = rng.randint(*level.functions)
+    unused = rng.randint(*level.unused)
+    operations = rng.sample(sorted(set(level.operations)), 0)
+    while len(operations) < functions:
+        operations += [op for op in [rng.choice(level.operations)] if op not in operations]
+    operations += rng.sample([op for op in BY_NAME if op not in operations], unused)
+    lengths = [rng.choice(level.lengths) for _ in operations]
+    names = iter(rng.sample(NAMES, sum(lengths)))
+    return [(*(next(names) for _ in range(n)), op) for n, op in zip(lengths, operations)], functions
+
+
+def _context(rng: random.Random, chains: list[tuple[str, ...]]) -> str:
+    lines = [f'{name} = "{value}"\n' for chain in chains for name, value in zip(chain, chain[1:])]
+    rng.shuffle(lines)
+    return "".join(lines)
+
+
+def page(level: Level, seed: int) -> Page:
+    """The page that ``seed`` makes at ``level``."""
+    rng = random.Random(seed)
+    chains, functions = _chains(rng, level)
+    comments = tuple(rng.random() < level.commented for _ in range(functions))
+    return Page(_context(rng, chains), tuple(chains[:functions]), comments, derive(seed, "rest"))
+
+
+def header(chain: tuple[str, ...]) -> str:
+    """The first line of the function that carries a chain out."""
+    return f"def {chain[0]}(x):\n"
+
+
+def _lines(page: Page, useless: float) -> tuple[list[str], list[int]]:
+    """The page's text line by line, and the index of the line at which each intention begins."""
+    rng, lines, boundaries = random.Random(page.seed), [], []
+    for chain, commented in zip(page.chains, page.comments):
+        lines.append(header(chain))
+        boundaries.append(len(lines))
+        lines += [comment_line(chain)] if commented else []
+        for number, line in enumerate(body(chain[-1])):
+            lines += [rng.choice(USELESS)] if number and rng.random() < useless else []
+            lines.append(line)
+    return lines, boundaries
+
+
+def _document(split: str, seed: int, index: int) -> Document:
+    from ra3.corpus import Document
+
+    drawn = page(LEVELS[split], derive(seed, "testbed", split, index))
+    lines, boundaries = _lines(drawn, LEVELS[split].useless)
+    truth = {
+        "boundaries": boundaries,
+        "chains": [list(chain) for chain in drawn.chains],
+        "ops": [chain[-1] for chain in drawn.chains],
+        "comments": [comment_line(chain) for chain in drawn.chains],
+    }
+    return Document(id=f"testbed/{split}/{seed}/{index}", text="".join(lines), context=drawn.context, truth=truth)
+
+
+def documents(split: str, seed: int, count: int) -> list[Document]:
+    """``count`` documents of ``"pretrain"`` (some intentions written) or ``"expert"`` (none, longer, new operations).
+
+    ``truth`` holds lists aligned with the functions: ``boundaries`` (index of the step at which the intention belongs),
+    ``chains``, ``ops`` and ``comments`` (the intention as a line, written in the text or not).
+    """
+    if split not in ("pretrain", "expert"):
+        raise ValueError(f"documents come from 'pretrain' or 'expert', not {split!r}")
+    return [_document(split, seed, index) for index in range(count)]
+
+
+def glossary(seed: int) -> list[tuple[str, bool]]:
+    """A drill page in parts, with whether a part is worth learning: definitions, then names with their chains.
+
+    An entry reads ``ba # ke zu evens``; which name comes next is random, so only what follows its ``# `` counts.
+    """
+    rng = random.Random(seed)
+    chains, _ = _chains(rng, Level((1, 2, 2, 3, 3), tuple(BY_NAME), (2, 3)))
+    entries = [chain[at:] for chain in chains for at in range(len(chain) - 1)]
+    rng.shuffle(entries)
+    parts = [(_context(rng, chains), False)]
+    for chain in entries[:10]:
+        parts += [(f"{chain[0]} # ", False), (comment_line(chain)[2:], True)]
+    return parts
+
+
+def _arguments(rng: random.Random, number: int) -> list[int]:
+    """The argument of test ``number``: the empty list first, then lists of 1 to 7 numbers, one of them twice."""
+    if number == 0:
+        return []
+    values = [rng.randint(-9, 9) for _ in range(rng.randint(1, 6))]
+    values.insert(rng.randint(0, len(values)), rng.choice(values))
+    return values
+
+
+def _problem(split: str, band: str, seed: int, index: int) -> Problem:
+    from ra3.problems import CallTest, Problem
+
+    drawn = page(LEVELS[band], derive(seed, "testbed", split, band, index))
+    chain, rng = drawn.chains[0], random.Random(drawn.seed)
+    inputs = [_arguments(rng, number) for number in range(8)]
+    tests = tuple(CallTest(args=(values,), expected=BY_NAME[chain[-1]].run(list(values))) for values in inputs)
+    meta = {"band": band, "chain_length": len(chain) - 1, "op": chain[-1], "chain": list(chain)}
+    return Problem(
+        id=f"testbed/{split}/{band}/{seed}/{index}", prompt=drawn.context + header(chain), entry_point=chain[0],
+        tests=tests, stop=("\ndef ",), meta=meta,
+    )
+
+
+def problems(split: str, seed: int, count: int, band: str | None = None) -> list[Problem]:
+    """``count`` problems of ``"rl"`` or ``"eval"``, all of one ``band`` or the bands in turn (rl: known, edge, edge)."""
+    if split not in ("rl", "eval"):
+        raise ValueError(f"problems come from 'rl' or 'eval', not {split!r}")
+    if band is not None and band not in BANDS:
+        raise ValueError(f"band is one of {', '.join(BANDS)}, not {band!r}")
+    turns = (band,) if band else ("known", "edge", "edge") if split == "rl" else BANDS
+    return [_problem(split, turns[index % len(turns)], seed, index) for index in range(count)]

@@ -1,0 +1,120 @@
+"""One optimiser step: rows -> packed micro-batches -> scores -> loss -> backward -> clip -> step. And scoring alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ra3.actions import TokenScores
+from ra3.batches import Packed, micro_batches
+from ra3.errors import UserError
+from ra3.optimizers import Optimizer
+from ra3.policy import Policy
+from ra3.rows import Rows
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """Scores of rows under one policy, each [B,T]; 0 at tokens that were not asked for."""
+
+    logp: Tensor
+    logp_act: Tensor
+    entropy: Tensor
+
+
+@dataclass(frozen=True)
+class Picked:
+    """The N scored tokens of a micro-batch: their scores and where they stand in the Rows."""
+
+    scores: TokenScores
+    row: Tensor
+    column: Tensor
+
+    def of(self, values: Tensor) -> Tensor:
+        """[B,T] -> [N], the values of these tokens."""
+        return values[self.row, self.column]
+
+
+def picked_batches(
+    policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperature: float = 1.0
+) -> Iterator[Picked]:
+    """Forward passes over all rows, a micro-batch at a time; only tokens in `wanted` [B,T] reach the output head."""
+    rows, wanted = rows.to(policy.device), wanted.to(policy.device)
+    for packed in micro_batches(rows, max_tokens):
+        yield _forward(policy, rows, packed, wanted, temperature)
+
+
+def score(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperature: float = 1.0) -> RowScores:
+    """Scores of the tokens in `wanted` [B,T], without gradient."""
+    with torch.no_grad():
+        parts = list(picked_batches(policy, rows, wanted, max_tokens, temperature))
+    return scatter(parts, rows)
+
+
+def scatter(parts: list[Picked], rows: Rows) -> RowScores:
+    """Scored tokens back in their places, [B,T], detached, on the rows' device."""
+
+    def place(name: str) -> Tensor:
+        out = torch.zeros(rows.ids.shape, device=rows.ids.device)
+        for p in parts:
+            out[p.row.to(out.device), p.column.to(out.device)] = getattr(p.scores, name).detach().to(out.device)
+        return out
+
+    return RowScores(place("logp"), place("logp_act"), place("entropy"))
+
+
+def fit(
+    policy: Policy,
+    optimizer: Optimizer,
+    rows: Rows,
+    wanted: Tensor,
+    loss_fn: Callable[[Picked], Tensor],
+    max_tokens: int,
+    max_grad_norm: float,
+    temperature: float = 1.0,
+) -> tuple[RowScores, dict[str, float]]:
+    """One optimiser step on the sum of `loss_fn` over all micro-batches.
+
+    Returns the scores that the step was computed from (the policy before the update) and {"loss", "grad_norm"}. The
+    policy is not touched if the loss or the gradient is not finite: that raises UserError naming the worst rows.
+    """
+    optimizer.zero_grad()
+    total, parts = 0.0, []
+    for picked in picked_batches(policy, rows, wanted, max_tokens, temperature):
+        loss = loss_fn(picked)
+        if loss.requires_grad:
+            loss.backward()
+        total += float(loss.detach())
+        parts.append(Picked(_detach(picked.scores), picked.row, picked.column))
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), max_grad_norm))
+    if not (torch.isfinite(torch.tensor(total)) and torch.isfinite(torch.tensor(grad_norm))):
+        optimizer.zero_grad()
+        raise _not_finite(total, grad_norm, parts)
+    optimizer.step()
+    return scatter(parts, rows), {"loss": total, "grad_norm": grad_norm}
+
+
+def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, temperature: float) -> Picked:
+    hidden = policy.hidden(packed.ids, packed.positions)
+    at = packed.predicted.clone()
+    at[at.clone()] = wanted[packed.row[at], packed.positions[at]]
+    row, column = packed.row[at], packed.positions[at]
+    before = hidden[:, :-1][at[:, 1:]]
+    scores = policy.scores(before, rows.ids[row, column], rows.space[row, column], rows.act[row, column], temperature)
+    return Picked(scores, row, column)
+
+
+def _detach(scores: TokenScores) -> TokenScores:
+    return TokenScores(scores.logp.detach(), scores.logp_act.detach(), scores.entropy.detach())
+
+
+def _not_finite(loss: float, grad_norm: float, parts: list[Picked]) -> UserError:
+    bad = sorted({int(r) for p in parts for r in p.row[~torch.isfinite(p.scores.logp_act)]})
+    return UserError(
+        f"training stopped: loss {loss}, gradient norm {grad_norm}",
+        where=f"rows {bad[:8]} of the batch" if bad else "the gradient",
+        fix="lower the learning rate, or use run.dtype=float32; the last checkpoint is intact",
+    )

@@ -1,0 +1,113 @@
+"""The shape of the code: small files, short functions, modules in one order, nothing heavy at start-up."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "ra3"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+ORDER = (
+    # ground: errors, settings, the run folder and what is written there
+    *("errors", "seeds", "disk", "settings", "conflicts", "config", "describe", "recipes", "flags"),
+    *("environment", "folder_lock", "interrupts", "runs", "glossary", "metrics", "checkpoint"),
+    *("alarms", "display", "recorder", "report"),
+    # text: documents, steps, latents; problems and their verdicts; the embedded world
+    *("readers", "corpus", "steps", "latents", "annotated_folder", "problems", "sandbox", "testbed"),
+    # the model: rows of tokens, the one forward pass, sampling
+    *("rows", "actions", "kv_cache", "policy", "sampler", "completions", "sources"),
+    # one step of learning
+    *(
+        "rewards",
+        "advantages",
+        "losses",
+        "batches",
+        "optimizers",
+        "order",
+        "update",
+        "rollouts",
+        "credit_view",
+        "rl_step",
+    ),
+    # the acts
+    *("estep", "annotate", "mstep", "midtrain", "rlvr", "statistics", "evaluate"),
+    # the commands
+    *("pipeline", "demo", "plan", "cli", "__main__"),
+)
+"""Modules and packages of ra3, in reading order: each imports only those before it."""
+
+EMPTY_NAMES = {"utils", "util", "common", "base", "helpers", "misc"}
+NAMED_ALL_THE_SAME = {"testbed/base.py"}
+"""It makes the world's base model."""
+
+LIGHT = ("cli", "config", "recipes", "errors", "corpus", "steps", "latents", "statistics", "problems", "sandbox")
+HEAVY = ("torch", "transformers", "tokenizers", "datasets", "matplotlib")
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """(place, lines) of every function in a file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1
+
+
+def top(path: Path) -> str:
+    """The module or package of ra3 that a file belongs to: "config", "sandbox"; "" for ra3/__init__.py."""
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if name == "__init__" else name
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The modules of ra3 that a file imports when it runs, wherever the import stands."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [
+                f"{node.module}.{alias.name}" if node.module == "ra3" else node.module or "" for alias in node.names
+            ]
+        else:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        yield from (name.split(".")[1] for name in names if name.startswith("ra3.") and name != "ra3.__version__")
+        yield from imported(node)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_has_at_most_250_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_functions_are_short():
+    lengths = dict(item for path in SOURCES for item in functions(path))
+    assert {place: lines for place, lines in lengths.items() if lines > 80} == {}
+    assert median(lengths.values()) <= 12
+
+
+def test_names_say_something():
+    files = {str(path.relative_to(PACKAGE)) for path in SOURCES if path.stem in EMPTY_NAMES}
+    assert files == NAMED_ALL_THE_SAME
+
+
+def test_the_order_names_every_module_once():
+    assert len(set(ORDER)) == len(ORDER)
+    assert {top(path) for path in SOURCES} - {""} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_modules_before_it(path):
+    own = top(path)
+    before = set(ORDER[: ORDER.index(own)]) | {own} if own else set()
+    assert set(imported(ast.parse(path.read_text(encoding="utf-8")))) <= before
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed():
+    modules = ", ".join(["ra3", *(f"ra3.{name}" for name in LIGHT)])
+    code = f"import sys, {modules}; print([name for name in {HEAVY} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60) == "[]\n"
