@@ -89,7 +89,7 @@ def with_method(config: Config, method: str) -> Config:
 
 def mid_trained(part: Part, base: Policy, config: Config) -> dict[str, Any]:
     """Mid-trains `base`, keeps the model, and measures it."""
-    train, heldout = load_documents(config, base, part.recorder.run)
+    train, heldout = load_documents(config, base).noted(part.recorder.run)
     policy = midtrain(part.recorder, base, train, config)
     part.demo.trained[part.name] = policy
     save_model(part.recorder.run, policy)

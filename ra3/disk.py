@@ -77,7 +77,7 @@ def kept(folder: Path) -> str:
     """What the folder holds that a resume can use, in words."""
     checkpoints = sorted(path.stem for path in folder.glob("checkpoints/*.pt"))
     files = [name for name in ("metrics.jsonl", "results.json", "model") if (folder / name).exists()]
-    return ", ".join([f"checkpoint {name}" for name in checkpoints] + files) or "nothing yet"
+    return ", ".join([f"checkpoint {name}" for name in checkpoints] + files) or "nothing, it had not begun"
 
 
 def _disk_code(error: Exception) -> int | None:

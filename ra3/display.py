@@ -29,7 +29,7 @@ TESTS = ("pass_rate", "reward", "advantage_std", "truncated", "infra")
 SIGNAL = ("dead_groups", "entropy", "logp_gap_max")
 SHOWN = {"estep": (*THINKING, *SIGNAL), "mstep": IMITATION, "rlvr": (*TESTS, *SIGNAL)}
 NUM_SHOWN = 8
-SPARKS = "▁▂▃▄▅▆▇█"
+SPARKS, SPARK_WIDTH = "▁▂▃▄▅▆▇█", 32
 
 
 class Display:
@@ -49,7 +49,7 @@ class Display:
         self._history: dict[str, list[float]] = {}
         self._started, self._first_step = time.monotonic(), 0
 
-    def step(self, stage: str, em_round: int, step: int, total: int, values: Mapping[str, float]) -> None:
+    def update(self, stage: str, em_round: int, step: int, total: int, values: Mapping[str, float]) -> None:
         """Show step `step` (counted from 0) of `total` and say what has gone wrong, if anything."""
         if (stage, em_round) != self._key:
             self._begin(stage, em_round, step)
@@ -112,7 +112,7 @@ def live_table(title: str, history: Mapping[str, list[float]]) -> Table:
     table.add_column("", style="cyan", no_wrap=True)
     for name in ("now", "at first"):
         table.add_column(name, justify="right", no_wrap=True, min_width=10)
-    table.add_column("course", no_wrap=True, style="green")
+    table.add_column("course", no_wrap=True, style="green", min_width=SPARK_WIDTH)
     for key, numbers in history.items():
         table.add_row(key, _text(numbers[-1]), _text(numbers[0]), sparkline(numbers))
     return table
@@ -123,7 +123,7 @@ def plain_line(title: str, history: Mapping[str, list[float]]) -> str:
     return "  ".join([title.strip(), *(f"{key} {_text(numbers[-1])}" for key, numbers in history.items())])
 
 
-def sparkline(numbers: list[float], width: int = 32) -> str:
+def sparkline(numbers: list[float], width: int = SPARK_WIDTH) -> str:
     """The course of a number in block characters; neighbours are averaged down to `width`, gaps stay blank."""
     size = max(1, math.ceil(len(numbers) / width))
     chunks = [[x for x in numbers[i : i + size] if math.isfinite(x)] for i in range(0, len(numbers), size)]
@@ -155,10 +155,17 @@ def start_box(run: Run, model: str, seed: int, device: str, recipe: str, console
 
 
 def result_tables(rows: Iterable[Mapping]) -> list[Table]:
-    """One table per metric: models down, bands across, each cell a mean with its interval."""
+    """pass@k: models down, bands across. Other metrics: a table for each band, metrics down, models across."""
     rows = list(rows)
-    return [
-        _result_table(metric, [row for row in rows if row["metric"] == metric]) for metric in _order(rows, "metric")
+    passes = [row for row in rows if row["metric"].startswith("pass@")]
+    others = [row for row in rows if not row["metric"].startswith("pass@")]
+    by_k = [
+        _result_table(k, [row for row in passes if row["metric"] == k], "model", "band")
+        for k in _order(passes, "metric")
+    ]
+    return by_k + [
+        _result_table(band, [row for row in others if row["band"] == band], "metric", "model")
+        for band in _order(others, "band")
     ]
 
 
@@ -171,24 +178,24 @@ def show_results(rows: Iterable[Mapping], report: Path | None = None, console: C
         console.print(Text(f"report: {report}"), soft_wrap=True)
 
 
-def _result_table(metric: str, rows: list[Mapping]) -> Table:
-    cells = {(row["model"], row["band"]): row for row in rows}
-    table = Table(title=Text(f"{metric}, mean and interval"), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.add_column("model", style="cyan", no_wrap=True)
-    for band in _order(rows, "band"):
-        table.add_column(Text(str(band)), justify="right", no_wrap=True)
-    for model in _order(rows, "model"):
-        table.add_row(Text(str(model)), *(cell(metric, cells.get((model, band))) for band in _order(rows, "band")))
+def _result_table(title: str, rows: list[Mapping], down: str, across: str) -> Table:
+    cells = {(row[down], row[across]): row for row in rows}
+    table = Table(title=Text(f"{title}, with 95% interval"), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.add_column(down, style="cyan", no_wrap=True)
+    for column in _order(rows, across):
+        table.add_column(Text(str(column)), justify="right", no_wrap=True)
+    for name in _order(rows, down):
+        table.add_row(Text(str(name)), *(cell(cells.get((name, column))) for column in _order(rows, across)))
     return table
 
 
-def cell(metric: str, row: Mapping | None) -> Text:
-    """`61.3 [57.0, 65.2]`: shares in percent, other metrics as they are; a missing row is a dash."""
+def cell(row: Mapping | None) -> Text:
+    """`61.3 [57.0, 65.2]`: shares in percent, other metrics as they are; no row is a dash, no interval is left out."""
     if row is None:
         return Text("-")
-    scale, form = (100, "{:.1f}") if is_share(metric) else (1, "{:.4g}")
+    scale, form = (100, "{:.1f}") if is_share(row["metric"]) else (1, "{:.4g}")
     mean, low, high = (form.format(scale * number(row.get(key))) for key in ("mean", "low", "high"))
-    return Text(f"{mean} [{low}, {high}]")
+    return Text(f"{mean} [{low}, {high}]" if low != high else mean)
 
 
 def is_share(metric: str) -> bool:

@@ -1,4 +1,4 @@
-"""The error for a person who uses ra3: a wrong file, setting or value. The command line prints it and exits with code 2."""
+"""The error for a person who uses ra3: a wrong file, setting or value. The command line prints it and exits with 2."""
 
 
 class UserError(ValueError):

@@ -15,7 +15,8 @@ from ra3.policy import Policy
 from ra3.problems import Problem
 from ra3.rollouts import Boundaries
 from ra3.sampler import FreeRules, LatentRules, expert_rows, generate, interleave
-from ra3.sandbox import Sandbox, Verdict, grade
+from ra3.sandbox import Sandbox
+from ra3.sandbox.grade import Verdict, grade
 from ra3.seeds import derive
 from ra3.settings import Eval, Update
 from ra3.statistics import Interval, boundary_agreement, bootstrap, interval, pass_at_k

@@ -1,8 +1,8 @@
 """Latents written as comments: an intention is the line ``#`` + text + newline before the step that it opens.
 
-Text level: ``annotate_text`` writes comment lines between steps, ``remove`` takes them out again, character for character.
-Token level: ``LatentSyntax`` names the tokens that open, fill and close a comment; ``encode`` turns a document into ids,
-each step tokenised alone, so that latents and steps are joined as ids and nothing is ever decoded and encoded again.
+Text level: ``annotate_text`` writes comment lines between steps, ``remove`` takes them out again, to the character.
+Token level: ``LatentSyntax`` names the tokens that open, fill and close a comment; ``encode`` turns a document into
+ids, each step tokenised alone, so that latents and steps are joined as ids and nothing is decoded and encoded again.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _single_id(tokenizer: Any, text: str) -> int:
     raise UserError(
         f"this tokenizer writes {text!r} as {len(ids)} tokens {_tokens(tokenizer, ids)} that read back as {back!r}",
         where=str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__),
-        allowed="a tokenizer in which '#' and a newline are one token each, as in byte-level BPE (GPT-2, Llama 3, Qwen)",
+        allowed=f"{text!r} as one token of its own, as in byte-level BPE (GPT-2, Llama 3, Qwen)",
         fix="use another model: intentions are comment lines, which this tokenizer cannot open or close",
     )
 
@@ -137,7 +137,7 @@ def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def encode_steps(tokenizer: Any, steps: Sequence[Step]) -> list[list[int]]:
-    """Each step tokenised alone, without special tokens. Raises UserError where the ids do not read back as the text."""
+    """Each step tokenised alone, without special tokens. Raises UserError if the ids do not read back as the text."""
     texts = [step.text for step in steps]
     step_ids = _ids(tokenizer, texts)
     if problem := _loss(tokenizer, texts, step_ids):
@@ -152,7 +152,7 @@ def _loss(tokenizer: Any, texts: Sequence[str], ids: Sequence[Sequence[int]]) ->
         return None
     backs = [_decode(tokenizer, piece) for piece in ids]
     text, back = next(((a, b) for a, b in zip(texts, backs, strict=True) if a != b), ("the joined steps", "other text"))
-    return f"the tokenizer is lossy for this text: {text[:60]!r} reads back as {back[:60]!r}"
+    return f"the tokenizer is lossy for this text: {ascii(text[:60])} reads back as {ascii(back[:60])}"
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,9 @@ from ra3.sources import load_documents, load_eval_problems, load_policy, load_rl
 def midtrain(config: Config, options: RunOptions) -> Path:
     """Mid-trains the model on the corpus; returns the run folder."""
     policy = load_policy(config)
+    library = load_documents(config, policy)
     with opened(config, options, policy) as recorder:
-        train, heldout = load_documents(config, policy, recorder.run)
+        train, heldout = library.noted(recorder.run)
         trained = em_loop(recorder, policy, train, config)
         save_model(recorder.run, trained)
         if config.midtrain.method == "ra3":
@@ -47,8 +48,8 @@ def midtrain(config: Config, options: RunOptions) -> Path:
 def rlvr(config: Config, options: RunOptions) -> Path:
     """RLVR on the model; returns the run folder."""
     policy = load_policy(config)
+    problems = load_rl_problems(config, config.run.seed)
     with opened(config, options, policy) as recorder, opened_sandbox(config, recorder) as sandbox:
-        problems = load_rl_problems(config, config.run.seed)
         trained = trained_once(recorder, "rlvr", policy, lambda: rl_loop(recorder, policy.snapshot(), problems, sandbox, config))
         save_model(recorder.run, trained)
         return finish(recorder, {"rows": [], "curves": {}})
@@ -57,8 +58,8 @@ def rlvr(config: Config, options: RunOptions) -> Path:
 def evaluate(config: Config, options: RunOptions) -> Path:
     """Evaluates the model on the problems; returns the run folder."""
     policy = load_policy(config)
+    problems = load_eval_problems(config, config.run.seed)
     with opened(config, options, policy) as recorder, opened_sandbox(config, recorder) as sandbox:
-        problems = load_eval_problems(config, config.run.seed)
         name = Path(config.model.path).name
         return finish(recorder, evaluated(recorder, name, policy, problems, sandbox, config))
 
@@ -67,8 +68,8 @@ def annotate(config: Config, options: RunOptions) -> Path:
     """Writes the model's latents into the corpus; returns the folder of annotated text."""
     policy = load_policy(config)
     folder = AnnotatedFolder.create(options.out or Path("annotated"), check=options.check)
-    documents, heldout = load_documents(config, policy, None)
-    documents = [*documents, *heldout]
+    library = load_documents(config, policy)
+    documents = [*library.train, *library.heldout]
     for start in range(0, len(documents), 64):
         chunk = documents[start : start + 64]
         rows = sample_latents(policy, policy, chunk, config.midtrain, config.update, config.run.seed, 0)

@@ -38,7 +38,8 @@ def describe(command: str, config: Config) -> str:
 
 
 def _midtrain_lines(config: Config, policy: Policy, command: str) -> list[str]:
-    train, heldout = load_documents(config, policy, None)
+    library = load_documents(config, policy)
+    train, heldout = library.train, library.heldout
     steps = sum(len(d.step_ids) for d in train)
     tokens = sum(len(s) for d in train for s in d.step_ids)
     lines = [f"  corpus     {len(train)} documents, {steps:,} steps, {tokens:,} expert tokens; {len(heldout)} held out"]

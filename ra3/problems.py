@@ -14,15 +14,16 @@ those. A JSON value stands for the same Python value; any other plain value is w
 """
 
 import ast
+import cmath
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ra3.errors import UserError
-from ra3.sandbox.jobs import encode_strictly
 
 KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta"}
 LITERAL = "__python__"
+PLAIN = "None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset; expected numbers are finite"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class StdioTest:
 
 @dataclass(frozen=True)
 class Problem:
-    """A task and its tests. UserError at once if it could not be graded: no tests, mixed kinds, values that are not plain.
+    """A task and its tests. UserError if it could not be graded: no tests, mixed kinds, values that are not plain data.
 
     Example: ``Problem("add-1", "def add(a, b):\\n", "add", (CallTest((1, 2), 3),), stop=("\\ndef ",))``
     """
@@ -53,7 +54,8 @@ class Problem:
     """Given to the model as it is."""
     entry_point: str | None
     """The function that call tests call; None for stdio tests."""
-    tests: tuple[CallTest, ...] | tuple[StdioTest, ...]
+    tests: tuple[CallTest | StdioTest, ...]
+    """All of one kind, at least one."""
     stop: tuple[str, ...] = ()
     """Generation ends before any of these."""
     meta: dict = field(default_factory=dict)
@@ -65,7 +67,7 @@ class Problem:
         elif kinds != {StdioTest}:
             raise self._wrong("has no tests" if not kinds else "mixes kinds of tests", "one or more of one kind")
         elif self.entry_point is not None:
-            raise self._wrong("has an entry point and stdin/stdout tests", "an entry point with args/expected tests only")
+            raise self._wrong("has an entry point and stdin/stdout tests", "an entry point with args/expected only")
         if self.meta.get("numbers", "loose") != "loose":
             raise self._wrong(f"has meta numbers = {self.meta['numbers']!r}", '"loose", or leave it out')
 
@@ -73,13 +75,24 @@ class Problem:
         if not (isinstance(self.entry_point, str) and self.entry_point.isidentifier()):
             raise self._wrong(f"has the entry point {self.entry_point!r}", "the name of the function that is tested")
         for number, test in enumerate(self.tests):
-            try:
-                encode_strictly([list(test.args), test.expected])  # type: ignore[union-attr]
-            except TypeError as error:
-                raise self._wrong(f"has a value in test {number} that cannot be sent: {error}", "plain data") from error
+            assert isinstance(test, CallTest)
+            if not is_plain(test.args) or not is_plain(test.expected, finite=True):
+                raise self._wrong(f"has a value in test {number} that no answer could be compared with", PLAIN)
 
     def _wrong(self, what: str, allowed: str) -> UserError:
         return UserError(f"problem {self.id!r} {what}", allowed=allowed)
+
+
+def is_plain(value, finite: bool = False, depth: int = 100) -> bool:
+    """Whether a value can be sent to a program and compared; ``finite``: it holds no NaN and no infinity, either."""
+    kind = type(value)
+    if kind is float or kind is complex:
+        return not finite or cmath.isfinite(value)
+    if kind is dict:
+        value = [*value.keys(), *value.values()]
+    elif kind not in (list, tuple, set, frozenset):
+        return value is None or kind in (bool, int, str, bytes)
+    return depth > 0 and all(is_plain(item, finite, depth - 1) for item in value)
 
 
 def program(problem: Problem, completion: str) -> str:

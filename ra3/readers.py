@@ -107,12 +107,12 @@ def _json_rows(path: Path, where: str, name: str, keys: Keys) -> Iterator[Item]:
 
 def _parse(line: bytes, name: str, keys: Keys) -> Row | str:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
+        row = json.loads(line.strip().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         return _not_utf8(error)
     except (ValueError, RecursionError) as error:
         return f"is not JSON: {_first_line(error)}"
-    return _row(row, name, keys) if isinstance(row, dict) else f"is a JSON {type(row).__name__}, not an object"
+    return _row(row, name, keys) if isinstance(row, dict) else f"is a JSON {_kind(row)}, not an object"
 
 
 def _parquet_batches(path: Path, keys: Keys) -> Iterator[Any]:
@@ -169,7 +169,7 @@ def _row(row: Mapping[str, Any], name: str, keys: Keys) -> Row | str:
 def _problem(value: Any) -> str | None:
     """Why a value is no text that a tokenizer and a file can hold, or None."""
     if not isinstance(value, str):
-        return f"is {type(value).__name__}, not text"
+        return f"is {_kind(value)}, not text"
     if "\0" in value:
         return "holds a NUL character"
     try:
@@ -177,6 +177,10 @@ def _problem(value: Any) -> str | None:
     except UnicodeEncodeError:
         return "holds half of a surrogate pair, which is no character"
     return f"is larger than {MAX_BYTES // 2**20} MiB" if size > MAX_BYTES else None
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else type(value).__name__
 
 
 def _no_key(key: str, names: list[str], what: str) -> str:

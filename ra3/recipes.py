@@ -33,16 +33,6 @@ class Given:
     where: str
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with the settings; the fields of a UserError."""
-
-    what: str
-    where: str
-    allowed: str = ""
-    fix: str = ""
-
-
 def load(
     files: Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None, flags: Iterable[str] = ()
 ) -> Config:
@@ -57,9 +47,9 @@ def load(
     try:
         config = Config(**nest({key: _from_text(settings()[key], item.value) for key, item in known.items()}))
     except ValidationError as error:
-        raise _explain(problems + _problems_of(error, known)) from None
+        raise _joined(problems + _problems_of(error, known)) from None
     if problems:
-        raise _explain(problems)
+        raise _joined(problems)
     return config
 
 
@@ -131,7 +121,7 @@ def _changed(key: str, value: Any) -> bool:
     return setting is None or show(value) != show(setting.default)
 
 
-def _split_unknown(given: Mapping[str, Given], names: Sequence[str]) -> tuple[dict[str, Given], list[Problem]]:
+def _split_unknown(given: Mapping[str, Given], names: Sequence[str]) -> tuple[dict[str, Given], list[UserError]]:
     known, problems = {}, []
     for key, item in given.items():
         if key in settings():
@@ -144,17 +134,17 @@ def _split_unknown(given: Mapping[str, Given], names: Sequence[str]) -> tuple[di
     return known, problems
 
 
-def _not_a_section(key: str, item: Given) -> Problem:
+def _not_a_section(key: str, item: Given) -> UserError:
     inside = [name for name in (*settings(), *sections()) if name.rpartition(".")[0] == key]
-    return Problem(f"{key} is a section, not a setting", item.where, fix=f"it holds {', '.join(inside)}")
+    return UserError(f"{key} is a section, not a setting", item.where, fix=f"it holds {', '.join(inside)}")
 
 
-def _unknown(key: str, item: Given, names: Sequence[str]) -> Problem:
+def _unknown(key: str, item: Given, names: Sequence[str]) -> UserError:
     same_end = [name for name in settings() if name.endswith(f".{_simple(key)}")]
     likely = same_end or [nearest(key, names)]
     dashes, noun = ("--", "flag") if item.where == COMMAND_LINE else ("", "setting")
     meant = [f"{dashes}{name}" for name in likely if name]
-    return Problem(
+    return UserError(
         f"unknown {noun} {dashes}{key}",
         item.where,
         fix=f"did you mean {' or '.join(meant)}?" if meant else "`ra3 midtrain --help` lists every setting",
@@ -174,7 +164,7 @@ def _from_text(setting: Setting, value: Any) -> Any:
     return value
 
 
-def _problems_of(error: ValidationError, known: Mapping[str, Given]) -> list[Problem]:
+def _problems_of(error: ValidationError, known: Mapping[str, Given]) -> list[UserError]:
     problems = []
     for detail in error.errors(include_url=False):
         raised = detail.get("ctx", {}).get("error")
@@ -183,25 +173,24 @@ def _problems_of(error: ValidationError, known: Mapping[str, Given]) -> list[Pro
         else:
             key = next(key for key in known if tuple(key.split(".")) == detail["loc"][: key.count(".") + 1])
             problems.append(_bad_value(settings()[key], known[key]))
-    return list(dict.fromkeys(problems))
+    return list({str(problem): problem for problem in problems}.values())
 
 
-def _contradiction(keys: Sequence[str], what: str, fix: str, known: Mapping[str, Given]) -> Problem:
+def _contradiction(keys: Sequence[str], what: str, fix: str, known: Mapping[str, Given]) -> UserError:
     places = dict.fromkeys(known[key].where for key in keys if key in known)
-    return Problem(what, ", ".join(places), fix=fix)
+    return UserError(what, ", ".join(places), fix=fix)
 
 
-def _bad_value(setting: Setting, item: Given) -> Problem:
+def _bad_value(setting: Setting, item: Given) -> UserError:
     close = nearest(item.value, setting.choices) if isinstance(item.value, str) else None
     fix = f"did you mean {close}?" if close else ""
     got = json.dumps(item.value) if isinstance(item.value, (str, bool)) else show(item.value)
-    return Problem(f"{setting.key} cannot be {got}", item.where, setting.allowed, fix)
+    return UserError(f"{setting.key} cannot be {got}", item.where, setting.allowed, fix)
 
 
-def _explain(problems: list[Problem]) -> UserError:
+def _joined(problems: list[UserError]) -> UserError:
     """One problem as itself; several as a numbered list."""
-    errors = [UserError(one.what, where=one.where, allowed=one.allowed, fix=one.fix) for one in problems]
-    if len(errors) == 1:
-        return errors[0]
-    items = [f"  {number}. " + str(error).replace("\n", "\n   ") for number, error in enumerate(errors, 1)]
-    return UserError("\n".join([f"{len(errors)} settings are wrong", *items]))
+    if len(problems) == 1:
+        return problems[0]
+    items = [f"  {number}. " + str(problem).replace("\n", "\n   ") for number, problem in enumerate(problems, 1)]
+    return UserError("\n".join([f"{len(problems)} settings are wrong", *items]))

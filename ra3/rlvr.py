@@ -23,7 +23,8 @@ from ra3.recorder import Recorder
 from ra3.rl_step import PolicyLoss, policy_step
 from ra3.rows import Rows
 from ra3.sampler import FreeRules, generate
-from ra3.sandbox import Sandbox, Verdict, grade
+from ra3.sandbox import Sandbox
+from ra3.sandbox.grade import Verdict, grade
 from ra3.seeds import derive
 
 

@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,8 @@ class Run:
 
     def close(self) -> None:
         """Close the log and let go of the folder; safe to call twice."""
-        self._log.close()
+        with suppress(OSError):  # a full disk has been told already, and must not keep the folder locked
+            self._log.close()
         self._lock.release()
 
     def _read(self, name: str) -> dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -59,25 +59,46 @@ def set_threads(threads: int) -> None:
     torch.set_num_threads(threads or cores)
 
 
-def load_documents(
-    config: Config, policy: Policy, run: Run | None
-) -> tuple[list[EncodedDocument], list[EncodedDocument]]:
-    """(training, held-out) documents as ids; what cannot be used goes to quarantine.jsonl in the run folder."""
+@dataclass(frozen=True)
+class Library:
+    """The documents of a run as ids, and what could not be used."""
+
+    train: list[EncodedDocument]
+    heldout: list[EncodedDocument]
+    corpus: Corpus
+
+    def noted(self, run: Run) -> tuple[list[EncodedDocument], list[EncodedDocument]]:
+        """(training, held-out) documents, after the run folder has got the facts and quarantine.jsonl."""
+        if self.corpus.quarantine:
+            with run.guard("write quarantine.jsonl"):
+                self.corpus.write_quarantine(run.path("quarantine.jsonl"))
+        run.note(corpus=self.facts())
+        return self.train, self.heldout
+
+    def facts(self) -> dict[str, int]:
+        """What was read, in numbers."""
+        return {
+            "documents": len(self.train),
+            "heldout": len(self.heldout),
+            "steps": sum(len(d.step_ids) for d in self.train),
+            "expert_tokens": sum(len(s) for d in self.train for s in d.step_ids),
+            "cut": sum(d.cut for d in (*self.train, *self.heldout)),
+            "quarantined": len(self.corpus.quarantine),
+        }
+
+
+def load_documents(config: Config, policy: Policy) -> Library:
+    """The corpus of a run, split into training and held-out documents. UserError where no document can be used."""
     corpus = read_corpus(config)
-    train, heldout = split_heldout(corpus.documents, config.corpus.heldout, config.run.seed)
     encoded = []
-    for part in (train, heldout):
+    for part in split_heldout(corpus.documents, config.corpus.heldout, config.run.seed):
         good, bad = encode_all(policy.tokenizer, part, policy.syntax, config.corpus.steps, config.corpus.max_tokens)
         encoded.append(good)
         corpus.quarantine.extend(bad)
     if not encoded[0]:
         reasons = "; ".join(f"{row.where}: {row.reason}" for row in corpus.quarantine[:3])
         raise UserError(f"no document can be used: {reasons}", where=config.corpus.path, fix="see corpus.max_tokens")
-    if run and corpus.quarantine:
-        corpus.write_quarantine(run.path("quarantine.jsonl"))
-    if run:
-        run.note(corpus=corpus_facts(encoded[0], encoded[1], corpus))
-    return encoded[0], encoded[1]
+    return Library(encoded[0], encoded[1], corpus)
 
 
 def read_corpus(config: Config) -> Corpus:
@@ -90,18 +111,6 @@ def read_corpus(config: Config) -> Corpus:
         settings.location, settings.pattern, settings.text_key, settings.context_key, settings.id_key,
         settings.documents, settings.max_bad,
     )
-
-
-def corpus_facts(train: Sequence[EncodedDocument], heldout: Sequence[EncodedDocument], corpus: Corpus) -> dict[str, int]:
-    """What was read, in numbers."""
-    return {
-        "documents": len(train),
-        "heldout": len(heldout),
-        "steps": sum(len(d.step_ids) for d in train),
-        "expert_tokens": sum(len(s) for d in train for s in d.step_ids),
-        "cut": sum(d.cut for d in (*train, *heldout)),
-        "quarantined": len(corpus.quarantine),
-    }
 
 
 def load_rl_problems(config: Config, seed: int) -> list[Problem]:

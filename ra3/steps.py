@@ -121,14 +121,14 @@ class Layout:
     @classmethod
     def of(cls, context: str, text: str) -> Layout:
         """The layout of text after context. A context that is no Python (a prompt in words) does not count."""
-        before = len(_physical_lines(context))
+        before = _physical_lines(context)
         starts_row = not context or context.endswith("\n") or (context.endswith("\r") and not text.startswith("\n"))
         closed, failed = _scan(context + text)
         last = max(closed, default=0)
-        if failed and last < before and not _MAY_BE_OPEN.search(context):
+        if failed and last < len(before) and not _may_be_open(before):
             return cls.of("", text)
         cookie_possible = not context or _NO_CODE.match(context)
-        return cls(closed, last, before + starts_row, starts_row, 3 if cookie_possible else 2)
+        return cls(closed, last, len(before) + starts_row, starts_row, 3 if cookie_possible else 2)
 
     def rows(self, text: str) -> Iterator[tuple[str, int]]:
         """Each physical line of the text with its row; row 0 for a line that begins in the context."""
@@ -146,8 +146,6 @@ class Layout:
 
 _NO_CODE = re.compile("\ufeff?[ \t\f]*(?:[#\r\n]|$)")
 """A first line after which Python still looks for a coding cookie in the second (PEP 263)."""
-_MAY_BE_OPEN = re.compile(r"'{3}|\"{3}|\\[\r\n]*\Z")
-"""A context that could leave a string or a line open, however little of it the tokenizer understands."""
 _IDLE = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT}
 _OPENING = {getattr(tokenize, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(tokenize, name)}
 _CLOSING = {getattr(tokenize, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(tokenize, name)}
@@ -184,6 +182,13 @@ def _readable(source: str) -> tuple[str, bool]:
     """
     bad = re.search("[\0\ud800-\udfff]", source)
     return (source[: source.rfind("\n", 0, bad.start()) + 1], True) if bad else (source, False)
+
+
+def _may_be_open(context: list[str]) -> bool:
+    """These lines could leave a string or a line open, however little of them the tokenizer understands."""
+    last = context[-1]
+    unfinished = not last.endswith(("\n", "\r")) and ("'" in last or '"' in last)
+    return unfinished or last.rstrip("\r\n").endswith("\\") or any("'''" in line or '"""' in line for line in context)
 
 
 def _physical_lines(text: str) -> list[str]:

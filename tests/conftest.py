@@ -36,6 +36,13 @@ def make_policy(folder: Path, architecture: str = "llama", seed: int = 0, **chan
     return Policy.load(folder, "random", torch.float32, torch.device("cpu"), seed)
 
 
+def raise_think_logit(policy: Policy, prefix_ids: list[int], by: float) -> None:
+    """Makes an untied policy open comments more readily, above all after `prefix_ids`."""
+    ids = torch.tensor([prefix_ids])
+    hidden = policy.hidden(ids, torch.arange(len(prefix_ids))[None])[0, -1].detach()
+    policy.model.lm_head.weight.data[policy.syntax.think_id] += by * hidden / hidden.square().sum()
+
+
 @pytest.fixture(scope="session")
 def policy(tmp_path_factory) -> Policy:
     """A random two-layer Llama; tests that train take a snapshot."""

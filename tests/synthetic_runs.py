@@ -1,4 +1,4 @@
-"""Run folders for the tests of everything that reads them: written by the real `Run` and `Metrics`, numbers from formulas."""
+"""Run folders for tests of what reads them: written by the real `Run` and `Metrics`, with numbers from formulas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ SYSTEMS = ("base", "ntp", "ra3", "ntp-rlvr", "ra3-rlvr")
 START = {"base": 0.30, "ntp": 0.42, "ra3": 0.58, "ntp+rlvr": 0.66, "ra3+rlvr": 0.86}
 BANDS = {"known": 0.12, "edge": 0.0, "hard": -0.22}
 CONTEXT = 'ba = "ke"\nke = "zu"\nzu = "evens"\n'
-STEPS = ("def ba(x):\n", "    y = []\n", "    for v in x:\n", "        if v % 2 == 0:\n", "            y.append(v)\n", "    return y\n")
+STEPS = (
+    "def ba(x):\n",
+    "    y = []\n",
+    "    for v in x:\n",
+    "        if v % 2 == 0:\n",
+    "            y.append(v)\n",
+    "    return y\n",
+)
 
 
 def wobble(i: int) -> float:
@@ -51,7 +58,14 @@ def mstep_values(i: int, method: str) -> dict[str, float]:
 def rlvr_values(i: int, method: str) -> dict[str, float]:
     start, end, pace = (0.55, 0.88, 6) if method == "ra3" else (0.40, 0.68, 12)
     rate = end - (end - start) * math.exp(-i / pace) + 0.025 * wobble(i)
-    return {"pass_rate": rate, "reward": rate, "advantage_std": 0.4, "dead_groups": 0.3, "truncated": 0.01, "infra": 0.0}
+    return {
+        "pass_rate": rate,
+        "reward": rate,
+        "advantage_std": 0.4,
+        "dead_groups": 0.3,
+        "truncated": 0.01,
+        "infra": 0.0,
+    }
 
 
 def tokens(sign: float, thinks: bool) -> Iterator[dict]:
@@ -80,7 +94,14 @@ def sampled(sign: float) -> Iterator[dict]:
 
 def rollouts(stage: str, step: int) -> Iterator[dict]:
     for sample, sign in enumerate((1.0, -1.0, 0.2)):
-        record = {"stage": stage, "round": 0, "step": step, "document": f"expert:{7 + step}", "group": 0, "sample": sample}
+        record = {
+            "stage": stage,
+            "round": 0,
+            "step": step,
+            "document": f"expert:{7 + step}",
+            "group": 0,
+            "sample": sample,
+        }
         if stage == "estep":
             late = step > 0
             body = list(tokens(sign, thinks=late or sample == 0))
@@ -116,12 +137,8 @@ def curves(model: str) -> dict[str, list[dict]]:
 
 def write_stage(metrics: Metrics, stage: str, updates: int, method: str) -> None:
     for i in range(updates):
-        values = {
-            "estep": lambda: estep_values(i),
-            "mstep": lambda: mstep_values(i, method),
-            "rlvr": lambda: rlvr_values(i, method),
-        }[stage]()
-        metrics.log(stage, 0, i, values)
+        values = {"estep": estep_values(i), "mstep": mstep_values(i, method), "rlvr": rlvr_values(i, method)}
+        metrics.log(stage, 0, i, values[stage])
         if stage != "mstep" and i in (0, updates - 1):
             for record in rollouts(stage, i):
                 metrics.rollout(record)

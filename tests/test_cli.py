@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from conftest import make_model_folder
 
 from ra3 import __version__
 from ra3.cli import SECTIONS, exit_code, main
@@ -72,6 +73,17 @@ def test_a_closed_pipe_is_no_error():
         assert reader.stderr.read() == b""
 
 
+@pytest.mark.parametrize("command", ["midtrain", "rlvr", "eval", "annotate"])
+def test_a_dry_run_shows_the_plan_and_writes_nothing(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(make_model_folder(tmp_path))
+    before = sorted(tmp_path.rglob("*"))
+    words = ["--model", ".", "--model.weights", "random", "--corpus.documents", "8", "--eval.per-band", "2"]
+    assert main([command, *words, "--run.threads", "1", "--run.device", "cpu", "--dry-run"]) == 0
+    plan = capsys.readouterr().out
+    assert plan.startswith(f"plan of ra3 {command}") and all(f"  {key} = " in plan for key in settings())
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 # What it reads
 
 
@@ -114,6 +126,23 @@ def test_a_mistake_is_one_message_and_code_2(words, part, capsys):
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("ra3: ")
     assert part in captured.err and "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    "words, part",
+    [
+        (["--model", "no-such-model"], "there is no such model folder"),
+        (["--corpus", "empty"], "there is no document here"),
+        (["--corpus", "no-such-corpus"], "no-such-corpus"),
+    ],
+)
+def test_a_wrong_folder_is_one_message(words, part, tmp_path, monkeypatch, capsys):
+    make_model_folder(tmp_path / "tiny")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["midtrain", "--model", "tiny", "--model.weights", "random", "--run.threads", "1", *words]) == 2
+    error = capsys.readouterr().err
+    assert part in error and "Traceback" not in error
 
 
 def test_report_names_the_runs_that_are_there(tmp_path, capsys):

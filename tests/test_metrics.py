@@ -10,9 +10,33 @@ from ra3.errors import UserError
 from ra3.metrics import GLOSSARY, Metrics, number, read_lines
 from ra3.runs import Run
 
-KEYS = """think_rate option_duration comment_tokens expert_nll expert_nll_act latent_gain copy_rate dead_groups entropy
-logp_gap_max elbo reward return switch_penalty clip_share grad_norm loss nll_total learning_rate pass_rate truncated infra
-tokens_generated tokens_trained advantage_std""".split()
+KEYS = {
+    "think_rate",
+    "option_duration",
+    "comment_tokens",
+    "expert_nll",
+    "expert_nll_act",
+    "latent_gain",
+    "copy_rate",
+    "dead_groups",
+    "entropy",
+    "logp_gap_max",
+    "elbo",
+    "reward",
+    "return",
+    "switch_penalty",
+    "clip_share",
+    "grad_norm",
+    "loss",
+    "nll_total",
+    "learning_rate",
+    "pass_rate",
+    "truncated",
+    "infra",
+    "tokens_generated",
+    "tokens_trained",
+    "advantage_std",
+}
 
 
 @pytest.fixture
@@ -100,7 +124,10 @@ def test_an_unfinished_last_line_is_mended_on_opening(run):
 
 def test_a_full_disk_is_one_clear_message(run):
     run.path("metrics.jsonl").symlink_to("/dev/full")
-    with Metrics(run) as metrics, pytest.raises(UserError, match=r"cannot write metrics.jsonl: the disk is full(.|\n)*--resume"):
+    with (
+        Metrics(run) as metrics,
+        pytest.raises(UserError, match=r"cannot write metrics.jsonl: the disk is full(.|\n)*--resume"),
+    ):
         metrics.log("estep", 0, 0, {"loss": 0.0})
 
 
@@ -122,7 +149,7 @@ def test_number():
 
 
 def test_every_promised_metric_is_explained():
-    assert set(KEYS) <= set(GLOSSARY)
+    assert set(GLOSSARY) >= KEYS
     assert all(all(text.strip() for text in entry) for entry in GLOSSARY.values())
 
 

@@ -50,7 +50,10 @@ def test_a_fresh_run_writes_config_environment_and_log(tmp_path):
 
 
 def test_git_commit_of_the_working_directory(tmp_path, monkeypatch):
-    for command in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--allow-empty"]):
+    for command in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--allow-empty"],
+    ):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
     with Run.create("runs", "a", CONFIG, "midtrain") as run:
@@ -190,7 +193,14 @@ def test_a_forked_child_does_not_hold_the_lock_on(tmp_path):
 
 def test_write_json_is_whole_or_not_at_all(tmp_path):
     with Run.create(tmp_path, "a", CONFIG, "midtrain") as run:
-        value = {"x": float("nan"), "y": np.float32(0.5), "z": (1, np.int64(2)), "p": Path("q"), "s": {2, 1}, 3: "\ud800"}
+        value = {
+            "x": float("nan"),
+            "y": np.float32(0.5),
+            "z": (1, np.int64(2)),
+            "p": Path("q"),
+            "s": {2, 1},
+            3: "\ud800",
+        }
         run.write_json("results.json", value)
         stored = json.loads(run.path("results.json").read_text())
         assert stored == {"x": "nan", "y": 0.5, "z": [1, 2], "p": "q", "s": [1, 2], "3": "\ud800"}

@@ -9,8 +9,9 @@ from conftest import make_policy
 from ra3.actions import decision_logps
 from ra3.rollouts import Boundaries
 from ra3.rows import COMMENT, CONTEXT, DECISION
-from ra3.sampler import FreeRules, LatentRules, Uniforms, choose, expert_rows, forced_steps, generate, interleave
+from ra3.sampler import FreeRules, LatentRules, expert_rows, forced_steps, generate, interleave
 from ra3.update import score
+from ra3.walk import Uniforms, choose
 
 RULES = LatentRules(max_latent_tokens=4, think_floor=0.4)
 

@@ -91,8 +91,9 @@ def test_empty_and_blank_documents(kind):
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_line_ends(end):
     text = end.join(["a = 1", "b = 2", "", "if a:", "\tc = (", "3)", "d = '''", "e'''", "f"])
-    assert [t.rstrip("\r\n") for t in texts(text)] == ["a = 1", "b = 2", "if a:", "\tc = (", "3)", "d = '''", "e'''", "f"]
-    assert thinkers(text) == ["if a:", "\tc = (", "3)", "d = '''", "f"]
+    after = ["if a:", "\tc = (", "3)", "d = '''", "e'''", "f"]
+    assert [t.rstrip("\r\n") for t in texts(text)] == ["a = 1", "b = 2", *after]
+    assert thinkers(text) == [line for line in after if line != "e'''"]
 
 
 def test_other_line_separators_are_text():
@@ -129,11 +130,15 @@ def test_a_string_open_in_the_context_counts():
 
 def test_a_context_in_words_does_not_count():
     assert thinkers("a\nb\nc\n", context="Write a function that doesn't fail:\n") == ["c"]
+    assert thinkers("1\nb\nc\n", context="Don't you see:\nx = ") == ["c"]
     assert thinkers("a\nb\nc\n", context="Why? '''\n") == []
+    assert thinkers("a\nb\nc\n", context="Why? \\\n") == []
+    assert thinkers("a'\nb\nc\n", context="Why? '") == []
 
 
 def test_existing_comments_and_hashes_in_strings():
-    assert thinkers("a\nb\n# note\nx = '# no'\n    # indented\ny = 1  # end\n") == ["x = '# no'", "    # indented", "y = 1  # end"]
+    after = ["x = '# no'", "    # indented", "y = 1  # end"]
+    assert thinkers("\n".join(["a", "b", "# note", *after])) == after
 
 
 def test_multi_line_strings_and_continuations():
@@ -168,7 +173,10 @@ def test_a_byte_order_mark_is_kept_and_does_no_harm():
 
 
 def test_statements():
-    text = "x = [\n  1,\n\n  2,\n]\n\n# note\ns = '''\nq\n'''; t = 2\nif x: y\n@d\ndef f(a,\n      b):\n    return 1 + \\\n        2\n"
+    text = (
+        "x = [\n  1,\n\n  2,\n]\n\n# note\ns = '''\nq\n'''; t = 2\nif x: y\n"
+        "@d\ndef f(a,\n      b):\n    return 1 + \\\n        2\n"
+    )
     assert texts(text, kind="statement") == [
         "x = [\n  1,\n\n  2,\n]\n\n",
         "# note\n",
@@ -220,16 +228,14 @@ def test_nested_f_strings():
 
 
 WILD = st.text(st.sampled_from("ab1 \t\f\n\r\\#\"'()[]{}:=,.@;f\0\u2028\x0b\x85é日\ufeff\ud800"), max_size=60)
-PIECES = st.sampled_from(
-    ["x = 1\n", "if x:\n", "    y = 2\n", "\tz\n", "else:\n", "'''", '"""', "'", '"', "(\n", ")\n", "[", "]", "{", "}"]
-    + ["f'''{x}\n", "rf\"{x!r:>{3}}\"", "\\\n", "\\\r\n", "#", "# c\n", "@d\n", "def f():\n", "    pass\n", "\n", "\r\n"]
-    + ["\r", "\f", " ", "    ", ":", ";", "=", "a", "1", "+", ",", "lambda: 0", "async ", "await ", "match x:\n"]
-    + ["    case _:\n", "        pass\n", "class C:\n", "    'doc'\n", "return\n", "x\\\n", "b'\\\n'", "\ufeff", "℘", "·"]
-)
+LINES = ["x = 1", "if x:", "    y = 2", "\tz", "else:", "(", ")", "f'''{x}", "\\", "\\\r", "# c", "@d", "def f():"]
+LINES += ["    pass", "", "\r", "match x:", "    case _:", "        pass", "class C:", "    'doc'", "x\\", "b'\\\n'"]
+WORDS = [*"'\"[]{}()#\r\f :;=a1+,℘·\ufeff", "'''", '"""', 'rf"{x!r:>{3}}"', "    ", "lambda: 0", "async ", "await "]
+PIECES = st.sampled_from([line + "\n" for line in LINES] + WORDS)
 CODE = st.lists(PIECES, max_size=25).map("".join)
 
 
-@given(st.one_of(WILD, CODE), st.one_of(st.just(""), WILD, CODE), st.sampled_from(["line", "statement"]), st.integers(0, 7))
+@given(WILD | CODE, st.just("") | WILD | CODE, st.sampled_from(["line", "statement"]), st.integers(0, 7))
 def test_any_text_keeps_its_characters_and_its_meaning(text, context, kind, offset):
     check_unchanged(text, context, kind, offset)
 
@@ -245,19 +251,31 @@ def test_cutting_a_program_into_context_and_text_keeps_its_meaning(program, data
     check_unchanged(program[at:], program[:at])
 
 
-@pytest.mark.parametrize(
-    "unit",
-    ["x = f(1, 'a')  # c\n", "\n", "(\n", "'''\n", '"', "\\\n", "#\n", "    x\n", "if x:\n  y\n", ". ", "...)) ", "\r", "'\\\n"],
-)
+UNITS = [
+    "x = f(1, 'a')  # c\n",
+    "if x:\n  y\n",
+    "    x\n",
+    "\n",
+    "\r",
+    "(\n",
+    "'''\n",
+    "\\\n",
+    "'\\\n",
+    "#\n",
+    '"',
+    "...)) ",
+]
+
+
+@pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("kind", ["line", "statement", "sentence"])
 def test_time_is_linear(unit, kind):
     def seconds(copies):
-        start = time.perf_counter()
+        start = time.process_time()
         steps(unit * copies, context="a\nb\n", kind=kind)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
-    small = min(seconds(2_000) for _ in range(3))
-    assert seconds(16_000) < 8 * 6 * small + 0.1
+    assert seconds(32_000) < 4 * 16 * max(seconds(2_000), 0.002)
 
 
 def library():

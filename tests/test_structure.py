@@ -20,9 +20,9 @@ ORDER = (
     *("environment", "folder_lock", "interrupts", "runs", "glossary", "metrics", "checkpoint"),
     *("alarms", "display", "recorder", "report"),
     # text: documents, steps, latents; problems and their verdicts; the embedded world
-    *("readers", "corpus", "steps", "latents", "annotated_folder", "problems", "sandbox", "testbed"),
+    *("readers", "corpus", "steps", "latents", "annotated_folder", "sandbox", "problems", "sandbox.grade", "testbed"),
     # the model: rows of tokens, the one forward pass, sampling
-    *("rows", "actions", "kv_cache", "policy", "sampler", "completions", "sources"),
+    *("rows", "actions", "kv_cache", "policy", "walk", "sampler", "completions", "sources"),
     # one step of learning
     *(
         "rewards",
@@ -58,30 +58,37 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
             yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1
 
 
-def top(path: Path) -> str:
-    """The module or package of ra3 that a file belongs to: "config", "sandbox"; "" for ra3/__init__.py."""
-    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    return "" if name == "__init__" else name
+def unit(dotted: str) -> str:
+    """The longest entry of ORDER that a name belongs to: "config.Config" -> "config"; "" for ra3/__init__.py."""
+    parts = dotted.split(".")
+    prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in ORDER), "")
+
+
+def unit_of_file(path: Path) -> str:
+    name = unit(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+    assert name or path == PACKAGE / "__init__.py", f"{path} has no place in ORDER"
+    return name
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The modules of ra3 that a file imports when it runs, wherever the import stands."""
+    """The entries of ORDER that a file imports when it runs, wherever the import stands."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
+        names = []
         if isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [
-                f"{node.module}.{alias.name}" if node.module == "ra3" else node.module or "" for alias in node.names
-            ]
-        else:
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        yield from (name.split(".")[1] for name in names if name.startswith("ra3.") and name != "ra3.__version__")
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        yield from (unit(name.removeprefix("ra3.")) for name in names if name.startswith("ra3."))
         yield from imported(node)
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_has_at_most_250_lines(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= 250
 
 
 def test_functions_are_short():
@@ -97,13 +104,13 @@ def test_names_say_something():
 
 def test_the_order_names_every_module_once():
     assert len(set(ORDER)) == len(ORDER)
-    assert {top(path) for path in SOURCES} - {""} == set(ORDER)
+    assert {unit_of_file(path) for path in SOURCES} - {""} == set(ORDER)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_imports_only_modules_before_it(path):
-    own = top(path)
-    before = set(ORDER[: ORDER.index(own)]) | {own} if own else set()
+    own = unit_of_file(path)
+    before = {"", own, *ORDER[: ORDER.index(own)]} if own else {""}
     assert set(imported(ast.parse(path.read_text(encoding="utf-8")))) <= before
 
 

@@ -107,7 +107,7 @@ def _named(systems: list[System]) -> list[System]:
     for system in systems:
         method = _dict(system.config.get("midtrain")).get("method")
         midtrained = system.environment.get("command") == "midtrain" or "mstep" in system.metrics
-        name = system.name or (str(method) if method and midtrained else system.folder.resolve().name)
+        name = system.name or (str(method) if method and midtrained else system_name(system.folder.resolve().name))
         named.append(System(**{**vars(system), "name": name}))
     return named
 

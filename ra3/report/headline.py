@@ -6,10 +6,13 @@ import math
 
 from ra3.metrics import number
 from ra3.report.folder import System, View, in_order
-from ra3.report.text import label, score_text, value_text
+from ra3.report.text import is_after_rlvr, label, score_text, value_text
 
 METRIC = "pass@1"
 SMOOTH = 5
+NOTHING = "Nothing has been measured yet."
+NO_HEADLINE = "The results are in the table below."
+NO_TABLE = "There are no evaluation results in this folder yet, so there is no table to show."
 
 
 def headline(view: View) -> tuple[str, str]:
@@ -18,8 +21,8 @@ def headline(view: View) -> tuple[str, str]:
     if band is None:
         return _progress(view)
     scores = {row["model"]: row for row in view.rows if row["metric"] == METRIC and row["band"] == band}
-    before = [name for name in in_order(scores) if "rlvr" not in name]
-    after = [name for name in in_order(scores) if "rlvr" in name]
+    before = [name for name in in_order(scores) if not is_after_rlvr(name)]
+    after = [name for name in in_order(scores) if is_after_rlvr(name)]
     parts = []
     if before:
         parts.append(_solved(before, scores, f"On {band} problems", " solves"))
@@ -59,7 +62,7 @@ def _verdict(view: View, band: str, scores: dict[str, dict], a: str, b: str) -> 
     if a not in scores or b not in scores:
         return ""
     gap = 100 * (scores[a]["mean"] - scores[b]["mean"])
-    when = "After RLVR, " if "rlvr" in a else ""
+    when = "After RLVR, " if is_after_rlvr(a) else ""
     opening = f"{when}{_method(a)} \u2212 {_method(b)} = {_signed(gap)} points"
     for row in view.differences:
         if (row["a"], row["b"], row["band"], row["metric"]) == (a, b, band, METRIC):
@@ -96,12 +99,17 @@ def _pass_rates(system: System) -> list[float]:
 def _progress(view: View) -> tuple[str, str]:
     """No pass@1 yet: what the metrics say so far."""
     sentences = [sentence for system in view.systems for sentence in _so_far(system)]
-    waiting = "There are no evaluation results in this folder yet, so there is no table to show."
-    return (
-        (sentences[0], " ".join([*sentences[1:], waiting]))
-        if sentences
-        else ("Nothing has been measured yet.", waiting)
-    )
+    first, *others = [*sentences, *_heldout(view)] or [NO_HEADLINE if view.rows else NOTHING]
+    return first, " ".join([*others, *([] if view.rows else [NO_TABLE])])
+
+
+def _heldout(view: View) -> list[str]:
+    """What held-out text says, where that has been measured."""
+    metric = "nll_per_token_given_latents"
+    found = {row["model"]: row["mean"] for row in view.rows if row["metric"] == metric}
+    scores = [f"{label(name)} {value_text(found[name])}" for name in in_order(found)]
+    opening = "Held-out cross-entropy, nats per expert token with the intentions each model writes"
+    return [f"{opening}: {', '.join(scores)}."] if scores else []
 
 
 def _so_far(system: System) -> list[str]:

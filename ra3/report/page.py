@@ -74,7 +74,11 @@ def _section(title: str, intro: str, body: str) -> str:
 
 
 def _results_intro(view: View) -> str:
-    return "Share of problems solved, with 95% intervals over problems." if view.rows else ""
+    if any(row["metric"].startswith("pass@") for row in view.rows):
+        return (
+            "Share of problems solved; pass@k: at least one of k samples passes all tests. Intervals are over problems."
+        )
+    return "Measured on text that was held out." if view.rows else ""
 
 
 def _chains(view: View) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ra3.metrics import number
 from ra3.report.folder import System, View, in_order
-from ra3.report.text import colour_names
+from ra3.report.text import colour_names, is_after_rlvr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,18 +50,19 @@ class Panel:
     share: bool = False
 
 
+TITLES = {"comment_right": "Intention is right", "pass": "Pass rate"}
 PANELS = (
     Panel(
         "Expert cross-entropy in the M-step",
         "mstep",
         ("expert_nll",),
-        "Nats per expert token; lower is better. Dotted: without the intentions.",
+        "Nats per expert token, given the intentions written before it; lower is better.",
         dotted="expert_nll_act",
     ),
     Panel(
         "ELBO in the E-step",
         "estep",
-        ("elbo", "return", "reward"),
+        ("elbo",),
         "Likelihood of the expert's steps minus the price of the intentions, nats per document; higher is better.",
     ),
     Panel(
@@ -109,34 +110,33 @@ def chain_curves(view: View) -> list[Plot]:
 def _panel(panel: Panel, systems: list[System]) -> Plot | None:
     colours = colour_names([system.name for system in systems])
     figure, axes = _axes("update", panel.share)
-    drawn, rounds = False, []
+    caption, drawn, rounds = panel.caption, False, []
     for system in systems:
         lines = system.metrics.get(panel.stage, [])
         for key, style in ((next((k for k in panel.keys if _has(lines, k)), ""), "-"), (panel.dotted, ":")):
             if _has(lines, key):
-                style = "--" if style == "-" and "rlvr" in system.name else style
+                style = "--" if style == "-" and is_after_rlvr(system.name) else style
                 _course(axes, np.array([number(line.get(key)) for line in lines]), PAINT[colours[system.name]], style)
                 drawn, rounds = True, _round_starts(lines)
+                caption = f"{panel.caption} Dotted: without the intentions." if style == ":" else caption
     for start in rounds:
         axes.axvline(start, color=GRID, linewidth=1, linestyle="--")
-    return Plot(panel.title, panel.caption, _svg(figure)) if drawn else None
+    return Plot(panel.title, caption, _svg(figure)) if drawn else None
 
 
 def _curve(name: str, points: list[dict]) -> Plot:
-    from matplotlib.ticker import MaxNLocator
-
     what, _, by = name.partition("_by_")
-    figure, axes = _axes({"chain": "chain length"}.get(by, by.replace("_", " ") or "x"), _within_unit(points))
+    x_label = {"chain": "chain length"}.get(by, re.sub(r"[^ -~]|_", " ", by)[:40])
+    figure, axes = _axes(x_label, _within_unit(points))
     names = in_order(point["model"] for point in points)
     colours = colour_names(names)
     for model in names:
         own = [point for point in points if point["model"] == model]
         x, mean, low, high = (np.array([point[key] for point in own]) for key in ("x", "mean", "low", "high"))
         paint = PAINT[colours[model]]
-        axes.plot(x, mean, "--" if "rlvr" in model else "-", color=paint, linewidth=1.8, marker="o", markersize=4)
-        axes.fill_between(x, low, high, color=paint, alpha=0.16, linewidth=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    title = what.replace("_", " ").capitalize() + (
+        axes.plot(x, mean, "--" if is_after_rlvr(model) else "-", color=paint, linewidth=1.8, marker="o", markersize=4)
+        axes.fill_between(x, low, high, color=paint, alpha=0.13, linewidth=0)
+    title = TITLES.get(what, what.replace("_", " ").capitalize()) + (
         f" by {by.replace('_', ' ')} length" if by == "chain" else f" by {by}"
     )
     return Plot(title, "Band: 95% interval. Dashed: after RLVR.", _svg(figure))
@@ -145,12 +145,13 @@ def _curve(name: str, points: list[dict]) -> Plot:
 def _axes(x_label: str, share: bool) -> tuple[Figure, Axes]:
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=SIZE_INCHES, layout="constrained")
         axes = figure.add_subplot()
     axes.set_xlabel(x_label)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.grid(True, axis="y", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)

@@ -45,13 +45,14 @@ tr+tr>*{border-top:1px solid var(--line)}
 th{font-weight:600}
 th[scope=col]{color:var(--soft);font-size:13px}
 .wide{overflow-x:auto}
-.results{margin:0 0 18px;width:100%;table-layout:fixed}
+.results{margin:10px 0 18px;width:100%;table-layout:fixed}
 .results caption{text-align:left;color:var(--soft);font-size:13px;padding:0 0 4px}
-.results th[scope=row]{white-space:nowrap;padding-top:9px}
-.results th[scope=col]:first-child{width:160px}
+.results th[scope=row]{padding-top:9px}
+.results th[scope=col]:first-child{width:190px}
+.results tr:first-child .swatch{vertical-align:-1px}
 .results td{padding:7px 32px 9px 0}
 .mean{font-size:17px;font-weight:650}
-.range{color:var(--soft);font-size:12px}
+.range{color:var(--soft);font-size:12px;white-space:nowrap}
 .none{color:var(--soft)}
 .bar{display:block;position:relative;height:6px;margin:4px 0 0;border-radius:3px;background:var(--track)}
 .bar i{position:absolute;top:0;height:6px;min-width:2px;border-radius:3px;background:currentColor;opacity:.42}
@@ -82,7 +83,7 @@ summary code{font-weight:400;color:var(--soft);margin-left:8px}
 .code{border:1px solid var(--line);border-radius:8px;padding:10px 12px;line-height:1.6;max-height:520px;overflow:auto;
 unicode-bidi:isolate;tab-size:4}
 .context{color:var(--soft);opacity:.8}
-.decision:not(.intention *){border-bottom:2px solid var(--soft)}
+.decision:not(.intention *){border-bottom:1px dotted var(--soft)}
 .code .intention{display:block;margin:2px 0 2px -12px;padding-left:9px;border-left:3px solid var(--intention);
 background:var(--intention-bg);font-style:italic;font-weight:600}
 .end{opacity:.55;font-style:normal;font-weight:400}
@@ -96,7 +97,7 @@ background:var(--intention-bg);font-style:italic;font-weight:600}
 .key.intention{padding:0 8px;border-left:3px solid var(--intention);background:var(--intention-bg);
 color:var(--ink);font-style:italic;font-weight:600}
 .key.expert,.key.act{color:var(--ink)}
-.key.act{border-bottom:2px solid var(--soft)}
+.key.act{border-bottom:1px dotted var(--soft)}
 @media(max-width:640px){main{padding:20px 12px 40px}section{padding:16px 14px}h1{font-size:22px}}
 @media print{body{background:#fff}section{break-inside:avoid;border-color:#ccc}.code{max-height:none}}
 """

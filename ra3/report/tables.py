@@ -10,7 +10,7 @@ from ra3.alarms import Alarms
 from ra3.display import duration, is_share
 from ra3.metrics import GLOSSARY, number
 from ra3.report.folder import System, View, in_order
-from ra3.report.text import colour_names, esc, label, score_text, value_text
+from ra3.report.text import colour_names, esc, is_after_rlvr, label, score_text, value_text
 from ra3.runs import flatten
 
 BANDS = ("known", "edge", "hard")
@@ -24,65 +24,88 @@ def swatch(name: str, colours: Mapping[str, str]) -> str:
 
 def dot(name: str, colours: Mapping[str, str]) -> str:
     """A system's colour as a small square, hollow after RLVR."""
-    return f'<span class="swatch{" hollow" if "rlvr" in name else ""}" style="color:var(--{colours[name]})"></span>'
+    return (
+        f'<span class="swatch{" hollow" if is_after_rlvr(name) else ""}" style="color:var(--{colours[name]})"></span>'
+    )
 
 
 def result_tables(view: View) -> str:
-    """One table per metric, models down and bands across; a cell: mean, interval, interval drawn. One is unfolded."""
+    """pass@k: models down and bands across, the smallest k unfolded. Other metrics: metrics down and models across."""
     if not view.rows:
         return '<p class="plain">No results yet: the evaluation has not been run, or has not finished.</p>'
-    metrics = list(dict.fromkeys(row["metric"] for row in view.rows))
-    tables = [_result_table(metric, [row for row in view.rows if row["metric"] == metric]) for metric in metrics]
-    more = f"<details><summary>{esc(', '.join(metrics[1:]))}</summary>{''.join(tables[1:])}</details>"
-    return tables[0] + (more if tables[1:] else "")
+    passes = [row for row in view.rows if row["metric"].startswith("pass@")]
+    others = [row for row in view.rows if not row["metric"].startswith("pass@")]
+    ks = sorted(dict.fromkeys(row["metric"] for row in passes), key=lambda metric: (len(metric), metric))
+    tables = [_result_table(k, [row for row in passes if row["metric"] == k], "model", "band") for k in ks]
+    more = f"<details><summary>{esc(', '.join(ks[1:]))}</summary>{''.join(tables[1:])}</details>" if ks[1:] else ""
+    bands = dict.fromkeys(row["band"] for row in others)
+    rest = [_result_table(band, [row for row in others if row["band"] == band], "metric", "model") for band in bands]
+    return "".join([*tables[:1], more, *rest])
 
 
-def _result_table(metric: str, rows: list[dict]) -> str:
-    cells = {(row["model"], row["band"]): row for row in rows}
-    models = in_order(row["model"] for row in rows)
-    bands = sorted(
-        dict.fromkeys(row["band"] for row in rows), key=lambda b: BANDS.index(b) if b in BANDS else len(BANDS)
-    )
-    colours = colour_names(models)
-    ends = [row[key] for row in rows for key in ("mean", "low", "high") if math.isfinite(row[key])]
-    scale = (0.0, 1.0) if is_share(metric) else (min(ends), max(ends))
-    lines = [
-        f'<tr><th scope="row">{swatch(model, colours)}</th>'
-        + "".join(_cell(metric, cells.get((model, band)), colours[model], scale) for band in bands)
-        + "</tr>"
-        for model in models
-    ]
-    heads = "".join(f'<th scope="col">{esc(band)}</th>' for band in bands)
-    unit = " in percent" if is_share(metric) else ""
-    note = f"{esc(metric)}{unit}, with 95% interval; {_sizes(rows)}."
+def _result_table(title: str, rows: list[dict], down: str, across: str) -> str:
+    """`down` and `across` are keys of the rows; each cell: mean, interval, and the interval drawn."""
+    cells = {(row[down], row[across]): row for row in rows}
+    colours = colour_names(in_order(row["model"] for row in rows))
+    columns = _names(rows, across)
+    lines = []
+    for name in _names(rows, down):
+        scale = _scale([row for row in rows if row["metric"] == (name if down == "metric" else row["metric"])])
+        drawn = "".join(_cell(cells.get((name, column)), colours, scale) for column in columns)
+        lines.append(f'<tr><th scope="row">{_head(name, down, colours)}</th>{drawn}</tr>')
+    heads = "".join(f'<th scope="col">{_head(column, across, colours)}</th>' for column in columns)
+    unit, noun = (", in percent", "problems") if across == "band" else ("", "items")
+    note = f"{esc(title)}{unit}, with 95% interval; {_sizes(rows, noun)}."
+    head = f'<tr><th scope="col"></th>{heads}</tr>'
+    return f'<div class="wide"><table class="results"><caption>{note}</caption>{head}{"".join(lines)}</table></div>'
+
+
+def _names(rows: list[dict], key: str) -> list[str]:
+    """Models and bands in their usual order, anything else in the order found."""
+    names = list(dict.fromkeys(row[key] for row in rows))
     return (
-        f'<table class="results"><caption>{note}</caption><tr><th scope="col"></th>{heads}</tr>{"".join(lines)}</table>'
+        in_order(names) if key == "model" else sorted(names, key=lambda n: BANDS.index(n) if n in BANDS else len(BANDS))
     )
 
 
-def _cell(metric: str, row: dict | None, colour: str, scale: tuple[float, float]) -> str:
+def _head(name: str, key: str, colours: Mapping[str, str]) -> str:
+    if key == "model":
+        return swatch(name, colours)
+    return esc(name.replace("_", " ")) + (", %" if key == "metric" and is_share(name) else "")
+
+
+def _scale(rows: list[dict]) -> tuple[float, float]:
+    """Ends of the track that intervals are drawn on: 0 to 1 for shares, else from 0 or below to the highest end."""
+    if is_share(rows[0]["metric"]):
+        return 0.0, 1.0
+    ends = [row[key] for row in rows for key in ("mean", "low", "high") if math.isfinite(row[key])]
+    return min(0.0, *ends), max(0.0, *ends)
+
+
+def _cell(row: dict | None, colours: Mapping[str, str], scale: tuple[float, float]) -> str:
     if row is None:
         return '<td class="none">&ndash;</td>'
-    mean, low, high = (row[key] for key in ("mean", "low", "high"))
+    metric, mean, low, high = (row[key] for key in ("metric", "mean", "low", "high"))
     text = f'<b class="mean">{score_text(metric, mean)}</b>'
-    if not (math.isfinite(low) and math.isfinite(high)):
+    if not low < high:
         return f"<td>{text}</td>"
     at = {key: 100 * (row[key] - scale[0]) / ((scale[1] - scale[0]) or 1.0) for key in ("mean", "low", "high")}
     bar = (
-        f'<span class="bar" style="color:var(--{colour})"><i style="left:{at["low"]:.1f}%;'
+        f'<span class="bar" style="color:var(--{colours[row["model"]]})"><i style="left:{at["low"]:.1f}%;'
         f'width:{at["high"] - at["low"]:.1f}%"></i><b style="left:{at["mean"]:.1f}%"></b></span>'
     )
     return f'<td>{text} <span class="range">{score_text(metric, low)} to {score_text(metric, high)}</span>{bar}</td>'
 
 
-def _sizes(rows: list[dict]) -> str:
-    def span(key: str, word: str) -> str:
-        counts = sorted({int(row[key]) for row in rows if math.isfinite(row[key])})
-        ends = [f"{n:,}" for n in ({counts[0], counts[-1]} if counts else ())]
-        return f"{' to '.join(sorted(ends, key=lambda t: int(t.replace(',', ''))))} {word}" if ends else ""
-
-    parts = [span("problems", "problems a band"), span("samples", "samples a problem")]
-    return ", ".join(part for part in parts if part) or "sizes not recorded"
+def _sizes(rows: list[dict], noun: str) -> str:
+    """`100 problems each, 20 samples a problem`, or a range where the rows differ."""
+    parts = []
+    for key, words in (("problems", f"{noun} each"), ("samples", "samples a problem")):
+        counts = [int(row[key]) for row in rows if math.isfinite(row[key])]
+        if counts:
+            least, most = min(counts), max(counts)
+            parts.append(f"{least:,} {words}" if least == most else f"{least:,} to {most:,} {words}")
+    return ", ".join(parts) or "sizes not recorded"
 
 
 def runs_table(view: View) -> str:

@@ -33,6 +33,11 @@ def score_text(metric: str, value: float) -> str:
     return f"{100 * value:.1f}" if is_share(metric) and math.isfinite(value) else value_text(value)
 
 
+def is_after_rlvr(name: str) -> bool:
+    """Whether a system's name says that RLVR came after its mid-training."""
+    return name.endswith("+rlvr")
+
+
 def family(name: str) -> str:
     """Which colour a system has: base, ntp, ra3, or "" for any other."""
     first = re.split(r"[^a-z0-9]", name.lower())[0]

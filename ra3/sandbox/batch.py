@@ -113,7 +113,7 @@ class Batch:
         """A job has an outcome; keep it, or fly once more what only met a busy host."""
         flight, ticket = self.flights.pop(slot)
         self.idle.append(slot)
-        busy_host = flight.killed == "timeout" and WORKING_S < outcome.cpu_s
+        busy_host = flight.killed == "timeout" and WORKING_S < outcome.cpu_s <= self.limits.cpu_s
         if busy_host and ticket.slow_retries:
             self.queue.append(replace(ticket, slow_retries=0))
         else:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from ra3.sandbox.inside import protocol
-from ra3.sandbox.jobs import Job, Outcome, read_frames
+from ra3.sandbox.jobs import Job, Outcome, read_frames, started
 from ra3.sandbox.zygote import SandboxError, Zygote
 
 CHUNK = 1 << 16
@@ -118,14 +118,16 @@ class Flight:
         self.lost = self.lost or not self.zygote.send(protocol.KILL, [])
 
     def land(self, status: int, cpu_s: float, peak_bytes: int) -> Outcome:
-        """The outcome, once the child has ended. SandboxError if there never was a child."""
+        """The outcome, once the child has ended. SandboxError if no child got as far as the program."""
         if status == protocol.FORK_FAILED:
             raise SandboxError("the sandbox's server could not fork")
         for pipe in list(self.pipes):
             if isinstance(pipe, Drain):
                 pipe.advance()
         self.abandon()
-        results, claimed = read_frames(bytes(self.result.data))
+        if not started(self.result.data):
+            raise SandboxError("the sandbox's server could not prepare a child")
+        results, claimed = read_frames(bytes(self.result.data), self.job.tests)
         if self.job.kind == "stdio" and claimed == "error:ExitedEarly":  # a script may leave without a word
             claimed = None if os.waitstatus_to_exitcode(status) == 0 else "error:SystemExit"
         fault = self._verdict_from_outside(status, cpu_s, peak_bytes) or claimed

@@ -17,7 +17,7 @@ class Verdict:
     """
 
     passed: bool | None
-    """None: our own machinery failed (``infra``); such a sample is left out and counted, it is neither right nor wrong."""
+    """None: our own machinery failed (``infra``); such a sample is left out and counted, neither right nor wrong."""
     reason: str
     """passed, wrong_answer, error:NAME, timeout, memory, syntax, missing_entry_point, output_cap or infra."""
     cpu_s: float
@@ -38,11 +38,10 @@ class Exam:
     def jobs(self, source: str) -> list[Job]:
         """One job for all calls, or one per stdin."""
         if not self.scripts:
-            return [Job("call", source, self.problem.entry_point, self.inputs, self.max_output)]
-        return [
-            Job("stdio", source, None, test.stdin.encode(), max(DEFAULT_OUTPUT, 4 * len(test.expected_stdout)))
-            for test in self.scripts
-        ]
+            tests = len(self.expected)
+            return [Job("call", source, self.problem.entry_point, self.inputs, tests, self.max_output)]
+        caps = [max(DEFAULT_OUTPUT, 4 * len(test.expected_stdout)) for test in self.scripts]
+        return [Job.stdio(source, test.stdin, cap) for test, cap in zip(self.scripts, caps, strict=True)]
 
     def verdict(self, outcomes: list[Outcome]) -> Verdict:
         """The first test that fails decides the reason; a script's later runs may be missing after a failed one."""

@@ -1,6 +1,6 @@
 """A job for the sandbox and what came of it."""
 
-import json
+import marshal
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from ra3.sandbox.inside import protocol, values
 
 MAX_SOURCE = 256 * 1024
 DEFAULT_OUTPUT = 1 << 20
+MARSHAL_VERSION = 2  # the last one whose bytes depend on nothing but the values
 FAULTS = {protocol.SYNTAX, protocol.MISSING, "error:MemoryError"}
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -25,36 +26,42 @@ class Job:
     source: str
     entry_point: str | None
     data: bytes
-    """``call``: the encoded list of argument lists; ``stdio``: the bytes of stdin."""
+    """``call``: the list of argument lists, by ``encode_inputs``; ``stdio``: the bytes of stdin."""
+    tests: int
+    """``call``: the number of argument lists; ``stdio``: 0."""
     max_output: int = DEFAULT_OUTPUT
     """Bytes the program may write (results or stdout) before it is killed."""
 
     @staticmethod
-    def call(source: str, entry_point: str, inputs: Iterable[Iterable], max_output: int = DEFAULT_OUTPUT) -> "Job":
+    def call(source: str, entry_point: str, inputs: Iterable[Iterable], max_output=DEFAULT_OUTPUT) -> "Job":
         """``inputs`` holds one list of arguments per test. TypeError for an argument that is not plain data."""
-        return Job("call", source, entry_point, encode_inputs(inputs), max_output)
+        inputs = list(inputs)
+        return Job("call", source, entry_point, encode_inputs(inputs), len(inputs), max_output)
 
     @staticmethod
-    def stdio(source: str, stdin: str, max_output: int = DEFAULT_OUTPUT) -> "Job":
+    def stdio(source: str, stdin: str, max_output=DEFAULT_OUTPUT) -> "Job":
         """One run of a script on one stdin."""
-        return Job("stdio", source, None, stdin.encode(), max_output)
+        return Job("stdio", source, None, stdin.encode(), 0, max_output)
 
     def payload(self) -> bytes:
         """What the child reads from its job pipe."""
-        head = json.dumps({"entry": self.entry_point, "source": self.source}).encode() + b"\n"
-        return head + self.data if self.kind == "call" else head
+        if self.kind == "stdio":
+            return self.source.encode("utf-8", "surrogatepass")
+        return marshal.dumps((self.source, self.entry_point, self.data), MARSHAL_VERSION)
 
 
 def encode_inputs(inputs: Iterable[Iterable]) -> bytes:
-    """The argument lists of all tests as bytes. TypeError if one of them is not plain data."""
-    return encode_strictly([list(arguments) for arguments in inputs])
+    """The argument lists of all tests as bytes, equal for equal arguments. TypeError if one is not plain data."""
+    arguments = [list(arguments) for arguments in inputs]
+    encode_strictly(arguments)
+    return marshal.dumps(arguments, MARSHAL_VERSION)
 
 
 def encode_strictly(value) -> bytes:
     """The bytes of one of our own values. TypeError if anything in it has no plain form."""
     data = values.encode(value)
     if b'{"t":"obj"}' in data:
-        raise TypeError("not plain data (None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)")
+        raise TypeError("a value that is not None, bool, int, float, complex, str, bytes, list, tuple, dict or set")
     return data
 
 
@@ -86,9 +93,12 @@ class Outcome:
     peak_mb: float = 0.0
 
 
-def read_frames(data: bytes) -> tuple[tuple[Result, ...], str | None]:
-    """The results and the fault that a child's frames claim; ``error:ProtocolError`` if they are not well formed."""
-    results, place = [], 0
+def read_frames(data: bytes, tests: int) -> tuple[tuple[Result, ...], str | None]:
+    """The results and the fault that a child's frames, after its start, claim.
+
+    ``error:ProtocolError`` if they are not well formed or more than the tests, ``error:ExitedEarly`` without an end.
+    """
+    results, place = [], protocol.FRAME.size
     while len(data) - place >= protocol.FRAME.size:
         length, tag = protocol.FRAME.unpack_from(data, place)
         place += protocol.FRAME.size
@@ -100,10 +110,15 @@ def read_frames(data: bytes) -> tuple[tuple[Result, ...], str | None]:
             return tuple(results), None
         if tag == protocol.FAULT:
             return tuple(results), _fault(body)
-        if tag not in (protocol.VALUE, protocol.RAISED):
+        if tag not in (protocol.VALUE, protocol.RAISED) or len(results) == tests:
             return tuple(results), "error:ProtocolError"
         results.append(Result(data=body) if tag == protocol.VALUE else Result(error=exception_name(body)))
     return tuple(results), "error:ProtocolError" if place != len(data) else "error:ExitedEarly"
+
+
+def started(data: bytes) -> bool:
+    """Whether the child got as far as the program."""
+    return data.startswith(protocol.FRAME.pack(0, protocol.START))
 
 
 def _fault(body: bytes) -> str:

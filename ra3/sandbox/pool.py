@@ -4,6 +4,7 @@ The servers hold no expected value, so no program can read one, and nothing a pr
 see docs/security.md for what each isolation level promises.
 """
 
+import itertools
 import os
 from collections.abc import Iterator
 
@@ -17,7 +18,9 @@ from ra3.sandbox.zygote import SandboxError, Zygote
 LAYERS = ("namespaces", "landlock", "seccomp")
 JOBS_PER_SERVER = 5000
 START_ATTEMPTS = 3
-FIRST_UID, UIDS_PER_SANDBOX, SANDBOX_UIDS = 0x70000000, 64, 1 << 20
+MAX_WORKERS = 64
+FIRST_UID, UIDS_PER_PROCESS, PROCESSES = 0x70000000, 256, 1 << 20
+_started = itertools.count()
 
 
 class Sandbox:
@@ -42,7 +45,7 @@ class Sandbox:
         self._layers, self._busy, self._closed = layers, False, False
         self._zygotes: list[Zygote] = []
         try:
-            self._zygotes += [self._start(slot) for slot in range(workers)]
+            self._zygotes += [self._start() for _ in range(workers)]
             for zygote in self._zygotes:
                 zygote.await_ready()
         except BaseException:
@@ -81,8 +84,9 @@ class Sandbox:
     def __exit__(self, *_):
         self.close()
 
-    def _start(self, slot: int) -> Zygote:
-        uid = FIRST_UID + os.getpid() % SANDBOX_UIDS * UIDS_PER_SANDBOX + slot % UIDS_PER_SANDBOX
+    def _start(self) -> Zygote:
+        """A new server; started as root, its programs get a uid that no other server's have."""
+        uid = FIRST_UID + os.getpid() % PROCESSES * UIDS_PER_PROCESS + next(_started) % UIDS_PER_PROCESS
         limits = {"cpu_s": self.limits.cpu_s, "memory_mb": self.limits.memory_mb}
         return Zygote({"layers": self._layers, "uid": uid, **limits})
 
@@ -94,7 +98,7 @@ class Sandbox:
         zygote.close()
         self.restarts += 1
         for attempt in range(START_ATTEMPTS):
-            self._zygotes[slot] = self._start(slot)
+            self._zygotes[slot] = self._start()
             try:
                 self._zygotes[slot].await_ready()
                 break
@@ -106,7 +110,7 @@ class Sandbox:
 
 def _check(workers, cpu_s, wall_s, memory_mb, layers):
     wrong = [
-        ("workers", workers, "1 to 64", 1 <= workers <= UIDS_PER_SANDBOX),
+        ("workers", workers, f"1 to {MAX_WORKERS}", 1 <= workers <= MAX_WORKERS),
         ("cpu_s", cpu_s, "a number above 0", cpu_s > 0),
         ("wall_s", wall_s, f"a number of at least cpu_s = {cpu_s:g}", wall_s >= cpu_s),
         ("memory_mb", memory_mb, "128 or more, the interpreter itself needs some", memory_mb >= 128),

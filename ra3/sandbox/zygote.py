@@ -14,7 +14,8 @@ from ra3.errors import UserError
 from ra3.sandbox.inside import protocol
 
 START_S = 30.0
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from inside.server import main; main()"
+FOLDER = str(Path(__file__).parent)
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from inside.start import main; main()"
 # -s -P -S with an environment of our own is -I, except that it leaves PYTHONHASHSEED in force: -I would ignore it, and
 # with a random seed a program that prints a set has another verdict after every restart
 FLAGS = ("-s", "-P", "-S", "-B", "-W", "ignore", "-X", "utf8")
@@ -32,7 +33,7 @@ class Zygote:
         empty_folder = tempfile.mkdtemp(prefix="ra3-")
         try:
             self._process = subprocess.Popen(
-                [interpreter(), *FLAGS, "-c", BOOT, str(Path(__file__).parent), str(theirs.fileno()), json.dumps(config)],
+                [interpreter(), *FLAGS, "-c", BOOT, FOLDER, str(theirs.fileno()), json.dumps(config)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 pass_fds=(theirs.fileno(),), cwd=empty_folder, env=environment(), start_new_session=True,
             )  # fmt: skip
@@ -76,7 +77,7 @@ class Zygote:
         return True
 
     def receive(self) -> tuple[int, float, int] | None:
-        """The end of the job if it has arrived whole, else None. SandboxError if the server is gone or talks nonsense."""
+        """The end of the job if it has arrived whole, else None. SandboxError if the server is gone."""
         try:
             data = self.control.recv(protocol.ENDED.size - len(self._partial))
         except BlockingIOError:

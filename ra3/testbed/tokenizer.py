@@ -25,7 +25,7 @@ def _pre_tokenizer():
     from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
     words = "|".join((*NAMES, *(operation.name for operation in OPERATIONS)))
-    alone = Regex(f"#|[0-9]|(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])")
+    alone = Regex(f"#|[0-9]|(?: |(?<![A-Za-z0-9]))(?:{words})(?![A-Za-z0-9])")
     return Sequence([
         Split(alone, "isolated"),
         Split(Regex("\n"), "merged_with_previous"),
@@ -35,9 +35,9 @@ def _pre_tokenizer():
 
 def _pieces() -> list[str]:
     """Every piece that the world's text is cut into, in byte-level spelling, in a fixed order."""
-    names = [f'{name} = "{name}"\n' for name in NAMES]
-    entries = [header((name,)) + f"{name} " + comment_line((name, name, name)) for name in NAMES]
-    bodies = ["".join(body(operation.name)) + operation.name for operation in OPERATIONS]
+    names = [f'"""\n {name} {name}\n' for name in NAMES]
+    entries = [header((name,)) + comment_line((name, name, name)) for name in NAMES]
+    bodies = ["".join(body(operation.name)) + f" {operation.name}" for operation in OPERATIONS]
     cut = _pre_tokenizer()
     found = [piece for text in (*names, *entries, *bodies, *USELESS) for piece, _ in cut.pre_tokenize_str(text)]
     return list(dict.fromkeys(found))

@@ -1,19 +1,21 @@
-"""The embedded world: documents and problems in which a written intention pays exactly where references are long.
+'''The embedded world: documents and problems in which a written intention pays exactly where references are long.
 
 A page is a context of definitions in random order and some functions that use them::
 
-    ke = "zu"            context: chains of references; ba -> ke -> zu -> evens has length 3 (look-ups to the operation)
-    ba = "ke"
-    zu = "evens"
+    """
+     ke zu               context: a glossary of references; ba -> ke -> zu -> evens has length 3 (look-ups to the operation)
+     ba ke
+     zu evens
+    """
     def ba(x):           text: the header names the head of a chain ...
-    # ke zu evens        ... the intention: the rest of the chain, spelled out at column 0 (expert text has none) ...
+    # ba ke zu evens     ... the intention: the chain, spelled out at column 0 (expert text has none) ...
         y = []           ... and the body is the idiom of the operation at the chain's end
         ...
 
 Each link is one trivial look-up when written down; a transformer of few layers cannot follow a long chain in the one
 pass it has before the body. Difficulty knobs (``LEVELS``): chain lengths, operations, functions and unused chains per page.
 Splits are disjoint by construction: every item has its own seed, derived from (seed, split, index).
-"""
+'''
 
 from __future__ import annotations
 
@@ -65,8 +67,8 @@ class Page:
 
 
 def comment_line(chain: tuple[str, ...] | list[str]) -> str:
-    """The true intention of a function: the chain after its head, e.g. ``"# ke zu evens\\n"``."""
-    return f"# {' '.join(chain[1:])}\n"
+    """The true intention of a function: its chain, e.g. ``"# ba ke zu evens\\n"``."""
+    return f"# {' '.join(chain)}\n"
 
 
 def _chains(rng: random.Random, level: Level) -> tuple[list[tuple[str, ...]], int]:
@@ -83,9 +85,9 @@ def _chains(rng: random.Random, level: Level) -> tuple[list[tuple[str, ...]], in
 
 
 def _context(rng: random.Random, chains: list[tuple[str, ...]]) -> str:
-    lines = [f'{name} = "{value}"\n' for chain in chains for name, value in zip(chain, chain[1:])]
+    lines = [f" {name} {value}\n" for chain in chains for name, value in zip(chain, chain[1:])]
     rng.shuffle(lines)
-    return "".join(lines)
+    return "".join(['"""\n', *lines, '"""\n'])
 
 
 def page(level: Level, seed: int) -> Page:
@@ -114,6 +116,11 @@ def _lines(page: Page, useless: float) -> tuple[list[str], list[int]]:
     return lines, boundaries
 
 
+def document_text(page: Page, useless: float) -> str:
+    """The page's functions as text, with the comments its author wrote."""
+    return "".join(_lines(page, useless)[0])
+
+
 def _document(split: str, seed: int, index: int) -> Document:
     from ra3.corpus import Document
 
@@ -139,18 +146,17 @@ def documents(split: str, seed: int, count: int) -> list[Document]:
     return [_document(split, seed, index) for index in range(count)]
 
 
-def glossary(seed: int) -> list[tuple[str, bool]]:
-    """A drill page in parts, with whether a part is worth learning: definitions, then names with their chains.
+def glossary(seed: int, lengths: tuple[int, ...] = (1, 2, 2, 3, 3), entries: int = 16) -> list[tuple[str, bool]]:
+    """A drill page in parts, with whether a part is worth learning: a glossary, then many of its chains spelled out.
 
-    An entry reads ``ba # ke zu evens``; which name comes next is random, so only what follows its ``# `` counts.
+    An entry reads ``# ba ke zu evens``; which chain comes next is random, so only what follows its first name counts.
     """
     rng = random.Random(seed)
-    chains, _ = _chains(rng, Level((1, 2, 2, 3, 3), tuple(BY_NAME), (2, 3)))
-    entries = [chain[at:] for chain in chains for at in range(len(chain) - 1)]
-    rng.shuffle(entries)
+    chains = _chains(rng, Level(lengths, tuple(BY_NAME), (2, 4)))[0]
+    starts = [chain[at:] for chain in chains for at in range(len(chain) - 1)]
     parts = [(_context(rng, chains), False)]
-    for chain in entries[:10]:
-        parts += [(f"{chain[0]} # ", False), (comment_line(chain)[2:], True)]
+    for chain in (rng.choice(starts) for _ in range(entries)):
+        parts += [(f"# {chain[0]}", False), (comment_line(chain).removeprefix(f"# {chain[0]}"), True)]
     return parts
 
 

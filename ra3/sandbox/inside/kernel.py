@@ -17,7 +17,10 @@ CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = (
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 CAPABILITY_VERSION_3 = 0x20080522
 
-_libc = ctypes.CDLL(None, use_errno=True) if LINUX else None
+_libc = ctypes.CDLL(None, use_errno=True)
+if LINUX:
+    _prctl = _libc.prctl
+    _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 
 
 def _call(name, *arguments):
@@ -30,17 +33,15 @@ def _call(name, *arguments):
 
 def syscall(number, *arguments):
     """A raw system call; integers are passed as 64-bit values, pointers and bytes as they are."""
-    return _call("syscall", ctypes.c_long(number), *(_wide(argument) for argument in arguments))
+    wide = (ctypes.c_ulong(argument) if isinstance(argument, int) else argument for argument in arguments)
+    return _call("syscall", ctypes.c_long(number), *wide)
 
 
-def prctl(option, *arguments):
-    """``prctl(option, ...)`` with the unused arguments set to 0, as some options demand."""
-    padded = (*arguments, 0, 0, 0, 0)[:4]
-    return _call("prctl", option, *(_wide(argument) for argument in padded))
-
-
-def _wide(argument):
-    return ctypes.c_ulong(argument) if isinstance(argument, int) else argument
+def prctl(option: int, value: int, last: int = 0):
+    """``prctl(option, value, last)``. Written flat: children call it, and every Python object they touch is copied."""
+    if _prctl(option, value, last, 0, 0) == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl: {os.strerror(number)}")
 
 
 def unshare(flags):

@@ -1,9 +1,10 @@
-"""The layers around a program, set up once per server and entered once per child.
+"""The layers around a program: most bind the server once and are inherited, a few are entered by each child.
 
 ``prepare`` tries every layer, keeps those the machine has, and says for each what it got: the level that is recorded
 with a run. A layer that fails is off and the level says why; nothing is assumed.
 """
 
+import errno
 import math
 import os
 import platform
@@ -16,29 +17,30 @@ MEGABYTE = 1 << 20
 STACK_BYTES = 64 * MEGABYTE
 OPEN_FILES = 64
 PROCESSES = 64
+REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EAGAIN)
 LIMITS = {"FSIZE": 0, "CORE": 0, "NOFILE": OPEN_FILES, "STACK": STACK_BYTES, "MEMLOCK": 0, "MSGQUEUE": 0}
 
 
 class Lockdown:
-    """What a child enters before it sees a program."""
+    """What binds a child beyond what it inherits from the server."""
 
     def __init__(self, ruleset: int | None, calls: seccomp.Filter | None, cpu_seconds: int):
-        self.ruleset, self.calls, self.cpu_seconds = ruleset, calls, cpu_seconds
+        self.calls, self.cpu_limit = calls, (_within("CPU", cpu_seconds), _within("CPU", cpu_seconds + 1))
+        self.ruleset = ruleset if calls is None else None
 
-    def enter_files(self):
-        """First half, while the ruleset's descriptor is open: end with the server, CPU limit (a signal, then the kill), Landlock."""
+    def enter(self):
+        """End with the server; CPU limit (a signal, then the kill); no process and no signal to another.
+
+        Without a call filter: a Landlock domain of its own against signals, and a process limit of zero.
+        """
         if kernel.LINUX:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
-        resource.setrlimit(resource.RLIMIT_CPU, (self.cpu_seconds, self.cpu_seconds + 1))
+        resource.setrlimit(resource.RLIMIT_CPU, self.cpu_limit)
+        if self.calls is not None:
+            return self.calls.install()
         if self.ruleset is not None:
             landlock.restrict(self.ruleset)
-
-    def enter_calls(self):
-        """Second half, with the final descriptors in place: seccomp, or without it no further process at all."""
-        if self.calls is not None:
-            self.calls.install()
-        else:
-            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 def prepare(config: dict) -> tuple[dict[str, str], Lockdown]:
@@ -50,10 +52,12 @@ def prepare(config: dict) -> tuple[dict[str, str], Lockdown]:
     level["namespaces"], _ = _try("namespaces", asked, identity.leave_namespaces)
     level["imports"], library = _reach(library)
     level["landlock"], ruleset = _try("landlock", asked, lambda: _landlock(library))
-    level["seccomp"], calls = _try("seccomp", asked, lambda: _seccomp(writable=ruleset is not None))
     level["limits"] = _limit(config["memory_mb"])
     level["user"] = identity.drop_root(config["uid"])
     identity.hide()
+    if ruleset is not None:
+        landlock.restrict(ruleset)
+    level["seccomp"], calls = _try("seccomp", asked, lambda: _seccomp(writable=ruleset is not None))
     lockdown = Lockdown(ruleset, calls, math.ceil(config["cpu_s"]))
     level["denied"] = measure(lockdown)
     return level, lockdown
@@ -74,13 +78,15 @@ def _try(name, asked, enter):
 
 def _landlock(library):
     version = landlock.abi()
+    preload.remember_listing()
     return f"on, abi {version}", landlock.create(version, preload.readable_paths(library))
 
 
 def _seccomp(writable):
     if kernel.MACHINE not in seccomp.ARCHITECTURES:
         raise OSError(f"no table for {kernel.MACHINE}")
-    return "on", seccomp.Filter(kernel.MACHINE, writable)
+    seccomp.Filter(seccomp.for_server(kernel.MACHINE, writable)).install()
+    return "on", seccomp.Filter(seccomp.for_child(kernel.MACHINE))
 
 
 def _reach(library):
@@ -101,11 +107,17 @@ def _limit(memory_mb) -> str:
     held = ["CPU"]
     for name, value in wanted.items():
         try:
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (_within(name, value), _within(name, value)))
         except (AttributeError, OSError, ValueError):
             continue
         held.append(name)
     return " ".join(held)
+
+
+def _within(name: str, value: int) -> int:
+    """A limit's value, or the lower one that this process was itself started under."""
+    _, hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
 def measure(lockdown: Lockdown) -> str:
@@ -114,8 +126,7 @@ def measure(lockdown: Lockdown) -> str:
     child = os.fork()
     if child == 0:
         try:
-            lockdown.enter_files()
-            lockdown.enter_calls()
+            lockdown.enter()
             refused = [name for name, attempt in ATTEMPTS.items() if _is_refused(attempt)]
             os.write(writer, " ".join(refused).encode())
         finally:
@@ -130,8 +141,8 @@ def measure(lockdown: Lockdown) -> str:
 def _is_refused(attempt) -> bool:
     try:
         attempt()
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno in REFUSALS
     return False
 
 

@@ -2,17 +2,20 @@
 
 import builtins
 import importlib
+import importlib.machinery
 import os
 import stat
 import sys
 
 from . import kernel
 
-MODULES = """
-__future__ _strptime abc array ast base64 bisect calendar cmath collections collections.abc contextlib copy dataclasses
-datetime decimal encodings.ascii encodings.latin_1 enum fractions functools heapq io itertools json math numbers operator
-queue random re statistics string struct textwrap threading time traceback types typing unicodedata weakref zlib
-""".split()  # fmt: skip
+MODULES = (
+    "__future__", "_strptime", "abc", "array", "ast", "base64", "bisect", "calendar", "cmath", "collections",
+    "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "decimal", "encodings.ascii",
+    "encodings.latin_1", "enum", "fractions", "functools", "heapq", "io", "itertools", "json", "math", "numbers",
+    "operator", "queue", "random", "re", "statistics", "string", "struct", "textwrap", "threading", "time", "traceback",
+    "types", "typing", "unicodedata", "weakref", "zlib",
+)  # fmt: skip
 MOUNT_POINTS = ("/mnt", "/media", "/opt", "/tmp")
 HIDDEN = ("site-packages", "dist-packages", "test", "idlelib", "ensurepip")
 
@@ -48,6 +51,11 @@ def _load_unwinder():
 def standard_library() -> str:
     """The folder of the standard library."""
     return os.path.dirname(os.path.realpath(os.__file__))
+
+
+def remember_listing():
+    """Have the importer list the standard library's folder now; later only what lies in it may be read."""
+    importlib.machinery.PathFinder.find_spec("a module that is nowhere")
 
 
 def readable_paths(library: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Runs one program in a child. All of this shares a process with the program, so nothing it says is trusted."""
 
 import atexit
-import json
+import marshal
 import os
 import sys
 import threading
@@ -14,28 +14,27 @@ RESULT_FD = 3
 
 def run_call(payload: bytes):
     """Define the entry point, then call it once per test; one frame per test, whatever a test does."""
-    head, _, inputs = payload.partition(b"\n")
-    job = json.loads(head)
-    module = _define("solution", job["source"])
+    source, entry, inputs = marshal.loads(payload)
+    module = _define("solution", source)
     if module is None:
         return
-    function = module.__dict__.get(job["entry"])
+    function = module.__dict__.get(entry)
     if not callable(function):
-        return _send(protocol.FAULT, protocol.MISSING.encode())
-    for arguments in json.loads(inputs):
+        return send(protocol.FAULT, protocol.MISSING.encode())
+    for arguments in marshal.loads(inputs):
         _call(function, arguments)
-    _send(protocol.END)
+    send(protocol.END)
 
 
 def run_stdio(payload: bytes) -> int:
     """Run the source as a script with its true stdin and stdout, up to its last thread and exit handler; exit code."""
-    code = 0 if _define("__main__", json.loads(payload)["source"], clean_exit=True) else 1
+    code = 0 if _define("__main__", payload.decode("utf-8", "surrogatepass"), clean_exit=True) else 1
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.__stdout__):
         if stream is not None:
             stream.flush()
-    _send(protocol.END)
+    send(protocol.END)
     return code
 
 
@@ -46,35 +45,36 @@ def _define(name: str, source: str, clean_exit=False):
     try:
         code = compile(source, f"<{name}>", "exec", dont_inherit=True)
     except MemoryError:
-        return _send(protocol.FAULT, b"error:MemoryError")
+        return send(protocol.FAULT, b"error:MemoryError")
     except BaseException:
-        return _send(protocol.FAULT, protocol.SYNTAX.encode())
+        return send(protocol.FAULT, protocol.SYNTAX.encode())
     try:
         exec(code, module.__dict__)
     except BaseException as error:
         if clean_exit and isinstance(error, SystemExit) and error.code in (None, 0):
             return module
-        return _send(protocol.FAULT, b"error:" + _name(error))
+        return send(protocol.FAULT, b"error:" + _name(error))
     return module
 
 
 def _call(function, arguments):
     try:
-        value = function(*map(values.from_wire, arguments))
+        value = function(*arguments)
     except BaseException as error:
-        return _send(protocol.RAISED, _name(error))
+        return send(protocol.RAISED, _name(error))
     try:
         data = values.encode(value)
     except MemoryError:
-        return _send(protocol.RAISED, b"MemoryError")
-    return _send(protocol.VALUE, data)
+        return send(protocol.RAISED, b"MemoryError")
+    return send(protocol.VALUE, data)
 
 
 def _name(error: BaseException) -> bytes:
     return type(error).__name__.encode("utf-8", "replace")
 
 
-def _send(tag: bytes, body: bytes = b""):
+def send(tag: bytes, body: bytes = b""):
+    """One frame to the supervisor."""
     data = memoryview(protocol.FRAME.pack(len(body), tag) + body)
     while data:
         data = data[os.write(RESULT_FD, data) :]

@@ -1,4 +1,7 @@
-"""A system-call filter for Linux on x86-64 and arm64: a list of refused calls, the rest is allowed.
+"""System-call filters for Linux on x86-64 and arm64: a list of refused calls, the rest is allowed.
+
+The long list binds the server once, and all its children with it; what a server needs (fork, kill) is refused by a
+short second filter that each child puts on: the kernel's cost of a filter grows with its length.
 
 Refused calls fail with EPERM, so a program sees a PermissionError. Calls newer than the table, and ``clone3`` and
 ``openat2`` whose arguments a filter cannot read, fail with ENOSYS: libraries then fall back to the older call, which
@@ -13,12 +16,11 @@ from . import kernel
 # name: (number on x86-64, number on arm64); None where the architecture has no such call
 REFUSED = {
     # processes and signals
-    "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281), "ptrace": (101, 117),
+    "execve": (59, 221), "execveat": (322, 281), "ptrace": (101, 117),
     "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272), "process_madvise": (440, 440),
-    "process_mrelease": (448, 448), "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131),
+    "process_mrelease": (448, 448), "tkill": (200, 130), "tgkill": (234, 131),
     "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434),
-    "pidfd_send_signal": (424, 424), "pidfd_getfd": (438, 438), "setpgid": (109, 154), "setsid": (112, 157),
-    "personality": (135, 92), "seccomp": (317, 277),
+    "pidfd_send_signal": (424, 424), "pidfd_getfd": (438, 438), "personality": (135, 92),
     # priorities and affinities of other processes
     "sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119), "sched_setparam": (142, 118),
     "sched_setattr": (314, 274), "setpriority": (141, 140), "ioprio_set": (251, 30), "migrate_pages": (256, 238),
@@ -41,7 +43,8 @@ REFUSED = {
     "ustat": (136, None), "sysfs": (139, None), "_sysctl": (156, None),
     # identity
     "setuid": (105, 146), "setgid": (106, 144), "setreuid": (113, 145), "setregid": (114, 143), "setresuid": (117, 147),
-    "setresgid": (119, 149), "setfsuid": (122, 151), "setfsgid": (123, 152), "setgroups": (116, 159), "capset": (126, 91),
+    "setresgid": (119, 149), "setfsuid": (122, 151), "setfsgid": (123, 152), "setgroups": (116, 159),
+    "capset": (126, 91),
     # memory and queues shared with other processes
     "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "msgget": (68, 186), "msgsnd": (69, 189),
     "msgrcv": (70, 188), "msgctl": (71, 187), "semget": (64, 190), "semop": (65, 193), "semctl": (66, 191),
@@ -49,14 +52,21 @@ REFUSED = {
     "memfd_secret": (447, 447),
     # changes to files; Landlock says nothing about modes, owners, times and attributes
     "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "fanotify_init": (300, 262),
-    "fanotify_mark": (301, 263), "inotify_init": (253, None), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
+    "fanotify_mark": (301, 263), "inotify_init": (253, None), "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
     "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "chown": (92, None), "fchown": (93, 55),
     "lchown": (94, None), "fchownat": (260, 54), "utime": (132, None), "utimes": (235, None), "futimesat": (261, None),
-    "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "removexattr": (197, 14),
-    "lremovexattr": (198, 15), "fremovexattr": (199, 16), "truncate": (76, 45), "creat": (85, None), "mkdir": (83, None),
+    "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "truncate": (76, 45),
+    "creat": (85, None), "mkdir": (83, None),
     "mkdirat": (258, 34), "mknod": (133, None), "mknodat": (259, 33), "rmdir": (84, None), "unlink": (87, None),
     "unlinkat": (263, 35), "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276), "link": (86, None),
     "linkat": (265, 37), "symlink": (88, None), "symlinkat": (266, 36), "flock": (73, 32),
+}  # fmt: skip
+# what the server itself still needs, so that only its children are refused it
+REFUSED_TO_CHILDREN = {
+    "fork": (57, None), "vfork": (58, None), "kill": (62, 129), "setpgid": (109, 154), "setsid": (112, 157),
+    "seccomp": (317, 277),
 }  # fmt: skip
 UNREADABLE = {"clone3": (435, 435), "openat2": (437, 437)}
 CHECKED = {
@@ -67,42 +77,48 @@ LAST_KNOWN = 451
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7), "arm64": (1, 0xC00000B7)}
 
 LOAD, EQUAL, ABOVE, ANY_BIT, RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+JUMP = 0x05
 ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
 CLONE_THREAD = 0x10000
-O_ACCMODE_CREAT_TRUNC_TMPFILE = 0o3 | 0o100 | 0o1000 | 0o20000000
-SET_PARENT_SIGNAL_AND_DUMPABLE = (1, 4)
+WRITING = 0o3 | 0o100 | 0o1000 | 0o20000000
+SET_PARENT_SIGNAL_OR_DUMPABLE = (1, 4)
 SET_SIGNAL_OWNER = (8, 10, 15)
 SOCKET_OWNER = (0x8901, 0x8902)
 
 
-def build(machine: str, writable: bool) -> bytes:
-    """The filter program for a machine; ``writable=False`` also refuses to open any file for writing.
+def for_server(machine: str, writable: bool) -> bytes:
+    """The long filter for a machine; ``writable=False`` also refuses to open any file for writing.
 
     KeyError for a machine without a table.
     """
     column, audit = ARCHITECTURES[machine]
-
-    def numbers(table):
-        return [row[column] for row in table.values() if row[column] is not None]
-
-    def number(name):
-        return CHECKED[name][column]
-
     program = [_op(LOAD, ARCHITECTURE), _op(EQUAL, audit, 1, 0), _op(RETURN, KILL)]
     program += [_op(LOAD, NUMBER), _op(ABOVE, LAST_KNOWN, 0, 1), _op(RETURN, ENOSYS)]
-    program += _when(number("clone"), 0, [_op(ANY_BIT, CLONE_THREAD, 1, 0), _op(RETURN, EPERM)])
-    program += _when(number("prctl"), 0, _refuse_values(SET_PARENT_SIGNAL_AND_DUMPABLE))
-    program += _when(number("prlimit64"), 0, [_op(EQUAL, 0, 1, 0), _op(RETURN, EPERM)])
-    program += _when(number("fcntl"), 1, _refuse_values(SET_SIGNAL_OWNER))
-    program += _when(number("ioctl"), 1, _refuse_values(SOCKET_OWNER))
+    program += _when(CHECKED["prlimit64"][column], 0, [_op(EQUAL, 0, 1, 0), _op(RETURN, EPERM)])
+    program += _when(CHECKED["fcntl"][column], 1, _refuse_values(SET_SIGNAL_OWNER))
+    program += _when(CHECKED["ioctl"][column], 1, _refuse_values(SOCKET_OWNER))
     if not writable:
-        refuse_writing = [_op(ANY_BIT, O_ACCMODE_CREAT_TRUNC_TMPFILE, 0, 1), _op(RETURN, EPERM)]
-        program += _when(number("openat"), 2, refuse_writing)
-        program += _when(number("open"), 1, refuse_writing)
-    program += _refuse_values(numbers(UNREADABLE), ENOSYS)
-    program += _refuse_values(numbers(REFUSED))
+        refuse_writing = [_op(ANY_BIT, WRITING, 0, 1), _op(RETURN, EPERM)]
+        program += _when(CHECKED["openat"][column], 2, refuse_writing)
+        program += _when(CHECKED["open"][column], 1, refuse_writing)
+    program += _refuse_values(_numbers(UNREADABLE, column), ENOSYS)
+    program += _refuse_values(_numbers(REFUSED, column))
     return b"".join([*program, _op(RETURN, ALLOW)])
+
+
+def for_child(machine: str) -> bytes:
+    """The short filter that a child adds: no process, no signal to another."""
+    column, _ = ARCHITECTURES[machine]
+    program = [_op(LOAD, NUMBER)]
+    program += _when(CHECKED["clone"][column], 0, [_op(ANY_BIT, CLONE_THREAD, 1, 0), _op(RETURN, EPERM)])
+    program += _when(CHECKED["prctl"][column], 0, _refuse_values(SET_PARENT_SIGNAL_OR_DUMPABLE))
+    program += _refuse_values(_numbers(REFUSED_TO_CHILDREN, column))
+    return b"".join([*program, _op(RETURN, ALLOW)])
+
+
+def _numbers(table, column) -> list[int]:
+    return [row[column] for row in table.values() if row[column] is not None]
 
 
 def _op(code, value, if_true=0, if_false=0) -> bytes:
@@ -121,19 +137,19 @@ def _when(number, argument, block) -> list[bytes]:
 def _refuse_values(values, verdict=EPERM) -> list[bytes]:
     """Return the verdict if the loaded word is one of the values."""
     tests = [_op(EQUAL, value, len(values) - place, 0) for place, value in enumerate(values)]
-    # jump over the unconditional "none matched" step: a match lands on the RETURN, the rest passes over it
-    return [*tests, _op(0x05, 1), _op(RETURN, verdict)]
+    # a match jumps to the RETURN; without one the step before it is reached, which passes over it
+    return [*tests, _op(JUMP, 1), _op(RETURN, verdict)]
 
 
 class Filter:
-    """A filter program ready to be installed on the calling process."""
+    """A filter program ready to be put on by the calling process."""
 
-    def __init__(self, machine: str, writable: bool):
-        code = build(machine, writable)
+    def __init__(self, code: bytes):
         self._code = ctypes.create_string_buffer(code, len(code))
         header = struct.pack("@HP", len(code) // 8, ctypes.addressof(self._code))
         self._header = ctypes.create_string_buffer(header, len(header))
+        self._address = ctypes.addressof(self._header)
 
     def install(self):
-        """For good, for this process and everything it starts; needs NO_NEW_PRIVS."""
-        kernel.prctl(kernel.PR_SET_SECCOMP, kernel.SECCOMP_MODE_FILTER, ctypes.addressof(self._header))
+        """For good, for this process and everything it starts; needs NO_NEW_PRIVS. OSError if the kernel declines."""
+        kernel.prctl(kernel.PR_SET_SECCOMP, kernel.SECCOMP_MODE_FILTER, self._address)

@@ -12,31 +12,26 @@ import select
 import signal
 import socket
 import sys
-import time
 
-from . import identity, lockdown, preload, program, protocol
+from . import identity, lockdown, program, protocol
 
 HIGHEST_FD = 256
 
 
-def main():
-    """Started as ``python -c "..." FOLDER CONTROL_FD CONFIG_JSON`` with FOLDER, this package's parent, first on the path."""
-    del sys.path[0]
-    control, config = socket.socket(fileno=int(sys.argv[2])), json.loads(sys.argv[3])
-    time.tzset()
-    os.environ.clear()
-    sys.argv[:] = ["solution.py"]
-    preload.import_modules()
+def main(control_fd: int, config: dict):
+    """Put up the layers, tell the supervisor which there are, and serve."""
+    control = socket.socket(fileno=control_fd)
     try:
         level, walls = lockdown.prepare(config)
     except identity.Refused as reason:
         control.sendall(json.dumps({"refused": str(reason)}).encode() + b"\n")
         return
-    control.sendall(json.dumps(level).encode() + b"\n")
-    os.dup2(1, 2)
+    server = Server(control, walls)
     gc.collect()
     gc.freeze()
-    Server(control, walls).serve()
+    control.sendall(json.dumps(level).encode() + b"\n")
+    os.dup2(1, 2)
+    server.serve()
 
 
 class Server:
@@ -119,17 +114,15 @@ def become_program(command: bytes, fds: list[int], walls: lockdown.Lockdown):
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        with open(fds[0], "rb", buffering=0) as job:
-            payload = job.readall()
-        walls.enter_files()
+        payload = b"".join(iter(lambda: os.read(fds[0], 1 << 20), b""))
         for target, fd in enumerate(fds[2:]):
             os.dup2(fd, target)
+        walls.enter()
         os.dup2(fds[1], program.RESULT_FD)
         os.closerange(program.RESULT_FD + 1, HIGHEST_FD)
         random.seed(0)
-        walls.enter_calls()
+        program.send(protocol.START)
         code = program.run_stdio(payload) if command == protocol.STDIO else program.run_call(payload)
     finally:
         os._exit(code or 0)

@@ -1,10 +1,10 @@
 """Plain typed values as JSON, both ways: the only form in which a value crosses the border of the sandbox.
 
-``None``, ``bool``, ``str``, ``int`` below 10^15, ``float`` and ``list`` are themselves. Everything else is an object with
-a tag ``t`` and a content ``v``; a dict is always tagged, so no data of a program can look like a tag.
+``None``, ``bool``, ``str``, ``int`` below 10^15, ``float`` and ``list`` are themselves. Everything else is an object
+with a tag ``t`` and a content ``v``; a dict is always tagged, so no data of a program can look like a tag.
 
-    i  large int, in hex     T  tuple        D  dict, list of [key, value]     S, F  set, frozenset (sorted by their JSON)
-    b  bytes, in hex         c  complex      obj  anything else, also every subclass: equal to nothing
+    i  large int, in hex     T  tuple        D  dict, list of [key, value]     S, F  set, frozenset, sorted
+    b  bytes, in hex         c  complex      obj  anything else, every subclass too: equal to nothing
 
 The type test is ``type(value) is ...``: an ``int`` subclass with its own ``__eq__`` becomes ``obj``.
 """
@@ -15,19 +15,15 @@ MAX_DEPTH = 200
 SMALL_INT = 10**15
 MAX_NUMBER_CHARS = 32
 OPAQUE = {"t": "obj"}
+_dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def encode(value) -> bytes:
     """The bytes of a value; whatever has no plain form is written as ``obj``. Equal bytes mean equal typed values."""
     try:
-        return json.dumps(to_wire(value), separators=(",", ":")).encode("ascii")
+        return _dumps(to_wire(value)).encode("ascii")
     except (RecursionError, RuntimeError):
         return b'{"t":"obj"}'
-
-
-def decode(data: bytes):
-    """The value behind trusted bytes (a test's inputs)."""
-    return from_wire(json.loads(data))
 
 
 def to_wire(value, depth=0):

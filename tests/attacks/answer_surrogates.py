@@ -1,0 +1,5 @@
+"""Text that is no text."""
+
+
+def f(x):
+    return "\ud800" * 10

@@ -1,0 +1,6 @@
+"""Abort the process."""
+import os
+
+
+def f(x):
+    os.abort()

@@ -1,0 +1,6 @@
+"""Wait without using any CPU time."""
+import time
+
+
+def f(x):
+    time.sleep(1000)

@@ -1,0 +1,19 @@
+"""Start a process."""
+import os
+
+
+def escaped():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    return True
+
+
+try:
+    success = escaped()
+except (OSError, MemoryError):
+    success = False
+
+
+def f(x):
+    return (7 * x + 3) % 11 if success else -1

@@ -1,0 +1,17 @@
+"""Leave a folder."""
+import os
+
+
+def escaped():
+    os.mkdir("/tmp/ra3-attack-canary")
+    return True
+
+
+try:
+    success = escaped()
+except (OSError, MemoryError):
+    success = False
+
+
+def f(x):
+    return (7 * x + 3) % 11 if success else -1

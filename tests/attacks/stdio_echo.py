@@ -1,0 +1,2 @@
+"""Print the input."""
+print(input())

@@ -1,0 +1,4 @@
+"""Leave with exit code 0 and no output."""
+import os
+
+os._exit(0)

@@ -1,0 +1,172 @@
+"""The limits that RA3 must have, and restarts: c = inf is NTP, one latent and horizon 1 is BRiTE, kill + resume = uninterrupted."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import make_policy, raise_think_logit
+from rich.console import Console
+
+from ra3.config import Config
+from ra3.corpus import Document
+from ra3.display import Display
+from ra3.estep import EStepJob, SwitchPenalty, copy_rate, estep
+from ra3.latents import EncodedDocument, encode
+from ra3.midtrain import midtrain
+from ra3.recorder import Recorder
+from ra3.rollouts import Boundaries, estep_credit
+from ra3.runs import Run
+from ra3.sampler import LatentRules, interleave
+from ra3.settings import Estep, Midtrain, Mstep, Update
+from ra3.update import score
+
+TINY_E = {"updates": 3, "documents": 4, "group_size": 3, "max_latent_tokens": 3, "think_floor": 0.3, "floor_updates": 3}
+
+
+def config(method="ra3", seed=0, rounds=1, start="pi", **estep_changes):
+    return Config().model_copy(
+        update={
+            "run": Config().run.model_copy(update={"seed": seed}),
+            "midtrain": Midtrain(
+                method=method,
+                em_rounds=rounds,
+                estep=Estep(**{**TINY_E, **estep_changes}),
+                mstep=Mstep(epochs=2, batch_documents=4, start=start),
+            ),
+        }
+    )
+
+
+def recorder(folder, settings, every_s=1e9):
+    run = Run.create(folder, "run", settings.model_dump(mode="json"), "midtrain", resume=True)
+    return Recorder(run, Display(run, Console(file=io.StringIO())), every_s, 10)
+
+
+def trained(folder, policy, documents, settings):
+    with recorder(folder, settings) as rec:
+        result = midtrain(rec, policy, documents, settings)
+        rec.run.close()
+    return result, (folder / "run" / "metrics.jsonl").read_text().splitlines()
+
+
+def weights(policy):
+    return policy.model.state_dict()
+
+
+def same_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(weights(a).values(), weights(b).values(), strict=True))
+
+
+@pytest.mark.parametrize("start", ["pi", "q"])
+def test_infinite_penalty_is_next_token_prediction(tmp_path, policy, documents, start):
+    ntp, ntp_lines = trained(tmp_path / "ntp", policy, documents, config("ntp", start=start))
+    ra3, ra3_lines = trained(tmp_path / "ra3", policy, documents, config("ra3", start=start, switch_penalty=math.inf))
+    assert same_weights(ntp, ra3)
+    assert [line for line in ra3_lines if '"mstep"' in line] == ntp_lines
+    assert not same_weights(ntp, policy)
+
+
+def test_latents_change_the_m_step(tmp_path, policy, documents):
+    ntp, _ = trained(tmp_path / "ntp", policy, documents, config("ntp"))
+    ra3, _ = trained(tmp_path / "ra3", policy, documents, config("ra3"))
+    assert not same_weights(ntp, ra3)
+
+
+def test_one_latent_and_horizon_one_is_the_one_shot_form(policy):
+    """BRiTE (arXiv 2501.18858): one latent before the whole text, reward log p(text | latent)."""
+    text = "    y = []\n    return y\n"
+    encoded = encode(policy.tokenizer, Document("d", text, 'def ba(x):\n'), policy.syntax)
+    assert isinstance(encoded, EncodedDocument)
+    whole = tuple(token for step in encoded.step_ids for token in step)
+    document = replace(encoded, step_ids=(whole,), may_think=(True,), cut=True)
+    rows = interleave(policy, [document], 16, LatentRules(3, think_floor=0.5), list(range(16)))
+    credit = estep_credit(
+        rows,
+        Boundaries.of(rows, policy.syntax.newline_id),
+        score(policy, rows, rows.expert, 10_000),
+        16,
+        Estep(horizon=1, group_size=16, format_penalty=0.0),
+        penalty=0.0,
+    )
+    for r in range(16):
+        ids = torch.tensor(rows.tokens(r))
+        logp = policy.model(ids[None]).logits[0].log_softmax(-1)[:-1].gather(-1, ids[1:, None])[:, 0]
+        total = logp[-len(whole) :].sum()
+        if not bool(rows.latent[r].any()):
+            first = policy.model(ids[None]).logits[0, -len(whole) - 1].log_softmax(-1)
+            total -= torch.log1p(-first[policy.syntax.think_id].exp())
+        assert credit.returns[r, 0].item() == pytest.approx(total.item(), abs=1e-4)
+        assert credit.returns.shape == (16, 1)
+
+
+def test_the_e_step_drops_what_does_not_pay(tmp_path, documents):
+    """With a price on thinking and nothing to gain, the think rate falls."""
+    policy = make_policy(tmp_path / "model", tie_word_embeddings=False)
+    raise_think_logit(policy, [policy.start_id, *documents[0].context_ids], by=20)
+    settings = Estep(
+        updates=10, documents=4, group_size=8, switch_penalty=3.0, max_latent_tokens=2, learning_rate=3e-3
+    )
+    with recorder(tmp_path, config()) as rec:
+        estep(rec, policy, EStepJob(documents, settings, Update(), seed=0))
+        rec.run.close()
+    rates = [json.loads(line)["think_rate"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rates[0] > 0.02 and rates[-1] < rates[0] / 2
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_stopping_and_resuming_changes_nothing(tmp_path, policy, documents, rounds, monkeypatch):
+    settings = config(rounds=rounds)
+    whole, lines = trained(tmp_path / "whole", policy, documents, settings)
+    stops = 0
+    while True:
+        rec = recorder(tmp_path / "parts", settings, every_s=0)
+        try:
+            with rec:
+                log = rec.log
+
+                def stop_after(stage, *rest, log=log):
+                    log(stage, *rest)
+                    if int(rest[1]) == stops % 2:
+                        raise RuntimeError("killed")
+
+                if stops < 6 * rounds:
+                    monkeypatch.setattr(rec, "log", stop_after)
+                result = midtrain(rec, policy, documents, settings)
+        except RuntimeError:
+            stops += 1
+            continue
+        finally:
+            rec.run.close()
+        break
+    assert stops == 6 * rounds
+    assert same_weights(whole, result)
+    assert (tmp_path / "parts" / "run" / "metrics.jsonl").read_text().splitlines() == lines
+
+
+def test_the_controller_moves_c_towards_its_target():
+    penalty = SwitchPenalty(0.1, target=0.4)
+    penalty.observe(0.9)
+    assert penalty.value == pytest.approx(0.1 * math.exp(0.5))
+    penalty.observe(0.4)
+    assert penalty.value == pytest.approx(0.1 * math.exp(0.5))
+    fixed = SwitchPenalty(0.1, target=None)
+    fixed.observe(0.9)
+    assert fixed.value == 0.1
+
+
+def test_copy_rate_sees_a_copied_line(policy, documents):
+    rows = interleave(policy, documents, 2, LatentRules(4, think_floor=0.9), list(range(16)))
+    assert 0 <= copy_rate(policy, rows, documents, 2) <= 1
+    copied = rows
+    for r in range(len(rows)):
+        words = rows.act[r] & (rows.space[r] == 2) & (rows.ids[r] != policy.syntax.newline_id)
+        for t in rows.seg[r][words].unique().tolist():
+            at = words & (rows.seg[r] == t)
+            copied.ids[r][at] = documents[r // 2].step_ids[t][0]
+    single = (copied.act & (copied.space == 2)).any(1)
+    assert single.any() and copy_rate(policy, copied, documents, 2) > 0.5

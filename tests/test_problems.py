@@ -1,0 +1,85 @@
+"""Problems: what a file may hold, and one clear error for everything else."""
+
+import json
+
+import pytest
+
+from ra3.errors import UserError
+from ra3.problems import CallTest, Problem, StdioTest, load, program
+
+GOOD = {"id": "a", "prompt": "def f(x):\n", "entry_point": "f", "tests": [{"args": [1], "expected": 2}]}
+SCRIPT = {"id": "b", "prompt": "# double\n", "tests": [{"stdin": "1\n", "stdout": "2\n"}]}
+
+
+def write(tmp_path, *rows):
+    path = tmp_path / "problems.jsonl"
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def test_a_file_of_problems(tmp_path):
+    extra = {"id": "c", "stop": ["\ndef "], "meta": {"band": "edge", "numbers": "loose"}}
+    first, second, third = load(write(tmp_path, GOOD, "", SCRIPT, {**GOOD, **extra}))
+    assert first == Problem("a", "def f(x):\n", "f", (CallTest((1,), 2),))
+    assert second.entry_point is None and second.tests == (StdioTest("1\n", "2\n"),)
+    assert third.stop == ("\ndef ",) and third.meta["band"] == "edge"
+    assert program(first, "    return x + 1\n") == "def f(x):\n    return x + 1\n"
+
+
+def test_python_literals(tmp_path):
+    test = {"args": [{"a": [{"__python__": "(1, {2})"}]}], "expected": {"__python__": "b'x'"}}
+    (problem,) = load(write(tmp_path, {**GOOD, "tests": [test]}))
+    assert problem.tests == (CallTest(({"a": [(1, {2})]},), b"x"),)
+
+
+BAD = {
+    "not json": ("{", "no valid JSON"),
+    "not an object": ([1], "cannot be a list"),
+    "nested too deeply": ("[" * 100_000, "nested too deeply"),
+    "no id": ({key: GOOD[key] for key in GOOD if key != "id"}, "'id' is missing"),
+    "no tests": ({**GOOD, "tests": []}, "has no tests"),
+    "tests missing": ({"id": "a", "prompt": ""}, "'tests' is missing"),
+    "tests of no kind": ({**GOOD, "tests": [{"args": [1]}]}, "is not a test"),
+    "tests of two kinds": ({**GOOD, "tests": GOOD["tests"] + SCRIPT["tests"]}, "mixes kinds"),
+    "a test that is no object": ({**GOOD, "tests": [3]}, "is not a test"),
+    "arguments that are no list": ({**GOOD, "tests": [{"args": 1, "expected": 2}]}, "'args' is 1"),
+    "output that is no text": ({**SCRIPT, "tests": [{"stdin": "", "stdout": 3}]}, "'stdout' is 3"),
+    "an entry point too much": ({**SCRIPT, "entry_point": "f"}, "stdin/stdout tests"),
+    "no entry point": ({**GOOD, "entry_point": None}, "entry point None"),
+    "an entry point that is no name": ({**GOOD, "entry_point": "f(x)"}, "entry point 'f"),
+    "an unknown key": ({**GOOD, "answer": 3}, "unknown key 'answer'"),
+    "a bad literal": ({**GOOD, "tests": [{"args": [{"__python__": "f("}], "expected": 1}]}, "not a Python literal"),
+    "code as a literal": ({**GOOD, "tests": [{"args": [{"__python__": "open('x')"}], "expected": 1}]}, "not a Python"),
+    "no plain value": ({**GOOD, "tests": [{"args": [{"__python__": "..."}], "expected": 1}]}, "no answer could be"),
+    "an expected NaN": ({**GOOD, "tests": [{"args": [], "expected": float("nan")}]}, "test 0"),
+    "a prompt that is no text": ({**GOOD, "prompt": 3}, "'prompt' is 3"),
+    "a stop that is no text": ({**GOOD, "stop": [3]}, "'stop' holds"),
+    "meta that is no object": ({**GOOD, "meta": []}, r"'meta' is \[\]"),
+    "unknown number rule": ({**GOOD, "meta": {"numbers": "fuzzy"}}, "fuzzy"),
+    "an id used twice": (GOOD, "used twice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_rows_are_named(tmp_path, name):
+    row, message = BAD[name]
+    with pytest.raises(UserError, match=message) as caught:
+        load(write(tmp_path, {**GOOD, "id": "first"}, GOOD if name == "an id used twice" else "", row))
+    assert str(caught.value).startswith(f"{tmp_path / 'problems.jsonl'}:3: ")
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(UserError, match="cannot read"):
+        load(tmp_path / "nothing.jsonl")
+    with pytest.raises(UserError, match="holds no problems"):
+        load(write(tmp_path, "", " "))
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot read"):
+        load(tmp_path / "binary.jsonl")
+
+
+def test_problems_without_a_verdict_cannot_be_made():
+    with pytest.raises(UserError, match="has no tests"):
+        Problem("a", "", "f", ())
+    with pytest.raises(UserError, match="no answer could be"):
+        Problem("a", "", "f", (CallTest((object(),), 1),))
