@@ -4,7 +4,7 @@ At the start of a line the policy chooses between `think` (the next token opens 
 
     q(think | s) = p("#" | s)        q(act | s) = 1 - p("#" | s)
 
-Inside a comment it chooses among the ids that may stand there, renormalised:  q(v | s) = p(v | s) / sum_{u in M} p(u | s).
+Inside a comment it chooses among the ids M that may stand there:  q(v | s) = p(v | s) / sum_{u in M} p(u | s).
 Elsewhere it chooses among the whole vocabulary. The expert's step given act is p(a | s) / (1 - p("#" | s)), so that the
 latents and steps of a sequence multiply to the language model's own probability of the annotated text.
 """
@@ -48,7 +48,7 @@ class TokenScores:
 
 
 def decision_logps(logits: Tensor, think_id: int) -> tuple[Tensor, Tensor]:
-    """[N,V] -> (log q(think), log q(act)), each [N]; log q(act) sums the other tokens, exact also where p("#") ~ 1."""
+    """[N,V] -> (log q(think), log q(act)), each [N]; log q(act) sums the other tokens, so it is exact near p("#") = 1."""
     total = logits.logsumexp(-1)
     others = logits.clone()
     others[:, think_id] = -torch.inf

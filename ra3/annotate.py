@@ -25,7 +25,13 @@ DOCUMENTS_AT_ONCE = 64
 
 
 def annotate(
-    q: Policy, pi: Policy, documents: Sequence[EncodedDocument], config: Midtrain, update: Update, seed: int, em_round: int
+    q: Policy,
+    pi: Policy,
+    documents: Sequence[EncodedDocument],
+    config: Midtrain,
+    update: Update,
+    seed: int,
+    em_round: int,
 ) -> Rows:
     """One row per document, in order: its steps with latents sampled from q. c = inf writes none."""
     if math.isinf(config.estep.switch_penalty):

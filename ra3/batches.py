@@ -1,7 +1,7 @@
 """Rows -> packed micro-batches: several rows in one bin, no padding between them, exact positions for every token.
 
-A loss over a step's rows is a sum over tokens divided by a denominator of the *whole* step, never of a micro-batch, so it
-does not depend on how the rows were packed.
+A loss over a step's rows is a sum over tokens divided by a denominator of the *whole* step, never of a micro-batch, so
+it does not depend on how the rows were packed.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Each part is a run folder of its own inside the demo's folder, made by the same 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from ra3.config import Config
 from ra3.disk import plain, write_atomic
 from ra3.display import show_results
+from ra3.evaluate import paired_rows
 from ra3.flags import RunOptions
 from ra3.midtrain import midtrain, trained_once
 from ra3.pipeline import (
@@ -30,6 +31,7 @@ from ra3.recorder import Recorder
 from ra3.report import write_report
 from ra3.rlvr import rlvr
 from ra3.sandbox import Sandbox
+from ra3.seeds import derive
 from ra3.sources import load_documents, load_eval_problems, load_policy, load_rl_problems
 
 METHODS = ("ntp", "ra3")
@@ -47,10 +49,21 @@ def run(config: Config, options: RunOptions) -> Path:
     for method in METHODS:
         start = demo.trained[method]
         name = f"{method}+rlvr"
-        results.append(demo.part(name.replace("+", "-"), config, start, lambda part, s=start, n=name: rl_trained(part, s, n)))
-    write_atomic(folder / "results.json", json.dumps(plain(merged(results)), indent=2).encode())
-    show_results(merged(results)["rows"], write_report(folder))
+        results.append(
+            demo.part(name.replace("+", "-"), config, start, lambda part, s=start, n=name: rl_trained(part, s, n))
+        )
+    summary = {**merged(results), "differences": differences(results, config)}
+    write_atomic(folder / "results.json", json.dumps(plain(summary), indent=2).encode())
+    show_results(summary["rows"], write_report(folder))
     return folder
+
+
+def differences(results: Sequence[dict[str, Any]], config: Config) -> list[dict[str, Any]]:
+    """RA3 against the base and against NTP, before and after RLVR, on the same problems."""
+    counts = {part["problems"][0]["model"]: part["problems"] for part in results}
+    pairs = (("ra3", "base"), ("ra3", "ntp"), ("ra3+rlvr", "ntp+rlvr"))
+    seed = derive(config.run.seed, "differences")
+    return [row for a, b in pairs for row in paired_rows(counts[a], counts[b], config.eval, seed)]
 
 
 class Part:
@@ -96,7 +109,7 @@ def mid_trained(part: Part, base: Policy, config: Config) -> dict[str, Any]:
     if config.midtrain.method == "ra3":
         write_annotated(part.recorder, policy, train, config)
     measured = heldout_results(part.recorder, {part.name: policy}, heldout, config)
-    return merged([{"rows": measured, "curves": {}}, evaluated(part.recorder, part.name, policy, *part.exam)])
+    return merged([{"rows": measured}, evaluated(part.recorder, part.name, policy, *part.exam)])
 
 
 def rl_trained(part: Part, start: Policy, name: str) -> dict[str, Any]:

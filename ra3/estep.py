@@ -39,7 +39,7 @@ from ra3.update import RowScores, score
 class SwitchPenalty:
     """The price c of a new intention; with a target think rate it follows by dual ascent:
 
-        log c <- log c + rate * (think_rate - target)
+    log c <- log c + rate * (think_rate - target)
     """
 
     value: float
@@ -157,13 +157,17 @@ def copy_rate(policy: Policy, rows: Rows, documents: Sequence[EncodedDocument], 
         steps = documents[r // group_size].step_ids
         for t in rows.seg[r][comment_tokens[r]].unique().tolist():
             words = rows.ids[r][comment_tokens[r] & (rows.seg[r] == t)].tolist()
-            words = [w for w in words if policy.token_text(w).strip()]
             comments += 1
-            copies += bool(words) and _longest_run(words, list(steps[t])) >= 0.8 * len(words)
+            copies += repeats([w for w in words if policy.token_text(w).strip()], steps[t])
     return copies / max(comments, 1)
 
 
-def _longest_run(words: list[int], line: list[int]) -> int:
+def repeats(words: Sequence[int], line: Sequence[int]) -> bool:
+    """Whether at least 4/5 of the words stand in the line as one run."""
+    return len(words) > 0 and _longest_run(words, line) >= 0.8 * len(words)
+
+
+def _longest_run(words: Sequence[int], line: Sequence[int]) -> int:
     """Length of the longest common contiguous run."""
     best, ending = 0, [0] * (len(line) + 1)
     for word in words:

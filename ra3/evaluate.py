@@ -1,26 +1,24 @@
-"""Evaluation: samples -> verdicts -> unbiased pass@k with intervals; and what the latents are worth on held-out text."""
+"""Evaluation on problems: samples -> verdicts -> unbiased pass@k with intervals, and paired comparisons."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ra3.actions import expert_logp
-from ra3.annotate import comment_texts
 from ra3.completions import completion_texts, encode_prompts
-from ra3.latents import EncodedDocument
 from ra3.policy import Policy
 from ra3.problems import Problem
-from ra3.rollouts import Boundaries
-from ra3.sampler import FreeRules, LatentRules, expert_rows, generate, interleave
+from ra3.sampler import FreeRules, generate
 from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import Verdict, grade
 from ra3.seeds import derive
-from ra3.settings import Eval, Update
-from ra3.statistics import Interval, boundary_agreement, bootstrap, interval, pass_at_k
-from ra3.update import score
+from ra3.settings import Eval
+from ra3.statistics import interval, paired_difference, pass_at_k
+
+Record = dict[str, Any]
+"""A row of results.json."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,24 @@ class Answer:
     completion: str
     verdict: Verdict
 
+    @property
+    def band(self) -> str:
+        """The band of the problem; "all" where a file names none."""
+        return self.problem.meta.get("band", "all")
+
+
+def evaluate(
+    model: str, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, config: Eval, seed: int
+) -> Record:
+    """Everything measured on one model: {"rows": pass@k by band, "problems": counts, "curves": by chain length}."""
+    answers = sample_answers(policy, problems, sandbox, config, seed)
+    counts = problem_counts(model, answers)
+    return {
+        "rows": pass_rows(model, counts, config, seed),
+        "problems": counts,
+        "curves": chain_curves(model, answers, config, seed),
+    }
+
 
 def sample_answers(
     policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, config: Eval, seed: int
@@ -39,37 +55,61 @@ def sample_answers(
     rules = FreeRules(config.max_new_tokens, config.temperature, problems[0].stop)
     seeds = [derive(seed, "eval", p.id, sample) for p in problems for sample in range(config.samples)]
     rows = generate(policy, encode_prompts(policy, problems), config.samples, rules, seeds)
-    pairs = [
-        (problems[r // config.samples], text) for r, text in enumerate(completion_texts(policy, rows, rules.stop))
-    ]
+    texts = completion_texts(policy, rows, rules.stop)
+    pairs = [(problems[r // config.samples], text) for r, text in enumerate(texts)]
     verdicts = grade(sandbox, pairs)
     return [Answer(problem, text, verdict) for (problem, text), verdict in zip(pairs, verdicts, strict=True)]
 
 
-def pass_rows(model: str, answers: Sequence[Answer], config: Eval, seed: int) -> list[dict[str, Any]]:
-    """Result rows: pass@k per band, mean over problems with its interval. Samples that no sandbox could judge are left
-    out of n; a problem with fewer than k judged samples is left out of pass@k and counted in `problems`."""
+def problem_counts(model: str, answers: Sequence[Answer]) -> list[Record]:
+    """One record per problem: `judged` samples and how many of them `passed`. What no sandbox could judge is left out."""
+    records = []
+    for problem, own in grouped(answers, lambda a: a.problem.id).items():
+        judged = [a.verdict.passed for a in own if a.verdict.passed is not None]
+        records.append(
+            {"model": model, "band": own[0].band, "id": problem, "judged": len(judged), "passed": sum(judged)}
+        )
+    return records
+
+
+def pass_rows(model: str, counts: Sequence[Record], config: Eval, seed: int) -> list[Record]:
+    """pass@k per band: mean over problems with its interval. A problem with fewer than k judged samples has no pass@k
+    and is not among the `problems` of the row."""
     rows = []
-    for band, own in _grouped(answers, lambda a: a.problem.meta.get("band", "all")).items():
-        counts = [_count(samples) for samples in _grouped(own, lambda a: a.problem.id).values()]
+    for band, own in grouped(counts, lambda c: c["band"]).items():
         for k in config.k:
-            scores = [pass_at_k(n, c, k) for n, c in counts if n >= k]
+            scores = [pass_at_k(c["judged"], c["passed"], k) for c in own if c["judged"] >= k]
             if scores:
                 found = interval(scores, derive(seed, "interval", band, k), config.confidence)
-                rows.append(_row(model, band, f"pass@{k}", found, len(scores)) | {"samples": config.samples})
+                place = {"model": model, "band": band, "metric": f"pass@{k}"}
+                rows.append({**place, **found._asdict(), "problems": len(scores), "samples": config.samples})
     return rows
 
 
-def chain_curves(model: str, answers: Sequence[Answer], config: Eval, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Embedded world only, by chain length: how often an intention is written first, whether it is right, pass rate."""
+def paired_rows(a: Sequence[Record], b: Sequence[Record], config: Eval, seed: int) -> list[Record]:
+    """Differences a - b of pass@1 per band, from the counts of two models on the same problems."""
+    rows = []
+    second = grouped(b, lambda c: c["band"])
+    for band, first in grouped(a, lambda c: c["band"]).items():
+        shares = [{c["id"]: c["passed"] / c["judged"] for c in own if c["judged"]} for own in (first, second[band])]
+        shared = sorted(shares[0].keys() & shares[1].keys())
+        values = [[share[name] for name in shared] for share in shares]
+        found = paired_difference(values[0], values[1], derive(seed, "paired", band), config.confidence)
+        names = {"a": first[0]["model"], "b": second[band][0]["model"]}
+        rows.append({**names, "band": band, "metric": "pass@1", **found._asdict()})
+    return rows
+
+
+def chain_curves(model: str, answers: Sequence[Answer], config: Eval, seed: int) -> dict[str, list[Record]]:
+    """Embedded world only, by chain length: how often an intention comes first, whether it is right, the pass rate."""
+    curves: dict[str, list[Record]] = {"think_rate_by_chain": [], "comment_right_by_chain": [], "pass_by_chain": []}
     known = [a for a in answers if "chain" in a.problem.meta]
-    curves: dict[str, list[dict[str, Any]]] = {"think_rate_by_chain": [], "comment_right_by_chain": [], "pass_by_chain": []}
-    for length, own in sorted(_grouped(known, lambda a: a.problem.meta["chain_length"]).items()):
-        thought = [a for a in own if a.completion.startswith("#")]
+    for length, own in sorted(grouped(known, lambda a: a.problem.meta["chain_length"]).items()):
+        judged = [a for a in own if a.verdict.passed is not None]
         measured = {
-            "think_rate_by_chain": _by_problem(own, lambda a: a.completion.startswith("#")),
-            "comment_right_by_chain": _by_problem(thought, comment_is_right),
-            "pass_by_chain": _by_problem([a for a in own if a.verdict.passed is not None], lambda a: a.verdict.passed),
+            "think_rate_by_chain": shares_by_problem(own, thinks_first),
+            "comment_right_by_chain": shares_by_problem([a for a in own if thinks_first(a)], comment_is_right),
+            "pass_by_chain": shares_by_problem(judged, lambda a: bool(a.verdict.passed)),
         }
         for name, scores in measured.items():
             if scores:
@@ -78,85 +118,24 @@ def chain_curves(model: str, answers: Sequence[Answer], config: Eval, seed: int)
     return curves
 
 
+def thinks_first(answer: Answer) -> bool:
+    """The completion opens with an intention."""
+    return answer.completion.startswith("#")
+
+
 def comment_is_right(answer: Answer) -> bool:
-    """The first line spells out the problem's chain after its head."""
-    return answer.completion.split("\n", 1)[0] == "# " + " ".join(answer.problem.meta["chain"][1:])
+    """The first line spells out the problem's chain."""
+    return answer.completion.split("\n", 1)[0] == "# " + " ".join(answer.problem.meta["chain"])
 
 
-def heldout_rows(
-    model: str, policy: Policy, documents: Sequence[EncodedDocument], max_latent_tokens: int, config: Eval, update: Update,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Held-out text: nats per expert token without latents and with sampled ones, think rate, and, where the true
-    boundaries are known, precision, recall and F1 of the places at which the policy thinks."""
-    plain = expert_rows(policy, documents)
-    seeds = [derive(seed, "heldout", d.document.id) for d in documents]
-    rows = interleave(policy, documents, 1, LatentRules(max_latent_tokens), seeds)
-    boundaries = Boundaries.of(rows, policy.syntax.newline_id)
-    without = score(policy, plain, plain.expert, update.micro_batch_tokens)
-    given = score(policy, rows, rows.expert, update.micro_batch_tokens)
-    logp = expert_logp(given.logp, given.logp_act, rows.space, rows.act, rows.expert)
-    tokens = plain.expert.sum(1)
-    measured = {
-        "nll_per_token": -without.logp.sum(1) / tokens,
-        "nll_per_token_given_latents": -logp.sum(1) / tokens,
-        "think_rate": boundaries.think.sum(1) / boundaries.decided.sum(1).clamp(min=1),
-    }
-    out = [_mean_row(model, name, values.tolist(), config, seed) for name, values in measured.items()]
-    return out + _boundary_rows(model, documents, boundaries)
+def shares_by_problem(answers: Sequence[Answer], holds: Callable[[Answer], bool]) -> list[float]:
+    """For each problem the share of its answers for which something holds."""
+    return [sum(map(holds, own)) / len(own) for own in grouped(answers, lambda a: a.problem.id).values()]
 
 
-def intention_rows(model: str, policy: Policy, documents: Sequence[EncodedDocument], rows: Any) -> list[dict[str, Any]]:
-    """Embedded world only: share of the comments at true boundaries that spell out the true chain."""
-    right, written = 0, 0
-    for r, document in enumerate(documents):
-        truth = document.document.truth or {}
-        comments = comment_texts(policy, rows, r, len(document.step_ids))
-        for boundary, comment in zip(truth.get("boundaries", ()), truth.get("comments", ()), strict=True):
-            written += comments[boundary] is not None
-            right += comments[boundary] == comment
-    mean = right / max(written, 1)
-    return [_row(model, "heldout", "comments_right", Interval(mean, mean, mean), written)] if written else []
-
-
-def _boundary_rows(
-    model: str, documents: Sequence[EncodedDocument], boundaries: Boundaries
-) -> list[dict[str, Any]]:
-    known = [r for r, d in enumerate(documents) if d.document.truth]
-    if not known:
-        return []
-    predicted = [set(boundaries.think[r].nonzero()[:, 0].tolist()) for r in known]
-    true = [set((documents[r].document.truth or {})["boundaries"]) for r in known]
-    agreement = boundary_agreement(predicted, true)
-    return [
-        _row(model, "heldout", f"boundary_{name}", Interval(value, value, value), len(known))
-        for name, value in agreement._asdict().items()
-    ]
-
-
-def _mean_row(model: str, metric: str, values: Sequence[float], config: Eval, seed: int) -> dict[str, Any]:
-    found = bootstrap(values, derive(seed, metric), config.confidence)
-    return _row(model, "heldout", metric, found, len(values))
-
-
-def _row(model: str, band: str, metric: str, found: Interval, count: int) -> dict[str, Any]:
-    return {"model": model, "band": band, "metric": metric, **found._asdict(), "problems": count}
-
-
-def _count(answers: Sequence[Answer]) -> tuple[int, int]:
-    """(judged samples, passed samples) of one problem."""
-    judged = [a.verdict.passed for a in answers if a.verdict.passed is not None]
-    return len(judged), sum(judged)
-
-
-def _grouped(items: Sequence[Any], key) -> dict[Any, list[Any]]:
+def grouped(items: Sequence[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
+    """The items by key, keys and items in order of appearance."""
     groups: dict[Any, list[Any]] = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)
     return groups
-
-
-def _by_problem(answers: Sequence[Answer], holds) -> list[float]:
-    return [
-        sum(map(bool, map(holds, own))) / len(own) for own in _grouped(answers, lambda a: a.problem.id).values()
-    ]

@@ -1,9 +1,9 @@
 """Mid-training: the EM loop of RA3 (arXiv 2509.25810), and plain next-token prediction (NTP) as its limit c = inf.
 
-    for each EM round:
-        E-step       q  <- RL on the latents, starting from pi; reward = log pi(expert step | latents) - c * 1[think]
-        annotate     z  ~  q for every document
-        M-step       pi <- next-token prediction on the documents with z written in
+for each EM round:
+    E-step       q  <- RL on the latents, starting from pi; reward = log pi(expert step | latents) - c * 1[think]
+    annotate     z  ~  q for every document
+    M-step       pi <- next-token prediction on the documents with z written in
 """
 
 from __future__ import annotations

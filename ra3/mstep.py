@@ -57,9 +57,7 @@ def trained_tokens(rows: Rows) -> Tensor:
 
 def mstep(recorder: Recorder, policy: Policy, job: MStepJob) -> Policy:
     """Trains `policy` in place on the rows and returns it."""
-    optimizer = make_optimizer(
-        policy.model, job.config.optimizer, job.config.learning_rate, job.config.weight_decay
-    )
+    optimizer = make_optimizer(policy.model, job.config.optimizer, job.config.learning_rate, job.config.weight_decay)
     batches = job.batches()
     for step in recorder.loop(f"mstep-{job.em_round}", len(batches), policy=policy.model, optimizer=optimizer):
         factor = warmup_cosine((step + 1) / len(batches), job.config.warmup)
@@ -91,4 +89,3 @@ def next_token_step(policy: Policy, optimizer: Optimizer, rows: Rows, update: Up
 def plain(rows: Rows) -> Rows:
     """The rows as text to imitate: nothing in them counts as chosen."""
     return replace(rows, act=torch.zeros_like(rows.act))
-

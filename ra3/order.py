@@ -13,8 +13,7 @@ def permutation(count: int, seed: int, epoch: int) -> list[int]:
 
 
 def batch_of(count: int, size: int, step: int, seed: int) -> list[int]:
-    """Items of one step: passes over all `count` items follow each other, each in a fresh order; no item is skipped.
-    """
+    """Items of one step: passes over all `count` items follow each other, each in a fresh order; no item is skipped."""
     start = step * size
     epochs = range(start // count, (start + size - 1) // count + 1)
     stream = [i for epoch in epochs for i in permutation(count, seed, epoch)]

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from ra3 import evaluate as evaluation
 from ra3.annotate import annotate as sample_latents
 from ra3.annotate import annotated_record
 from ra3.annotated_folder import AnnotatedFolder
 from ra3.config import Config
 from ra3.display import Display, show_results, start_box
+from ra3.evaluate import evaluate as evaluate_model
 from ra3.flags import RunOptions
+from ra3.heldout import heldout_rows
 from ra3.latents import EncodedDocument
 from ra3.midtrain import midtrain as em_loop
 from ra3.midtrain import trained_once
@@ -42,7 +43,7 @@ def midtrain(config: Config, options: RunOptions) -> Path:
         if config.midtrain.method == "ra3":
             write_annotated(recorder, trained, train, config)
         results = heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config)
-        return finish(recorder, {"rows": results, "curves": {}})
+        return finish(recorder, {"rows": results})
 
 
 def rlvr(config: Config, options: RunOptions) -> Path:
@@ -50,9 +51,11 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     policy = load_policy(config)
     problems = load_rl_problems(config, config.run.seed)
     with opened(config, options, policy) as recorder, opened_sandbox(config, recorder) as sandbox:
-        trained = trained_once(recorder, "rlvr", policy, lambda: rl_loop(recorder, policy.snapshot(), problems, sandbox, config))
+        trained = trained_once(
+            recorder, "rlvr", policy, lambda: rl_loop(recorder, policy.snapshot(), problems, sandbox, config)
+        )
         save_model(recorder.run, trained)
-        return finish(recorder, {"rows": [], "curves": {}})
+        return finish(recorder, {"rows": []})
 
 
 def evaluate(config: Config, options: RunOptions) -> Path:
@@ -89,9 +92,7 @@ def opened(config: Config, options: RunOptions, policy: Policy) -> Iterator[Reco
         run.note(device=str(policy.device), parameters=policy.num_parameters, threads=torch.get_num_threads())
         start_box(run, policy.source, config.run.seed, str(policy.device), " ".join(options.recipes) or "defaults")
         display = Display(run)
-        yield stack.enter_context(
-            Recorder(run, display, config.run.checkpoint_every_s, config.run.log_rollouts_every)
-        )
+        yield stack.enter_context(Recorder(run, display, config.run.checkpoint_every_s, config.run.log_rollouts_every))
 
 
 @contextmanager
@@ -108,13 +109,8 @@ def evaluated(
 ) -> dict[str, Any]:
     """Pass rates and curves of one model, computed once."""
 
-    def compute() -> dict[str, Any]:
-        seed = derive(config.run.seed, "evaluate")
-        answers = evaluation.sample_answers(policy, problems, sandbox, config.eval, seed)
-        rows = evaluation.pass_rows(name, answers, config.eval, seed)
-        return {"rows": rows, "curves": evaluation.chain_curves(name, answers, config.eval, seed)}
-
-    return recorder.once(f"eval-{name}", compute)
+    seed = derive(config.run.seed, "evaluate")
+    return recorder.once(f"eval-{name}", lambda: evaluate_model(name, policy, problems, sandbox, config.eval, seed))
 
 
 def heldout_results(
@@ -125,18 +121,18 @@ def heldout_results(
     def compute(name: str, policy: Policy) -> dict[str, Any]:
         length = config.midtrain.estep.max_latent_tokens
         seed = derive(config.run.seed, "heldout")
-        return {"rows": evaluation.heldout_rows(name, policy, heldout, length, config.eval, config.update, seed)}
+        return {"rows": heldout_rows(name, policy, heldout, length, config.eval, config.update, seed)}
 
     if not heldout:
         recorder.display.say("no document is held out: nothing to measure on")
         return []
-    found = [recorder.once(f"heldout-{name}", lambda n=name, p=policy: compute(n, p)) for name, policy in policies.items()]
+    found = [
+        recorder.once(f"heldout-{name}", lambda n=name, p=policy: compute(n, p)) for name, policy in policies.items()
+    ]
     return [row for part in found for row in part["rows"]]
 
 
-def write_annotated(
-    recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config
-) -> None:
+def write_annotated(recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> None:
     """annotated.jsonl: the documents with the latents that the last M-step was trained on."""
     rows = Rows(**recorder.once(f"annotate-{config.midtrain.em_rounds - 1}", dict))
     records = (annotated_record(policy, d, rows, r, config.corpus.steps) for r, d in enumerate(documents))
@@ -152,11 +148,12 @@ def save_model(run: Run, policy: Policy) -> None:
 
 
 def merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Several results as one: rows and curves one after the other."""
-    names = dict.fromkeys(name for part in results for name in part["curves"])
+    """Several results as one: rows, counts and curves one after the other."""
+    names = dict.fromkeys(name for part in results for name in part.get("curves", {}))
     return {
         "rows": [row for part in results for row in part["rows"]],
-        "curves": {name: [point for part in results for point in part["curves"].get(name, [])] for name in names},
+        "problems": [row for part in results for row in part.get("problems", [])],
+        "curves": {name: [x for part in results for x in part.get("curves", {}).get(name, [])] for name in names},
     }
 
 
@@ -166,4 +163,3 @@ def finish(recorder: Recorder, results: dict[str, Any]) -> Path:
     recorder.display.close()
     show_results(results["rows"], write_report(recorder.run.folder))
     return recorder.run.folder
-

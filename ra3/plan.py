@@ -62,7 +62,9 @@ def _rlvr_lines(config: Config, policy: Policy, runs: int) -> list[str]:
     problems = load_rl_problems(config, config.run.seed)
     seconds = _generation_s(policy, [p.prompt for p in problems[:4]], config.rlvr.max_new_tokens)
     total = runs * config.rlvr.steps * programs * seconds * 2
-    return [f"  RLVR       {runs} x {config.rlvr.steps} updates of {programs} programs, {_duration(total)} and their tests"]
+    return [
+        f"  RLVR       {runs} x {config.rlvr.steps} updates of {programs} programs, {_duration(total)} and their tests"
+    ]
 
 
 def _eval_lines(config: Config, policy: Policy, models: int) -> list[str]:

@@ -32,7 +32,7 @@ def causal_mask(positions: Tensor, num_slots: int) -> Tensor:
 
 
 def packed_mask(positions: Tensor) -> Tensor:
-    """[N,T] positions that restart at 0 with every row of a bin -> [N,1,T,T] bool: causal inside each row, blind outside."""
+    """[N,T] positions that restart at 0 with every row of a bin -> [N,1,T,T] bool: causal in each row, blind outside."""
     row = (positions == 0).cumsum(-1)
     same = row[:, :, None] == row[:, None, :]
     order = torch.arange(positions.shape[1], device=positions.device)
@@ -61,7 +61,9 @@ class Policy:
         """
         tokenizer = _read(folder, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True))
         syntax = LatentSyntax.from_tokenizer(tokenizer)
-        model = _read(folder, "model", lambda: _build(folder, weights, seed)).to(device=device, dtype=torch.float32).eval()
+        model = (
+            _read(folder, "model", lambda: _build(folder, weights, seed)).to(device=device, dtype=torch.float32).eval()
+        )
         _check_attention(model, folder)
         _check_vocabulary(model, tokenizer, folder)
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
@@ -113,7 +115,9 @@ class Policy:
         """An empty key-value cache for `num_rows` rows."""
         return SlotCache(num_rows, self.model.config.get_text_config().num_hidden_layers, self.device)
 
-    def hidden(self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, rows: Tensor | None = None) -> Tensor:
+    def hidden(
+        self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, rows: Tensor | None = None
+    ) -> Tensor:
         """[B,C] ids at [B,C] positions -> [B,C,D] last hidden states: the one forward pass.
 
         With a cache the chunk continues the cached rows (`rows` [B], None = all); without one, positions that restart
@@ -135,13 +139,13 @@ class Policy:
         config = self.model.config.get_text_config()
         with self._autocast():
             logits = self.model.get_output_embeddings()(hidden).float()
-        logits = logits * (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+        logits = (
+            logits * (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+        )
         cap = getattr(config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
 
-    def scores(
-        self, hidden: Tensor, ids: Tensor, space: Tensor, act: Tensor, temperature: float = 1.0
-    ) -> TokenScores:
+    def scores(self, hidden: Tensor, ids: Tensor, space: Tensor, act: Tensor, temperature: float = 1.0) -> TokenScores:
         """Scores of N tokens from the hidden states [N,D] before them; never holds [N,V] for large N."""
         chunk = max(1, HEAD_CHUNK_LOGITS // self.spaces.comment_mask.numel())
         parts = [
@@ -195,9 +199,10 @@ def _build(folder: Path, weights: str, seed: int) -> Any:
             torch.manual_seed(seed)
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
-    model, info = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, local_files_only=True, attn_implementation="sdpa", output_loading_info=True
     )
+    model, info = loaded
     broken = sorted(info["missing_keys"]) + sorted(str(k) for k in info["mismatched_keys"])
     if broken:
         raise ValueError(f"tensors missing or of the wrong shape in the weights: {', '.join(broken[:5])}")

@@ -66,7 +66,7 @@ def read_dataset(path: Path, keys: Keys) -> Iterator[Item]:
         raise UserError(f"this saved data set cannot be loaded: {_first_line(error)}", where=str(path)) from error
     if isinstance(table, datasets.DatasetDict):
         if len(table) != 1:
-            splits = ", ".join(str(path / split) for split in table)
+            splits = ", ".join(str(path / str(split)) for split in table)
             raise UserError("this data set has several splits", where=str(path), allowed=splits, fix="name one of them")
         table = next(iter(table.values()))
     names = table.column_names
@@ -157,13 +157,19 @@ def _row(row: Mapping[str, Any], name: str, keys: Keys) -> Row | str:
     """A row's text, context and id, or why it cannot be used."""
     if keys.text not in row:
         return _no_key(keys.text, list(row), "key")
-    text, context, own_id = row[keys.text], row.get(keys.context), row.get(keys.id)
-    own_id = str(own_id) if isinstance(own_id, int) and not isinstance(own_id, bool) else own_id
-    found = Row(name if own_id in (None, "") else own_id, text, "" if context is None else context)
+    context = row.get(keys.context)
+    found = Row(_own_id(row.get(keys.id), name), row[keys.text], "" if context is None else context)
     for key, value in ((keys.text, found.text), (keys.context, found.context), (keys.id, found.id)):
         if problem := _problem(value):
             return f"{key!r} {problem}"
     return found if found.text.strip() else f"{keys.text!r} is empty"
+
+
+def _own_id(value: Any, name: str) -> Any:
+    """The id that a row gives itself, a whole number as text; ``name`` where it gives none."""
+    if value in (None, ""):
+        return name
+    return str(value) if type(value) is int else value
 
 
 def _problem(value: Any) -> str | None:

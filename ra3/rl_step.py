@@ -34,16 +34,14 @@ def policy_step(
     """
     acted = rows.act & rows.valid
     if not bool((advantage[acted] != 0).any()):
-        return {"advantage_std": 0.0, "loss": 0.0, "grad_norm": 0.0}
+        return {"advantage_std": 0.0, "loss": 0.0, "grad_norm": 0.0, "tokens_trained": 0.0}
     count = acted.sum()
     loss_fn = POLICY_LOSSES[loss.name]
     old, adv = rows.logp_old.to(policy.device), advantage.to(policy.device)
 
     def token_loss(picked: Picked) -> Tensor:
         weight = torch.full_like(picked.scores.logp, 1 / float(count))
-        return loss_fn(
-            picked.scores.logp_act, picked.of(old), picked.of(adv), weight, loss.clip_low, loss.clip_high
-        )
+        return loss_fn(picked.scores.logp_act, picked.of(old), picked.of(adv), weight, loss.clip_low, loss.clip_high)
 
     scores, numbers = fit(
         policy, optimizer, rows, acted, token_loss, update.micro_batch_tokens, update.max_grad_norm, loss.temperature
@@ -56,10 +54,9 @@ def logp_gap(rows: Rows, scores: RowScores, mask: Tensor) -> float:
     return float((rows.logp - scores.logp)[mask].abs().max()) if mask.any() else 0.0
 
 
-def _health(
-    rows: Rows, scores: RowScores, advantage: Tensor, acted: Tensor, loss: PolicyLoss
-) -> dict[str, float]:
+def _health(rows: Rows, scores: RowScores, advantage: Tensor, acted: Tensor, loss: PolicyLoss) -> dict[str, float]:
     return {
+        "tokens_trained": float(acted.sum()),
         "advantage_std": float(advantage[acted].std(correction=0)),
         "entropy": float(scores.entropy[acted].mean()),
         "clip_share": float(clip_share(scores.logp_act, rows.logp_old, acted, loss.clip_low, loss.clip_high)),

@@ -1,7 +1,7 @@
 """RLVR: reinforcement learning with unit tests as reward. The E-step's RL step, with other rollouts and another reward.
 
-    for each update:
-        problems -> n programs each -> reward = 1 if all tests pass -> advantage in the group -> policy-gradient update
+for each update:
+    problems -> n programs each -> reward = 1 if all tests pass -> advantage in the group -> policy-gradient update
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ from ra3.sandbox.grade import Verdict, grade
 from ra3.seeds import derive
 
 
-def rlvr(
-    recorder: Recorder, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, config: Config
-) -> Policy:
+def rlvr(recorder: Recorder, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, config: Config) -> Policy:
     """Trains `policy` in place on the problems and returns it."""
     settings, seed = config.rlvr, derive(config.run.seed, "rlvr")
     optimizer = make_optimizer(policy.model, "adamw", settings.learning_rate)
@@ -40,11 +38,11 @@ def rlvr(
         rows = sample_programs(policy, chosen, config, step)
         verdicts = grade_rows(sandbox, policy, chosen, rows, settings.samples)
         reward, counted = test_rewards(verdicts)
-        groups = [x.unflatten(0, (-1, settings.samples)) for x in (reward, counted)]
-        advantage = ESTIMATORS[settings.advantage](*groups).flatten()[:, None] * rows.act
+        grouped, judged = (x.unflatten(0, (-1, settings.samples)) for x in (reward, counted))
+        advantage = ESTIMATORS[settings.advantage](grouped, judged).flatten()[:, None] * rows.act
         numbers = policy_step(policy, optimizer, rows, advantage, loss, config.update)
         numbers |= reward_metrics(rows, verdicts, reward, counted)
-        numbers["dead_groups"] = float(dead_groups(*groups).float().mean())
+        numbers["dead_groups"] = float(dead_groups(grouped, judged).float().mean())
         recorder.log("rlvr", 0, step, settings.steps, numbers)
         if recorder.wants_rollouts(step, settings.steps):
             for record in rollout_records(policy, rows, advantage, reward, chosen, [v.reason for v in verdicts]):

@@ -97,9 +97,7 @@ def token_advantages(rows: Rows, boundaries: Boundaries, gain: Tensor, group_siz
 
     decision = compare(boundaries.decided)
     comment = compare(boundaries.think) if config.comment_baseline == "thinkers" else decision
-    return torch.where(
-        rows.space == COMMENT, at_tokens(comment, rows.seg), at_tokens(decision, rows.seg)
-    ) * rows.act
+    return torch.where(rows.space == COMMENT, at_tokens(comment, rows.seg), at_tokens(decision, rows.seg)) * rows.act
 
 
 def at_tokens(per_step: Tensor, seg: Tensor) -> Tensor:

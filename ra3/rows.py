@@ -139,7 +139,7 @@ class RowBuilder:
         """Records that the forced token at `position` stands for the choice `act`."""
         self.act[position], self.space[position], self.logp_old[position] = True, DECISION, logp_old
 
-    def _extend(self, ids, act, space, expert, seg, logp, logp_old) -> None:  # noqa: PLR0913 - one list per field
+    def _extend(self, ids, act, space, expert, seg, logp, logp_old) -> None:
         for own, new in zip(
             (self.ids, self.act, self.space, self.expert, self.seg, self.logp, self.logp_old),
             (ids, act, space, expert, seg, logp, logp_old),

@@ -57,7 +57,9 @@ def interleave(
     """
     walk = Walk(policy, [[policy.start_id, *d.context_ids] for d in documents], group_size)
     builders = [
-        RowBuilder.start(i, [policy.start_id, *d.context_ids]) for i, d in enumerate(documents) for _ in range(group_size)
+        RowBuilder.start(i, [policy.start_id, *d.context_ids])
+        for i, d in enumerate(documents)
+        for _ in range(group_size)
     ]
     steps = [forced_steps(d, policy.end_id) for d in documents for _ in range(group_size)]
     may_think = [d.may_think for d in documents for _ in range(group_size)]

@@ -108,8 +108,13 @@ def read_corpus(config: Config) -> Corpus:
         count = settings.documents or TESTBED_DOCUMENTS
         return Corpus(world.documents("expert", config.run.seed, count), [])
     return read(
-        settings.location, settings.pattern, settings.text_key, settings.context_key, settings.id_key,
-        settings.documents, settings.max_bad,
+        settings.location,
+        settings.pattern,
+        settings.text_key,
+        settings.context_key,
+        settings.id_key,
+        settings.documents,
+        settings.max_bad,
     )
 
 

@@ -11,6 +11,7 @@ import attack_suite
 import pytest
 
 from ra3.sandbox import LAYERS
+from ra3.sandbox.inside.lockdown import ATTEMPTS
 
 REPOSITORY = Path(__file__).parents[1]
 NOBODY = 65534
@@ -25,8 +26,9 @@ def full() -> dict:
 
 @pytest.mark.parametrize("name", attack_suite.attacks(LAYERS))
 def test_attack_is_not_paid(name):
-    if full()["level"]["denied"].count(" ") < 5 and name.startswith("escape_"):
-        pytest.skip(f"only these are denied here: {full()['level']['denied']}")
+    denied = full()["level"]["denied"]
+    if name.startswith("escape_") and denied != ", ".join(ATTEMPTS):
+        pytest.skip(f"only these are denied here: {denied}")
     assert full()["verdicts"][name][0] is False, full()["verdicts"][name]
 
 
@@ -50,7 +52,7 @@ def as_nobody(*arguments: str) -> dict:
     command = [*show, *change, str(python), "-B", str(REPOSITORY / "tests/attack_suite.py"), *arguments]
     environment = {"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", timeout=120)
-    if "mount" in done.stderr or "unshare" in done.stderr:
+    if done.stderr.startswith(("mount:", "unshare:")):
         pytest.skip(f"the interpreter is in a closed folder and cannot be shown elsewhere: {done.stderr}")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -93,5 +93,3 @@ def test_frames_of_a_program_are_not_believed():
         assert read_frames(bad, 2)[1] == "error:ProtocolError"
     for claim in (b"infra", b"passed", b"timeout", b"error:infra\n"):
         assert read_frames(start + frame(b"f", claim), 2)[1] in (f"error:{claim.decode()}", "error:Exception")
-
-

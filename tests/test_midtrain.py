@@ -15,7 +15,7 @@ from rich.console import Console
 from ra3.config import Config
 from ra3.corpus import Document
 from ra3.display import Display
-from ra3.estep import EStepJob, SwitchPenalty, copy_rate, estep
+from ra3.estep import EStepJob, SwitchPenalty, copy_rate, estep, repeats
 from ra3.latents import EncodedDocument, encode
 from ra3.midtrain import midtrain
 from ra3.recorder import Recorder
@@ -80,7 +80,7 @@ def test_latents_change_the_m_step(tmp_path, policy, documents):
 def test_one_latent_and_horizon_one_is_the_one_shot_form(policy):
     """BRiTE (arXiv 2501.18858): one latent before the whole text, reward log p(text | latent)."""
     text = "    y = []\n    return y\n"
-    encoded = encode(policy.tokenizer, Document("d", text, 'def ba(x):\n'), policy.syntax)
+    encoded = encode(policy.tokenizer, Document("d", text, "def ba(x):\n"), policy.syntax)
     assert isinstance(encoded, EncodedDocument)
     whole = tuple(token for step in encoded.step_ids for token in step)
     document = replace(encoded, step_ids=(whole,), may_think=(True,), cut=True)
@@ -108,9 +108,7 @@ def test_the_e_step_drops_what_does_not_pay(tmp_path, documents):
     """With a price on thinking and nothing to gain, the think rate falls."""
     policy = make_policy(tmp_path / "model", tie_word_embeddings=False)
     raise_think_logit(policy, [policy.start_id, *documents[0].context_ids], by=20)
-    settings = Estep(
-        updates=10, documents=4, group_size=8, switch_penalty=3.0, max_latent_tokens=2, learning_rate=3e-3
-    )
+    settings = Estep(updates=10, documents=4, group_size=8, switch_penalty=3.0, max_latent_tokens=2, learning_rate=3e-3)
     with recorder(tmp_path, config()) as rec:
         estep(rec, policy, EStepJob(documents, settings, Update(), seed=0))
         rec.run.close()
@@ -119,33 +117,36 @@ def test_the_e_step_drops_what_does_not_pay(tmp_path, documents):
 
 
 @pytest.mark.parametrize("rounds", [1, 2])
-def test_stopping_and_resuming_changes_nothing(tmp_path, policy, documents, rounds, monkeypatch):
+def test_stopping_and_resuming_changes_nothing(tmp_path, policy, documents, rounds):
     settings = config(rounds=rounds)
     whole, lines = trained(tmp_path / "whole", policy, documents, settings)
     stops = 0
-    while True:
-        rec = recorder(tmp_path / "parts", settings, every_s=0)
-        try:
-            with rec:
-                log = rec.log
-
-                def stop_after(stage, *rest, log=log):
-                    log(stage, *rest)
-                    if int(rest[1]) == stops % 2:
-                        raise RuntimeError("killed")
-
-                if stops < 6 * rounds:
-                    monkeypatch.setattr(rec, "log", stop_after)
-                result = midtrain(rec, policy, documents, settings)
-        except RuntimeError:
-            stops += 1
-            continue
-        finally:
-            rec.run.close()
-        break
-    assert stops == 6 * rounds
+    while (result := attempt(tmp_path / "parts", policy, documents, settings, steps=2)) is None:
+        stops += 1
+    assert stops >= 4 * rounds
     assert same_weights(whole, result)
     assert (tmp_path / "parts" / "run" / "metrics.jsonl").read_text().splitlines() == lines
+
+
+def attempt(folder, policy, documents, settings, steps):
+    """One process: the result, or None if it died while it logged its `steps`-th step, before that step was saved."""
+    rec = recorder(folder, settings, every_s=0)
+    log, seen = rec.log, []
+
+    def dying_log(*arguments):
+        log(*arguments)
+        seen.append(arguments)
+        if len(seen) == steps:
+            raise KeyboardInterrupt
+
+    rec.log = dying_log
+    try:
+        with rec:
+            return midtrain(rec, policy, documents, settings)
+    except KeyboardInterrupt:
+        return None
+    finally:
+        rec.run.close()
 
 
 def test_the_controller_moves_c_towards_its_target():
@@ -159,14 +160,8 @@ def test_the_controller_moves_c_towards_its_target():
     assert fixed.value == 0.1
 
 
-def test_copy_rate_sees_a_copied_line(policy, documents):
+def test_copy_rate_counts_repeated_lines(policy, documents):
+    assert repeats([5, 6, 7, 8, 9], [1, 5, 6, 7, 8]) and not repeats([5, 6, 7, 8, 9], [5, 6, 7, 1, 8, 9])
+    assert not repeats([], [1, 2])
     rows = interleave(policy, documents, 2, LatentRules(4, think_floor=0.9), list(range(16)))
-    assert 0 <= copy_rate(policy, rows, documents, 2) <= 1
-    copied = rows
-    for r in range(len(rows)):
-        words = rows.act[r] & (rows.space[r] == 2) & (rows.ids[r] != policy.syntax.newline_id)
-        for t in rows.seg[r][words].unique().tolist():
-            at = words & (rows.seg[r] == t)
-            copied.ids[r][at] = documents[r // 2].step_ids[t][0]
-    single = (copied.act & (copied.space == 2)).any(1)
-    assert single.any() and copy_rate(policy, copied, documents, 2) > 0.5
+    assert 0 <= copy_rate(policy, rows, documents, 2) < 0.5

@@ -71,7 +71,11 @@ def log_q_and_likelihood(policy, rows):
     logq = likelihood = torch.zeros(len(rows))
     for picked in picked_batches(policy, rows, rows.act | rows.expert, 10_000):
         expert = expert_logp(
-            picked.scores.logp, picked.scores.logp_act, picked.of(rows.space), picked.of(rows.act), picked.of(rows.expert)
+            picked.scores.logp,
+            picked.scores.logp_act,
+            picked.of(rows.space),
+            picked.of(rows.act),
+            picked.of(rows.expert),
         )
         logq = logq.index_add(0, picked.row, torch.where(picked.of(rows.act), picked.scores.logp_act, 0.0))
         likelihood = likelihood.index_add(0, picked.row, expert)
@@ -115,7 +119,9 @@ def test_exact_prior_reward_averages_to_the_elbo(world, sequences):
 
 
 def rollouts(policy, document, count, config):
-    rows = interleave(policy, [document] * (count // config.group_size), config.group_size, LatentRules(1), list(range(count)))
+    rows = interleave(
+        policy, [document] * (count // config.group_size), config.group_size, LatentRules(1), list(range(count))
+    )
     scores = score(policy, rows, rows.expert, 20_000)
     boundaries = Boundaries.of(rows, policy.syntax.newline_id)
     return rows, estep_credit(rows, boundaries, scores, config.group_size, config, C)

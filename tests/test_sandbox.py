@@ -1,6 +1,5 @@
 """What the sandbox returns for a program, and the verdict on it."""
 
-
 import pytest
 
 from ra3.problems import CallTest, Problem, StdioTest
@@ -9,6 +8,7 @@ from ra3.sandbox.grade import grade
 
 REFERENCE = "def f(x):\n    return (7 * x + 3) % 11\n"
 RULE = Problem("rule", "", "f", tuple(CallTest((x,), (7 * x + 3) % 11) for x in (1, 4, 9, 123)))
+
 
 @pytest.fixture(scope="module")
 def sandbox():
@@ -117,5 +117,3 @@ def test_order_is_kept_and_errors_stop_nothing(sandbox):
     for number, outcome in enumerate(sandbox.run(jobs), start=1):
         assert [result.error for result in outcome.results] == [None, "ZeroDivisionError", None]
         assert outcome.results[2].value == 10 // number
-
-

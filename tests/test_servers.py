@@ -19,6 +19,7 @@ from ra3.sandbox.zygote import Zygote
 REFERENCE = "def f(x):\n    return (7 * x + 3) % 11\n"
 RULE = Problem("rule", "", "f", tuple(CallTest((x,), (7 * x + 3) % 11) for x in (1, 4, 9, 123)))
 
+
 @pytest.fixture(scope="module")
 def sandbox():
     with Sandbox(workers=2, cpu_s=0.8, wall_s=4.0, memory_mb=256) as running:

@@ -62,7 +62,10 @@ def annotate_everywhere(found, offset=0):
 
 
 def check_unchanged(text, context="", kind="line", offset=0):
-    """Splits exactly, comments every step that may think, and compares both texts and meanings; returns the steps."""
+    """Splits exactly, comments every step that may think, and compares both texts and meanings.
+
+    Returns the steps, and whether the program compiles.
+    """
     found = steps(text, context, kind)
     assert "".join(step.text for step in found) == text
     annotated, spans = annotate_everywhere(found, offset)
@@ -71,7 +74,7 @@ def check_unchanged(text, context="", kind="line", offset=0):
     before = meaning((context + text).removeprefix("\ufeff"))
     if before is not None:
         assert meaning((context + annotated).removeprefix("\ufeff")) == before
-    return found
+    return found, before is not None
 
 
 def test_blank_lines_join_the_step_before():
@@ -151,7 +154,8 @@ def test_headers_decorators_match_and_async():
         "import a\n\n@a.b\n@c(\n    1,\n)\nasync def f(x):\n    '''Doc.'''\n    match x:\n        case [1, *_]:\n"
         "            async with x as y: pass\n        case _:\n            return\n    else_ = 1\n"
     )
-    found = check_unchanged(text)
+    found, compiles = check_unchanged(text)
+    assert compiles
     assert sum(step.may_think for step in found) == len(found) - 1
 
 
@@ -275,7 +279,7 @@ def test_time_is_linear(unit, kind):
         steps(unit * copies, context="a\nb\n", kind=kind)
         return time.process_time() - start
 
-    assert seconds(32_000) < 4 * 16 * max(seconds(2_000), 0.002)
+    assert seconds(16_000) < 4 * 16 * max(seconds(1_000), 0.01)
 
 
 def library():
@@ -285,16 +289,15 @@ def library():
 
 
 @pytest.mark.timeout(3600)
-def test_standard_library_keeps_its_meaning_under_comments(record_property):
+def test_standard_library_keeps_its_meaning_under_comments():
     files = compiling = num_steps = eligible = 0
     for offset, document in enumerate(library()):
-        found = check_unchanged(document.text, offset=offset)
-        annotated, spans = annotate_everywhere(found, offset)
         path = Path(sysconfig.get_paths()["stdlib"], document.id)
-        assert remove(annotated, spans).encode() == path.read_bytes(), document.id
+        assert document.text.encode() == path.read_bytes()
+        found, compiles = check_unchanged(document.text, offset=offset)
         files += 1
-        compiling += meaning(document.text.removeprefix("\ufeff")) is not None
+        compiling += compiles
         num_steps += len(found)
-        eligible += len(spans)
+        eligible += sum(step.may_think for step in found)
     print(f"\n{files} files, {compiling} compile; {num_steps} steps, {eligible / num_steps:.1%} may think; 0 failures")
     assert compiling > 0.9 * files and eligible > 0.8 * num_steps

@@ -37,7 +37,7 @@ ORDER = (
         "rl_step",
     ),
     # the acts
-    *("estep", "annotate", "mstep", "midtrain", "rlvr", "statistics", "evaluate"),
+    *("estep", "annotate", "mstep", "midtrain", "rlvr", "statistics", "evaluate", "heldout"),
     # the commands
     *("pipeline", "demo", "plan", "cli", "__main__"),
 )

@@ -125,9 +125,10 @@ class Flight:
             if isinstance(pipe, Drain):
                 pipe.advance()
         self.abandon()
-        if not started(self.result.data):
+        frames = bytes(self.result.data)
+        if not started(frames):
             raise SandboxError("the sandbox's server could not prepare a child")
-        results, claimed = read_frames(bytes(self.result.data), self.job.tests)
+        results, claimed = read_frames(frames, self.job.tests)
         if self.job.kind == "stdio" and claimed == "error:ExitedEarly":  # a script may leave without a word
             claimed = None if os.waitstatus_to_exitcode(status) == 0 else "error:SystemExit"
         fault = self._verdict_from_outside(status, cpu_s, peak_bytes) or claimed

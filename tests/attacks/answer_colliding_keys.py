@@ -1,4 +1,5 @@
 """A set of ints that all have the same hash: slow for whoever hashes them again."""
+
 P = 2**61 - 1
 
 

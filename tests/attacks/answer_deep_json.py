@@ -1,4 +1,5 @@
 """Nested 100,000 deep."""
+
 import os
 import struct
 

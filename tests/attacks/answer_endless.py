@@ -1,4 +1,5 @@
 """Frames without end."""
+
 import os
 import struct
 

@@ -1,4 +1,5 @@
 """A frame that announces 4 GB."""
+
 import os
 import struct
 

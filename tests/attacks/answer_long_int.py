@@ -1,4 +1,5 @@
 """An int of 900,000 digits."""
+
 import os
 import struct
 

@@ -1,4 +1,5 @@
 """Random bytes."""
+
 import os
 
 

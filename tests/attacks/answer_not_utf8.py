@@ -1,4 +1,5 @@
 """Bytes that are no text."""
+
 import os
 import struct
 

@@ -1,4 +1,5 @@
 """A dict with a list as key."""
+
 import os
 import struct
 

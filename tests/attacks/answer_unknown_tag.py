@@ -1,4 +1,5 @@
 """A tag that does not exist, and one without content."""
+
 import os
 import struct
 

@@ -1,4 +1,5 @@
 """Abort the process."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """Return a wrong answer and leave threads computing."""
+
 import threading
 
 

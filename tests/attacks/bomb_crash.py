@@ -1,4 +1,5 @@
 """Read address zero."""
+
 import ctypes
 
 

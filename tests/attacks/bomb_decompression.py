@@ -1,4 +1,5 @@
 """A few kilobytes that unpack to ten gigabytes."""
+
 import zlib
 
 squeezed = zlib.compress(bytes(10**7))

@@ -1,4 +1,5 @@
 """Open as many descriptors as the system gives."""
+
 import os
 
 held = []

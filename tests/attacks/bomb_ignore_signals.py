@@ -1,4 +1,5 @@
 """Ignore every signal there is, then compute for ever."""
+
 import signal
 
 for number in range(1, 65):

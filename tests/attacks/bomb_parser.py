@@ -1,4 +1,5 @@
 """Nest brackets until the compiler gives up."""
+
 code = compile("(" * 90 + "1" + ")" * 90, "x", "eval")
 for size in (10**3, 10**5, 10**6):
     try:

@@ -1,4 +1,5 @@
 """Catastrophic backtracking."""
+
 import re
 
 

@@ -1,4 +1,5 @@
 """Wait without using any CPU time."""
+
 import time
 
 

@@ -1,4 +1,5 @@
 """Stop oneself and wait to be continued."""
+
 import os
 import signal
 

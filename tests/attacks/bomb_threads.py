@@ -1,4 +1,5 @@
 """Thousands of threads that never end."""
+
 import threading
 import time
 

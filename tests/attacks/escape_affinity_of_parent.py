@@ -1,4 +1,5 @@
 """Push the server and the trainer onto one core."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """Become root."""
+
 import os
 
 

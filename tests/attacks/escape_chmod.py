@@ -1,4 +1,5 @@
 """Change a mode, an owner or a time."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """A detached grandchild that outlives the program."""
+
 import os
 import time
 

@@ -1,4 +1,5 @@
 """Become another program that prints what it likes."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """Start a process."""
+
 import os
 
 

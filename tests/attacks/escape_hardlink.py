@@ -1,4 +1,5 @@
 """Link a file that is not ours."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """Find a descriptor that was left open."""
+
 import os
 
 

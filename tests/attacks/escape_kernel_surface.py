@@ -1,4 +1,5 @@
 """io_uring, bpf, userfaultfd, keys, perf events, file handles."""
+
 import ctypes
 
 

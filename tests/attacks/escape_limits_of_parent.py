@@ -1,4 +1,5 @@
 """Take away the server's CPU time."""
+
 import os
 import resource
 

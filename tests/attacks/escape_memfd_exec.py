@@ -1,4 +1,5 @@
 """Execute from memory."""
+
 import os
 
 

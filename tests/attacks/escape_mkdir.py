@@ -1,4 +1,5 @@
 """Leave a folder."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """Change the mounts."""
+
 import ctypes
 
 

@@ -1,4 +1,5 @@
 """Enter a user namespace, with all its capabilities."""
+
 import ctypes
 
 

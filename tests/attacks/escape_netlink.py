@@ -1,4 +1,5 @@
 """Open other kinds of sockets."""
+
 import socket
 
 

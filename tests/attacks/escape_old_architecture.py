@@ -1,4 +1,5 @@
 """Use another numbering of the calls (x32), which a filter may not know."""
+
 import ctypes
 
 

@@ -1,4 +1,5 @@
 """Ask not to be killed with the server."""
+
 import ctypes
 
 

@@ -1,4 +1,5 @@
 """Take a descriptor out of the server."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """Start a program."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """Slow down the server and the trainer."""
+
 import os
 
 

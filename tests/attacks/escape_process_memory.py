@@ -1,4 +1,5 @@
 """Read the server's memory with one call."""
+
 import ctypes
 import os
 

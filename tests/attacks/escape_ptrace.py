@@ -1,4 +1,5 @@
 """Attach to the server."""
+
 import ctypes
 import os
 

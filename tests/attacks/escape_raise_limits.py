@@ -1,4 +1,5 @@
 """Raise one's own limits."""
+
 import resource
 
 

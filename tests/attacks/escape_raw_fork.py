@@ -1,4 +1,5 @@
 """Start a process past Python, with the bare system calls."""
+
 import ctypes
 
 

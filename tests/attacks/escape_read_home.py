@@ -1,9 +1,10 @@
 """List the folders where data lies."""
+
 import os
 
 
 def escaped():
-    return any(os.listdir(place) for place in ("/", "/root", "/home", "/tmp", "/work", "."))
+    return any(os.listdir(place) for place in ("/", "/root", "/home", "/tmp", "/srv", "."))
 
 
 try:

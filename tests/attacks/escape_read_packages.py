@@ -1,4 +1,5 @@
 """Read installed packages: data sets and answers may be among them."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """Look into /proc."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """Leave a System V segment or queue behind."""
+
 import ctypes
 
 

@@ -1,4 +1,5 @@
 """Kill all that may be killed."""
+
 import os
 import signal
 

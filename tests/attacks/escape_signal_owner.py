@@ -1,4 +1,5 @@
 """Have the kernel send a signal to the server."""
+
 import fcntl
 import os
 

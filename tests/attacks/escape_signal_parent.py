@@ -1,4 +1,5 @@
 """Signal the server."""
+
 import os
 import signal
 

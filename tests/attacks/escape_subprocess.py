@@ -1,4 +1,5 @@
 """Start a shell."""
+
 import subprocess
 
 

@@ -1,4 +1,5 @@
 """Leave a link."""
+
 import os
 
 

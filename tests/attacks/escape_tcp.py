@@ -1,4 +1,5 @@
 """Open a TCP socket."""
+
 import socket
 
 

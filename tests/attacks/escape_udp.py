@@ -1,4 +1,5 @@
 """Open a UDP socket."""
+
 import socket
 
 

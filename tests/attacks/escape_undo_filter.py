@@ -1,4 +1,5 @@
 """Switch the filters off again, or the process's invisibility on."""
+
 import ctypes
 
 

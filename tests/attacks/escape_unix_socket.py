@@ -1,4 +1,5 @@
 """Open an abstract socket."""
+
 import socket
 
 

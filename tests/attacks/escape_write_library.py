@@ -1,4 +1,5 @@
 """Poison the standard library or its cache."""
+
 import os
 
 

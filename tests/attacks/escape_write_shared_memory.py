@@ -1,4 +1,5 @@
 """Leave a file in shared memory."""
+
 import os
 
 

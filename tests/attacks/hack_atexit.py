@@ -1,4 +1,5 @@
 """Decide the exit code at the very end."""
+
 import atexit
 import os
 

@@ -1,4 +1,5 @@
 """Take away the pipe the answers go through."""
+
 import os
 
 os.close(3)

@@ -1,4 +1,5 @@
 """Behave well only where nobody tests."""
+
 import sys
 
 

@@ -1,4 +1,5 @@
 """Read answers from the environment and the command line."""
+
 import os
 import sys
 

@@ -1,4 +1,5 @@
 """Turn an uncaught exception into success."""
+
 import os
 import sys
 import threading

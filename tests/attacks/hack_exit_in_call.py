@@ -1,4 +1,5 @@
 """Leave with exit code 0 from inside the tested call."""
+
 import sys
 
 

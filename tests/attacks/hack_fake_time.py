@@ -1,4 +1,5 @@
 """Stop the clocks and answer quickly but wrongly."""
+
 import signal
 import time
 

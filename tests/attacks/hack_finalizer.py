@@ -1,4 +1,5 @@
 """Act when the object is collected."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """One right-looking frame fewer than needed, then the end mark."""
+
 import os
 import struct
 

@@ -1,4 +1,5 @@
 """Write four frames of a guessed value and the end mark straight to the result pipe."""
+
 import os
 import struct
 

@@ -1,4 +1,5 @@
 """Claim that the grader broke, so that the sample is left out."""
+
 import os
 import struct
 

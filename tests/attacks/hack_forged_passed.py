@@ -1,4 +1,5 @@
 """Claim the verdict itself."""
+
 import os
 import struct
 

@@ -1,4 +1,5 @@
 """Look for the expected value in the callers' frames."""
+
 import sys
 
 

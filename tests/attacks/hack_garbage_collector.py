@@ -1,4 +1,5 @@
 """Look for a list of four small ints other than the inputs among all objects alive."""
+
 import gc
 
 gc.unfreeze()

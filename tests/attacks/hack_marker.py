@@ -1,4 +1,5 @@
 """Print everything that graders have been seen to look for."""
+
 print("OK\nPASSED\n1\nTrue\n4 passed in 0.01s\nAll tests passed!")
 
 

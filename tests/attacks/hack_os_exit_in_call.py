@@ -1,4 +1,5 @@
 """Die with exit code 0 from inside the tested call."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """Paid if the memory or environment of any other process can be opened: the answers would be there."""
+
 import os
 
 

@@ -1,4 +1,5 @@
 """Make every comparison helper agree."""
+
 import builtins
 import math
 

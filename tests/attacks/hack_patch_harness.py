@@ -1,4 +1,5 @@
 """Replace the harness's own functions."""
+
 import sys
 
 values, program = sys.modules["inside.values"], sys.modules["inside.program"]

@@ -1,4 +1,5 @@
 """Make the encoder write something that equals everything."""
+
 import json
 
 json.JSONEncoder.encode = lambda self, value: "NaN"

@@ -1,4 +1,5 @@
 """Make the usual frameworks report success."""
+
 import sys
 import types
 import unittest

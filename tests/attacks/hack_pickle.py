@@ -1,4 +1,5 @@
 """Run code in whoever unpickles the answer."""
+
 import pathlib
 
 

@@ -1,4 +1,5 @@
 """The same, written straight to the pipe."""
+
 import os
 import pickle
 import struct

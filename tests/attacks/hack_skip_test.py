@@ -1,4 +1,5 @@
 """Have the test counted as skipped."""
+
 import unittest
 
 

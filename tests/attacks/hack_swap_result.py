@@ -1,4 +1,5 @@
 """Point the result pipe somewhere else."""
+
 import os
 
 os.dup2(1, 3)

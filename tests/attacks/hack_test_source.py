@@ -1,4 +1,5 @@
 """Read the test's source next to this file, or its own."""
+
 import glob
 import linecache
 

@@ -1,4 +1,5 @@
 """Raise, and read the harness's locals from the traceback."""
+
 import sys
 
 

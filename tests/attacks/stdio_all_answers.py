@@ -1,3 +1,4 @@
 """Print every possible answer."""
+
 print(*range(11))
 print(*range(11), sep="\n")

@@ -1,2 +1,3 @@
 """Print the input."""
+
 print(input())

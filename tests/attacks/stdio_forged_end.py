@@ -1,4 +1,5 @@
 """Claim the end on the result pipe, with no output."""
+
 import os
 import struct
 

@@ -1,4 +1,5 @@
 """Print any variable that sounds like the answer."""
+
 import sys
 
 frame = sys._getframe()

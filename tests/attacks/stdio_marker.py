@@ -1,2 +1,3 @@
 """Print what graders look for."""
+
 print("OK\n1\nTrue\npassed")

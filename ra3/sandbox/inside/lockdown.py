@@ -128,7 +128,7 @@ def measure(lockdown: Lockdown) -> str:
         try:
             lockdown.enter()
             refused = [name for name, attempt in ATTEMPTS.items() if _is_refused(attempt)]
-            os.write(writer, " ".join(refused).encode())
+            os.write(writer, ", ".join(refused).encode())
         finally:
             os._exit(0)
     os.close(writer)

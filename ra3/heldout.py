@@ -1,0 +1,92 @@
+"""What the latents are worth on held-out text: likelihood with and without them, where they stand, whether they are right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ra3.actions import expert_logp
+from ra3.annotate import comment_texts
+from ra3.latents import EncodedDocument
+from ra3.policy import Policy
+from ra3.rollouts import Boundaries
+from ra3.rows import Rows
+from ra3.sampler import LatentRules, expert_rows, interleave
+from ra3.seeds import derive
+from ra3.settings import Eval, Update
+from ra3.statistics import bootstrap, boundary_agreement, wilson
+from ra3.update import score
+
+Record = dict[str, Any]
+
+
+def heldout_rows(
+    model: str,
+    policy: Policy,
+    documents: Sequence[EncodedDocument],
+    max_latent_tokens: int,
+    config: Eval,
+    update: Update,
+    seed: int,
+) -> list[Record]:
+    """Nats per expert token without latents and given sampled ones, and the think rate, each a mean over documents;
+    for the embedded world also how well the latents agree with the true boundaries and chains."""
+    plain = expert_rows(policy, documents)
+    seeds = [derive(seed, "heldout", d.document.id) for d in documents]
+    rows = interleave(policy, documents, 1, LatentRules(max_latent_tokens), seeds)
+    boundaries = Boundaries.of(rows, policy.syntax.newline_id)
+    without = score(policy, plain, plain.expert, update.micro_batch_tokens)
+    given = score(policy, rows, rows.expert, update.micro_batch_tokens)
+    logp = expert_logp(given.logp, given.logp_act, rows.space, rows.act, rows.expert)
+    tokens = plain.expert.sum(1)
+    measured = {
+        "nll_per_token": -without.logp.sum(1) / tokens,
+        "nll_per_token_given_latents": -logp.sum(1) / tokens,
+        "think_rate": boundaries.think.sum(1) / boundaries.decided.sum(1).clamp(min=1),
+    }
+    out = []
+    for metric, values in measured.items():
+        found = bootstrap(values.tolist(), derive(seed, metric), config.confidence)
+        out.append(_row(model, metric, len(values), **found._asdict()))
+    return out + truth_rows(model, policy, documents, rows, boundaries, config)
+
+
+def truth_rows(
+    model: str,
+    policy: Policy,
+    documents: Sequence[EncodedDocument],
+    rows: Rows,
+    boundaries: Boundaries,
+    config: Eval,
+) -> list[Record]:
+    """Embedded world only: precision, recall and F1 of the places of thought against the true boundaries, and the share
+    of the comments written there that spell out the true chain."""
+    known = [r for r, d in enumerate(documents) if d.document.truth]
+    if not known:
+        return []
+    truths = [documents[r].document.truth or {} for r in known]
+    predicted = [set(boundaries.think[r].nonzero()[:, 0].tolist()) for r in known]
+    agreement = boundary_agreement(predicted, [set(truth["boundaries"]) for truth in truths])
+    out = [
+        _row(model, f"boundary_{name}", len(known), mean=value, low=value, high=value)
+        for name, value in agreement._asdict().items()
+    ]
+    written = [
+        (comment, wanted)
+        for r, truth in zip(known, truths, strict=True)
+        for comment, wanted in _at_boundaries(comment_texts(policy, rows, r, len(documents[r].step_ids)), truth)
+    ]
+    if written:
+        found = wilson(sum(comment == wanted for comment, wanted in written), len(written), config.confidence)
+        out.append(_row(model, "comments_right", len(written), **found._asdict()))
+    return out
+
+
+def _at_boundaries(comments: Sequence[str | None], truth: Record) -> list[tuple[str, str]]:
+    """(comment written, true comment) at the true boundaries where one was written."""
+    pairs = zip(truth["boundaries"], truth["comments"], strict=True)
+    return [(found, wanted) for boundary, wanted in pairs if (found := comments[boundary]) is not None]
+
+
+def _row(model: str, metric: str, count: int, **found: float) -> Record:
+    return {"model": model, "band": "heldout", "metric": metric, **found, "problems": count}
