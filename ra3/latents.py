@@ -91,7 +91,7 @@ class LatentSyntax:
 
 def _single_id(tokenizer: Any, text: str) -> int:
     (ids,) = _ids(tokenizer, [text])
-    back = _decode(tokenizer, ids)
+    back = decode(tokenizer, ids)
     if len(ids) == 1 and back == text:
         return ids[0]
     raise UserError(
@@ -111,7 +111,7 @@ def _printable_ids(tokenizer: Any) -> list[int]:
     added = tokenizer.added_tokens_decoder
     special = {*tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)}
     ids = sorted({*tokenizer.get_vocab().values()} - special)
-    texts = ((i, _decode(tokenizer, [i])) for i in ids)
+    texts = ((i, decode(tokenizer, [i])) for i in ids)
     return [i for i, text in texts if text and text.isprintable() and "\ufffd" not in text]
 
 
@@ -132,7 +132,8 @@ def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return batch["input_ids"]
 
 
-def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
+def decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The exact text of ids: special tokens are kept, and no space is tidied away."""
     return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
@@ -148,9 +149,9 @@ def encode_steps(tokenizer: Any, steps: Sequence[Step]) -> list[list[int]]:
 def _loss(tokenizer: Any, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> str | None:
     """What the tokenizer loses of the joined texts, or None."""
     joined = [i for piece in ids for i in piece]
-    if _decode(tokenizer, joined) == "".join(texts):
+    if decode(tokenizer, joined) == "".join(texts):
         return None
-    backs = [_decode(tokenizer, piece) for piece in ids]
+    backs = [decode(tokenizer, piece) for piece in ids]
     text, back = next(((a, b) for a, b in zip(texts, backs, strict=True) if a != b), ("the joined steps", "other text"))
     return f"the tokenizer is lossy for this text: {ascii(text[:60])} reads back as {ascii(back[:60])}"
 

@@ -49,9 +49,9 @@ def policy_step(
     return {**numbers, **_health(rows, scores, advantage, acted, loss)}
 
 
-def logp_gap(rows: Rows, scores: RowScores, mask: Tensor) -> float:
-    """Largest |log p while sampling - log p while scoring| over the tokens in `mask`, under the same weights."""
-    return float((rows.logp - scores.logp)[mask].abs().max()) if mask.any() else 0.0
+def logp_gap(rows: Rows, scores: RowScores, acted: Tensor) -> float:
+    """Largest |log q while sampling - log q while scoring| of the choices in `acted`, under the same weights."""
+    return float((rows.logp_old - scores.logp_act)[acted].abs().max())
 
 
 def _health(rows: Rows, scores: RowScores, advantage: Tensor, acted: Tensor, loss: PolicyLoss) -> dict[str, float]:

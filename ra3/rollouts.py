@@ -88,7 +88,7 @@ def latent_cost(boundaries: Boundaries, config: Estep, penalty: float) -> Tensor
 
 def token_advantages(rows: Rows, boundaries: Boundaries, gain: Tensor, group_size: int, config: Estep) -> Tensor:
     """[B,T]: decisions are compared with all rollouts of the group at the same boundary; comments with all, or only with
-    the rollouts that also wrote one there (comment_baseline = "thinkers")."""
+    the rollouts that also wrote one there (comment_baseline = "thinkers"). Importance weights undo the think floor."""
     estimate = ESTIMATORS[config.advantage]
 
     def compare(counted: Tensor) -> Tensor:
@@ -97,7 +97,8 @@ def token_advantages(rows: Rows, boundaries: Boundaries, gain: Tensor, group_siz
 
     decision = compare(boundaries.decided)
     comment = compare(boundaries.think) if config.comment_baseline == "thinkers" else decision
-    return torch.where(rows.space == COMMENT, at_tokens(comment, rows.seg), at_tokens(decision, rows.seg)) * rows.act
+    advantage = torch.where(rows.space == COMMENT, at_tokens(comment, rows.seg), at_tokens(decision, rows.seg))
+    return advantage * rows.importance * rows.act
 
 
 def at_tokens(per_step: Tensor, seg: Tensor) -> Tensor:

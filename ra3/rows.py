@@ -49,6 +49,8 @@ class Rows:
     """[B,T] float32, log-probability of the token under the full vocabulary as the sampler saw it; 0 where unscored."""
     logp_old: Tensor
     """[B,T] float32, log-probability of the choice in its action space under the sampling policy; 0 where not acted."""
+    importance: Tensor
+    """[B,T] float32, policy over behaviour probability of the choice: 1 unless exploration forced other odds."""
     group: Tensor
     """[B] int64, rows of one group answer the same document or problem."""
     closed: Tensor
@@ -85,7 +87,7 @@ class Rows:
         return self.ids[row, : int(self.length[row])].tolist()
 
 
-_PADDING = {"seg": CONTEXT}
+_PADDING = {"seg": CONTEXT, "importance": 1.0}
 
 
 def pad_time(x: Tensor, num_tokens: int, value: float) -> Tensor:
@@ -118,34 +120,38 @@ class RowBuilder:
     seg: list[int]
     logp: list[float]
     logp_old: list[float]
+    importance: list[float]
     closed: bool = True
 
     @classmethod
     def start(cls, group: int, prefix_ids: Sequence[int]) -> Self:
         """A row that holds only its prompt."""
         n = len(prefix_ids)
-        return cls(group, list(prefix_ids), [False] * n, [FULL] * n, [False] * n, [CONTEXT] * n, [0.0] * n, [0.0] * n)
+        builder = cls(group, *([] for _ in _COLUMNS))
+        builder._extend(prefix_ids, [False] * n, [FULL] * n, [False] * n, [CONTEXT] * n, [0.0] * n, [0.0] * n, [1.0] * n)
+        return builder
 
-    def append(self, token: int, seg: int, logp: float, logp_old: float, space: int) -> None:
+    def append(self, token: int, seg: int, space: int, logp: float, logp_old: float, importance: float = 1.0) -> None:
         """Adds a token that the policy sampled."""
-        self._extend([token], [True], [space], [False], [seg], [logp], [logp_old])
+        self._extend([token], [True], [space], [False], [seg], [logp], [logp_old], [importance])
 
     def force(self, ids: Sequence[int], seg: int, logps: Sequence[float], expert: bool = True) -> None:
         """Adds tokens that were given, not chosen."""
         n = len(ids)
-        self._extend(ids, [False] * n, [FULL] * n, [expert] * n, [seg] * n, logps, [0.0] * n)
+        self._extend(ids, [False] * n, [FULL] * n, [expert] * n, [seg] * n, logps, [0.0] * n, [1.0] * n)
 
-    def mark_decision(self, position: int, logp_old: float) -> None:
+    def mark_decision(self, position: int, logp_old: float, importance: float = 1.0) -> None:
         """Records that the forced token at `position` stands for the choice `act`."""
-        self.act[position], self.space[position], self.logp_old[position] = True, DECISION, logp_old
+        self.act[position], self.space[position] = True, DECISION
+        self.logp_old[position], self.importance[position] = logp_old, importance
 
-    def _extend(self, ids, act, space, expert, seg, logp, logp_old) -> None:
-        for own, new in zip(
-            (self.ids, self.act, self.space, self.expert, self.seg, self.logp, self.logp_old),
-            (ids, act, space, expert, seg, logp, logp_old),
-            strict=True,
-        ):
-            own.extend(new)
+    def _extend(self, *columns: Sequence) -> None:
+        """Adds tokens, given as one sequence per column in the order of _COLUMNS."""
+        for name, values in zip(_COLUMNS, columns, strict=True):
+            getattr(self, name).extend(values)
+
+
+_COLUMNS = ("ids", "act", "space", "expert", "seg", "logp", "logp_old", "importance")
 
 
 def build(builders: Sequence[RowBuilder]) -> Rows:
@@ -168,6 +174,7 @@ def build(builders: Sequence[RowBuilder]) -> Rows:
         seg=matrix("seg", torch.int64),
         logp=matrix("logp", torch.float32),
         logp_old=matrix("logp_old", torch.float32),
+        importance=matrix("importance", torch.float32),
         group=torch.tensor([b.group for b in builders], dtype=torch.int64),
         closed=torch.tensor([b.closed for b in builders], dtype=torch.bool),
     )

@@ -67,11 +67,11 @@ def interleave(
     for t in range(max(len(s) for s in steps)):
         rows = [r for r, own in enumerate(steps) if t < len(own)]
         deciding = [r for r in rows if rules.think and may_think[r][t]]
-        act_logp, thinking = _decide(walk, builders, deciding, t, rules, draws)
+        acted, thinking = _decide(walk, builders, deciding, t, rules, draws)
         pending = _comment(walk, builders, thinking, t, rules, draws)
         _force(walk, builders, {r: steps[r][t] for r in rows}, pending, t)
-        for r, logp in act_logp.items():
-            builders[r].mark_decision(len(builders[r].ids) - len(steps[r][t]), logp)
+        for r, (logp, importance) in acted.items():
+            builders[r].mark_decision(len(builders[r].ids) - len(steps[r][t]), logp, importance)
     return build(builders)
 
 
@@ -96,22 +96,24 @@ def expert_rows(policy: Policy, documents: Sequence[EncodedDocument], decisions:
 
 def _decide(
     walk: Walk, builders: list[RowBuilder], deciding: list[int], t: int, rules: LatentRules, draws: Uniforms
-) -> tuple[dict[int, float], list[int]]:
-    """Think or act at boundary t; returns {row: log q_old(act)} of those that act, and the rows that think."""
+) -> tuple[dict[int, tuple[float, float]], list[int]]:
+    """Think or act at boundary t; returns {row: (log q(act), importance)} of those that act, and the rows that think."""
     if not deciding:
         return {}, []
     rows = torch.tensor(deciding, device=walk.position.device)
     log_think, log_act = decision_logps(walk.logits(rows), walk.policy.syntax.think_id)
-    floored = log_think.exp() < rules.think_floor
     behaviour = log_think.exp().clamp(min=rules.think_floor)
-    old_think = torch.where(floored, behaviour.log(), log_think).tolist()
-    old_act = torch.where(floored, torch.log1p(-behaviour), log_act).tolist()
     thinks = (draws.next(rows) < behaviour).tolist()
-    for r, think, logp, old in zip(deciding, thinks, log_think.tolist(), old_think, strict=True):
+    logp = torch.stack([log_act, log_think], 1)
+    importance = logp.exp() / torch.stack([1 - behaviour, behaviour], 1)
+    importance = torch.where((log_think.exp() < rules.think_floor)[:, None], importance, 1.0)
+    acted = {}
+    for r, think, logps, weights in zip(deciding, thinks, logp.tolist(), importance.tolist(), strict=True):
         if think:
-            builders[r].append(walk.policy.syntax.think_id, t, logp, old, DECISION)
-    acts = {r: old for r, think, old in zip(deciding, thinks, old_act, strict=True) if not think}
-    return acts, [r for r in deciding if r not in acts]
+            builders[r].append(walk.policy.syntax.think_id, t, DECISION, logps[1], logps[1], weights[1])
+        else:
+            acted[r] = logps[0], weights[0]
+    return acted, [r for r in deciding if r not in acted]
 
 
 def _comment(
@@ -130,7 +132,7 @@ def _comment(
         tokens = choose(allowed, draws.next(rows))
         full, own = _logp(logits, tokens).tolist(), _logp(allowed, tokens).tolist()
         for r, token, logp, old in zip(open_rows, tokens.tolist(), full, own, strict=True):
-            builders[r].append(token, t, logp, old, COMMENT)
+            builders[r].append(token, t, COMMENT, logp, old)
         still = [(r, v) for r, v in zip(open_rows, tokens.tolist(), strict=True) if v != syntax.newline_id]
         open_rows, fed = [r for r, _ in still], [v for _, v in still]
     if open_rows:
@@ -213,7 +215,7 @@ def _sample_live(
     tokens = choose(tempered, uniform) if rules.temperature > 0 else logits.argmax(-1)
     full, own = _logp(logits, tokens).tolist(), _logp(tempered, tokens).tolist()
     for r, token, logp, old in zip(live, tokens.tolist(), full, own, strict=True):
-        builders[r].append(token, 0, logp, old, FULL)
+        builders[r].append(token, 0, FULL, logp, old)
     return tokens.tolist()
 
 

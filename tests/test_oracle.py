@@ -54,9 +54,9 @@ def sequences(world):
         builder = RowBuilder.start(len(builders), [policy.start_id, *document.context_ids])
         for t, (latent, step) in enumerate(zip(latents, forced_steps(document, policy.end_id), strict=True)):
             if latent is not None:
-                builder.append(policy.syntax.think_id, t, 0.0, 0.0, DECISION)
+                builder.append(policy.syntax.think_id, t, DECISION, 0.0, 0.0)
                 for token in latent:
-                    builder.append(token, t, 0.0, 0.0, COMMENT)
+                    builder.append(token, t, COMMENT, 0.0, 0.0)
                 if latent != [newline]:
                     builder.force([newline], t, [0.0], expert=False)
             builder.force(step, t, [0.0] * len(step))

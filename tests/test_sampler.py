@@ -114,11 +114,13 @@ def test_decision_frequency_matches_its_probability(policy, documents):
     assert abs(thinks - probability) < 4 * (probability * (1 - probability) / 400) ** 0.5 + 1e-3
 
 
-def test_the_floor_is_the_behaviour_probability(rollouts):
+def test_the_floor_is_corrected_by_importance_weights(rollouts):
+    """policy probability = importance * behaviour probability, the floor being 0.4."""
     decided = rollouts.act & (rollouts.space == DECISION)
-    think = decided & ~rollouts.expert
-    assert torch.allclose(rollouts.logp_old[think].exp(), torch.tensor(0.4))
-    assert torch.allclose(rollouts.logp_old[decided & rollouts.expert].exp(), torch.tensor(0.6))
+    weighted = rollouts.logp_old.exp() / rollouts.importance
+    assert torch.allclose(weighted[decided & ~rollouts.expert], torch.tensor(0.4))
+    assert torch.allclose(weighted[decided & rollouts.expert], torch.tensor(0.6))
+    assert (rollouts.importance[~decided] == 1).all()
 
 
 def test_choose_inverts_the_distribution():

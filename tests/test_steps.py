@@ -249,6 +249,13 @@ def test_any_text_keeps_its_characters_as_sentences(text):
     assert "".join(texts(text, kind="sentence")) == text
 
 
+@given(WILD | CODE, st.just("") | CODE, st.sampled_from(sorted(KINDS)))
+def test_a_document_cut_at_a_step_splits_as_before(text, context, kind):
+    whole = steps(text, context, kind)
+    for kept in range(len(whole)):
+        assert steps("".join(step.text for step in whole[:kept]), context, kind) == whole[:kept]
+
+
 @given(CODE, st.data())
 def test_cutting_a_program_into_context_and_text_keeps_its_meaning(program, data):
     at = data.draw(st.integers(0, len(program)))

@@ -24,6 +24,9 @@ from ra3.testbed.tokenizer import END, fast_tokenizer
 from ra3.testbed.world import LEVELS, document_text, glossary, page
 
 IGNORED = -100
+OFFSETS = (1, 2, 3)
+POINT = 4.0
+THETA = 10000.0
 Part = tuple[str, bool]
 """Text, and whether it carries loss."""
 Say = Callable[[str, int, float], None]
@@ -44,7 +47,7 @@ class Recipe:
     learned: float = 0.02
     updates: int = 2500  # updates on documents
     drill_share: float = 0.2  # share of glossaries among the documents
-    matrix_rate: float = 0.005
+    matrix_rate: float = 0.004
     other_rate: float = 0.002
     warmup: int = 20
 
@@ -55,18 +58,48 @@ def config(recipe: Recipe, tokenizer: Any) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=recipe.width, intermediate_size=recipe.hidden,
         num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
-        max_position_embeddings=2048, tie_word_embeddings=False, initializer_range=0.05,
-        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
+        max_position_embeddings=2048, tie_word_embeddings=True, initializer_range=0.02, attention_bias=True,
+        rope_parameters={"rope_type": "default", "rope_theta": THETA},
         bos_token_id=end, eos_token_id=end, pad_token_id=end,
     )  # fmt: skip
 
 
+def _point_back(attention, head: int, offset: int, rope_theta: float) -> None:
+    """Makes a head look ``offset`` tokens back: biases whose rotary phase difference peaks there (and nowhere nearer)."""
+    size = attention.head_dim
+    angles = offset * rope_theta ** (-torch.arange(0, size, 2) / size)
+    start, half, end = head * size, head * size + size // 2, (head + 1) * size
+    attention.k_proj.bias[start:half] = POINT
+    attention.k_proj.bias[half:end] = 0.0
+    attention.q_proj.bias[start:half] = POINT * torch.cos(angles)
+    attention.q_proj.bias[half:end] = -POINT * torch.sin(angles)
+
+
+@torch.no_grad()
+def _mimetic(model: LlamaForCausalLM, generator: torch.Generator, rope_theta: float) -> None:
+    """Starts attention as matching and copying: Q = K and O = V^T per head (orthonormal), three heads looking back."""
+    weights = model.get_input_embeddings().weight
+    weights.copy_(torch.randn(weights.shape, generator=generator) / weights.shape[1] ** 0.5)
+    for depth, layer in enumerate(model.model.layers):
+        attention = layer.self_attn
+        size, width = attention.head_dim, weights.shape[1]
+        for head in range(width // size):
+            rows = slice(head * size, (head + 1) * size)
+            match, copy = (torch.linalg.qr(torch.randn(width, size, generator=generator))[0].T for _ in range(2))
+            attention.v_proj.weight[rows], attention.o_proj.weight[:, rows] = copy, 0.2 * copy.T
+            if depth == 0 and head < len(OFFSETS):
+                _point_back(attention, head, OFFSETS[head], rope_theta)
+            else:
+                attention.q_proj.weight[rows], attention.k_proj.weight[rows] = match, match
+
+
 def new_model(recipe: Recipe, tokenizer: Any) -> LlamaForCausalLM:
     """The model before its first update."""
+    seed = derive(recipe.seed, "weights")
     with torch.random.fork_rng():
-        torch.manual_seed(derive(recipe.seed, "weights"))
+        torch.manual_seed(seed)
         model = LlamaForCausalLM(config(recipe, tokenizer))
-        model.get_input_embeddings().weight.data.normal_()
+    _mimetic(model, torch.Generator().manual_seed(seed), THETA)
     return model
 
 
@@ -167,7 +200,7 @@ def train(recipe: Recipe, say: Say) -> Trainer:
 
 
 def _say(stage: str, number: int, loss: float, start: float = time.monotonic()) -> None:
-    if number % 20 == 0:
+    if number % 10 == 0:
         print(f"{stage:6} {number:5} loss {loss:.4f}  {time.monotonic() - start:6.0f} s", flush=True)
 
 

@@ -2,6 +2,7 @@
 
 Idioms come in families that share their first lines (``LOOP`` opens nine of them), so the line that tells
 operations apart comes late and an intention has to last for several lines. A function's name never helps.
+The new operations put known lines together in ways that pre-training never showed.
 """
 
 from collections.abc import Callable
@@ -26,12 +27,14 @@ class Operation:
     new: bool = False  # True: pre-training mentions the name and never shows the idiom
 
 
-def _keep(condition: str) -> tuple[str, ...]:
-    return (*LOOP, f"    if {condition}:", "        y.append(v)", "return y")
+def _keep(condition: str, *also: str) -> tuple[str, ...]:
+    """Collects the elements that pass, and after each element of the argument the values ``also``."""
+    always = (f"    y.append({value})" for value in also)
+    return (*LOOP, f"    if {condition}:", "        y.append(v)", *always, "return y")
 
 
-def _map(value: str) -> tuple[str, ...]:
-    return (*LOOP, f"    y.append({value})", "return y")
+def _map(*values: str) -> tuple[str, ...]:
+    return (*LOOP, *(f"    y.append({value})" for value in values), "return y")
 
 
 def _fold(value: str) -> tuple[str, ...]:
@@ -55,15 +58,15 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("lowest", (*SORTED, "return y[:1]"), lambda x: sorted(x)[:1]),
     Operation("flip", (*COPY, "return y[::-1]"), lambda x: x[::-1]),
     Operation("rest", (*COPY, "return y[1:]"), lambda x: x[1:]),
-    Operation("negatives", _keep("v < 0"), lambda x: [v for v in x if v < 0], new=True),
-    Operation("distant", _keep("v * v > 9"), lambda x: [v for v in x if v * v > 9], new=True),
-    Operation("triple", _map("v * 3"), lambda x: [v * 3 for v in x], new=True),
-    Operation("halve", _map("v // 2"), lambda x: [v // 2 for v in x], new=True),
-    Operation("power", _fold("v * v"), lambda x: sum(v * v for v in x), new=True),
-    Operation("running", ("y = []", "s = 0", "for v in x:", "    s += v", "    y.append(s)", "return y"),
-              lambda x: list(accumulate(x)), new=True),
-    Operation("first", (*GUARD, "return x[0]"), lambda x: x[0] if x else 0, new=True),
     Operation("descend", (*SORTED, "return y[::-1]"), lambda x: sorted(x, reverse=True), new=True),
+    Operation("trim", (*SORTED, "return y[1:]"), lambda x: sorted(x)[1:], new=True),
+    Operation("first", (*COPY, "return y[:1]"), lambda x: x[:1], new=True),
+    Operation("tally", (*FOLD, "    s += v", "    s += 1", "return s"), lambda x: sum(x) + len(x), new=True),
+    Operation("mirror", _map("v + 1", "-v"), lambda x: [w for v in x for w in (v + 1, -v)], new=True),
+    Operation("fan", _map("v * v", "v + v"), lambda x: [w for v in x for w in (v * v, v + v)], new=True),
+    Operation("echo", _keep("v > 0", "-v"), lambda x: [w for v in x for w in ((v, -v) if v > 0 else (-v,))], new=True),
+    Operation("stutter", _keep("v % 2 == 0", "v + 1"),
+              lambda x: [w for v in x for w in ((v, v + 1) if v % 2 == 0 else (v + 1,))], new=True),
 )
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 OLD = tuple(operation.name for operation in OPERATIONS if not operation.new)

@@ -49,9 +49,9 @@ class Level:
 LEVELS = {
     "pretrain": Level((1, 1, 2, 2, 3), OLD, (2, 4), commented=0.4, useless=0.02),
     "expert": Level((1, 2, 3, 4), OLD + NEW, (3, 5)),
-    "known": Level((1, 2), OLD, (1, 1), unused=(4, 5)),
-    "edge": Level((2, 3, 4), OLD + NEW + NEW, (1, 1), unused=(4, 5)),
-    "hard": Level((5, 6), OLD + NEW + NEW, (1, 1), unused=(3, 4)),
+    "known": Level((1, 2), OLD, (1, 1), unused=(2, 3)),
+    "edge": Level((1, 2, 3, 4), OLD + 3 * NEW, (1, 1), unused=(2, 3)),
+    "hard": Level((5, 6), OLD + 3 * NEW, (1, 1), unused=(2, 3)),
 }
 BANDS = ("known", "edge", "hard")
 
