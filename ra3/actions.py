@@ -48,7 +48,7 @@ class TokenScores:
 
 
 def decision_logps(logits: Tensor, think_id: int) -> tuple[Tensor, Tensor]:
-    """[N,V] -> (log q(think), log q(act)), each [N]; log q(act) sums the other tokens, so it is exact near p("#") = 1."""
+    """[N,V] -> (log q(think), log q(act)), each [N]; log q(act) sums the other tokens: exact also near p("#") = 1."""
     total = logits.logsumexp(-1)
     others = logits.clone()
     others[:, think_id] = -torch.inf
@@ -71,7 +71,7 @@ def token_scores(
 ) -> TokenScores:
     """Scores of tokens `ids` [N] with action space `space` [N] under `logits` [N,V].
 
-    `temperature` divides the logits of the chosen tokens (the sampling distribution); `logp` is always at temperature 1.
+    `temperature` divides the logits of the chosen tokens (the sampling distribution); `logp` is at temperature 1.
     """
     logits = logits.float()
     logp = logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1)

@@ -16,7 +16,7 @@ from ra3.latents import remove
 
 @dataclass
 class AnnotatedFolder:
-    """Writes `<folder>/<document id>` and `<folder>/manifest.jsonl` (id, sha256 of the source, spans of the latents)."""
+    """Writes `<folder>/<document id>` and `<folder>/manifest.jsonl` (id, sha256 of the source, spans of latents)."""
 
     path: Path
     check: bool

@@ -1,8 +1,8 @@
 """Checkpoints: what a run has finished, and how far it is in what it has not.
 
-A run is a sequence of named stages ("estep-0", "annotate-0", "mstep-0", ...). The output of a finished stage is kept for
-good; inside a stage the state after a step is saved now and then, the last two kept. `checkpoints/manifest.json` is the
-commit point: a file counts once it is written, synced and listed there with its checksum. No random-number state is
+A run is a sequence of named stages ("estep-0", "annotate-0", "mstep-0", ...). The output of a finished stage is kept
+for good; inside a stage the state after a step is saved now and then, the last two kept. `checkpoints/manifest.json` is
+the commit point: a file counts once it is written, synced and listed there with its checksum. No random-number state is
 saved because there is none: every seed is derived from the run's seed and the place it is used at.
 """
 

@@ -44,7 +44,7 @@ class SwitchPenalty:
 
     value: float
     target: float | None
-    rate: float = 1.0
+    rate: float = 5.0
 
     def observe(self, think_rate: float) -> None:
         """Moves c after an update."""

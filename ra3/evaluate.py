@@ -62,7 +62,7 @@ def sample_answers(
 
 
 def problem_counts(model: str, answers: Sequence[Answer]) -> list[Record]:
-    """One record per problem: `judged` samples and how many of them `passed`. What no sandbox could judge is left out."""
+    """One record per problem: `judged` samples and how many of them `passed`; what could not be judged is left out."""
     records = []
     for problem, own in grouped(answers, lambda a: a.problem.id).items():
         judged = [a.verdict.passed for a in own if a.verdict.passed is not None]

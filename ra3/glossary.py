@@ -16,7 +16,7 @@ class Meaning(NamedTuple):
 GLOSSARY: dict[str, Meaning] = {
     "elbo": Meaning(
         "E-step: mean over rollouts of log-likelihood of the expert's steps minus the price of the intentions, per "
-        "document, nats. A lower bound on the log-likelihood of the document.",
+        "document, nats. With the exact prior and summed likelihoods, a lower bound on the document's log-likelihood.",
         "rises in the first updates, then flattens",
         "falls: the comments mislead the model, or the learning rate is too high",
     ),
@@ -121,3 +121,23 @@ GLOSSARY: dict[str, Meaning] = {
         "Tokens in this step's forward and backward passes.", "steady", "0: everything was masked"
     ),
 }
+
+
+def markdown() -> str:
+    """The glossary as the page docs/metrics.md."""
+    rows = (f"| `{key}` | {m.meaning} | {m.healthy} | {m.sick} |\n" for key, m in GLOSSARY.items())
+    return PAGE + "".join(rows)
+
+
+PAGE = """\
+# Metrics
+
+Every key of `metrics.jsonl`, as the report's glossary explains it. A line also has `stage` (`estep`, `mstep` or
+`rlvr`), `round` (of EM, from 0) and `step` (from 0). Wall-clock times are in `timing.jsonl`, so that the same seed
+gives the same `metrics.jsonl`. This page is made from `ra3/glossary.py`, and `tests/test_docs.py` compares the two:
+
+    .venv/bin/python -c "from ra3.glossary import markdown; print(markdown(), end='')" > docs/metrics.md
+
+| Key | Meaning | Healthy | Sick |
+|---|---|---|---|
+"""

@@ -1,4 +1,4 @@
-"""What the latents are worth on held-out text: likelihood with and without them, where they stand, whether they are right."""
+"""What the latents are worth on held-out text: likelihood with and without them, their places, their truth."""
 
 from __future__ import annotations
 

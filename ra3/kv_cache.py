@@ -1,8 +1,8 @@
 """A key-value cache in which slot = position, so that rows of unequal length need no padding between their tokens.
 
-A forward pass writes a chunk of every row at that row's own position. What a shorter row's padding writes lies beyond the
-row's end, is invisible under the causal mask (slot <= position), and is overwritten by the row's next chunk. Rows can be
-repeated (a prompt shared by a group), run in subsets (only the rows that think) and dropped (finished rows).
+A forward pass writes a chunk of every row at that row's own position. What a shorter row's padding writes lies beyond
+the row's end, is invisible under the causal mask (slot <= position), and is overwritten by the row's next chunk. Rows
+can be repeated (a prompt shared by a group), run in subsets (only the rows that think) and dropped (finished rows).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SlotLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
-        """Writes the chunk at the planned slots; returns keys and values [B', heads, end, head_dim] of the planned rows."""
+        """Writes the chunk at the planned slots; returns these rows' keys and values [B', heads, end, head_dim]."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None

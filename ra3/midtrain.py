@@ -24,14 +24,15 @@ from ra3.sampler import expert_rows
 
 
 def midtrain(recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> Policy:
-    """Mid-trains a copy of `policy` on `documents` and returns it. Every line below is done once, also after a restart."""
-    if config.midtrain.method == "ntp":
-        return imitate(recorder, policy, expert_rows(policy, documents), config, em_round=0)
+    """Mid-trains a copy of `policy` on `documents` and returns it. Every line is done once, also after a restart."""
     pi = policy
     for em_round in range(config.midtrain.em_rounds):
-        q = discover(recorder, pi, documents, config, em_round)
-        rows = write_in(recorder, q, pi, documents, config, em_round)
-        start = q if config.midtrain.mstep.start == "q" else pi
+        if config.midtrain.method == "ntp":
+            start, rows = pi, expert_rows(pi, documents)
+        else:
+            q = discover(recorder, pi, documents, config, em_round)
+            rows = write_in(recorder, q, pi, documents, config, em_round)
+            start = q if config.midtrain.mstep.start == "q" else pi
         pi = imitate(recorder, start, rows, config, em_round)
     return pi
 

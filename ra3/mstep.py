@@ -34,7 +34,7 @@ class MStepJob:
     em_round: int = 0
 
     def batches(self) -> list[list[int]]:
-        """Rows of every update: whole passes in a fresh order each, until the epochs or the token budget are used up."""
+        """Rows of every update: whole passes in a fresh order each, until the epochs or the tokens are used up."""
         lengths = trained_tokens(self.rows).sum(1).tolist()
         budget = self.config.tokens or sum(lengths) * self.config.epochs
         seed = derive(self.seed, "mstep", self.em_round)

@@ -1,4 +1,4 @@
-"""Optimisers: Muon for the weight matrices and AdamW for everything else, or AdamW alone; a schedule as a pure function."""
+"""Optimisers: Muon for the weight matrices and AdamW for the rest, or AdamW alone; a schedule as a pure function."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ MUON_LR_RATIO = 6.0
 
 
 def make_optimizer(model: nn.Module, kind: str, learning_rate: float, weight_decay: float = 0.0) -> Optimizer:
-    """kind "adamw": AdamW for all. kind "muon": Muon (Jordan 2024; torch.optim.Muon) for the matrices inside the blocks,
-    AdamW for embeddings, head, norms and biases."""
+    """kind "adamw": AdamW for all. kind "muon": Muon (Jordan 2024; torch.optim.Muon) for the matrices inside the
+    blocks, AdamW for embeddings, head, norms and biases."""
     parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if kind == "adamw":
         return Optimizer([_adamw([p for _, p in parameters], learning_rate, weight_decay)])

@@ -1,4 +1,4 @@
-"""What each command does, from settings to a finished run folder: build the objects, run the acts, write the results."""
+"""What each command does, from settings to a finished run folder: build the objects, run the acts, write results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a command would do - documents, tokens, steps, memory - and how long it would take on this machine."""
+"""`--dry-run`: what a command would do - documents, tokens, steps, memory - and how long it would take here."""
 
 from __future__ import annotations
 

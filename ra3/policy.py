@@ -32,7 +32,7 @@ def causal_mask(positions: Tensor, num_slots: int) -> Tensor:
 
 
 def packed_mask(positions: Tensor) -> Tensor:
-    """[N,T] positions that restart at 0 with every row of a bin -> [N,1,T,T] bool: causal in each row, blind outside."""
+    """[N,T] positions that restart at 0 with each row of a bin -> [N,1,T,T] bool: causal in each row, blind outside."""
     row = (positions == 0).cumsum(-1)
     same = row[:, :, None] == row[:, None, :]
     order = torch.arange(positions.shape[1], device=positions.device)

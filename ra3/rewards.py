@@ -33,7 +33,7 @@ def switch_cost(think: Tensor, penalty: float) -> Tensor:
 
 
 def exact_prior_cost(think: Tensor, decided: Tensor, logq: Tensor, alpha: float, latent_vocab: float) -> Tensor:
-    """[B,S] one-sample estimate of KL(q || p) at each boundary under the sticky prior p = alpha * keep + (1 - alpha) * U:
+    """[B,S] one-sample estimate of KL(q || p) at each boundary, p = alpha * keep + (1 - alpha) * U (sticky prior):
 
         log q(z_t) - log p(z_t),   p(act) = alpha,   p(z) = (1 - alpha) / |Z| for a new intention z
 

@@ -1,4 +1,4 @@
-"""The RL step that the E-step and RLVR share: rows with advantages -> policy loss -> one update, with health metrics."""
+"""The RL step that the E-step and RLVR share: rows with advantages -> policy loss -> one update, and its health."""
 
 from __future__ import annotations
 

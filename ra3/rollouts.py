@@ -1,4 +1,4 @@
-"""What happened at every boundary of interleaved rollouts, as tensors [B,S]; and credit carried back to tokens [B,T]."""
+"""What happened at every boundary of interleaved rollouts, as tensors [B,S]; credit carried back to tokens [B,T]."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def latent_cost(boundaries: Boundaries, config: Estep, penalty: float) -> Tensor
 
 
 def token_advantages(rows: Rows, boundaries: Boundaries, gain: Tensor, group_size: int, config: Estep) -> Tensor:
-    """[B,T]: decisions are compared with all rollouts of the group at the same boundary; comments with all, or only with
-    the rollouts that also wrote one there (comment_baseline = "thinkers"). Importance weights undo the think floor."""
+    """[B,T]: decisions are compared with all rollouts of the group at the same boundary; comments with all, or only
+    with those that also wrote one there (comment_baseline = "thinkers"). Importance weights undo the think floor."""
     estimate = ESTIMATORS[config.advantage]
 
     def compare(counted: Tensor) -> Tensor:

@@ -127,8 +127,9 @@ class RowBuilder:
     def start(cls, group: int, prefix_ids: Sequence[int]) -> Self:
         """A row that holds only its prompt."""
         n = len(prefix_ids)
-        builder = cls(group, *([] for _ in _COLUMNS))
-        builder._extend(prefix_ids, [False] * n, [FULL] * n, [False] * n, [CONTEXT] * n, [0.0] * n, [0.0] * n, [1.0] * n)
+        builder = cls(group, [], [], [], [], [], [], [], [])
+        no, zero = [False] * n, [0.0] * n
+        builder._extend(prefix_ids, no, [FULL] * n, no, [CONTEXT] * n, zero, zero, [1.0] * n)
         return builder
 
     def append(self, token: int, seg: int, space: int, logp: float, logp_old: float, importance: float = 1.0) -> None:

@@ -1,8 +1,9 @@
 """Sampling with a key-value cache: free generation, and interleaved rollouts (sampled latents, forced expert steps).
 
 A rollout reads every token of its document once: the cache holds what was read, each step enters as one chunk, only
-latents are decoded token by token, and the decision to think costs nothing - it is read from the pass over the line before.
-Each row draws from its own stream of random numbers, so a rollout does not depend on which others share its batch.
+latents are decoded token by token, and the decision to think costs nothing - it is read from the pass over the line
+before. Each row draws from its own stream of random numbers, so a rollout does not depend on which others share its
+batch.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def forced_steps(document: EncodedDocument, end_id: int) -> list[tuple[int, ...]
 
 
 def expert_rows(policy: Policy, documents: Sequence[EncodedDocument], decisions: bool = False) -> Rows:
-    """The documents as they are, without any latent; `decisions` marks the boundaries at which the policy may choose."""
+    """The documents as they are, without any latent; `decisions` marks the boundaries where the policy may choose."""
     builders = []
     for i, document in enumerate(documents):
         builder = RowBuilder.start(i, [policy.start_id, *document.context_ids])
@@ -97,7 +98,7 @@ def expert_rows(policy: Policy, documents: Sequence[EncodedDocument], decisions:
 def _decide(
     walk: Walk, builders: list[RowBuilder], deciding: list[int], t: int, rules: LatentRules, draws: Uniforms
 ) -> tuple[dict[int, tuple[float, float]], list[int]]:
-    """Think or act at boundary t; returns {row: (log q(act), importance)} of those that act, and the rows that think."""
+    """Think or act at boundary t; returns {row: (log q(act), importance)} of those that act, and those that think."""
     if not deciding:
         return {}, []
     rows = torch.tensor(deciding, device=walk.position.device)
@@ -146,7 +147,7 @@ def _comment(
 def _force(
     walk: Walk, builders: list[RowBuilder], steps: dict[int, tuple[int, ...]], pending: dict[int, int], t: int
 ) -> None:
-    """Reads the expert's step into every row, after the newline that closes its comment, and scores the step's tokens."""
+    """Reads the expert's step into every row, after the newline that closes its comment, and scores its tokens."""
     policy, rows = walk.policy, torch.tensor(list(steps), device=walk.position.device)
     chunks = [([pending[r]] if r in pending else []) + list(step) for r, step in steps.items()]
     before = walk.last_hidden[rows]

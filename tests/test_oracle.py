@@ -33,9 +33,9 @@ def world(tmp_path_factory):
     torch.manual_seed(3)
     for parameter in policy.model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
-    words = [policy.tokenizer.convert_tokens_to_ids(w) for w in ("sort", "evens")]
+    words = [policy.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in (" sort", " evens")]
     mask = torch.zeros_like(policy.spaces.comment_mask)
-    mask[[*words, policy.syntax.newline_id]] = True
+    mask[torch.tensor([*words, policy.syntax.newline_id])] = True
     policy.spaces = ActionSpaces(policy.syntax.think_id, policy.syntax.newline_id, mask)
     document = encode(policy.tokenizer, Document("d", "    return x\n    y = []\n", 'ba = "sort"\n'), policy.syntax)
     assert isinstance(document, EncodedDocument) and all(document.may_think)
@@ -133,7 +133,7 @@ def blocks(policy):
 
 @pytest.mark.parametrize("estimator", ["leave_one_out", "none"])
 def test_policy_gradient_matches_the_enumerated_gradient(world, sequences, estimator):
-    """J(q) = E_q[sum_t log pi(a_t | z) - c 1[think]], reward-to-go; the mean of 24 estimates lies within their standard error."""
+    """J(q) = E_q[sum_t log pi(a_t | z) - c 1[think]], reward-to-go; the estimates' mean lies within their error."""
     policy, document = world[0].snapshot(), world[1]
     thinks = Boundaries.of(sequences, policy.syntax.newline_id).think.sum(1)
     logq, likelihood = log_q_and_likelihood(policy, sequences)

@@ -1,4 +1,4 @@
-"""Sampling: rollouts hold exactly the document, scores equal those of training, and rows do not depend on each other."""
+"""Sampling: rollouts hold exactly the document, scores equal those of training, rows do not depend on each other."""
 
 from __future__ import annotations
 

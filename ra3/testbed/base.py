@@ -25,7 +25,7 @@ from ra3.testbed.world import LEVELS, document_text, glossary, page
 
 IGNORED = -100
 OFFSETS = (1, 2, 3)
-POINT = 4.0
+POINT = 2.0
 THETA = 10000.0
 Part = tuple[str, bool]
 """Text, and whether it carries loss."""

@@ -1,4 +1,4 @@
-"""The world's tokenizer: byte-level BPE that is lossless for any text and never merges across a word, ``#`` or line end.
+"""The world's tokenizer: byte-level BPE that loses nothing of any text and merges across no word, ``#`` or newline.
 
 Cutting rules, in order: ``#``, every digit, and every name or operation of the world stand alone; what is left is cut
 after each newline. A piece the world writes often (``"(x):\\n"``, ``"    return y\\n"``) is one token; any other piece
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 END = "<|endoftext|>"
-MERGES = ("Ġ Ġ", "ĠĠ ĠĠ", "ĠĠĠĠ ĠĠĠĠ", "i n", "r e", "e r", "o n", "a t", "e s", "o r", "s e", "t h", "in g", "s t", "e n")
+MERGES = (
+    "Ġ Ġ", "ĠĠ ĠĠ", "ĠĠĠĠ ĠĠĠĠ", "i n", "r e", "e r", "o n", "a t", "e s", "o r", "s e", "t h", "in g", "s t", "e n",
+)  # fmt: skip
 
 
 def _pre_tokenizer():
@@ -26,11 +28,8 @@ def _pre_tokenizer():
 
     words = "|".join((*NAMES, *(operation.name for operation in OPERATIONS)))
     alone = Regex(f"#|[0-9]|(?: |(?<![A-Za-z0-9]))(?:{words})(?![A-Za-z0-9])")
-    return Sequence([
-        Split(alone, "isolated"),
-        Split(Regex("\n"), "merged_with_previous"),
-        ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
+    lines = Split(Regex("\n"), "merged_with_previous")
+    return Sequence([Split(alone, "isolated"), lines, ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
 def _pieces() -> list[str]:
@@ -49,7 +48,7 @@ def tokenizer() -> Tokenizer:
     from tokenizers.models import BPE
     from tokenizers.pre_tokenizers import ByteLevel
 
-    merges = [tuple(merge.split(" ")) for merge in MERGES]
+    merges = [(left, right) for left, right in (merge.split(" ") for merge in MERGES)]
     entries = [END, *sorted(ByteLevel.alphabet()), *("".join(merge) for merge in merges), *_pieces()]
     vocab = {entry: index for index, entry in enumerate(dict.fromkeys(entries))}
     built = Tokenizer(BPE(vocab=vocab, merges=merges, ignore_merges=True))

@@ -1,0 +1,66 @@
+"""What the tests of steps share: cutting a text, and checking that comments change nothing but the text."""
+
+import ast
+import itertools
+import warnings
+
+from ra3.corpus import Document
+from ra3.latents import annotate_text, remove
+from ra3.steps import split
+
+COMMENTS = (
+    "# sort the list\n",
+    "#\n",
+    "#!/usr/bin/env sh\n",
+    "# -*- coding: no-such-encoding -*-\n",
+    '# """ open """" and \'\'\' and ( [ {\n',
+    "# ends in a backslash \\\n",
+    "# naïve ∀x ≥ 0 – 日本\n",
+    "# type: ignore\n",
+)
+"""Comments that would do harm if they stood where they must not."""
+
+
+def steps(text, context="", kind="line"):
+    return split(Document("d", text, context), kind)
+
+
+def texts(text, context="", kind="line"):
+    return [step.text for step in steps(text, context, kind)]
+
+
+def thinkers(text, context="", kind="line"):
+    """The steps that may think, without their line ends."""
+    return [step.text.rstrip("\r\n") for step in steps(text, context, kind) if step.may_think]
+
+
+def meaning(source):
+    """The program as a tree without positions, or None if it does not compile."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(source, "source", "exec", dont_inherit=True)
+            return ast.dump(ast.parse(source))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+
+def annotate_everywhere(found, offset=0):
+    comments = itertools.cycle(COMMENTS[offset % len(COMMENTS) :] + COMMENTS[: offset % len(COMMENTS)])
+    return annotate_text(found, [next(comments) if step.may_think else None for step in found])
+
+
+def check_unchanged(text, context="", kind="line", offset=0):
+    """Splits exactly, comments every step that may think, and compares both texts and meanings.
+
+    Returns the steps, and whether the program compiles.
+    """
+    found = steps(text, context, kind)
+    assert "".join(step.text for step in found) == text
+    annotated, spans = annotate_everywhere(found, offset)
+    assert remove(annotated, spans) == text
+    assert len(spans) == sum(step.may_think for step in found)
+    before = meaning((context + text).removeprefix("\ufeff"))
+    if before is not None:
+        assert meaning((context + annotated).removeprefix("\ufeff")) == before
+    return found, before is not None

@@ -1,0 +1,59 @@
+"""The documentation names only what is there: files, tests, settings, commands; the metrics page is the glossary."""
+
+import re
+from pathlib import Path
+
+import pytest
+from test_structure import ORDER
+
+from ra3.cli import SECTIONS
+from ra3.describe import settings
+from ra3.flags import ALIASES, OPTIONS, dotted_key
+from ra3.glossary import markdown
+from ra3.recipes import shipped_recipes
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+OTHER_OPTIONS = {"out", "check", "version"}
+FOREIGN = {"kind", "programs", "seed", "layers", "updates"}
+"""Options of benchmarks and of `python -m ra3.testbed.base`."""
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def test_the_metrics_page_is_the_glossary():
+    assert (ROOT / "docs/metrics.md").read_text(encoding="utf-8") == markdown()
+
+
+@pages
+def test_links_and_files_exist(page):
+    text = page.read_text(encoding="utf-8")
+    links = [page.parent / link for link in re.findall(r"(?<!!)\[[^\]]*\]\((?!http)([^)#]+)[^)]*\)", text)]
+    files = [ROOT / name for name in re.findall(r"\b(?:ra3|tests|docs|recipes|benchmarks)/[\w./-]+\.\w+", text)]
+    pictures = {ROOT / "docs/demo.png"}
+    assert [str(path) for path in {*links, *files} - pictures if not path.exists()] == []
+
+
+@pages
+def test_tests_exist(page):
+    for file, name in re.findall(r"(tests/\w+\.py)::(\w+)", page.read_text(encoding="utf-8")):
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{name}"
+
+
+@pages
+def test_flags_commands_and_recipes_exist(page):
+    text = page.read_text(encoding="utf-8")
+    known = {*settings(), *ALIASES.values(), *OPTIONS, *OTHER_OPTIONS, *FOREIGN}
+    flags = [flag for line in text.splitlines() if "ra3 " in line for flag in re.findall(r"\s--([a-z][\w.-]*)", line)]
+    assert [flag for flag in flags if dotted_key(flag) not in known] == []
+    commands = {*SECTIONS, "report", "COMMAND"}
+    assert [
+        word for word in re.findall(r"\bra3 (\w+)(?=[ `\n])", text) if word.islower() and word not in commands
+    ] == []
+    recipes = re.findall(r"ra3 (?:midtrain|rlvr|demo) ([a-z][\w./-]*)", text)
+    assert [name for name in recipes if name not in shipped_recipes() and not name.endswith((".toml", ".json"))] == []
+
+
+def test_architecture_names_every_module():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    assert [unit for unit in ORDER if not re.search(rf"`{re.escape(unit)}`", text)] == []
