@@ -27,7 +27,7 @@ class SlotLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
-        """Writes the chunk at the planned slots; returns these rows' keys and values [B', heads, end, head_dim]."""
+        """Writes the chunk at the planned slots; returns keys and values [B' or B, heads, end, head_dim] to attend to."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
@@ -39,7 +39,12 @@ class SlotLayer(CacheLayerMixin):
         plan = self.plan
         store[plan.rows[:, None], :, plan.slots] = chunk.transpose(1, 2)
         view = store[:, :, : plan.end]
-        return view if plan.covers_all else view.index_select(0, plan.rows)
+        if plan.covers_all:
+            return view
+        if plan.ends is None:
+            return view.index_select(0, plan.rows)
+        view.rows = plan.ends  # pyright: ignore[reportAttributeAccessIssue]
+        return view
 
     def _grown(self, store: Tensor) -> Tensor:
         grown = self._empty(store, store.shape[0], max(self.plan.end, store.shape[2] * 3 // 2))
@@ -77,12 +82,17 @@ class WritePlan:
         self.rows = torch.arange(num_rows, device=device)
         self.slots = torch.zeros(num_rows, 0, dtype=torch.long, device=device)
         self.end, self.covers_all = 0, True
+        self.ends: list[tuple[int, int]] | None = None
+        """On a CPU, (row, slots it sees) of a pass over some rows: they are read in place, see ra3/attention.py."""
 
     def set(self, rows: Tensor | None, positions: Tensor) -> None:
         """`positions` [B', C] of the chunk's tokens in rows `rows` [B'] (None = all rows)."""
         self.covers_all = rows is None
         self.rows = torch.arange(self.num_rows, device=self.device) if rows is None else rows
-        self.slots, self.end = positions, int(positions.max()) + 1
+        ends = positions.amax(1) + 1
+        self.slots, self.end = positions, int(ends.max())
+        in_place = rows is not None and positions.device.type == "cpu"
+        self.ends = list(zip(self.rows.tolist(), ends.tolist(), strict=True)) if in_place else None
 
 
 class SlotCache(Cache):

@@ -22,7 +22,7 @@ ORDER = (
     # text: documents, steps, latents; problems and their verdicts; the embedded world
     *("readers", "corpus", "steps", "latents", "annotated_folder", "sandbox", "problems", "sandbox.grade", "testbed"),
     # the model: rows of tokens, the one forward pass, sampling
-    *("rows", "actions", "kv_cache", "policy", "walk", "sampler", "completions", "sources"),
+    *("rows", "actions", "kv_cache", "attention", "policy", "walk", "sampler", "completions", "sources"),
     # one step of learning
     *(
         "rewards",

@@ -25,7 +25,7 @@ from ra3.testbed.world import LEVELS, document_text, glossary, page
 
 IGNORED = -100
 OFFSETS = (1, 2, 3)
-POINT = 2.0
+POINT = 4.0
 THETA = 10000.0
 Part = tuple[str, bool]
 """Text, and whether it carries loss."""
@@ -45,7 +45,7 @@ class Recipe:
     links: int = 600  # most updates on single links, until their loss (nats per token) is below ``learned``
     chains: int = 1200  # most updates on chains, until their loss is below ``learned``
     learned: float = 0.02
-    updates: int = 2500  # updates on documents
+    updates: int = 1500  # updates on documents
     drill_share: float = 0.2  # share of glossaries among the documents
     matrix_rate: float = 0.004
     other_rate: float = 0.002
@@ -64,8 +64,8 @@ def config(recipe: Recipe, tokenizer: Any) -> LlamaConfig:
     )  # fmt: skip
 
 
-def _point_back(attention, head: int, offset: int, rope_theta: float) -> None:
-    """Makes a head look ``offset`` tokens back: biases whose rotary phase difference peaks there (and nowhere nearer)."""
+def _point_back(attention: Any, head: int, offset: int, rope_theta: float) -> None:
+    """Makes a head look ``offset`` tokens back: biases whose rotary phase difference peaks there, nowhere nearer."""
     size = attention.head_dim
     angles = offset * rope_theta ** (-torch.arange(0, size, 2) / size)
     start, half, end = head * size, head * size + size // 2, (head + 1) * size
@@ -76,7 +76,7 @@ def _point_back(attention, head: int, offset: int, rope_theta: float) -> None:
 
 
 @torch.no_grad()
-def _mimetic(model: LlamaForCausalLM, generator: torch.Generator, rope_theta: float) -> None:
+def _mimetic(model: Any, generator: torch.Generator, rope_theta: float) -> None:
     """Starts attention as matching and copying: Q = K and O = V^T per head (orthonormal), three heads looking back."""
     weights = model.get_input_embeddings().weight
     weights.copy_(torch.randn(weights.shape, generator=generator) / weights.shape[1] ** 0.5)
@@ -184,8 +184,10 @@ class Trainer:
         for number in range(recipe.updates):
             rng = random.Random(derive(recipe.seed, "read", number))
             seeds = [derive(recipe.seed, "page", number, row) for row in range(recipe.batch)]
+            drills = [rng.random() < recipe.drill_share for _ in seeds]
             pages = [
-                glossary(seed) if rng.random() < recipe.drill_share else document_parts("pretrain", seed) for seed in seeds
+                glossary(seed) if drill else document_parts("pretrain", seed)
+                for seed, drill in zip(seeds, drills, strict=True)
             ]
             self.say("read", number, self.update(pages, min(1.0, 2.0 * (1 - number / recipe.updates))))
 

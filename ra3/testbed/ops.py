@@ -7,7 +7,6 @@ The new operations put known lines together in ways that pre-training never show
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
 
 Value = list[int] | int
 LOOP = ("y = []", "for v in x:")

@@ -3,8 +3,8 @@
 A page is a context of definitions in random order and some functions that use them::
 
     """
-     ke zu               context: a glossary of references; ba -> ke -> zu -> evens has length 3 (look-ups to the operation)
-     ba ke
+     ke zu               context: a glossary of references; ba -> ke -> zu -> evens has length 3
+     ba ke               (its look-ups to the operation)
      zu evens
     """
     def ba(x):           text: the header names the head of a chain ...
@@ -13,8 +13,8 @@ A page is a context of definitions in random order and some functions that use t
         ...
 
 Each link is one trivial look-up when written down; a transformer of few layers cannot follow a long chain in the one
-pass it has before the body. Difficulty knobs (``LEVELS``): chain lengths, operations, functions and unused chains per page.
-Splits are disjoint by construction: every item has its own seed, derived from (seed, split, index).
+pass it has before the body. Difficulty knobs (``LEVELS``): chain lengths, operations, functions and unused chains of a
+page. Splits are disjoint by construction: every item has its own seed, derived from (seed, split, index).
 '''
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ USELESS = ("# loop\n", "# done\n", "# next\n")
 
 @dataclass(frozen=True)
 class Level:
-    """Knobs of one kind of page. ``lengths`` and ``operations`` are drawn from uniformly; repeat an entry to weigh it."""
+    """Knobs of one kind of page. ``lengths`` and ``operations`` are drawn uniformly; repeat an entry to weigh it."""
 
     lengths: tuple[int, ...]  # look-ups from head to operation, for every chain of the page
     operations: tuple[str, ...]  # what the functions do
@@ -81,11 +81,11 @@ def _chains(rng: random.Random, level: Level) -> tuple[list[tuple[str, ...]], in
     operations += rng.sample([op for op in BY_NAME if op not in operations], unused)
     lengths = [rng.choice(level.lengths) for _ in operations]
     names = iter(rng.sample(NAMES, sum(lengths)))
-    return [(*(next(names) for _ in range(n)), op) for n, op in zip(lengths, operations)], functions
+    return [(*(next(names) for _ in range(n)), op) for n, op in zip(lengths, operations, strict=True)], functions
 
 
 def _context(rng: random.Random, chains: list[tuple[str, ...]]) -> str:
-    lines = [f" {name} {value}\n" for chain in chains for name, value in zip(chain, chain[1:])]
+    lines = [f" {name} {value}\n" for chain in chains for name, value in zip(chain, chain[1:], strict=False)]
     rng.shuffle(lines)
     return "".join(['"""\n', *lines, '"""\n'])
 
@@ -106,7 +106,7 @@ def header(chain: tuple[str, ...]) -> str:
 def _lines(page: Page, useless: float) -> tuple[list[str], list[int]]:
     """The page's text line by line, and the index of the line at which each intention begins."""
     rng, lines, boundaries = random.Random(page.seed), [], []
-    for chain, commented in zip(page.chains, page.comments):
+    for chain, commented in zip(page.chains, page.comments, strict=True):
         lines.append(header(chain))
         boundaries.append(len(lines))
         lines += [comment_line(chain)] if commented else []
@@ -184,7 +184,7 @@ def _problem(split: str, band: str, seed: int, index: int) -> Problem:
 
 
 def problems(split: str, seed: int, count: int, band: str | None = None) -> list[Problem]:
-    """``count`` problems of ``"rl"`` or ``"eval"``, all of one ``band`` or the bands in turn (rl: known, edge, edge)."""
+    """``count`` problems of ``"rl"`` or ``"eval"``: all of one ``band``, or the bands in turn (rl: known, edge, edge)."""
     if split not in ("rl", "eval"):
         raise ValueError(f"problems come from 'rl' or 'eval', not {split!r}")
     if band is not None and band not in BANDS:
