@@ -1,8 +1,9 @@
-"""Attention over a slot cache, in the form that transformers' models call: no copy of keys or values, ever.
+"""Attention over a slot cache, as transformers' models call it: it repeats no keys and gathers no rows.
 
-transformers' own `sdpa` repeats the keys and values of a shared head once per query head as soon as a chunk has two tokens
-and a mask, which costs more than the attention itself when the prefix is long. Here the queries of such a group are
-stacked instead. On a CPU, rows that run without the others are attended one by one, each to exactly what it has read.
+transformers' own `sdpa` repeats the keys and values of a shared head once per query head as soon as a chunk has two
+tokens and a mask, which costs more than the attention itself when the prefix is long; here the queries of such a group
+are stacked instead. On a CPU, rows that run without the others are attended one by one, each to what it has read.
+In float32 on a CPU attention is computed in float64, so that a token scores the same alone, in a chunk and in a row.
 """
 
 from __future__ import annotations
@@ -16,8 +17,15 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-NAME = "ra3_slots"
+from ra3.kv_cache import storage_dtype
+
+SLOTS = "ra3_slots"
 """What `set_attn_implementation` knows this attention by."""
+
+
+def attention_for(device: torch.device, dtype: torch.dtype) -> str:
+    """The attention implementation of a model that runs on `device` in `dtype`: one for all, which sees to precision."""
+    return SLOTS
 
 
 def slot_attention(
@@ -27,32 +35,30 @@ def slot_attention(
 
     B = B', unless `key` says by its attribute `rows` which of its B rows the B' queries belong to.
     """
-    rows = getattr(key, "rows", None)
-    if rows is None and (attention_mask is None or key.shape[1] == query.shape[1] or "position_bias" in kwargs):
+    if attention_mask is None or kwargs.get("position_bias") is not None or kwargs.get("softcap") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    assert attention_mask is not None and kwargs.get("softcap") is None
-    scale, dropout = kwargs.get("scaling"), kwargs.get("dropout", 0.0)
-    if rows is None:
-        out = _stacked(query, key, value, attention_mask, scale, dropout)
+    dtype, scale = storage_dtype(query), kwargs.get("scaling")
+    wide = query.to(dtype)
+    if (rows := getattr(key, "rows", None)) is None:
+        out = _stacked(wide, key.to(dtype), value.to(dtype), attention_mask, scale)
     else:
-        parts = [
-            _stacked(
-                query[i : i + 1], key[r : r + 1, :, :end], value[r : r + 1, :, :end], mask[..., :end], scale, dropout
-            )
-            for i, ((r, end), mask) in enumerate(zip(rows, attention_mask[:, None].unbind(), strict=True))
-        ]
-        out = torch.cat(parts)
-    return out.transpose(1, 2).contiguous(), None
+        out = torch.cat(
+            [
+                _stacked(q[None], key[r, None, :, :end], value[r, None, :, :end], mask[None, ..., :end], scale)
+                for q, mask, (r, end) in zip(wide, attention_mask, rows, strict=True)
+            ]
+        )
+    return out.to(query.dtype).transpose(1, 2).contiguous(), None
 
 
-def _stacked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None, dropout: float) -> Tensor:
+def _stacked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None) -> Tensor:
     """[B,H,C,D]: the H / K query heads that share a key head are stacked along the query positions."""
-    shape, num_key_heads = query.shape, key.shape[1]
-    together = query.reshape(shape[0], num_key_heads, -1, shape[3])
-    visible = mask if together.shape[2] == shape[2] else mask.repeat(1, 1, shape[1] // num_key_heads, 1)
-    out = scaled_dot_product_attention(together, key, value, attn_mask=visible, scale=scale, dropout_p=dropout)
-    return out.reshape(*shape[:3], value.shape[3])
+    (num_rows, num_heads, chunk, size), num_key_heads = query.shape, key.shape[1]
+    together = query.reshape(num_rows, num_key_heads, -1, size)
+    visible = mask if num_heads == num_key_heads else mask.repeat(1, 1, num_heads // num_key_heads, 1)
+    out = scaled_dot_product_attention(together, key, value, attn_mask=visible, scale=scale)
+    return out.reshape(num_rows, num_heads, chunk, -1)
 
 
-AttentionInterface.register(NAME, slot_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionInterface.register(SLOTS, slot_attention)
+AttentionMaskInterface.register(SLOTS, sdpa_mask)

@@ -12,6 +12,12 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
+def storage_dtype(states: Tensor) -> torch.dtype:
+    """Number format of attention and of what it caches: float64 for float32 on a CPU, else that of the states."""
+    exact = states.dtype == torch.float32 and states.device.type == "cpu"
+    return torch.float64 if exact else states.dtype
+
+
 class SlotLayer(CacheLayerMixin):
     """Keys and values of one attention layer, each [B, heads, capacity, head_dim]."""
 
@@ -27,7 +33,7 @@ class SlotLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
-        """Writes the chunk at the planned slots; returns keys and values [B' or B, heads, end, head_dim] to attend to."""
+        """Writes the chunk at the planned slots; returns keys and values [B' or B, heads, end, head_dim]."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
@@ -37,7 +43,7 @@ class SlotLayer(CacheLayerMixin):
 
     def _write(self, store: Tensor, chunk: Tensor) -> Tensor:
         plan = self.plan
-        store[plan.rows[:, None], :, plan.slots] = chunk.transpose(1, 2)
+        store[plan.rows[:, None], :, plan.slots] = chunk.transpose(1, 2).to(store.dtype)
         view = store[:, :, : plan.end]
         if plan.covers_all:
             return view
@@ -53,7 +59,7 @@ class SlotLayer(CacheLayerMixin):
 
     @staticmethod
     def _empty(like: Tensor, num_rows: int, num_slots: int) -> Tensor:
-        return like.new_zeros(num_rows, like.shape[1], num_slots, like.shape[3])
+        return like.new_zeros(num_rows, like.shape[1], num_slots, like.shape[3], dtype=storage_dtype(like))
 
     def take(self, index: Tensor) -> None:
         """Keeps (or repeats) the rows at `index` [B']."""

@@ -18,7 +18,6 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from ra3.actions import ActionSpaces, TokenScores, token_scores
-from ra3.attention import NAME as ATTENTION
 from ra3.attention import attention_for
 from ra3.errors import UserError
 from ra3.kv_cache import SlotCache
@@ -67,7 +66,6 @@ class Policy:
             _read(folder, "model", lambda: _build(folder, weights, seed)).to(device=device, dtype=torch.float32).eval()
         )
         _check_attention(model, folder)
-        model.set_attn_implementation(ATTENTION)
         model.set_attn_implementation(attention_for(device, dtype))
         _check_vocabulary(model, tokenizer, folder)
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)

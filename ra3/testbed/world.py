@@ -184,7 +184,7 @@ def _problem(split: str, band: str, seed: int, index: int) -> Problem:
 
 
 def problems(split: str, seed: int, count: int, band: str | None = None) -> list[Problem]:
-    """``count`` problems of ``"rl"`` or ``"eval"``: all of one ``band``, or the bands in turn (rl: known, edge, edge)."""
+    """``count`` problems of ``"rl"`` or ``"eval"``: all of one ``band``, or bands in turn (rl: known, edge, edge)."""
     if split not in ("rl", "eval"):
         raise ValueError(f"problems come from 'rl' or 'eval', not {split!r}")
     if band is not None and band not in BANDS:
