@@ -31,7 +31,7 @@ SECTIONS = {
     "annotate": ("run", "model", "corpus", "midtrain"),
 }
 """The settings each command is mostly about; its help shows them first."""
-RESUMABLE = ("demo", "midtrain", "rlvr")
+RESUMABLE = ("demo", "midtrain", "rlvr", "eval")
 
 Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
 Resume = Annotated[bool, Parameter(negative="", show_default=False, help="Go on where this run stopped.")]
@@ -99,14 +99,14 @@ def rlvr(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> No
 
 
 @app.command(name="eval", usage=_usage("eval"))
-def evaluate(*tokens: Tokens, dry_run: DryRun = False) -> None:
+def evaluate(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> None:
     """Sample programs, run them against the tests, and report pass@k with intervals."""
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("eval", config)
     from ra3 import pipeline
 
-    pipeline.evaluate(config, RunOptions("eval", recipes))
+    pipeline.evaluate(config, RunOptions("eval", recipes, resume=resume))
 
 
 @app.command(usage=_usage("annotate"))

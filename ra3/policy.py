@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from ra3.actions import ActionSpaces, TokenScores, token_scores
 from ra3.attention import attention_for
@@ -184,6 +185,7 @@ class Policy:
 
 
 def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
+    transformers_logging.disable_progress_bar()
     try:
         return load()
     except (OSError, ValueError, KeyError, RuntimeError) as error:

@@ -173,7 +173,7 @@ def test_exit_codes(error, code, capsys):
 def test_a_stop_shows_how_to_go_on(capsys):
     exit_code(raises(Stopped(signal.SIGINT)), ["midtrain", "--name", "a b", "--resume"])
     assert capsys.readouterr().err == "ra3: stopped; go on with\n  ra3 midtrain --name 'a b' --resume\n"
-    exit_code(raises(KeyboardInterrupt()), ["eval"])
+    exit_code(raises(KeyboardInterrupt()), ["annotate"])
     assert capsys.readouterr().err == "ra3: stopped\n"
 
 
