@@ -1,8 +1,8 @@
 """The demo over several seeds, and what it shows: `python benchmarks/effect.py --seeds 1 2 3 --out runs/effect`.
 
 Each seed is one `ra3 demo` with its own expert corpus, problems and sampling (the base model is shared); finished seeds
-are not run again. Prints, on the edge band, each seed's pass@1, the paired differences over seeds with their 95% interval
-(Student's t), how often RA3 > NTP > base, and after how many RLVR steps RA3 passes NTP's final reward.
+are not run again. Prints, on the edge band, each seed's pass@1, the paired differences over seeds with their 95%
+interval (Student's t), how often RA3 > NTP > base, and after how many RLVR steps RA3 passes NTP's final reward.
 """
 
 from __future__ import annotations

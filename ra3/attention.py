@@ -23,11 +23,6 @@ SLOTS = "ra3_slots"
 """What `set_attn_implementation` knows this attention by."""
 
 
-def attention_for(device: torch.device, dtype: torch.dtype) -> str:
-    """The attention implementation of a model that runs on `device` in `dtype`: one for all, which sees to precision."""
-    return SLOTS
-
-
 def slot_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:

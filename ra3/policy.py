@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ra3.actions import ActionSpaces, TokenScores, token_scores
-from ra3.attention import attention_for
+from ra3.attention import SLOTS
 from ra3.errors import UserError
 from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
@@ -67,7 +67,7 @@ class Policy:
             _read(folder, "model", lambda: _build(folder, weights, seed)).to(device=device, dtype=torch.float32).eval()
         )
         _check_attention(model, folder)
-        model.set_attn_implementation(attention_for(device, dtype))
+        model.set_attn_implementation(SLOTS)
         _check_vocabulary(model, tokenizer, folder)
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
         mask[torch.tensor(syntax.comment_ids)] = True
