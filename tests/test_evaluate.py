@@ -1,0 +1,107 @@
+"""Evaluation: hand-computed result rows, the shipped base model through the real sandbox, and held-out measures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ra3.completions import before_stop, completion_texts, encode_prompts
+from ra3.evaluate import Answer, comment_is_right, evaluate, paired_rows, pass_rows, problem_counts, sample_answers
+from ra3.heldout import heldout_rows
+from ra3.latents import encode_all
+from ra3.policy import Policy
+from ra3.sampler import FreeRules, generate
+from ra3.sandbox import Sandbox
+from ra3.sandbox.grade import Verdict
+from ra3.settings import Eval, Update
+from ra3.sources import testbed_model as shipped_folder
+from ra3.testbed import world
+
+SETTINGS = Eval(samples=4, per_band=12, k=(1, 2), max_new_tokens=64)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return Policy.load(shipped_folder(), "pretrained", torch.float32, torch.device("cpu"), 0)
+
+
+@pytest.fixture(scope="module")
+def answers(base):
+    problems = [p for band in world.BANDS for p in world.problems("eval", 123, 12, band)]
+    with Sandbox(1) as sandbox:
+        return sample_answers(base, problems, sandbox, SETTINGS, seed=5)
+
+
+def counts(passed, judged=4, model="m"):
+    return [{"model": model, "band": "b", "id": str(i), "judged": judged, "passed": c} for i, c in enumerate(passed)]
+
+
+def test_pass_rows_by_hand():
+    rows = {row["metric"]: row for row in pass_rows("m", counts([0, 2, 4]), SETTINGS, 0)}
+    assert rows["pass@1"]["mean"] == pytest.approx((0 + 0.5 + 1) / 3)
+    assert rows["pass@2"]["mean"] == pytest.approx((0 + (1 - 1 / 6) + 1) / 3)
+    assert rows["pass@1"]["low"] <= rows["pass@1"]["mean"] <= rows["pass@1"]["high"]
+
+
+def test_a_problem_with_too_few_judged_samples_has_no_pass_at_k():
+    rows = {row["metric"]: row for row in pass_rows("m", counts([1], 1) + counts([4]), SETTINGS, 0)}
+    assert rows["pass@1"]["problems"] == 2 and rows["pass@2"]["problems"] == 1
+
+
+def test_what_no_sandbox_could_judge_is_left_out():
+    problem = world.problems("eval", 0, 1, "known")[0]
+    verdicts = [Verdict(True, "passed", 0.0), Verdict(None, "infra", 0.0), Verdict(False, "wrong_answer", 0.0)]
+    (row,) = problem_counts("m", [Answer(problem, "", verdict) for verdict in verdicts])
+    assert (row["judged"], row["passed"]) == (2, 1)
+
+
+def test_differences_are_paired_by_problem():
+    (row,) = paired_rows(counts([4, 2, 2], model="a"), counts([2, 0, 0], model="b"), SETTINGS, 0)
+    assert (row["a"], row["b"]) == ("a", "b")
+    assert row["mean"] == row["low"] == row["high"] == pytest.approx(0.5)
+
+
+def test_stop_strings_end_a_completion():
+    assert before_stop("    return x\ndef ba(x):\n", ("\ndef ",)) == "    return x\n"
+    assert before_stop("abcXdefY", ("Y", "X")) == "abc"
+    assert before_stop("abc", ("\ndef ",)) == "abc"
+
+
+def test_prompts_are_tokenised_as_documents_are(base):
+    problem = world.problems("eval", 0, 1, "edge")[0]
+    (ids,) = encode_prompts(base, [problem])
+    assert base.tokenizer.decode(ids) == problem.prompt
+    rows = generate(base, [ids], 2, FreeRules(20), [1, 2])
+    for r, text in enumerate(completion_texts(base, rows, ())):
+        assert base.tokenizer.decode(rows.tokens(r)[1:]).removeprefix(problem.prompt).startswith(text)
+
+
+def test_the_shipped_base_is_a_careless_but_able_writer(answers):
+    """It writes intentions at 20-80% of the places, rightly where pre-training had such chains, and solves < 40% of edge."""
+    known = [a for a in answers if a.problem.meta["chain_length"] <= 3]
+    thought = [a for a in known if a.completion.startswith("#")]
+    assert 0.2 < len(thought) / len(known) < 0.8
+    assert sum(map(comment_is_right, thought)) / len(thought) >= 0.95
+    passed = {band: [bool(a.verdict.passed) for a in answers if a.band == band] for band in world.BANDS}
+    assert sum(passed["edge"]) / len(passed["edge"]) < 0.4 < sum(passed["known"]) / len(passed["known"])
+
+
+def test_a_right_intention_is_followed(answers):
+    thought = [a for a in answers if a.band == "known" and comment_is_right(a)]
+    assert sum(bool(a.verdict.passed) for a in thought) / len(thought) > 0.9
+
+
+def test_evaluate_reports_rows_counts_and_curves(base):
+    with Sandbox(1) as sandbox:
+        results = evaluate("base", base, world.problems("eval", 9, 4, "known"), sandbox, SETTINGS, 0)
+    assert {row["metric"] for row in results["rows"]} == {"pass@1", "pass@2"}
+    assert len(results["problems"]) == 4
+    assert {point["x"] for point in results["curves"]["pass_by_chain"]} <= {1, 2}
+
+
+def test_heldout_measures_know_the_truth(base):
+    documents, _ = encode_all(base.tokenizer, world.documents("pretrain", 77, 12), base.syntax)
+    rows = {row["metric"]: row["mean"] for row in heldout_rows("m", base, documents, 16, SETTINGS, Update(), 0)}
+    assert rows["comments_right"] >= 0.9
+    assert 0 < rows["boundary_recall"] < 1 and rows["boundary_precision"] > 0.5
+    assert rows["nll_per_token_given_latents"] > 0
