@@ -27,7 +27,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def answers(base):
-    problems = [p for band in world.BANDS for p in world.problems("eval", 123, 12, band)]
+    problems = [p for band in world.BANDS for p in world.problems("eval", 123, 60, band)]
     with Sandbox(1) as sandbox:
         return sample_answers(base, problems, sandbox, SETTINGS, seed=5)
 
