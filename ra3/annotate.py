@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -56,17 +57,61 @@ def best_of_group(q: Policy, pi: Policy, rows: Rows, samples: int, config: Midtr
     return rows.select(torch.arange(len(best)) * samples + best)
 
 
+def windows(document: EncodedDocument, max_tokens: int) -> list[tuple[int, EncodedDocument]]:
+    """(first step, part) of the parts of a document that, each after its context, stay within `max_tokens`.
+
+    A step that is too long even alone belongs to no part. Parts after the first have names of their own, for the seeds.
+    """
+    room = max_tokens - len(document.context_ids)
+    cuts, used = [0], 0
+    for t, ids in enumerate(document.step_ids):
+        if used + len(ids) > room and used > 0:
+            cuts.append(t)
+            used = 0
+        used += len(ids)
+    ends = [*cuts[1:], len(document.step_ids)]
+    parts = [(a, _part(document, a, b)) for a, b in zip(cuts, ends, strict=True)]
+    return [(first, part) for first, part in parts if sum(len(ids) for ids in part.step_ids) <= room]
+
+
+def _part(document: EncodedDocument, first: int, end: int) -> EncodedDocument:
+    named = replace(document.document, id=f"{document.document.id}@{first}") if first else document.document
+    return replace(
+        document,
+        document=named,
+        step_ids=document.step_ids[first:end],
+        may_think=document.may_think[first:end],
+        cut=document.cut or end < len(document.step_ids),
+    )
+
+
+def annotate_whole(
+    policy: Policy, documents: Sequence[EncodedDocument], config: Midtrain, update: Update, max_tokens: int, seed: int
+) -> list[list[str | None]]:
+    """Comments before the steps of documents of any length: the policy reads them window by window."""
+    comments: list[list[str | None]] = [[None] * len(d.step_ids) for d in documents]
+    parts = [(i, first, part) for i, d in enumerate(documents) for first, part in windows(d, max_tokens)]
+    parts.sort(key=lambda found: len(found[2].step_ids))  # rows of a batch end together
+    if parts:
+        rows = annotate(policy, policy, [part for _, _, part in parts], config, update, seed, 0)
+        for r, (i, first, part) in enumerate(parts):
+            end = first + len(part.step_ids)
+            comments[i][first:end] = comment_texts(policy, rows, r, len(part.step_ids))
+    return comments
+
+
 def annotated_record(policy: Policy, document: EncodedDocument, rows: Rows, r: int, kind: str) -> dict[str, Any]:
     """One line of annotated.jsonl: the text with its latents, where they stand, and the ids that are trained on."""
-    comments = comment_texts(policy, rows, r, len(document.step_ids))
-    text, spans = annotate_text(split(document.document, kind), comments)
     return {
-        "id": document.document.id,
-        "context": document.document.context,
-        "text": text,
-        "latents": spans,
+        **text_record(document, comment_texts(policy, rows, r, len(document.step_ids)), kind),
         "ids": rows.tokens(r),
     }
+
+
+def text_record(document: EncodedDocument, comments: Sequence[str | None], kind: str) -> dict[str, Any]:
+    """A document's text with its latents, and where they stand."""
+    text, spans = annotate_text(split(document.document, kind), comments)
+    return {"id": document.document.id, "context": document.document.context, "text": text, "latents": spans}
 
 
 def comment_texts(policy: Policy, rows: Rows, r: int, num_steps: int) -> list[str | None]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ra3.corpus import Corpus
 from ra3.disk import disk_errors, write_atomic
 from ra3.errors import UserError
 from ra3.latents import remove
@@ -25,7 +26,6 @@ class AnnotatedFolder:
     compiled: int = 0
     uncompilable: int = 0
     """Documents whose source does not compile either."""
-    manifest: list[str] = field(default_factory=list)
 
     @classmethod
     def create(cls, path: Path, check: bool) -> AnnotatedFolder:
@@ -49,15 +49,20 @@ class AnnotatedFolder:
         self.documents += 1
         self.latents += len(record["latents"])
         digest = hashlib.sha256(source.encode()).hexdigest()
-        self.manifest.append(json.dumps({"id": record["id"], "sha256": digest, "latents": record["latents"]}))
+        line = json.dumps({"id": record["id"], "sha256": digest, "latents": record["latents"]})
+        with disk_errors(self.path, "write the manifest"), (self.path / "manifest.jsonl").open("a") as manifest:
+            manifest.write(line + "\n")
 
-    def finish(self) -> str:
-        """Writes the manifest; returns one sentence of what was done."""
-        with disk_errors(self.path, "write the manifest"):
-            write_atomic(self.path / "manifest.jsonl", ("\n".join(self.manifest) + "\n").encode())
+    def finish(self, corpus: Corpus) -> str:
+        """Writes down what could not be used; returns what was done in a sentence."""
+        left_out = ""
+        if corpus.quarantine:
+            with disk_errors(self.path, "write quarantine.jsonl"):
+                corpus.write_quarantine(self.path / "quarantine.jsonl")
+            left_out = f"; {len(corpus.quarantine)} could not be used, see quarantine.jsonl"
         checked = f"; {self.compiled} compile, {self.uncompilable} did not before either" if self.check else ""
         return (
-            f"{self.documents} documents with {self.latents} latents in {self.path}{checked}; "
+            f"{self.documents} documents with {self.latents} latents in {self.path}{checked}{left_out}; "
             "removing the latents gives every source back byte for byte"
         )
 

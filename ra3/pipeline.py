@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,15 +11,14 @@ from typing import Any
 
 import torch
 
-from ra3.annotate import annotate as sample_latents
-from ra3.annotate import annotated_record
+from ra3.annotate import annotate_whole, annotated_record, text_record
 from ra3.annotated_folder import AnnotatedFolder
 from ra3.config import Config
 from ra3.display import Display, show_results, start_box
 from ra3.evaluate import evaluate as evaluate_model
 from ra3.flags import RunOptions
 from ra3.heldout import heldout_rows
-from ra3.latents import EncodedDocument
+from ra3.latents import EncodedDocument, encode_all
 from ra3.midtrain import midtrain as em_loop
 from ra3.midtrain import trained_once
 from ra3.policy import Policy
@@ -29,7 +29,7 @@ from ra3.rows import Rows
 from ra3.runs import Run
 from ra3.sandbox import Sandbox
 from ra3.seeds import derive
-from ra3.sources import load_documents, load_eval_problems, load_policy, load_rl_problems
+from ra3.sources import load_documents, load_eval_problems, load_policy, load_rl_problems, read_corpus
 
 
 def midtrain(config: Config, options: RunOptions) -> Path:
@@ -68,17 +68,22 @@ def evaluate(config: Config, options: RunOptions) -> Path:
 
 
 def annotate(config: Config, options: RunOptions) -> Path:
-    """Writes the model's latents into the corpus; returns the folder of annotated text."""
+    """Writes the model's latents into the corpus; returns the folder of annotated text.
+
+    Whole documents, whatever their length: the model reads them in windows of `corpus.max_tokens`.
+    """
     policy = load_policy(config)
+    corpus, kind, size = read_corpus(config), config.corpus.steps, config.corpus.max_tokens
     folder = AnnotatedFolder.create(options.out or Path("annotated"), check=options.check)
-    library = load_documents(config, policy)
-    documents = [*library.train, *library.heldout]
-    for start in range(0, len(documents), 64):
-        chunk = documents[start : start + 64]
-        rows = sample_latents(policy, policy, chunk, config.midtrain, config.update, config.run.seed, 0)
-        for r, document in enumerate(chunk):
-            folder.write(annotated_record(policy, document, rows, r, config.corpus.steps), document.document.text)
-    print(folder.finish())
+    for start in range(0, len(corpus.documents), 64):
+        found, bad = encode_all(
+            policy.tokenizer, corpus.documents[start : start + 64], policy.syntax, kind, sys.maxsize
+        )
+        corpus.quarantine.extend(bad)
+        comments = annotate_whole(policy, found, config.midtrain, config.update, size, config.run.seed)
+        for document, own in zip(found, comments, strict=True):
+            folder.write(text_record(document, own, kind), document.document.text)
+    print(folder.finish(corpus))
     return folder.path
 
 
