@@ -77,7 +77,7 @@ def test_prompts_are_tokenised_as_documents_are(base):
 
 
 def test_the_shipped_base_is_a_careless_but_able_writer(answers):
-    """It writes intentions at 20-80% of the places, rightly where pre-training had such chains, and solves < 40% of edge."""
+    """It thinks at 20-80% of the places, rightly on the chain lengths it was trained on, and solves < 40% of edge."""
     known = [a for a in answers if a.problem.meta["chain_length"] <= 3]
     thought = [a for a in known if a.completion.startswith("#")]
     assert 0.2 < len(thought) / len(known) < 0.8
