@@ -70,6 +70,7 @@ def truth_rows(
     out = [
         _row(model, f"boundary_{name}", len(known), mean=value, low=value, high=value)
         for name, value in agreement._asdict().items()
+        if name != "precision" or any(predicted)
     ]
     written = [
         (comment, wanted)
