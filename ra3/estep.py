@@ -104,7 +104,7 @@ def estep(recorder: Recorder, pi: Policy, job: EStepJob) -> Policy:
         boundaries = Boundaries.of(rows, q.syntax.newline_id)
         credit = estep_credit(rows, boundaries, pi_scores, job.config.group_size, job.config, penalty.value)
         numbers = policy_step(q, optimizer, rows, credit.advantage, loss, job.update)
-        numbers |= latent_metrics(rows, boundaries, credit) | {"switch_penalty": penalty.value}
+        numbers |= latent_metrics(rows, boundaries, credit, job.config.group_size) | {"switch_penalty": penalty.value}
         numbers |= gain_metrics(pi, documents, rows, pi_scores, job)
         numbers["copy_rate"] = copy_rate(q, rows, documents, job.config.group_size)
         recorder.log("estep", job.em_round, step, total, numbers)
@@ -115,12 +115,12 @@ def estep(recorder: Recorder, pi: Policy, job: EStepJob) -> Policy:
     return q
 
 
-def latent_metrics(rows: Rows, boundaries: Boundaries, credit: Credit) -> dict[str, float]:
+def latent_metrics(rows: Rows, boundaries: Boundaries, credit: Credit, group_size: int) -> dict[str, float]:
     """How much is thought, how long it lasts, and what it earned."""
     decided, thinks = boundaries.decided.sum(), boundaries.think.sum()
     comments = (rows.space == COMMENT) & rows.act
-    groups = credit.returns.unflatten(0, (-1, _group_size(rows)))
-    counted = boundaries.decided.unflatten(0, (-1, _group_size(rows)))
+    groups = credit.returns.unflatten(0, (-1, group_size))
+    counted = boundaries.decided.unflatten(0, (-1, group_size))
     return {
         "think_rate": _ratio(thinks, decided),
         "option_duration": _ratio(boundaries.exists.sum(), thinks + len(rows)),
@@ -174,10 +174,6 @@ def _longest_run(words: Sequence[int], line: Sequence[int]) -> int:
         ending = [0] + [ending[i] + 1 if token == word else 0 for i, token in enumerate(line)]
         best = max(best, *ending)
     return best
-
-
-def _group_size(rows: Rows) -> int:
-    return len(rows) // (int(rows.group.max()) + 1)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:

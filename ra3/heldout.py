@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ra3.actions import expert_logp
 from ra3.annotate import comment_texts
+from ra3.evaluate import Record
 from ra3.latents import EncodedDocument
 from ra3.policy import Policy
 from ra3.rollouts import Boundaries
@@ -16,8 +16,6 @@ from ra3.seeds import derive
 from ra3.settings import Eval, Update
 from ra3.statistics import bootstrap, boundary_agreement, wilson
 from ra3.update import score
-
-Record = dict[str, Any]
 
 
 def heldout_rows(
