@@ -2,7 +2,8 @@
 
 Each seed is one `ra3 demo` with its own expert corpus, problems and sampling (the base model is shared); finished seeds
 are not run again. Prints, on the edge band, each seed's pass@1, the paired differences over seeds with their 95%
-interval (Student's t), how often RA3 > NTP > base, and after how many RLVR steps RA3 passes NTP's final reward.
+interval (Student's t), and after how many RLVR steps RA3 passes NTP's final reward; of RA3 after mid-training also how
+often it thinks by chain length, and where, how rightly and with what effect on the code.
 """
 
 from __future__ import annotations
@@ -36,6 +37,18 @@ def pass_rates(folder: Path, band: str) -> dict[str, float]:
     return {row["model"]: row["mean"] for row in rows if row["band"] == band and row["metric"] == "pass@1"}
 
 
+def heldout(folder: Path, metric: str) -> float:
+    """A measure of RA3 on held-out text; NaN where it wrote nothing to measure."""
+    rows = json.loads((folder / "results.json").read_text())["rows"]
+    return next((row["mean"] for row in rows if (row["model"], row["metric"]) == ("ra3", metric)), math.nan)
+
+
+def curve(folder: Path, name: str) -> dict[int, float]:
+    """A measure of RA3 by chain length."""
+    points = json.loads((folder / "results.json").read_text())["curves"].get(name, [])
+    return {point["x"]: point["mean"] for point in points if point["model"] == "ra3"}
+
+
 def rlvr_rewards(folder: Path) -> list[float]:
     """Smoothed reward of each RLVR step."""
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
@@ -58,6 +71,24 @@ def paired(values: list[float]) -> str:
     return f"{100 * mean(values):+.1f} [{100 * (mean(values) - half):+.1f}, {100 * (mean(values) + half):+.1f}]"
 
 
+def print_latents(folders: list[Path]) -> None:
+    """What RA3's intentions are like after mid-training: median over seeds and the range."""
+    print("\n| chain length | thinks | right where it thinks | nats gained |\n|---|---|---|---|")
+    names = ("think_rate_by_chain", "comment_right_by_chain", "latent_gain_by_chain")
+    curves = [[curve(folder, name) for folder in folders] for name in names]
+    for length in sorted(curves[0][0]):
+        cells = [spread([own[length] for own in found if length in own]) for found in curves]
+        print(f"| {length} | {' | '.join(cells)} |")
+    for metric in ("boundary_f1", "comments_right", "swap_changes_code"):
+        print(f"{metric}: {spread([heldout(folder, metric) for folder in folders])}")
+
+
+def spread(values: list[float]) -> str:
+    """Median and range; NaN is left out."""
+    there = [value for value in values if not math.isnan(value)]
+    return f"{median(there):.2f} ({min(there):.2f} to {max(there):.2f})" if there else ""
+
+
 def main() -> None:
     """Runs the seeds and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -76,6 +107,7 @@ def main() -> None:
     for a, b in (("ra3", "base"), ("ra3", "ntp"), ("ntp", "base"), ("ra3+rlvr", "ntp+rlvr")):
         wins = sum(score[a] > score[b] for score in scores)
         print(f"{a} - {b}: {paired([s[a] - s[b] for s in scores])} points, {wins} of {len(scores)} seeds above 0")
+    print_latents(folders)
     print(f"RLVR steps to NTP's final reward, share of NTP's: median {median(map(steps_share, folders)):.2f}")
 
 

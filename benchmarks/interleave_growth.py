@@ -1,43 +1,71 @@
 """How the cost of an interleaved rollout grows with the document: milliseconds per expert line against lines.
 
-    python benchmarks/interleave_growth.py [--quick] [--documents 1] [--json FILE]
+    python benchmarks/interleave_growth.py [--models shipped 25M 0.1B] [--repeats 3] [--json FILE]
 
-Beside it, in the same run, what one would write with transformers' `generate`: a call that reads the whole prefix again
-for every line, and another where a line is given a comment. That loop is timed on a few evenly spaced lines of the
-sampler's own rollouts. CPU time of one thread. Every line thinks with probability 0.3 or more, comments are cut at 8
-tokens; the share that thought and the tokens per line are printed, because both are part of the cost.
+Every length reads lines of the same text: one document of 200 lines is cut into parts of 10, 20, 50, 100 and 200 lines.
+Latents are the same everywhere too: each line thinks with probability 0.3 and writes 8 tokens, whatever the model would
+rather do. The lengths take turns, and the least CPU time of the repeats counts, because other processes only add to it.
+Beside it: how the multiplications grow, counted; and, in the same run, what one would write with transformers'
+`generate`: a call that reads the whole prefix again for every line, and another where a line is given a comment. That
+loop is timed on a few evenly spaced lines of the sampler's own rollouts.
 """
 
 import argparse
 import json
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
+from torch import Tensor
 from transformers import AutoConfig
 
+from ra3.actions import ActionSpaces
+from ra3.attention import SLOTS
 from ra3.corpus import Document
 from ra3.latents import EncodedDocument, encode
 from ra3.policy import Policy
-from ra3.rows import CONTEXT, DECISION, Rows
+from ra3.rows import Rows
 from ra3.sampler import LatentRules, interleave
 from ra3.sources import testbed_model
 from ra3.testbed import world
 
-GROUP, FLOOR, COMMENT_TOKENS = 8, 0.3, 8
-RULES = LatentRules(COMMENT_TOKENS, think_floor=FLOOR)
+GROUP, COMMENT_TOKENS, LONGEST = 8, 8, 200
+RULES = LatentRules(COMMENT_TOKENS, think_floor=0.3)
+LENGTHS = (10, 20, 50, 100, 200)
 QWEN = {
-    "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 12,
-    "num_key_value_heads": 2, "tie_word_embeddings": True, "max_position_embeddings": 32768,
+    "25M": {
+        "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+    },
+    "0.1B": {
+        "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8,
+        "num_key_value_heads": 2, "vocab_size": 151936,
+    },
 }  # fmt: skip
-"""About 25 million parameters, two key heads for twelve query heads as in the small Qwen2 models."""
+"""Random weights; two key heads as in the small Qwen2 models, and for the larger one their vocabulary."""
+
+
+class EvenPolicy(Policy):
+    """A policy that wants to think nowhere, so that the floor alone decides, and whose comments never end early."""
+
+    @classmethod
+    def of(cls, policy: Policy) -> "EvenPolicy":
+        even = cls(**{f.name: getattr(policy, f.name) for f in fields(policy)})
+        mask = policy.spaces.comment_mask.clone()
+        mask[policy.syntax.newline_id] = False
+        even.spaces = ActionSpaces(policy.syntax.think_id, policy.syntax.newline_id, mask)
+        return even
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        logits = super().logits(hidden)
+        logits[..., self.syntax.think_id] -= 30
+        return logits
 
 
 @dataclass(frozen=True)
@@ -48,40 +76,43 @@ class Point:
     lines: int
     tokens_per_line: float
     """Expert and latent tokens."""
-    think_rate: float
     ms_per_line: float
-    """CPU milliseconds per line of one rollout, the median of the repeats."""
-    spread: float
-    """Largest over smallest repeat, less one."""
-    loop_ms_per_line: float
-    """The same for the loop over `generate`."""
+    """CPU milliseconds per line of one rollout, the least of the repeats."""
+    growth: float
+    """The same over that of the shortest length, less one."""
+    multiplications: float
+    """Growth of the multiplications: matrices, and attention to the mean prefix."""
+    loop_ms_per_line: float | None
+    """Milliseconds for the loop over `generate`, where it was timed."""
 
 
-def models(quick: bool) -> Iterator[tuple[str, Policy]]:
-    """(name, policy) of each model."""
+def load(name: str) -> EvenPolicy:
+    """The shipped model, or one of random weights with its tokenizer."""
     cpu = torch.device("cpu")
     shipped = Policy.load(testbed_model(), "pretrained", torch.float32, cpu, 0)
-    yield "shipped", shipped
-    if not quick:
-        with tempfile.TemporaryDirectory() as folder:
-            shipped.tokenizer.save_pretrained(folder)
-            ends = {"bos_token_id": shipped.start_id, "eos_token_id": shipped.end_id}
-            size = {"vocab_size": shipped.spaces.comment_mask.numel()}
-            AutoConfig.for_model("qwen2", **QWEN, **ends, **size).save_pretrained(folder)
-            yield "random Qwen2, 25M", Policy.load(Path(folder), "random", torch.float32, cpu, 0)
+    if name == "shipped":
+        return EvenPolicy.of(shipped)
+    with tempfile.TemporaryDirectory() as folder:
+        shipped.tokenizer.save_pretrained(folder)
+        rest = {
+            "vocab_size": shipped.spaces.comment_mask.numel(), "bos_token_id": shipped.start_id,
+            "eos_token_id": shipped.end_id, "tie_word_embeddings": True, "max_position_embeddings": 32768,
+        }  # fmt: skip
+        AutoConfig.for_model("qwen2", **(rest | QWEN[name])).save_pretrained(folder)
+        return EvenPolicy.of(Policy.load(Path(folder), "random", torch.float32, cpu, 0))
 
 
-def documents(policy: Policy, num_lines: int, count: int) -> list[EncodedDocument]:
-    """`count` documents of `num_lines` lines of the embedded world."""
-    lines = [line for d in world.documents("expert", 0, 80) for line in d.text.splitlines(keepends=True)]
-    texts = ["".join(lines[i * num_lines : (i + 1) * num_lines]) for i in range(count)]
-    found = [
-        encode(policy.tokenizer, Document(f"{i}", text), policy.syntax, max_tokens=10**6)
-        for i, text in enumerate(texts)
+def parts(policy: Policy, length: int, most_lines: int) -> list[EncodedDocument]:
+    """Evenly spaced parts of `length` lines of one document of 200 lines, together about `most_lines`, at least one."""
+    lines = [line for d in world.documents("expert", 0, 20) for line in d.text.splitlines(keepends=True)]
+    whole = encode(policy.tokenizer, Document("0", "".join(lines[:LONGEST])), policy.syntax, max_tokens=10**6)
+    assert isinstance(whole, EncodedDocument) and len(whole.step_ids) == LONGEST
+    there = LONGEST // length
+    count = min(there, max(1, most_lines // length))
+    starts = [there * i // count * length for i in range(count)]
+    return [
+        replace(whole, step_ids=whole.step_ids[a : a + length], may_think=(True,) * length, cut=True) for a in starts
     ]
-    good = [d for d in found if isinstance(d, EncodedDocument) and len(d.step_ids) == num_lines]
-    assert len(good) == count, "the embedded world has no so many lines"
-    return good
 
 
 def cpu_s(action: Callable[[], object]) -> float:
@@ -89,6 +120,12 @@ def cpu_s(action: Callable[[], object]) -> float:
     start = time.process_time()
     action()
     return time.process_time() - start
+
+
+def roll(policy: Policy, documents: list[EncodedDocument]) -> list[Rows]:
+    """8 rollouts of each document, one document at a time."""
+    seeds = [range(i * GROUP, (i + 1) * GROUP) for i in range(len(documents))]
+    return [interleave(policy, [d], GROUP, RULES, list(s)) for d, s in zip(documents, seeds, strict=True)]
 
 
 @torch.no_grad()
@@ -101,13 +138,13 @@ def loop_line(policy: Policy, prefixes: list[list[int]], thinks: list[bool]) -> 
 
 
 def generate_with(policy: Policy, prompts: list[list[int]], num_tokens: int) -> None:
-    """Samples on from `prompts`, padded on the left, until the line ends."""
+    """Samples `num_tokens` on from `prompts`, padded on the left."""
     width = max(len(p) for p in prompts)
     ids = torch.tensor([[policy.end_id] * (width - len(p)) + p for p in prompts])
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
     policy.model.generate(
-        ids, attention_mask=mask, max_new_tokens=num_tokens, do_sample=True, pad_token_id=policy.end_id,
-        eos_token_id=policy.syntax.newline_id,
+        ids, attention_mask=mask, max_new_tokens=num_tokens, min_new_tokens=num_tokens, do_sample=True,
+        pad_token_id=policy.end_id,
     )  # fmt: skip
 
 
@@ -115,54 +152,69 @@ def loop_ms(policy: Policy, rows: Rows, num_lines: int, probes: int) -> float:
     """Mean CPU milliseconds per line and row of the loop, on `probes` lines from the first to the last."""
     at = sorted({round(i * (num_lines - 1) / (probes - 1)) for i in range(probes)})
     total = 0.0
+    policy.model.set_attn_implementation("sdpa")  # the library's own
     for line in at:
         ends = [int(((rows.seg[r] < line) & rows.valid[r]).sum()) for r in range(GROUP)]
         prefixes = [rows.ids[r, :end].tolist() for r, end in enumerate(ends)]
         thinks = [bool((rows.latent[r] & (rows.seg[r] == line)).any()) for r in range(GROUP)]
         total += cpu_s(lambda p=prefixes, t=thinks: loop_line(policy, p, t))
+    policy.model.set_attn_implementation(SLOTS)
     return 1000 * total / len(at) / GROUP
 
 
-def measure(name: str, policy: Policy, num_lines: int, count: int, repeats: int, probes: int) -> Point:
-    """Both costs at one length."""
-    found = documents(policy, num_lines, count)
-    seeds = list(range(count * GROUP))
-    rows = interleave(policy, found, GROUP, RULES, seeds)  # the warm-up
-    times = [cpu_s(lambda: interleave(policy, found, GROUP, RULES, seeds)) for _ in range(repeats)]
-    decided = rows.act & (rows.space == DECISION)
-    read = int((rows.valid & (rows.seg != CONTEXT)).sum())
-    return Point(
-        model=name,
-        lines=num_lines,
-        tokens_per_line=read / len(rows) / num_lines,
-        think_rate=float((decided & rows.latent).sum() / decided.sum()),
-        ms_per_line=1000 * statistics.median(times) / len(rows) / num_lines,
-        spread=max(times) / min(times) - 1,
-        loop_ms_per_line=loop_ms(policy, rows, num_lines, probes),
-    )
+def multiplications(policy: Policy, rows: Rows) -> float:
+    """Per token: one for each weight, and 2 x width x layers for each token of the mean prefix."""
+    config = policy.model.config
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    prefix = float((rows.length.float() ** 2).sum() / rows.length.sum()) / 2
+    return policy.num_parameters + 2 * config.num_attention_heads * head * config.num_hidden_layers * prefix
+
+
+def measure(name: str, lengths: list[int], repeats: int, most_lines: int, loop_at: list[int]) -> list[Point]:
+    """All lengths of one model, taking turns."""
+    policy = load(name)
+    documents = {n: parts(policy, n, most_lines) for n in lengths}
+    roll(policy, documents[lengths[0]][:1])  # the warm-up
+    best, rows = dict.fromkeys(lengths, float("inf")), {}
+    for _ in range(repeats):
+        for n in lengths:
+            start = time.process_time()
+            rows[n] = roll(policy, documents[n])
+            seconds = time.process_time() - start
+            best[n] = min(best[n], 1000 * seconds / len(documents[n]) / GROUP / n)
+    counted = {n: multiplications(policy, rows[n][0]) for n in lengths}
+    read = {n: sum(int((r.length - 1).sum()) for r in rows[n]) / len(rows[n]) / GROUP / n for n in lengths}
+    first = lengths[0]
+    return [
+        Point(
+            name, n, read[n], best[n], best[n] / best[first] - 1, counted[n] / counted[first] - 1,
+            loop_ms(policy, rows[n][0], n, 3) if n in loop_at else None,
+        )
+        for n in lengths
+    ]  # fmt: skip
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the shipped model at 10, 50 and 200 lines")
-    parser.add_argument("--documents", type=int, default=1, help="documents in a batch, 8 rollouts of each")
+    parser.add_argument("--models", nargs="+", choices=["shipped", *QWEN], default=["shipped", *QWEN])
+    parser.add_argument("--lengths", nargs="+", type=int, choices=LENGTHS, default=list(LENGTHS))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--lines", type=int, default=LONGEST, help="lines per length and repeat, at least one part")
+    parser.add_argument("--loop-at", nargs="*", type=int, default=[50], help="lengths at which the loop is timed too")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     args = parser.parse_args()
     torch.set_num_threads(1)
     points: list[Point] = []
-    costs = f"{'ms/line':>9}{'vs 10':>8}{'spread':>8}{'loop':>9}{'ratio':>7}"
-    print(f"{'model':<19}{'lines':>6}{'tokens/line':>12}{'think':>7}{costs}")
-    for name, policy in models(args.quick):
-        first = None
-        for num_lines in (10, 50, 200) if args.quick else (10, 20, 50, 100, 200):
-            p = measure(name, policy, num_lines, args.documents, args.repeats, 3 if args.quick else 4)
-            first = first or p.ms_per_line
+    costs = f"{'ms/line':>9}{'growth':>8}{'counted':>9}{'loop':>9}{'ratio':>7}"
+    print(f"{'model':<9}{'lines':>6}{'tokens/line':>12}{costs}")
+    for name in args.models:
+        for p in measure(name, args.lengths, args.repeats, args.lines, args.loop_at):
             points.append(p)
-            costs = f"{p.ms_per_line:>9.3f}{p.ms_per_line / first - 1:>+8.0%}{p.spread:>8.0%}{p.loop_ms_per_line:>9.2f}"
-            ratio = f"{p.loop_ms_per_line / p.ms_per_line:>6.1f}x"
-            print(f"{name:<19}{p.lines:>6}{p.tokens_per_line:>12.2f}{p.think_rate:>7.2f}{costs}{ratio}", flush=True)
+            costs = f"{p.tokens_per_line:>12.2f}{p.ms_per_line:>9.3f}{p.growth:>+8.0%}{p.multiplications:>+9.0%}"
+            if p.loop_ms_per_line:
+                costs += f"{p.loop_ms_per_line:>9.2f}{p.loop_ms_per_line / p.ms_per_line:>6.1f}x"
+            print(f"{p.model:<9}{p.lines:>6}{costs}", flush=True)
     if args.json:
         args.json.write_text(json.dumps([asdict(p) for p in points], indent=1) + "\n")
 

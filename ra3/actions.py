@@ -73,7 +73,6 @@ def token_scores(
 
     `temperature` divides the logits of the chosen tokens (the sampling distribution); `logp` is at temperature 1.
     """
-    logits = logits.float()
     logp = logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1)
     chosen = logp.clone() if temperature == 1.0 else _full_choice(logits / temperature, ids)
     uncertainty = torch.zeros_like(logp)

@@ -44,15 +44,17 @@ def annotate(
         chunk = documents[start : start + DOCUMENTS_AT_ONCE]
         names = [(d.document.id, sample) for d in chunk for sample in range(samples)]
         rows = interleave(q, chunk, samples, rules, [derive(seed, "annotate", em_round, *name) for name in names])
-        parts.append(rows if samples == 1 else best_of_group(q, pi, rows, samples, config, update))
+        parts.append(rows if samples == 1 else best_of_group(q, pi, rows, samples, config, update, em_round))
     return concatenate(parts)
 
 
-def best_of_group(q: Policy, pi: Policy, rows: Rows, samples: int, config: Midtrain, update: Update) -> Rows:
+def best_of_group(
+    q: Policy, pi: Policy, rows: Rows, samples: int, config: Midtrain, update: Update, em_round: int
+) -> Rows:
     """The rollout with the highest total reward in each group of `samples`."""
     boundaries = Boundaries.of(rows, q.syntax.newline_id)
     scores = score(pi, rows, rows.expert, update.micro_batch_tokens)
-    credit = estep_credit(rows, boundaries, scores, samples, config.estep, config.estep.switch_penalty)
+    credit = estep_credit(rows, boundaries, scores, samples, config.estep, config.estep.price(em_round))
     best = credit.reward.sum(1).unflatten(0, (-1, samples)).argmax(1)
     return rows.select(torch.arange(len(best)) * samples + best)
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ra3.corpus import Corpus
-from ra3.disk import disk_errors, write_atomic
+from ra3.corpus import Corpus, Document
+from ra3.disk import disk_errors, plain, remove_litter, write_atomic
 from ra3.errors import UserError
+from ra3.folder_lock import LOCK_NAME, FolderLock
 from ra3.latents import remove
+from ra3.metrics import read_lines
+from ra3.runs import config_changes
+
+SETTINGS_FILE = ".annotation.json"
 
 
 @dataclass
@@ -26,15 +31,71 @@ class AnnotatedFolder:
     compiled: int = 0
     uncompilable: int = 0
     """Documents whose source does not compile either."""
+    lock: FolderLock | None = None
+    written: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What an earlier attempt wrote, by document: lines of the manifest."""
 
     @classmethod
-    def create(cls, path: Path, check: bool) -> AnnotatedFolder:
-        """The folder, which must be new or empty."""
+    def create(cls, path: Path, check: bool, settings: dict[str, Any], resume: bool) -> AnnotatedFolder:
+        """The folder: new or empty, or with `resume` one that the same `settings` began. UserError if it is not."""
         with disk_errors(path, "create the folder"):
             path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise UserError("the folder is not empty", where=str(path), fix="choose another with --out")
-        return cls(path, check)
+            lock = FolderLock.take(path)
+            try:
+                content = {file.name for file in path.iterdir()} - {LOCK_NAME}
+                found = cls(path, check, lock=lock)
+                if content and not (resume and SETTINGS_FILE in content):
+                    raise UserError(
+                        "the folder is not empty", where=str(path), fix="choose another with --out, or add --resume"
+                    )
+                found._begin(plain(settings), resume=bool(content))
+            except BaseException:
+                lock.release()
+                raise
+        return found
+
+    def _begin(self, settings: dict[str, Any], resume: bool) -> None:
+        file = self.path / SETTINGS_FILE
+        if not resume:
+            write_atomic(file, json.dumps(settings, indent=2).encode())
+            return
+        remove_litter(self.path)
+        if changes := config_changes(json.loads(file.read_text(encoding="utf-8")), settings):
+            raise UserError(
+                "the annotation in this folder has other settings:\n  " + "\n  ".join(changes),
+                where=str(self.path),
+                fix="undo these changes, or choose another folder with --out",
+            )
+        self.written = {line["id"]: line for line in read_lines(self.path / "manifest.jsonl") if self._intact(line)}
+        lines = [json.dumps(line) + "\n" for line in self.written.values()]
+        write_atomic(self.path / "manifest.jsonl", "".join(lines).encode())  # without what is half written or damaged
+
+    def holds(self, document: Document) -> bool:
+        """Whether an earlier attempt annotated this document; then it counts as done again."""
+        line = self.written.get(document.id)
+        if line is None:
+            return False
+        record = {"id": document.id, "context": document.context, "text": self._text(line)}
+        if self.check:
+            self._check_compiles(record, document.text)
+        self.documents += 1
+        self.latents += len(line["latents"])
+        return True
+
+    def _text(self, line: dict[str, Any]) -> str:
+        return self.path.joinpath(*_safe_parts(line["id"])).read_bytes().decode("utf-8")
+
+    def _intact(self, line: dict[str, Any]) -> bool:
+        """The annotated file is there and turns back into its source."""
+        try:
+            return _digest(remove(self._text(line), line["latents"])) == line["sha256"]
+        except (OSError, ValueError):
+            return False
+
+    def close(self) -> None:
+        """Lets go of the folder."""
+        if self.lock:
+            self.lock.release()
 
     def write(self, record: dict[str, Any], source: str) -> None:
         """Writes one annotated document; with `check`, proves first that it compiles and turns back into its source."""
@@ -48,8 +109,7 @@ class AnnotatedFolder:
             write_atomic(file, record["text"].encode())
         self.documents += 1
         self.latents += len(record["latents"])
-        digest = hashlib.sha256(source.encode()).hexdigest()
-        line = json.dumps({"id": record["id"], "sha256": digest, "latents": record["latents"]})
+        line = json.dumps({"id": record["id"], "sha256": _digest(source), "latents": record["latents"]})
         with disk_errors(self.path, "write the manifest"), (self.path / "manifest.jsonl").open("a") as manifest:
             manifest.write(line + "\n")
 
@@ -73,6 +133,10 @@ class AnnotatedFolder:
             self.compiled += 1
         else:
             raise AssertionError(f"{record['id']}: the annotated text does not compile")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _safe_parts(name: str) -> list[str]:

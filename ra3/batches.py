@@ -32,12 +32,14 @@ class Packed:
         return (self.row >= 0) & (self.positions > 0)
 
 
-def micro_batches(rows: Rows, max_tokens: int) -> Iterator[Packed]:
+def micro_batches(rows: Rows, max_tokens: int, rank: int = 0, ranks: int = 1) -> Iterator[Packed]:
     """Packs all rows: bins as long as the longest row, longest first, about `max_tokens` tokens a micro-batch.
+
+    Of the bins, rank `rank` of `ranks` gets every `ranks`-th.
 
     The micro-batch that needs the most memory comes first, so that a run which cannot fit fails at once.
     """
-    bins = _first_fit(rows.length.tolist(), capacity=int(rows.length.max()))
+    bins = _first_fit(rows.length.tolist(), capacity=int(rows.length.max()))[rank::ranks]
     per_batch = max(1, max_tokens // int(rows.length.max()))
     for start in range(0, len(bins), per_batch):
         yield _pack(rows, bins[start : start + per_batch])

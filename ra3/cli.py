@@ -11,14 +11,29 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 
 from ra3 import __version__
+from ra3.arguments import (
+    Check,
+    DryRun,
+    ForkFolder,
+    KeyFile,
+    Listen,
+    Out,
+    Resume,
+    RunFolder,
+    Seed,
+    TheoryOut,
+    Tokens,
+    Workers,
+)
 from ra3.errors import UserError
-from ra3.flags import ALIASES, OPTIONS, RunOptions, parse
-from ra3.interrupts import Stopped
+from ra3.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
+from ra3.interrupts import Stopped, Terminated
+from ra3.runs_commands import runs
 
 if TYPE_CHECKING:
     from ra3.config import Config
@@ -28,17 +43,10 @@ SECTIONS = {
     "midtrain": ("run", "model", "corpus", "midtrain", "update"),
     "rlvr": ("run", "model", "rlvr", "sandbox", "update"),
     "eval": ("run", "model", "eval", "sandbox", "corpus"),
+    "overlap": ("run", "corpus", "rlvr"),
     "annotate": ("run", "model", "corpus", "midtrain"),
 }
 """The settings each command is mostly about; its help shows them first."""
-RESUMABLE = ("demo", "midtrain", "rlvr", "eval")
-
-Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
-Resume = Annotated[bool, Parameter(negative="", show_default=False, help="Go on where this run stopped.")]
-DryRun = Annotated[bool, Parameter(negative="", show_default=False, help="Show what this would take, and stop.")]
-Check = Annotated[bool, Parameter(negative="", show_default=False, help="Check each file: it compiles and turns back.")]
-Out = Annotated[Path, Parameter(help="Folder for the annotated text.")]
-RunFolder = Annotated[Path, Parameter(help="The run folder, for example runs/demo.")]
 
 app = App(
     name="ra3",
@@ -55,10 +63,7 @@ app = App(
 )
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM outside a step. It unwinds like Ctrl-C, so whatever tidies up after one does after the other."""
-
-    signum = signal.SIGTERM
+app.command(runs)
 
 
 def _usage(command: str) -> str:
@@ -77,47 +82,70 @@ def demo(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> No
 
 
 @app.command(usage=_usage("midtrain"))
-def midtrain(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> None:
+def midtrain(*tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, dry_run: DryRun = False) -> None:
     """Mid-train a model on expert text (RA3, or next-token prediction with --midtrain.method ntp)."""
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("midtrain", config)
     from ra3 import pipeline
 
-    pipeline.midtrain(config, RunOptions("midtrain", recipes, resume=resume))
+    pipeline.midtrain(config, RunOptions("midtrain", recipes, resume=resume, fork=fork))
 
 
 @app.command(usage=_usage("rlvr"))
-def rlvr(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> None:
+def rlvr(*tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, dry_run: DryRun = False) -> None:
     """Train a model by reinforcement with unit tests as reward."""
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("rlvr", config)
     from ra3 import pipeline
 
-    pipeline.rlvr(config, RunOptions("rlvr", recipes, resume=resume))
+    pipeline.rlvr(config, RunOptions("rlvr", recipes, resume=resume, fork=fork))
 
 
 @app.command(name="eval", usage=_usage("eval"))
 def evaluate(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> None:
-    """Sample programs, run them against the tests, and report pass@k with intervals."""
+    """Sample programs, or take those of a file (--samples), run them against the tests, and report pass@k."""
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("eval", config)
-    from ra3 import pipeline
+    from ra3 import grading
 
-    pipeline.evaluate(config, RunOptions("eval", recipes, resume=resume))
+    grading.evaluate(config, RunOptions("eval", recipes, resume=resume))
+
+
+@app.command(usage=_usage("overlap"))
+def overlap(*tokens: Tokens) -> None:
+    """List what the corpus and the RLVR problems share with the benchmarks of --run.benchmarks."""
+    config, _ = _configure(tokens)
+    from ra3.materials import overlap_lines
+
+    for line in overlap_lines(config):
+        print(line)
 
 
 @app.command(usage=_usage("annotate"))
-def annotate(*tokens: Tokens, out: Out = Path("annotated"), check: Check = False, dry_run: DryRun = False) -> None:
+def annotate(
+    *tokens: Tokens, out: Out = Path("annotated"), check: Check = False, resume: Resume = False,
+    dry_run: DryRun = False,
+) -> None:  # fmt: skip
     """Write the model's latents into a corpus, as comments."""
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("annotate", config)
     from ra3 import pipeline
 
-    pipeline.annotate(config, RunOptions("annotate", recipes, out=out, check=check))
+    pipeline.annotate(config, RunOptions("annotate", recipes, resume=resume, out=out, check=check))
+
+
+@app.command(name="sandbox-server")
+def sandbox_server(*, key_file: KeyFile, listen: Listen = "127.0.0.1:7130", workers: Workers = 2) -> None:
+    """Run programs under test for other hosts: for runs with --sandbox.servers and the same --sandbox.key_file."""
+    from ra3.sandbox.link import read_secret
+    from ra3.sandbox.service import listening
+
+    with listening(listen, workers, read_secret(key_file), lambda line: print(line, flush=True)) as serve:
+        serve()
 
 
 @app.command
@@ -128,6 +156,14 @@ def report(folder: RunFolder, /) -> None:
     from ra3.report import write_report
 
     print(write_report(folder))
+
+
+@app.command
+def theory(*, out: TheoryOut = Path("runs/theory"), seed: Seed = 0) -> None:
+    """Check the theorems of RA3 on worlds with exact answers: theory.html and theory.json, in about a minute."""
+    from ra3.theory.command import run
+
+    print(run(out, seed))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -154,22 +190,17 @@ def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
+        from ra3.faults import in_words
+
+        if told := in_words(error):
+            return _complain(str(told), 2)
         return _complain(f"this is a bug in ra3: {type(error).__name__}: {error}\nRA3_DEBUG=1 shows where.", 1)
 
 
 def _run(words: list[str]) -> None:
     app(words, exit_on_error=False, print_error=False)
     if words and words[0] in SECTIONS and {"--help", "-h"} & set(words):
-        _print_settings(SECTIONS[words[0]], min(shutil.get_terminal_size().columns, 110))
-
-
-def _print_settings(sections: tuple[str, ...], width: int) -> None:
-    from ra3.describe import manual
-
-    print("Short forms")
-    for alias, key in ALIASES.items():
-        print(f"  --{alias} = --{key}")
-    print(f"\n{manual(sections, width)}")
+        print(settings_help(SECTIONS[words[0]], min(shutil.get_terminal_size().columns, 110)))
 
 
 def _configure(tokens: Sequence[str], *default: str) -> tuple[Config, tuple[str, ...]]:
@@ -197,7 +228,7 @@ def _terminate(signal_number: int, frame: FrameType | None) -> None:
 
 
 def _stopped(words: Sequence[str]) -> str:
-    if not words or words[0] not in RESUMABLE:
+    if not words or words[0] not in SECTIONS:
         return "stopped"
     again = [word for word in words if word != "--resume"]
     return f"stopped; go on with\n  ra3 {shlex.join(again)} --resume"

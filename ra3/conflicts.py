@@ -50,6 +50,12 @@ def exact_prior(config: Config) -> Iterator[Conflict]:
             "midtrain.estep.switch_penalty and the exact prior (alpha, latent_vocab) both price a switch",
             "leave out switch_penalty, or leave out alpha and latent_vocab",
         )
+    if estep.penalty_growth != 1:
+        yield Conflict(
+            ("midtrain.estep.penalty_growth", keys[0]),
+            "midtrain.estep.penalty_growth raises the switch penalty, and the exact prior (alpha) has none",
+            "leave out penalty_growth, or leave out alpha and latent_vocab",
+        )
     if estep.target_think_rate is not None:
         yield Conflict(
             ("midtrain.estep.target_think_rate", keys[0]),
@@ -125,7 +131,7 @@ def long_sequences(config: Config) -> Iterator[Conflict]:
 def more_k_than_samples(config: Config) -> Iterator[Conflict]:
     """pass@k is estimated from n >= k samples."""
     k, samples = max(config.eval.k), config.eval.samples
-    if k > samples:
+    if k > samples and config.eval.samples_file is None:
         yield Conflict(
             ("eval.k", "eval.samples"),
             f"pass@{k} needs {k} samples or more, and eval.samples = {samples}",
@@ -133,4 +139,27 @@ def more_k_than_samples(config: Config) -> Iterator[Conflict]:
         )
 
 
-RULES = (exact_prior, endless_penalty, think_floor, lone_rollouts, best_of_one, long_sequences, more_k_than_samples)
+def greedy_samples(config: Config) -> Iterator[Conflict]:
+    """Greedy samples of one problem are all the same."""
+    if config.eval.temperature == 0 and config.eval.samples > 1 and config.eval.samples_file is None:
+        yield Conflict(
+            ("eval.samples", "eval.temperature"),
+            f"eval.temperature = 0 makes all eval.samples = {config.eval.samples} samples of a problem the same",
+            "set eval.samples = 1 and eval.k = 1, or a temperature above 0",
+        )
+
+
+def servers_without_key(config: Config) -> Iterator[Conflict]:
+    """Servers of the sandbox and the secret that we share with them make sense only together."""
+    keys = ("sandbox.servers", "sandbox.key_file")
+    servers, key_file = config.sandbox.servers, config.sandbox.key_file
+    if servers and not key_file:
+        yield Conflict(keys[::-1], "sandbox.servers is set without sandbox.key_file", "set key_file, too")
+    if key_file and not servers:
+        yield Conflict(keys, "sandbox.key_file is set without sandbox.servers", "set servers, or leave out key_file")
+
+
+RULES = (
+    exact_prior, endless_penalty, think_floor, lone_rollouts, best_of_one, long_sequences, more_k_than_samples,
+    greedy_samples, servers_without_key,
+)  # fmt: skip

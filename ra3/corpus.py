@@ -76,7 +76,7 @@ def read(
     """
     path = Path(path).expanduser()
     corpus = _collect(_items(path, pattern, Keys(text_key, context_key, id_key)), documents)
-    _refuse_bad(corpus, path, max_bad)
+    refuse_bad(corpus.quarantine, len(corpus.documents), str(path), max_bad)
     if not corpus.documents:
         raise UserError("there is no document here", where=f"{path} (pattern {pattern})", fix=_advice(path, pattern))
     return corpus
@@ -105,15 +105,16 @@ def _collect(items: Iterable[Item], limit: int) -> Corpus:
     return corpus
 
 
-def _refuse_bad(corpus: Corpus, path: Path, max_bad: float) -> None:
-    bad = [row for row in corpus.quarantine if row.reason != EMPTY_FILE]
-    total = len(bad) + len(corpus.documents)
+def refuse_bad(quarantine: Sequence[BadRow], good: int, where: str, max_bad: float) -> None:
+    """UserError if more than the share `max_bad` of all documents is in the quarantine; `good` are not."""
+    bad = [row for row in quarantine if row.reason != EMPTY_FILE]
+    total = len(bad) + good
     if not bad or len(bad) / total <= max_bad:
         return
     first = "".join(f"\n  {row.where}: {row.reason}" for row in bad[:3])
     raise UserError(
         f"{len(bad)} of {total} documents cannot be used ({len(bad) / total:.1%}), the first of them:{first}",
-        where=str(path),
+        where=where,
         allowed=f"at most {max_bad:.1%} (corpus.max_bad)",
         fix="repair them, or raise corpus.max_bad",
     )

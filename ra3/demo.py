@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ra3.config import Config
-from ra3.disk import plain, write_atomic
+from ra3.disk import disk_errors, plain, write_atomic
 from ra3.display import show_results
 from ra3.evaluate import paired_rows
 from ra3.flags import RunOptions
+from ra3.grading import evaluated
+from ra3.manifest import seal
+from ra3.materials import load_eval_problems, load_rl_problems
 from ra3.midtrain import midtrain, trained_once
 from ra3.pipeline import (
-    evaluated,
     heldout_results,
     merged,
     opened,
@@ -32,7 +34,7 @@ from ra3.report import write_report
 from ra3.rlvr import rlvr
 from ra3.sandbox import Sandbox
 from ra3.seeds import derive
-from ra3.sources import load_documents, load_eval_problems, load_policy, load_rl_problems
+from ra3.sources import load_documents, load_policy
 
 METHODS = ("ntp", "ra3")
 
@@ -53,7 +55,8 @@ def run(config: Config, options: RunOptions) -> Path:
             demo.part(name.replace("+", "-"), config, start, lambda part, s=start, n=name: rl_trained(part, s, n))
         )
     summary = {**merged(results), "differences": differences(results, config)}
-    write_atomic(folder / "results.json", json.dumps(plain(summary), indent=2).encode())
+    with disk_errors(folder, "write results.json"):
+        write_atomic(folder / "results.json", json.dumps(plain(summary), indent=2).encode())
     show_results(summary["rows"], write_report(folder))
     return folder
 
@@ -75,7 +78,7 @@ class Part:
     @property
     def exam(self) -> tuple[Any, Sandbox, Config]:
         """(problems, sandbox, settings) of the evaluation, the same for every part."""
-        return load_eval_problems(self.config, self.config.run.seed), self.sandbox, self.config
+        return load_eval_problems(self.config, self.config.run.seed).problems, self.sandbox, self.config
 
 
 class Demo:
@@ -92,6 +95,8 @@ class Demo:
         with opened(own, self.options, policy) as recorder, opened_sandbox(own, recorder) as sandbox:
             results = act(Part(name, own, recorder, sandbox, self))
             recorder.run.write_json("results.json", results)
+            with recorder.run.guard("write files.json"):
+                seal(recorder.run.folder)
             return results
 
 
@@ -109,12 +114,12 @@ def mid_trained(part: Part, base: Policy, config: Config) -> dict[str, Any]:
     if config.midtrain.method == "ra3":
         write_annotated(part.recorder, policy, train, config)
     measured = heldout_results(part.recorder, {part.name: policy}, heldout, config)
-    return merged([{"rows": measured}, evaluated(part.recorder, part.name, policy, *part.exam)])
+    return merged([measured, evaluated(part.recorder, part.name, policy, *part.exam)])
 
 
 def rl_trained(part: Part, start: Policy, name: str) -> dict[str, Any]:
     """RLVR from `start`, then the evaluation."""
-    problems = load_rl_problems(part.config, part.config.run.seed)
+    problems = load_rl_problems(part.config, part.config.run.seed).problems
     policy = trained_once(
         part.recorder, "rlvr", start, lambda: rlvr(part.recorder, start.snapshot(), problems, part.sandbox, part.config)
     )

@@ -42,7 +42,7 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes | memoryview) -> None:
     """Readers see the old file or the new one, never a part; on failure the old one stays and no litter."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -54,6 +54,25 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
+
+
+def remove_litter(folder: Path) -> None:
+    """Removes what `write_atomic` left in a folder when its process was killed; nobody else may be writing there."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """The rename itself is on disk when this returns; file systems that cannot sync a folder are left alone."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

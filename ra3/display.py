@@ -28,7 +28,7 @@ IMITATION = ("nll_total", "expert_nll", "expert_nll_act", "latent_gain", "grad_n
 TESTS = ("pass_rate", "reward", "advantage_std", "truncated", "infra")
 SIGNAL = ("dead_groups", "entropy", "logp_gap_max")
 SHOWN = {"estep": (*THINKING, *SIGNAL), "mstep": IMITATION, "rlvr": (*TESTS, *SIGNAL)}
-NUM_SHOWN = 8
+NUM_SHOWN, SHOWN_PROBLEMS = 8, 40
 SPARKS, SPARK_WIDTH = "▁▂▃▄▅▆▇█", 32
 
 
@@ -178,6 +178,25 @@ def show_results(rows: Iterable[Mapping], report: Path | None = None, console: C
         console.print(Text(f"report: {report}"), soft_wrap=True)
 
 
+def show_problems(counts: Iterable[Mapping], console: Console | None = None) -> None:
+    """Print the problems that not every sample solved, worst first, with what went wrong; results.json has them all."""
+    counts = list(counts)
+    odd = sorted((c for c in counts if c["passed"] < sum(c["reasons"].values())), key=lambda c: c["passed"])
+    console = console or Console()
+    solved = f"{len(counts) - len(odd)} of {len(counts)} problems solved by every sample"
+    console.print(Text(solved + ("; the others" if odd else "")), soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name, side in (("problem", "left"), ("passed", "right"), ("judged", "right"), ("reasons", "left")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for c in odd[:SHOWN_PROBLEMS]:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in c["reasons"].items() if reason != "passed")
+        table.add_row(Text(c["id"]), str(c["passed"]), str(c["judged"]), Text(reasons))
+    if odd:
+        console.print(table)
+    if len(odd) > SHOWN_PROBLEMS:
+        console.print(Text(f"{len(odd) - SHOWN_PROBLEMS} more: see problems in results.json"))
+
+
 def _result_table(title: str, rows: list[Mapping], down: str, across: str) -> Table:
     cells = {(row[down], row[across]): row for row in rows}
     table = Table(title=Text(f"{title}, with 95% interval"), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
@@ -200,7 +219,7 @@ def cell(row: Mapping | None) -> Text:
 
 def is_share(metric: str) -> bool:
     """Whether the metric lies in [0, 1] and is read in percent."""
-    names = ("f1", "precision", "recall", "accuracy", "copy_rate", "think_rate")
+    names = ("f1", "precision", "recall", "accuracy", "copy_rate", "think_rate", "changes_code")
     return metric.startswith("pass@") or metric.endswith(("_rate", "_share", "_right", *names))
 
 

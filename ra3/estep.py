@@ -22,6 +22,7 @@ from ra3.actions import expert_logp
 from ra3.advantages import dead_groups
 from ra3.credit_view import rollout_records
 from ra3.latents import EncodedDocument
+from ra3.not_finite import bad_rows_kept
 from ra3.optimizers import make_optimizer
 from ra3.order import batch_of
 from ra3.policy import Policy
@@ -94,7 +95,7 @@ def estep(recorder: Recorder, pi: Policy, job: EStepJob) -> Policy:
     """Trains q, starting from pi, to write latents under which pi finds the expert's steps likely."""
     q = pi.snapshot()
     optimizer = make_optimizer(q.model, "adamw", job.config.learning_rate)
-    penalty = SwitchPenalty(job.config.switch_penalty, job.config.target_think_rate)
+    penalty = SwitchPenalty(job.config.price(job.em_round), job.config.target_think_rate)
     loss = PolicyLoss("clip", job.config.clip_low, job.config.clip_high)
     total = job.config.updates
     for step in recorder.loop(f"estep-{job.em_round}", total, q=q.model, optimizer=optimizer, penalty=penalty):
@@ -103,7 +104,9 @@ def estep(recorder: Recorder, pi: Policy, job: EStepJob) -> Policy:
         pi_scores = score(pi, rows, rows.expert, job.update.micro_batch_tokens)
         boundaries = Boundaries.of(rows, q.syntax.newline_id)
         credit = estep_credit(rows, boundaries, pi_scores, job.config.group_size, job.config, penalty.value)
-        numbers = policy_step(q, optimizer, rows, credit.advantage, loss, job.update)
+        names = [d.document.id for d in documents for _ in range(job.config.group_size)]
+        with bad_rows_kept(recorder.run, {"stage": "estep", "round": job.em_round, "step": step}, q, names):
+            numbers = policy_step(q, optimizer, rows, credit.advantage, loss, job.update)
         numbers |= latent_metrics(rows, boundaries, credit, job.config.group_size) | {"switch_penalty": penalty.value}
         numbers |= gain_metrics(pi, documents, rows, pi_scores, job)
         numbers["copy_rate"] = copy_rate(q, rows, documents, job.config.group_size)

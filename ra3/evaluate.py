@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ra3.completions import completion_texts, encode_prompts
+from ra3.faults import refuse_unjudged
 from ra3.policy import Policy
 from ra3.problems import Problem
 from ra3.sampler import FreeRules, generate
@@ -34,12 +35,17 @@ class Answer:
         """The band of the problem; "all" where a file names none."""
         return self.problem.meta.get("band", "all")
 
+    @property
+    def record(self) -> Record:
+        """The row of samples.jsonl; a whole program is a solution."""
+        whole = self.problem.answer == "completion" and not self.problem.prompt
+        form = "solution" if whole else "completion"
+        verdict = {"passed": self.verdict.passed, "reason": self.verdict.reason, "cpu_s": round(self.verdict.cpu_s, 4)}
+        return {"task_id": self.problem.id, form: self.completion, **verdict}
 
-def evaluate(
-    model: str, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, config: Eval, seed: int
-) -> Record:
+
+def measures(model: str, answers: Sequence[Answer], config: Eval, seed: int) -> Record:
     """Everything measured on one model: {"rows": pass@k by band, "problems": counts, "curves": by chain length}."""
-    answers = sample_answers(policy, problems, sandbox, config, seed)
     counts = problem_counts(model, answers)
     return {
         "rows": pass_rows(model, counts, config, seed),
@@ -56,19 +62,38 @@ def sample_answers(
     seeds = [derive(seed, "eval", p.id, sample) for p in problems for sample in range(config.samples)]
     rows = generate(policy, encode_prompts(policy, problems), config.samples, rules, seeds)
     texts = completion_texts(policy, rows, rules.stop)
-    pairs = [(problems[r // config.samples], text) for r, text in enumerate(texts)]
-    verdicts = grade(sandbox, pairs)
-    return [Answer(problem, text, verdict) for (problem, text), verdict in zip(pairs, verdicts, strict=True)]
+    return graded(sandbox, [(problems[r // config.samples], text) for r, text in enumerate(texts)])
+
+
+def graded(sandbox: Sandbox, attempts: Sequence[tuple[Problem, str]]) -> list[Answer]:
+    """The answers with their verdicts, in order."""
+    verdicts = grade(sandbox, attempts)
+    refuse_unjudged(verdicts)
+    return [Answer(problem, text, verdict) for (problem, text), verdict in zip(attempts, verdicts, strict=True)]
+
+
+def pack(answers: Sequence[Answer]) -> Record:
+    """Answers as plain values for a checkpoint, without their problems."""
+    return {"answers": [(a.completion, a.verdict.passed, a.verdict.reason, a.verdict.cpu_s) for a in answers]}
+
+
+def unpack(packed: Record, problems: Sequence[Problem]) -> list[Answer]:
+    """The inverse of `pack`: equally many answers to each problem, in order."""
+    each = len(packed["answers"]) // len(problems)
+    return [
+        Answer(problems[i // each], completion, Verdict(passed, reason, cpu_s))
+        for i, (completion, passed, reason, cpu_s) in enumerate(packed["answers"])
+    ]
 
 
 def problem_counts(model: str, answers: Sequence[Answer]) -> list[Record]:
-    """One record per problem: `judged` samples and how many of them `passed`; what could not be judged is left out."""
+    """One record per problem: `judged` samples, how many of them `passed`, and how often each reason was given; what
+    could not be judged counts among the reasons alone."""
     records = []
     for problem, own in grouped(answers, lambda a: a.problem.id).items():
         judged = [a.verdict.passed for a in own if a.verdict.passed is not None]
-        records.append(
-            {"model": model, "band": own[0].band, "id": problem, "judged": len(judged), "passed": sum(judged)}
-        )
+        record = {"model": model, "band": own[0].band, "id": problem, "judged": len(judged), "passed": sum(judged)}
+        records.append({**record, "reasons": dict(Counter(a.verdict.reason for a in own))})
     return records
 
 
@@ -82,7 +107,8 @@ def pass_rows(model: str, counts: Sequence[Record], config: Eval, seed: int) -> 
             if scores:
                 found = interval(scores, derive(seed, "interval", band, k), config.confidence)
                 place = {"model": model, "band": band, "metric": f"pass@{k}"}
-                rows.append({**place, **found._asdict(), "problems": len(scores), "samples": config.samples})
+                samples = max(c["judged"] for c in own)
+                rows.append({**place, **found._asdict(), "problems": len(scores), "samples": samples})
     return rows
 
 

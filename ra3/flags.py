@@ -13,10 +13,12 @@ ALIASES = {
     "out": "run.out",
     "name": "run.name",
     "device": "run.device",
+    "bench": "eval.problems",
+    "samples": "eval.samples_file",
 }
 """Short forms of the settings that are typed most."""
 
-OPTIONS = ("resume", "dry-run", "help")
+OPTIONS = ("resume", "fork", "dry-run", "help")
 """Flags that are no settings."""
 
 
@@ -30,6 +32,8 @@ class RunOptions:
     """The recipes as they were named; empty when the defaults and flags say it all."""
     resume: bool = False
     """Go on with the run in the run folder; start it if there is none."""
+    fork: Path | None = None
+    """A run folder whose checkpoints and metrics the new run begins with."""
     out: Path | None = None
     """annotate only: the folder for the annotated text."""
     check: bool = False
@@ -60,3 +64,11 @@ def parse(tokens: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def dotted_key(name: str) -> str:
     """The setting a flag stands for: "seed" -> "run.seed", "eval.per-band" -> "eval.per_band"."""
     return ALIASES.get(name, name.replace("-", "_") if "." in name else name)
+
+
+def settings_help(sections: tuple[str, ...], width: int) -> str:
+    """The short forms, then every setting, those of `sections` first."""
+    from ra3.describe import manual
+
+    short = [f"  --{alias} = --{key}" for alias, key in ALIASES.items()]
+    return "\n".join(["Short forms", *short, "", manual(sections, width)])

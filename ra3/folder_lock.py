@@ -59,6 +59,23 @@ class FolderLock:
             _held.discard(self)
 
 
+def owner_of(folder: Path) -> str | None:
+    """Which process has a folder locked, in words; None if none has. Nothing is changed."""
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return _describe(_read_owner(descriptor))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
 _held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 
 

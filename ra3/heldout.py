@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from ra3.actions import expert_logp
 from ra3.annotate import comment_texts
 from ra3.evaluate import Record
 from ra3.latents import EncodedDocument
 from ra3.policy import Policy
+from ra3.probes import code_changes
+from ra3.rewards import step_sums
 from ra3.rollouts import Boundaries
 from ra3.rows import Rows
 from ra3.sampler import LatentRules, expert_rows, interleave
@@ -18,7 +22,7 @@ from ra3.statistics import bootstrap, boundary_agreement, wilson
 from ra3.update import score
 
 
-def heldout_rows(
+def measure_heldout(
     model: str,
     policy: Policy,
     documents: Sequence[EncodedDocument],
@@ -26,19 +30,22 @@ def heldout_rows(
     config: Eval,
     update: Update,
     seed: int,
-) -> list[Record]:
-    """Nats per expert token without latents and given sampled ones, and the think rate, each a mean over documents;
-    for the embedded world also how well the latents agree with the true boundaries and chains."""
+) -> Record:
+    """{"rows": ..., "curves": ...} of one model on held-out text.
+
+    Nats per expert token without latents and given sampled ones, and the think rate, each a mean over documents; does
+    the code follow the latents; for the embedded world also, do they agree with the true boundaries and chains.
+    """
     plain = expert_rows(policy, documents)
     seeds = [derive(seed, "heldout", d.document.id) for d in documents]
     rows = interleave(policy, documents, 1, LatentRules(max_latent_tokens), seeds)
     boundaries = Boundaries.of(rows, policy.syntax.newline_id)
-    without = score(policy, plain, plain.expert, update.micro_batch_tokens)
+    without = score(policy, plain, plain.expert, update.micro_batch_tokens).logp
     given = score(policy, rows, rows.expert, update.micro_batch_tokens)
     logp = expert_logp(given.logp, given.logp_act, rows.space, rows.act, rows.expert)
     tokens = plain.expert.sum(1)
     measured = {
-        "nll_per_token": -without.logp.sum(1) / tokens,
+        "nll_per_token": -without.sum(1) / tokens,
         "nll_per_token_given_latents": -logp.sum(1) / tokens,
         "think_rate": boundaries.think.sum(1) / boundaries.decided.sum(1).clamp(min=1),
     }
@@ -46,7 +53,41 @@ def heldout_rows(
     for metric, values in measured.items():
         found = bootstrap(values.tolist(), derive(seed, metric), config.confidence)
         out.append(_row(model, metric, len(values), **found._asdict()))
-    return out + truth_rows(model, policy, documents, rows, boundaries, config)
+    out += swap_rows(model, policy, rows, config) + truth_rows(model, policy, documents, rows, boundaries, config)
+    steps = rows.num_steps
+    gain = step_sums(logp, rows.seg, steps) - step_sums(without * plain.expert, plain.seg, steps)
+    return {"rows": out, "curves": gain_curves(model, documents, boundaries, gain, config, seed)}
+
+
+def gain_curves(
+    model: str, documents: Sequence[EncodedDocument], boundaries: Boundaries, gain: Tensor, config: Eval, seed: int
+) -> dict[str, list[Record]]:
+    """Embedded world only, by chain length: nats that an intention at a true boundary gains over the function it opens.
+
+    gain [B,S] is each step's log-likelihood given the latents minus that without any.
+    """
+    gained: dict[int, list[float]] = {}
+    for r, document in enumerate(documents):
+        truth = document.document.truth or {"boundaries": (), "chains": ()}
+        ends = [*truth["boundaries"][1:], gain.shape[1]]
+        for start, end, chain in zip(truth["boundaries"], ends, truth["chains"], strict=True):
+            if boundaries.think[r, start]:
+                gained.setdefault(len(chain) - 1, []).append(float(gain[r, start:end].sum()))
+    points = [
+        {"model": model, "x": length, **bootstrap(values, derive(seed, "gain", length), config.confidence)._asdict()}
+        for length, values in sorted(gained.items())
+    ]
+    return {"latent_gain_by_chain": points} if points else {}
+
+
+def swap_rows(model: str, policy: Policy, rows: Rows, config: Eval) -> list[Record]:
+    """Share of the intentions whose code changes when another one of the document takes their place; none to swap:
+    no row."""
+    changed = code_changes(policy, rows)
+    if not changed:
+        return []
+    found = wilson(sum(changed), len(changed), config.confidence)
+    return [_row(model, "swap_changes_code", len(changed), **found._asdict())]
 
 
 def truth_rows(

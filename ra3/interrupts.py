@@ -44,3 +44,9 @@ class StopRequest:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)  # pyright: ignore[reportArgumentType]
         self._before = {}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM outside a step. It unwinds like Ctrl-C, so whatever tidies up after one does after the other."""
+
+    signum = signal.SIGTERM

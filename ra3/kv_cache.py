@@ -12,12 +12,6 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
-def storage_dtype(states: Tensor) -> torch.dtype:
-    """Number format of attention and of what it caches: float64 for float32 on a CPU, else that of the states."""
-    exact = states.dtype == torch.float32 and states.device.type == "cpu"
-    return torch.float64 if exact else states.dtype
-
-
 class SlotLayer(CacheLayerMixin):
     """Keys and values of one attention layer, each [B, heads, capacity, head_dim]."""
 
@@ -26,6 +20,8 @@ class SlotLayer(CacheLayerMixin):
     def __init__(self, plan: WritePlan):
         super().__init__()
         self.plan = plan
+        self.longest_key = 0.0
+        """Largest norm of a key written so far."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocates room for the first chunk."""
@@ -39,18 +35,23 @@ class SlotLayer(CacheLayerMixin):
         assert self.keys is not None and self.values is not None
         if self.plan.end > self.keys.shape[2]:
             self.keys, self.values = self._grown(self.keys), self._grown(self.values)
-        return self._write(self.keys, key_states), self._write(self.values, value_states)
+        keys, values = self._write(self.keys, key_states), self._write(self.values, value_states)
+        if self.plan.on_cpu:
+            if keys.dtype == torch.float32:
+                self.longest_key = max(self.longest_key, float(key_states.norm(dim=-1).max()))
+            keys.layer = self  # pyright: ignore[reportAttributeAccessIssue]
+        return keys, values
+
+    def widen(self) -> None:
+        """From now on keys and values are held in float64."""
+        assert self.keys is not None and self.values is not None
+        self.keys, self.values = self.keys.double(), self.values.double()
 
     def _write(self, store: Tensor, chunk: Tensor) -> Tensor:
         plan = self.plan
         store[plan.rows[:, None], :, plan.slots] = chunk.transpose(1, 2).to(store.dtype)
         view = store[:, :, : plan.end]
-        if plan.covers_all:
-            return view
-        if plan.ends is None:
-            return view.index_select(0, plan.rows)
-        view.rows = plan.ends  # pyright: ignore[reportAttributeAccessIssue]
-        return view
+        return view if plan.covers_all or plan.on_cpu else view.index_select(0, plan.rows)
 
     def _grown(self, store: Tensor) -> Tensor:
         grown = self._empty(store, store.shape[0], max(self.plan.end, store.shape[2] * 3 // 2))
@@ -59,7 +60,7 @@ class SlotLayer(CacheLayerMixin):
 
     @staticmethod
     def _empty(like: Tensor, num_rows: int, num_slots: int) -> Tensor:
-        return like.new_zeros(num_rows, like.shape[1], num_slots, like.shape[3], dtype=storage_dtype(like))
+        return like.new_zeros(num_rows, like.shape[1], num_slots, like.shape[3])
 
     def take(self, index: Tensor) -> None:
         """Keeps (or repeats) the rows at `index` [B']."""
@@ -84,21 +85,25 @@ class WritePlan:
     """Where the next forward pass writes: shared by all layers of a cache."""
 
     def __init__(self, num_rows: int, device: torch.device):
-        self.num_rows, self.device = num_rows, device
-        self.rows = torch.arange(num_rows, device=device)
-        self.slots = torch.zeros(num_rows, 0, dtype=torch.long, device=device)
-        self.end, self.covers_all = 0, True
-        self.ends: list[tuple[int, int]] | None = None
-        """On a CPU, (row, slots it sees) of a pass over some rows: they are read in place, see ra3/attention.py."""
+        self.num_rows, self.device, self.on_cpu = num_rows, device, device.type == "cpu"
+        self.set(None, torch.zeros(num_rows, 1, dtype=torch.long, device=device))
 
     def set(self, rows: Tensor | None, positions: Tensor) -> None:
         """`positions` [B', C] of the chunk's tokens in rows `rows` [B'] (None = all rows)."""
         self.covers_all = rows is None
         self.rows = torch.arange(self.num_rows, device=self.device) if rows is None else rows
-        ends = positions.amax(1) + 1
-        self.slots, self.end = positions, int(ends.max())
-        in_place = rows is not None and positions.device.type == "cpu"
-        self.ends = list(zip(self.rows.tolist(), ends.tolist(), strict=True)) if in_place else None
+        self.slots, self.end = positions, int(positions.max()) + 1
+        self.shared = int(positions.min()) + 1 if self.on_cpu else 0
+        """Slots that every token of the chunk sees; only those after them need a mask."""
+
+    def mask(self) -> Tensor:
+        """[B',1,C,end - shared] bool: slot j is visible to the token at position i iff j <= i."""
+        slots = torch.arange(self.shared, self.end, device=self.device)
+        return (slots <= self.slots[:, :, None])[:, None]
+
+    def ends(self) -> list[tuple[int, int]]:
+        """(row, slots that it sees) of the chunk's rows."""
+        return list(zip(self.rows.tolist(), (self.slots.amax(1) + 1).tolist(), strict=True))
 
 
 class SlotCache(Cache):

@@ -1,7 +1,8 @@
-"""Losses: pure functions of token tensors; each returns the sum over tokens of a batch's share, already divided by the
-global denominator, so that micro-batches and ranks simply add up.
+"""Losses: pure functions of token tensors; each returns a weighted sum over tokens, the weights (mask / denominator)
+being those of the whole step, so that micro-batches and ranks simply add up.
 
-All tensors [N] (or any equal shape); `weight` is mask / denominator.
+Losses take tensors [N] (or any equal shape); aggregations turn the acted tokens [B,T] of a whole step into its
+weights, in float64.
 """
 
 from __future__ import annotations
@@ -42,6 +43,37 @@ def cispo_loss(
 POLICY_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Tensor]] = {
     "clip": clipped_policy_loss,
     "cispo": cispo_loss,
+}
+
+
+def token_mean(acted: Tensor, max_tokens: int) -> Tensor:
+    """w_t = 1 / number of acted tokens of the step: every token counts alike (DAPO, arXiv 2503.14476 eq. 8).
+
+    `max_tokens` is unused. Biased by the ratio of two sums over the same rollouts, less so the more of them there are.
+    """
+    return acted.double() / acted.sum().clamp(min=1)
+
+
+def sequence_mean(acted: Tensor, max_tokens: int) -> Tensor:
+    """w_t = 1 / (B * acted tokens of its row): every row counts alike (GRPO, arXiv 2402.03300 eq. 3).
+
+    `max_tokens` is unused. Biased: a token of a short row weighs more. A row without acted tokens counts in B.
+    """
+    return acted.double() / acted.sum(1, keepdim=True).clamp(min=1) / max(len(acted), 1)
+
+
+def constant(acted: Tensor, max_tokens: int) -> Tensor:
+    """w_t = 1 / (B * max_tokens), the longest a row can be (Dr. GRPO, arXiv 2503.20783). Unbiased, up to that constant.
+
+    With max_tokens = 1 the loss is the mean over rows of the sum over tokens (RLOO, arXiv 2402.14740).
+    """
+    return acted.double() / (max(len(acted), 1) * max_tokens)
+
+
+AGGREGATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "token_mean": token_mean,
+    "sequence_mean": sequence_mean,
+    "constant": constant,
 }
 
 

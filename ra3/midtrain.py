@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 
-from ra3.annotate import annotate
+from torch import Tensor
+
+from ra3.annotate import DOCUMENTS_AT_ONCE, annotate
 from ra3.config import Config
 from ra3.estep import EStepJob, estep
 from ra3.latents import EncodedDocument
-from ra3.mstep import MStepJob, mstep
+from ra3.mstep import MStepJob, leave_out, mstep
 from ra3.policy import Policy
-from ra3.recorder import Recorder
-from ra3.rows import Rows
+from ra3.recorder import Recorder, restore
+from ra3.rows import Rows, concatenate
 from ra3.sampler import expert_rows
+from ra3.seeds import derive
 
 
 def midtrain(recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> Policy:
@@ -33,7 +35,7 @@ def midtrain(recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocu
             q = discover(recorder, pi, documents, config, em_round)
             rows = write_in(recorder, q, pi, documents, config, em_round)
             start = q if config.midtrain.mstep.start == "q" else pi
-        pi = imitate(recorder, start, rows, config, em_round)
+        pi = imitate(recorder, start, rows, [d.document.id for d in documents], config, em_round)
     return pi
 
 
@@ -48,14 +50,27 @@ def discover(
 def write_in(
     recorder: Recorder, q: Policy, pi: Policy, documents: Sequence[EncodedDocument], config: Config, em_round: int
 ) -> Rows:
-    """The documents with latents sampled from q."""
-    compute = partial(annotate, q, pi, documents, config.midtrain, config.update, config.run.seed, em_round)
-    return Rows(**recorder.once(f"annotate-{em_round}", lambda: asdict(compute())))
+    """The documents with latents sampled from q, saved shard by shard."""
+    parts = document_parts(documents)
+
+    def compute(part: int) -> dict[str, Tensor]:
+        return asdict(annotate(q, pi, parts[part], config.midtrain, config.update, config.run.seed, em_round))
+
+    return concatenate([Rows(**saved) for saved in recorder.parts(f"annotate-{em_round}", len(parts), compute)])
 
 
-def imitate(recorder: Recorder, start: Policy, rows: Rows, config: Config, em_round: int) -> Policy:
-    """M-step: next-token prediction on the rows, from a copy of `start`."""
-    job = MStepJob(rows, config.midtrain.mstep, config.update, config.run.seed, em_round)
+def document_parts(documents: Sequence[EncodedDocument]) -> list[Sequence[EncodedDocument]]:
+    """The documents as they are annotated together."""
+    return [documents[start : start + DOCUMENTS_AT_ONCE] for start in range(0, len(documents), DOCUMENTS_AT_ONCE)]
+
+
+def imitate(
+    recorder: Recorder, start: Policy, rows: Rows, names: Sequence[str], config: Config, em_round: int
+) -> Policy:
+    """M-step: next-token prediction on the rows, one for each document in `names`, from a copy of `start`."""
+    if em_round + 1 < config.midtrain.em_rounds and config.midtrain.mstep.latent_dropout:
+        rows = leave_out(rows, config.midtrain.mstep.latent_dropout, derive(config.run.seed, "leave_out", em_round))
+    job = MStepJob(rows, config.midtrain.mstep, config.update, config.run.seed, em_round, names)
     return trained_once(recorder, f"mstep-{em_round}", start, lambda: mstep(recorder, start.snapshot(), job))
 
 
@@ -63,5 +78,5 @@ def trained_once(recorder: Recorder, stage: str, like: Policy, train: Callable[[
     """The policy that `train` makes, or the one that an earlier attempt saved; `like` has its architecture."""
     weights = recorder.once(stage, lambda: {"model": train().model.state_dict()})["model"]
     policy = like.snapshot()
-    policy.model.load_state_dict(weights)
+    restore(policy.model, weights, stage)
     return policy

@@ -7,16 +7,19 @@ Reported beside it, because only they compare with NTP: the cross-entropy of exp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from ra3.losses import next_token_loss
+from ra3.not_finite import bad_rows_kept
 from ra3.optimizers import Optimizer, make_optimizer, warmup_cosine
 from ra3.order import permutation
 from ra3.policy import Policy
 from ra3.recorder import Recorder
+from ra3.rollouts import at_tokens
 from ra3.rows import CONTEXT, Rows
 from ra3.seeds import derive
 from ra3.settings import Mstep, Update
@@ -32,6 +35,8 @@ class MStepJob:
     update: Update
     seed: int
     em_round: int = 0
+    names: Sequence[str] = ()
+    """The document of every row."""
 
     def batches(self) -> list[list[int]]:
         """Rows of every update: whole passes in a fresh order each, until the epochs or the tokens are used up."""
@@ -50,6 +55,16 @@ class MStepJob:
         return batches
 
 
+def leave_out(rows: Rows, share: float, seed: int) -> Rows:
+    """The rows with each intention left out with probability `share`."""
+    generator = torch.Generator().manual_seed(seed)
+    dropped = torch.rand(len(rows), rows.num_steps, generator=generator) < share
+    kept = rows.valid & ~(rows.latent & (at_tokens(dropped, rows.seg) > 0))
+    order = torch.argsort(~kept, dim=1, stable=True)
+    moved = {f.name: x.gather(1, order) for f in fields(rows) if (x := getattr(rows, f.name)).dim() == 2}
+    return replace(rows, length=kept.sum(1), **moved)
+
+
 def trained_tokens(rows: Rows) -> Tensor:
     """[B,T] bool, tokens that carry the next-token loss: expert and latent ones."""
     return rows.valid & (rows.seg != CONTEXT)
@@ -62,16 +77,20 @@ def mstep(recorder: Recorder, policy: Policy, job: MStepJob) -> Policy:
     for step in recorder.loop(f"mstep-{job.em_round}", len(batches), policy=policy.model, optimizer=optimizer):
         factor = warmup_cosine((step + 1) / len(batches), job.config.warmup)
         optimizer.scale(factor)
-        numbers = next_token_step(policy, optimizer, job.rows.select(torch.tensor(batches[step])), job.update)
+        rows, names = job.rows.select(torch.tensor(batches[step])), [job.names[i] for i in batches[step]]
+        with bad_rows_kept(recorder.run, {"stage": "mstep", "round": job.em_round, "step": step}, policy, names):
+            numbers = next_token_step(policy, optimizer, rows, job.update)
         numbers["learning_rate"] = job.config.learning_rate * factor
         recorder.log("mstep", job.em_round, step, len(batches), numbers)
     return policy
 
 
 def next_token_step(policy: Policy, optimizer: Optimizer, rows: Rows, update: Update) -> dict[str, float]:
-    """One update of next-token prediction on `rows`."""
+    """One update of next-token prediction on `rows`. Rows without a token to train on leave everything as it was."""
     trained = trained_tokens(rows)
     count = trained.sum()
+    if not count:
+        return {"nll_total": 0.0, "grad_norm": 0.0, "expert_nll": 0.0, "tokens_trained": 0.0}
 
     def loss_fn(picked: Picked) -> Tensor:
         return next_token_loss(picked.scores.logp, torch.full_like(picked.scores.logp, 1 / float(count)))

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ra3.annotate import annotate_whole, annotated_record, text_record
+from ra3.annotate import DOCUMENTS_AT_ONCE, annotate_whole, annotated_record, text_record
 from ra3.annotated_folder import AnnotatedFolder
 from ra3.config import Config
 from ra3.display import Display, show_results, start_box
-from ra3.evaluate import evaluate as evaluate_model
+from ra3.faults import told
+from ra3.fingerprints import of_items, of_weights
 from ra3.flags import RunOptions
-from ra3.heldout import heldout_rows
+from ra3.heldout import measure_heldout
+from ra3.interrupts import StopRequest
 from ra3.latents import EncodedDocument, encode_all
+from ra3.manifest import seal
+from ra3.materials import earned, load_rl_problems, read_corpus
+from ra3.midtrain import document_parts, trained_once
 from ra3.midtrain import midtrain as em_loop
-from ra3.midtrain import trained_once
 from ra3.policy import Policy
 from ra3.recorder import Recorder
 from ra3.report import write_report
@@ -28,8 +32,10 @@ from ra3.rlvr import rlvr as rl_loop
 from ra3.rows import Rows
 from ra3.runs import Run
 from ra3.sandbox import Sandbox
+from ra3.sandbox.link import read_secret
+from ra3.sandbox.remote import RemoteSandbox
 from ra3.seeds import derive
-from ra3.sources import load_documents, load_eval_problems, load_policy, load_rl_problems, read_corpus
+from ra3.sources import load_documents, load_policy
 
 
 def midtrain(config: Config, options: RunOptions) -> Path:
@@ -42,15 +48,19 @@ def midtrain(config: Config, options: RunOptions) -> Path:
         save_model(recorder.run, trained)
         if config.midtrain.method == "ra3":
             write_annotated(recorder, trained, train, config)
-        results = heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config)
-        return finish(recorder, {"rows": results})
+        return finish(
+            recorder, heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config)
+        )
 
 
 def rlvr(config: Config, options: RunOptions) -> Path:
     """RLVR on the model; returns the run folder."""
     policy = load_policy(config)
-    problems = load_rl_problems(config, config.run.seed)
+    found = load_rl_problems(config, config.run.seed)
     with opened(config, options, policy) as recorder, opened_sandbox(config, recorder) as sandbox:
+        recorder.run.pin(problems=of_items(found.problems))
+        found = found.without(recorder.once("unearned", lambda: earned(found, sandbox, config)), config.rlvr.problems)
+        problems = found.noted(recorder)
         trained = trained_once(
             recorder, "rlvr", policy, lambda: rl_loop(recorder, policy.snapshot(), problems, sandbox, config)
         )
@@ -58,89 +68,97 @@ def rlvr(config: Config, options: RunOptions) -> Path:
         return finish(recorder, {"rows": []})
 
 
-def evaluate(config: Config, options: RunOptions) -> Path:
-    """Evaluates the model on the problems; returns the run folder."""
-    policy = load_policy(config)
-    problems = load_eval_problems(config, config.run.seed)
-    with opened(config, options, policy) as recorder, opened_sandbox(config, recorder) as sandbox:
-        name = Path(config.model.path).name
-        return finish(recorder, evaluated(recorder, name, policy, problems, sandbox, config))
-
-
 def annotate(config: Config, options: RunOptions) -> Path:
     """Writes the model's latents into the corpus; returns the folder of annotated text.
 
-    Whole documents, whatever their length: the model reads them in windows of `corpus.max_tokens`.
+    Whole documents, whatever their length: the model reads them in windows of `corpus.max_tokens`. With --resume only
+    what an earlier attempt has not written is done.
     """
     policy = load_policy(config)
     corpus, kind, size = read_corpus(config), config.corpus.steps, config.corpus.max_tokens
-    folder = AnnotatedFolder.create(options.out or Path("annotated"), check=options.check)
-    for start in range(0, len(corpus.documents), 64):
-        found, bad = encode_all(
-            policy.tokenizer, corpus.documents[start : start + 64], policy.syntax, kind, sys.maxsize
-        )
-        corpus.quarantine.extend(bad)
-        comments = annotate_whole(policy, found, config.midtrain, config.update, size, config.run.seed)
-        for document, own in zip(found, comments, strict=True):
-            folder.write(text_record(document, own, kind), document.document.text)
-    print(folder.finish(corpus))
+    inputs = {"model": of_weights(policy.model), "corpus": of_items(corpus.documents)}
+    settings = config.model_dump(mode="json") | {"inputs": inputs}
+    folder = AnnotatedFolder.create(options.out or Path("annotated"), options.check, settings, options.resume)
+    with closing(folder), StopRequest() as stop:
+        for start in range(0, len(corpus.documents), DOCUMENTS_AT_ONCE):
+            part = corpus.documents[start : start + DOCUMENTS_AT_ONCE]
+            found, bad = encode_all(policy.tokenizer, part, policy.syntax, kind, sys.maxsize)
+            corpus.quarantine.extend(bad)
+            missing = {d.document.id for d in found if not folder.holds(d.document)}
+            if missing:  # all are sampled together, so that each comes out as it would have without the interruption
+                comments = annotate_whole(policy, found, config.midtrain, config.update, size, config.run.seed)
+                for document, own in zip(found, comments, strict=True):
+                    if document.document.id in missing:
+                        folder.write(text_record(document, own, kind), document.document.text)
+            stop.raise_if_asked()
+        print(folder.finish(corpus))
     return folder.path
 
 
 @contextmanager
-def opened(config: Config, options: RunOptions, policy: Policy) -> Iterator[Recorder]:
-    """The run folder of a command, with its recorder; the start box is shown."""
+def opened(config: Config, options: RunOptions, policy: Policy | None) -> Iterator[Recorder]:
+    """The run folder of a command, with its recorder; the start box is shown. Samples of a file need no policy."""
     with ExitStack() as stack:
         run = stack.enter_context(
-            Run.create(config.run.out, config.run.name, config.model_dump(mode="json"), options.command, options.resume)
-        )
-        run.note(device=str(policy.device), parameters=policy.num_parameters, threads=torch.get_num_threads())
-        start_box(run, policy.source, config.run.seed, str(policy.device), " ".join(options.recipes) or "defaults")
-        display = Display(run)
-        yield stack.enter_context(Recorder(run, display, config.run.checkpoint_every_s, config.run.log_rollouts_every))
+            Run.create(
+                config.run.out, config.run.name, config.model_dump(mode="json"), options.command,
+                options.resume, options.fork,
+            )
+        )  # fmt: skip
+        subject, device = (policy.source, str(policy.device)) if policy else (str(config.eval.samples_file), "none")
+        if policy:
+            run.pin(model=of_weights(policy.model))
+            run.note(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
+        start_box(run, subject, config.run.seed, device, " ".join(options.recipes) or "defaults")
+        stack.enter_context(told(run))
+        own = config.run
+        recorder = Recorder(
+            run, Display(run), own.checkpoint_every_s, own.log_rollouts_every, own.checkpoint_every_steps,
+            own.stuck_after_s,
+        )  # fmt: skip
+        yield stack.enter_context(recorder)
 
 
 @contextmanager
 def opened_sandbox(config: Config, recorder: Recorder) -> Iterator[Sandbox]:
-    """The sandbox of a command; its isolation level is noted in the run folder."""
-    limits = config.sandbox
-    with Sandbox(limits.workers, limits.cpu_s, limits.wall_s, limits.memory_mb) as sandbox:
+    """The sandbox of a command, here or on its servers; its isolation level is noted in the run folder."""
+    chosen = config.sandbox
+    limits = (chosen.cpu_s, chosen.wall_s, chosen.memory_mb)
+    if chosen.servers and chosen.key_file:
+        opened = RemoteSandbox(chosen.servers, read_secret(chosen.key_file), *limits)
+    else:
+        opened = Sandbox(chosen.workers, *limits)
+    with opened as sandbox:
         recorder.run.note(sandbox=sandbox.level)
         yield sandbox
 
 
-def evaluated(
-    recorder: Recorder, name: str, policy: Policy, problems: Sequence[Any], sandbox: Sandbox, config: Config
-) -> dict[str, Any]:
-    """Pass rates and curves of one model, computed once."""
-
-    seed = derive(config.run.seed, "evaluate")
-    return recorder.once(f"eval-{name}", lambda: evaluate_model(name, policy, problems, sandbox, config.eval, seed))
-
-
 def heldout_results(
     recorder: Recorder, policies: dict[str, Policy], heldout: Sequence[EncodedDocument], config: Config
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     """Held-out measures of each policy; none where no document is held out."""
 
     def compute(name: str, policy: Policy) -> dict[str, Any]:
         length = config.midtrain.estep.max_latent_tokens
         seed = derive(config.run.seed, "heldout")
-        return {"rows": heldout_rows(name, policy, heldout, length, config.eval, config.update, seed)}
+        return measure_heldout(name, policy, heldout, length, config.eval, config.update, seed)
 
     if not heldout:
         recorder.display.say("no document is held out: nothing to measure on")
-        return []
-    found = [
-        recorder.once(f"heldout-{name}", lambda n=name, p=policy: compute(n, p)) for name, policy in policies.items()
-    ]
-    return [row for part in found for row in part["rows"]]
+        return merged([])
+    return merged(
+        [recorder.once(f"heldout-{name}", lambda n=name, p=policy: compute(n, p)) for name, policy in policies.items()]
+    )
 
 
 def write_annotated(recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> None:
     """annotated.jsonl: the documents with the latents that the last M-step was trained on."""
-    rows = Rows(**recorder.once(f"annotate-{config.midtrain.em_rounds - 1}", dict))
-    records = (annotated_record(policy, d, rows, r, config.corpus.steps) for r, d in enumerate(documents))
+    parts = recorder.finished_parts(f"annotate-{config.midtrain.em_rounds - 1}")
+    records = (
+        annotated_record(policy, document, Rows(**part), r, config.corpus.steps)
+        for part, own in zip(parts, document_parts(documents), strict=True)
+        for r, document in enumerate(own)
+    )
     with recorder.run.guard("write annotated.jsonl"), recorder.run.path("annotated.jsonl").open("w") as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=True) + "\n")
@@ -167,4 +185,6 @@ def finish(recorder: Recorder, results: dict[str, Any]) -> Path:
     recorder.run.write_json("results.json", results)
     recorder.display.close()
     show_results(results["rows"], write_report(recorder.run.folder))
+    with recorder.run.guard("write files.json"):
+        seal(recorder.run.folder)
     return recorder.run.folder

@@ -9,11 +9,12 @@ import torch
 
 from ra3.config import Config
 from ra3.latents import EncodedDocument
+from ra3.materials import load_eval_problems, load_rl_problems
 from ra3.mstep import MStepJob, next_token_step
 from ra3.optimizers import make_optimizer
 from ra3.policy import Policy
 from ra3.sampler import FreeRules, LatentRules, expert_rows, generate, interleave
-from ra3.sources import load_documents, load_eval_problems, load_policy, load_rl_problems
+from ra3.sources import load_documents, load_policy
 
 PROBE_DOCUMENTS = 8
 COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
@@ -59,7 +60,7 @@ def _midtrain_lines(config: Config, policy: Policy, command: str) -> list[str]:
 
 def _rlvr_lines(config: Config, policy: Policy, runs: int) -> list[str]:
     programs = config.rlvr.batch_problems * config.rlvr.samples
-    problems = load_rl_problems(config, config.run.seed)
+    problems = load_rl_problems(config, config.run.seed).problems
     seconds = _generation_s(policy, [p.prompt for p in problems[:4]], config.rlvr.max_new_tokens)
     total = runs * config.rlvr.steps * programs * seconds * 2
     return [
@@ -68,7 +69,7 @@ def _rlvr_lines(config: Config, policy: Policy, runs: int) -> list[str]:
 
 
 def _eval_lines(config: Config, policy: Policy, models: int) -> list[str]:
-    problems = load_eval_problems(config, config.run.seed)
+    problems = load_eval_problems(config, config.run.seed).problems
     programs = models * len(problems) * config.eval.samples
     seconds = _generation_s(policy, [p.prompt for p in problems[:4]], config.eval.max_new_tokens)
     return [f"  evaluation {programs:,} programs, {_duration(programs * seconds)} and their tests"]

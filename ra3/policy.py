@@ -7,7 +7,6 @@ log-probability seen while sampling is the one that is trained on, up to floatin
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -15,22 +14,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from ra3.actions import ActionSpaces, TokenScores, token_scores
 from ra3.attention import SLOTS
 from ra3.errors import UserError
 from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
+from ra3.model_folder import check_attention, check_vocabulary, load_model, load_tokenizer
 
 HEAD_CHUNK_LOGITS = 2**24
 """Logits held at once by the output head (rows times vocabulary): 64 MiB in float32."""
-
-
-def causal_mask(positions: Tensor, num_slots: int) -> Tensor:
-    """[B,C] positions -> [B,1,C,num_slots] bool: slot j is visible to the token at position i iff j <= i."""
-    return (torch.arange(num_slots, device=positions.device) <= positions[:, :, None])[:, None]
 
 
 def packed_mask(positions: Tensor) -> Tensor:
@@ -61,14 +54,12 @@ class Policy:
 
         Raises UserError where the folder holds no model, lacks tensors, or the tokenizer cannot write comments.
         """
-        tokenizer = _read(folder, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True))
+        tokenizer = load_tokenizer(folder)
         syntax = LatentSyntax.from_tokenizer(tokenizer)
-        model = (
-            _read(folder, "model", lambda: _build(folder, weights, seed)).to(device=device, dtype=torch.float32).eval()
-        )
-        _check_attention(model, folder)
+        model = load_model(folder, weights, seed).to(device=device, dtype=torch.float32).eval()
+        check_attention(model, folder)
         model.set_attn_implementation(SLOTS)
-        _check_vocabulary(model, tokenizer, folder)
+        check_vocabulary(model, tokenizer, folder)
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
         mask[torch.tensor(syntax.comment_ids)] = True
         spaces = ActionSpaces(syntax.think_id, syntax.newline_id, mask).to(device)
@@ -80,6 +71,11 @@ class Policy:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device
+
+    @property
+    def score_dtype(self) -> torch.dtype:
+        """Number format of logits and scores: float32, or that of the weights if it is wider."""
+        return torch.promote_types(next(self.model.parameters()).dtype, torch.float32)
 
     @property
     def start_id(self) -> int:
@@ -130,7 +126,7 @@ class Policy:
             mask = packed_mask(positions)
         else:
             cache.plan.set(rows, positions)
-            mask = causal_mask(positions, cache.plan.end)
+            mask = cache.plan.mask()
         with self._autocast():
             return self.model.base_model(
                 input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache,
@@ -138,10 +134,10 @@ class Policy:
             ).last_hidden_state  # fmt: skip
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[...,D] -> [...,V] float32, scaled as the architecture scales them."""
+        """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them."""
         config = self.model.config.get_text_config()
         with self._autocast():
-            logits = self.model.get_output_embeddings()(hidden).float()
+            logits = self.model.get_output_embeddings()(hidden).to(self.score_dtype)
         logits = (
             logits * (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         )
@@ -182,54 +178,3 @@ class Policy:
                 allowed="an output embedding, with at most final_logit_softcapping, logit_scale or logits_scaling",
                 fix="use another model",
             )
-
-
-def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
-    transformers_logging.disable_progress_bar()
-    try:
-        return load()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"the {what} cannot be loaded: {str(error).splitlines()[0][:300]}",
-            where=str(folder),
-            allowed="a Hugging Face folder with config.json, tokenizer files and *.safetensors",
-            fix="check the path, or set model.weights=random to build the model from config.json alone",
-        ) from error
-
-
-def _build(folder: Path, weights: str, seed: int) -> Any:
-    if weights == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, attn_implementation="sdpa", output_loading_info=True
-    )
-    model, info = loaded
-    broken = sorted(info["missing_keys"]) + sorted(str(k) for k in info["mismatched_keys"])
-    if broken:
-        raise ValueError(f"tensors missing or of the wrong shape in the weights: {', '.join(broken[:5])}")
-    return model
-
-
-def _check_attention(model: Any, folder: Path) -> None:
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
-        raise UserError(
-            "only full-attention models can be sampled line by line from one cache",
-            where=f"{folder}/config.json: layer_types = {sorted(kinds)}",
-            allowed="full_attention in every layer",
-            fix="use another model",
-        )
-
-
-def _check_vocabulary(model: Any, tokenizer: Any, folder: Path) -> None:
-    if len(tokenizer) > model.config.get_text_config().vocab_size:
-        raise UserError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model only {model.config.get_text_config().vocab_size}",
-            where=str(folder),
-            fix="use the tokenizer that belongs to this model",
-        )
-    if tokenizer.eos_token_id is None:
-        raise UserError("the tokenizer has no end-of-text token", where=str(folder), fix="set eos_token in its config")

@@ -6,40 +6,52 @@ A file of problems is JSON lines, one problem each::
      "tests": [{"args": [1, 2], "expected": 3}], "stop": ["\\ndef "], "meta": {"band": "known"}}
     {"id": "echo-1", "prompt": "# print the line twice\\n", "tests": [{"stdin": "a\\n", "stdout": "a\\na\\n"}]}
 
-``id``, ``prompt`` and ``tests`` are required; ``entry_point`` goes with tests of the form args/expected and only with
-those. A JSON value stands for the same Python value; any other plain value is written as a Python literal,
-``{"__python__": "(1, 2)"}``, wherever a value may stand, also inside lists and objects.
+``id``, ``prompt`` and ``tests`` are required, all tests of one form. A test is one of
 
-``meta["numbers"] = "loose"`` lets int and float stand for each other and, in output, compares numbers within 1e-6.
+    {"args": [1, 2], "expected": 3}                    entry_point(*args) returns a value equal to expected
+    {"stdin": "1\n", "stdout": "2\n"}                  the program as a script prints that, word by word
+    {"stdin": "1\n", "checker": "def check(stdin, output, reference): ...", "reference": "2\n"}
+                                                       check returns True; reference may be left out
+    {"judge": "assert f(1) == 2", "names": ["g"]}      this code runs without an exception and calls the program
+
+``entry_point`` goes with the first and the last form and only with those. A JSON value stands for the same Python
+value; any other plain value is written as a Python literal, ``{"__python__": "(1, 2)"}``, wherever a value may stand,
+also inside lists and objects.
+
+Checkers and judges are the benchmark's own code and trusted, yet each runs in a child of its own, with the standard
+library and the sandbox's limits, and never shares a process with a program. A checker must define ``check``; an
+exception in it pays nothing (``checker_failed``). A judge's code finds the entry point, and further ``names``, as
+functions that pass plain values by value to the program and back. What the code defines itself is its own, so a
+helper that the program could redefine belongs into it. Objects without a plain form stay with the program: they can be
+called, passed back, read and given attributes, but not compared, counted or iterated; a test that needs more fails.
+
+``meta`` is free, except for
+  numbers    how values are compared: "loose" lets int and float stand for each other and, in output, compares numbers
+             by tolerance; "python" is Python's ``==``, then EvalPlus' tolerance (see ``ra3.sandbox.compare``)
+  atol, rtol       tolerances for floats, 0 to 1
+  cpu_s, memory_mb the program's limits instead of the sandbox's, up to 600 and 128 to 65536
+
+``suffix`` is code that follows every answer. ``"answer": "fenced"`` says that the model replies in words and its last
+fenced block, after ``prefix``, is the program; by default that is the prompt and what the model wrote after it.
 """
 
 import ast
-import cmath
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ra3.errors import UserError
+from ra3.extraction import fenced_program
+from ra3.problem_tests import CallTest, CheckedTest, JudgeTest, StdioTest, Test, faults
 
-KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta"}
+KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffix", "answer"}
+ANSWERS = ("completion", "fenced")
 LITERAL = "__python__"
-PLAIN = "None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset; expected numbers are finite"
-
-
-@dataclass(frozen=True)
-class CallTest:
-    """``entry_point(*args)`` must return ``expected``."""
-
-    args: tuple
-    expected: object
-
-
-@dataclass(frozen=True)
-class StdioTest:
-    """The program, run as a script with ``stdin``, must print ``expected_stdout``."""
-
-    stdin: str
-    expected_stdout: str
+META = {
+    "atol": ((int, float), 0, 1), "rtol": ((int, float), 0, 1),
+    "cpu_s": ((int, float), 0.01, 600), "memory_mb": (int, 128, 65536),
+}  # fmt: skip
+"""Type and bounds of the numbers in ``meta`` that mean something."""
 
 
 @dataclass(frozen=True)
@@ -53,51 +65,52 @@ class Problem:
     prompt: str
     """Given to the model as it is."""
     entry_point: str | None
-    """The function that call tests call; None for stdio tests."""
-    tests: tuple[CallTest | StdioTest, ...]
+    """The function that is called; None for stdin/stdout."""
+    tests: tuple[Test, ...]
     """All of one kind, at least one."""
     stop: tuple[str, ...] = ()
     """Generation ends before any of these."""
     meta: dict = field(default_factory=dict)
+    prefix: str = ""
+    """Code before every fenced answer: what a program may take for granted."""
+    suffix: str = ""
+    """Code after every answer: what the tests need beside it."""
+    answer: str = "completion"
+    """"completion": the program is the prompt and what follows it; "fenced": the last fenced block of a reply."""
 
     def __post_init__(self):
         kinds = {type(test) for test in self.tests}
-        if kinds == {CallTest}:
-            self._check_calls()
-        elif kinds != {StdioTest}:
+        if len(kinds) != 1 or not kinds <= {CallTest, StdioTest, CheckedTest, JudgeTest}:
             raise self._wrong("has no tests" if not kinds else "mixes kinds of tests", "one or more of one kind")
+        if kinds & {CallTest, JudgeTest}:
+            if not (isinstance(self.entry_point, str) and self.entry_point.isidentifier()):
+                raise self._wrong(f"has the entry point {self.entry_point!r}", "the name of the tested function")
         elif self.entry_point is not None:
-            raise self._wrong("has an entry point and stdin/stdout tests", "an entry point with args/expected only")
-        if self.meta.get("numbers", "loose") != "loose":
-            raise self._wrong(f"has meta numbers = {self.meta['numbers']!r}", '"loose", or leave it out')
-
-    def _check_calls(self):
-        if not (isinstance(self.entry_point, str) and self.entry_point.isidentifier()):
-            raise self._wrong(f"has the entry point {self.entry_point!r}", "the name of the function that is tested")
+            raise self._wrong("has an entry point and stdin/stdout tests", "an entry point with tests that call it")
+        self._check_meta()
+        if self.answer not in ANSWERS:
+            raise self._wrong(f"has answer = {self.answer!r}", " | ".join(ANSWERS))
         for number, test in enumerate(self.tests):
-            assert isinstance(test, CallTest)
-            if not is_plain(test.args) or not is_plain(test.expected, finite=True):
-                raise self._wrong(f"has a value in test {number} that no answer could be compared with", PLAIN)
+            for what, allowed in faults(test, self.entry_point, finite=self.meta.get("numbers") != "python"):
+                raise self._wrong(f"has {what} in test {number}", allowed)
+
+    def _check_meta(self):
+        if self.meta.get("numbers", "loose") not in ("loose", "python"):
+            raise self._wrong(f"has meta numbers = {self.meta['numbers']!r}", '"loose" or "python", or leave it out')
+        for key, (kind, least, most) in META.items():
+            value = self.meta.get(key, least)
+            if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= most:
+                raise self._wrong(f"has meta {key} = {value!r}", f"a number from {least} to {most}")
 
     def _wrong(self, what: str, allowed: str) -> UserError:
         return UserError(f"problem {self.id!r} {what}", allowed=allowed)
 
 
-def is_plain(value, finite: bool = False, depth: int = 100) -> bool:
-    """Whether a value can be sent to a program and compared; ``finite``: it holds no NaN and no infinity, either."""
-    kind = type(value)
-    if kind is float or kind is complex:
-        return not finite or cmath.isfinite(value)
-    if kind is dict:
-        value = [*value.keys(), *value.values()]
-    elif kind not in (list, tuple, set, frozenset):
-        return value is None or kind in (bool, int, str, bytes)
-    return depth > 0 and all(is_plain(item, finite, depth - 1) for item in value)
-
-
 def program(problem: Problem, completion: str) -> str:
-    """The source that is executed."""
-    return problem.prompt + completion
+    """The source that is executed for what a model wrote."""
+    fenced = problem.answer == "fenced"
+    source = problem.prefix + fenced_program(completion) if fenced else problem.prompt + completion
+    return f"{source}\n{problem.suffix}" if problem.suffix else source
 
 
 def load(path: str | Path) -> list[Problem]:
@@ -141,8 +154,9 @@ def _problem(row) -> Problem:
         raise UserError("'stop' holds something that is not a string", allowed="a list of strings")
     entry_point = row.get("entry_point")
     return Problem(
-        _typed(row, "id", str), _typed(row, "prompt", str), entry_point, tests, stop, _typed(row, "meta", dict, {})
-    )
+        _typed(row, "id", str), _typed(row, "prompt", str), entry_point, tests, stop, _typed(row, "meta", dict, {}),
+        _typed(row, "prefix", str, ""), _typed(row, "suffix", str, ""), _typed(row, "answer", str, "completion"),
+    )  # fmt: skip
 
 
 _REQUIRED = object()
@@ -158,13 +172,17 @@ def _typed(row: dict, key: str, kind: type, default=_REQUIRED):
     return value
 
 
-def _test(row) -> CallTest | StdioTest:
-    keys = set(row) if isinstance(row, dict) else None
+def _test(row) -> Test:
+    keys = set(row) if isinstance(row, dict) else set()
     if keys == {"args", "expected"}:
         return CallTest(tuple(_value(item) for item in _typed(row, "args", list)), _value(row["expected"]))
     if keys == {"stdin", "stdout"}:
         return StdioTest(_typed(row, "stdin", str), _typed(row, "stdout", str))
-    allowed = '{"args": [...], "expected": ...} or {"stdin": "...", "stdout": "..."}'
+    if keys in ({"stdin", "checker"}, {"stdin", "checker", "reference"}):
+        return CheckedTest(*(_typed(row, key, str, "") for key in ("stdin", "checker", "reference")))
+    if keys in ({"judge"}, {"judge", "names"}):
+        return JudgeTest(_typed(row, "judge", str), tuple(_typed(row, "names", list, [])))
+    allowed = "args and expected, stdin and stdout, stdin and checker (and reference), or judge (and names)"
     raise UserError(f"{json.dumps(row)[:80]} is not a test", allowed=allowed)
 
 

@@ -9,6 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from ra3.errors import UserError
 
 MAX_BYTES = 2**26
 """A text larger than this (64 MiB) is refused: no source file is, and one would fill the memory."""
+MAX_LINE = 2**28
+"""Bytes of a line of JSON: more than any text that is allowed can take with its escapes."""
 EMPTY_FILE = "the file is empty"
 TABLES = (".jsonl", ".jsonl.gz", ".parquet")
 """Files that hold a row per document; any other file is one document."""
@@ -98,11 +101,21 @@ def _json_rows(path: Path, where: str, name: str, keys: Keys) -> Iterator[Item]:
     number = 0
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
+            for number, line in enumerate(iter(partial(lines.readline, MAX_LINE + 1), b""), 1):
+                if len(line) > MAX_LINE:
+                    if not line.endswith(b"\n"):
+                        _skip_line(lines)
+                    yield f"{where}:{number}", f"the line is larger than {MAX_LINE // 2**20} MiB"
+                elif line.strip():
                     yield f"{where}:{number}", _parse(line, f"{name}:{number}", keys)
     except (OSError, EOFError, zlib.error) as error:
         yield f"{where}:{number + 1}", f"nothing more can be read: {_first_line(error)}"
+
+
+def _skip_line(lines: Any) -> None:
+    """Reads on to the end of the line without holding it."""
+    while (piece := lines.readline(MAX_LINE)) and not piece.endswith(b"\n"):
+        pass
 
 
 def _parse(line: bytes, name: str, keys: Keys) -> Row | str:

@@ -160,7 +160,7 @@ def _from_text(setting: Setting, value: Any) -> Any:
     if setting.optional and value.lower() == "none":
         return None
     if setting.kind is tuple:
-        return [part for part in value.strip("[]").replace(" ", "").split(",") if part]
+        return [part.strip() for part in value.strip("[]").split(",") if part.strip()]
     return value
 
 

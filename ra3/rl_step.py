@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from ra3.losses import POLICY_LOSSES, clip_share
+from ra3.losses import AGGREGATIONS, POLICY_LOSSES, clip_share
+from ra3.not_finite import refuse_not_finite
 from ra3.optimizers import Optimizer
 from ra3.policy import Policy
 from ra3.rows import Rows
@@ -17,31 +17,36 @@ from ra3.update import Picked, RowScores, fit
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """Which policy loss, its clip range, and the temperature that the rows were sampled at."""
+    """Which policy loss and clip range, the temperature that the rows were sampled at, and what each token weighs."""
 
     name: str
     clip_low: float
     clip_high: float
     temperature: float = 1.0
+    aggregation: str = "token_mean"
+    max_tokens: int = 1
+    """The longest that a row's acted tokens can be, for the aggregation "constant"."""
 
 
 def policy_step(
     policy: Policy, optimizer: Optimizer, rows: Rows, advantage: Tensor, loss: PolicyLoss, update: Update
 ) -> dict[str, float]:
-    """One policy-gradient update on the acted tokens of `rows`, `advantage` [B,T]; token mean over the whole batch.
+    """One policy-gradient update on the acted tokens of `rows`, `advantage` [B,T].
 
-    A batch without any signal (all advantages 0) leaves weights and optimiser state untouched.
+    A batch without any signal (all advantages 0) leaves weights and optimiser state untouched; so does one with values
+    that are not finite, which raises NotFinite.
     """
     acted = rows.act & rows.valid
+    refuse_not_finite(rows, acted, log_probability_while_sampling=rows.logp_old, advantage=advantage)
     if not bool((advantage[acted] != 0).any()):
         return {"advantage_std": 0.0, "loss": 0.0, "grad_norm": 0.0, "tokens_trained": 0.0}
-    count = acted.sum()
     loss_fn = POLICY_LOSSES[loss.name]
+    weight = AGGREGATIONS[loss.aggregation](acted, loss.max_tokens).to(policy.device, policy.score_dtype)
     old, adv = rows.logp_old.to(policy.device), advantage.to(policy.device)
 
     def token_loss(picked: Picked) -> Tensor:
-        weight = torch.full_like(picked.scores.logp, 1 / float(count))
-        return loss_fn(picked.scores.logp_act, picked.of(old), picked.of(adv), weight, loss.clip_low, loss.clip_high)
+        logp = picked.scores.logp_act
+        return loss_fn(logp, picked.of(old), picked.of(adv), picked.of(weight), loss.clip_low, loss.clip_high)
 
     scores, numbers = fit(
         policy, optimizer, rows, acted, token_loss, update.micro_batch_tokens, update.max_grad_norm, loss.temperature

@@ -15,6 +15,8 @@ from ra3.advantages import ESTIMATORS, dead_groups
 from ra3.completions import completion_texts, encode_prompts
 from ra3.config import Config
 from ra3.credit_view import rollout_records
+from ra3.faults import refuse_unjudged
+from ra3.not_finite import bad_rows_kept
 from ra3.optimizers import make_optimizer
 from ra3.order import batch_of
 from ra3.policy import Policy
@@ -32,15 +34,25 @@ def rlvr(recorder: Recorder, policy: Policy, problems: Sequence[Problem], sandbo
     """Trains `policy` in place on the problems and returns it."""
     settings, seed = config.rlvr, derive(config.run.seed, "rlvr")
     optimizer = make_optimizer(policy.model, "adamw", settings.learning_rate)
-    loss = PolicyLoss(settings.loss, settings.clip_low, settings.clip_high, settings.temperature)
+    loss = PolicyLoss(
+        settings.loss,
+        settings.clip_low,
+        settings.clip_high,
+        settings.temperature,
+        settings.aggregation,
+        settings.max_new_tokens,
+    )
     for step in recorder.loop("rlvr", settings.steps, policy=policy.model, optimizer=optimizer):
         chosen = [problems[i] for i in batch_of(len(problems), settings.batch_problems, step, seed)]
         rows = sample_programs(policy, chosen, config, step)
         verdicts = grade_rows(sandbox, policy, chosen, rows, settings.samples)
         reward, counted = test_rewards(verdicts)
+        refuse_unjudged(verdicts)
         grouped, judged = (x.unflatten(0, (-1, settings.samples)) for x in (reward, counted))
         advantage = ESTIMATORS[settings.advantage](grouped, judged).flatten()[:, None] * rows.act
-        numbers = policy_step(policy, optimizer, rows, advantage, loss, config.update)
+        names = [problem.id for problem in chosen for _ in range(settings.samples)]
+        with bad_rows_kept(recorder.run, {"stage": "rlvr", "round": 0, "step": step}, policy, names):
+            numbers = policy_step(policy, optimizer, rows, advantage, loss, config.update)
         numbers |= reward_metrics(rows, verdicts, reward, counted)
         numbers["dead_groups"] = float(dead_groups(grouped, judged).float().mean())
         recorder.log("rlvr", 0, step, settings.steps, numbers)

@@ -74,7 +74,7 @@ class Rows:
         """Steps of the longest row."""
         return int(self.seg.max()) + 1 if self.seg.numel() else 0
 
-    def select(self, index: Tensor | slice) -> Self:
+    def select(self, index: Tensor | slice | list[int]) -> Self:
         """The rows at `index` (a slice, a bool mask [B] or int64 indices)."""
         return replace(self, **{f.name: getattr(self, f.name)[index] for f in fields(self)})
 

@@ -16,13 +16,15 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from ra3.disk import disk_errors, plain, write_atomic
+from ra3.disk import disk_errors, plain, remove_litter, write_atomic
 from ra3.environment import environment
 from ra3.errors import UserError
 from ra3.folder_lock import LOCK_NAME, FolderLock
+from ra3.forks import COPIED, copy_run
 from ra3.seeds import derive
 
-FREE_KEYS = ("run.out", "run.name", "run.checkpoint_every_s")  # they move or time a run but never change its numbers
+FREE_KEYS = ("run.out", "run.name", "run.checkpoint_every_s", "run.checkpoint_every_steps", "run.stuck_after_s")
+"""Settings that move or time a run but never change its numbers."""
 UNSTARTED = (LOCK_NAME, "logs", "environment.json")  # all that a run killed before its first step leaves
 
 
@@ -42,10 +44,14 @@ class Run:
         self._log = (folder / "logs" / f"attempt_{self.attempt}.log").open("a", encoding="utf-8", buffering=1)
 
     @classmethod
-    def create(cls, out: str | Path, name: str | None, config: dict, command: str, resume: bool = False) -> Run:
+    def create(
+        cls, out: str | Path, name: str | None, config: dict, command: str, resume: bool = False,
+        fork: Path | None = None,
+    ) -> Run:  # fmt: skip
         """Make the folder `out/name`, or reopen it. `config` is the resolved config as nested dicts.
 
         With `resume` a folder that is not there yet is simply made, so that one command line serves every attempt.
+        With `fork` a new folder begins where that run is, whatever settings differ.
         Raises UserError if the folder is busy, holds a run and `resume` is false, holds a run of another config, holds
         something else, or cannot be written.
         """
@@ -57,15 +63,21 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             lock = FolderLock.take(folder)
             try:
-                resumed = _check_reuse(folder, config, command, resume)
+                resumed = _check_reuse(folder, config, command, resume, UNSTARTED + (COPIED if fork else ()))
+                if fork and not resumed:
+                    copy_run(fork, folder, command)
                 run = cls(folder, command, resumed, lock)
                 run._start(config)
+                if fork and not resumed:
+                    changes = config_changes(_read_object(fork / "config.json"), config)
+                    run.note(fork={"of": str(fork), "changes": changes})
             except BaseException:
                 lock.release()
                 raise
         return run
 
     def _start(self, config: dict) -> None:
+        remove_litter(self.folder)
         earlier = self._read("environment.json")
         self.write_json("environment.json", environment(self.command, self.resume_line, self.attempt, earlier))
         if not self.resumed:
@@ -86,6 +98,18 @@ class Run:
     def note(self, **facts: Any) -> None:
         """Add facts to environment.json, e.g. `run.note(device="cpu", sandbox=sandbox.level)`."""
         self.write_json("environment.json", {**self._read("environment.json"), **facts})
+
+    def pin(self, **inputs: str) -> None:
+        """Write down fingerprints of what this run works on; UserError if an earlier attempt had others."""
+        before = self._read("inputs.json")
+        if changed := [name for name, value in inputs.items() if before.get(name, value) != value]:
+            raise UserError(
+                f"the {' and the '.join(changed)} changed since this run began, so it cannot go on",
+                where=str(self.folder),
+                fix="put back what it began with, or choose another name (run.name) to start afresh",
+            )
+        if {**before, **inputs} != before:
+            self.write_json("inputs.json", {**before, **inputs})
 
     def log(self, text: str) -> None:
         """Add one line with its UTC time to this attempt's log."""
@@ -144,11 +168,11 @@ def resume_line(command: str, folder: Path) -> str:
     return f"ra3 {command} --run.out {shlex.quote(str(folder.parent))} --run.name {shlex.quote(folder.name)} --resume"
 
 
-def _check_reuse(folder: Path, config: dict, command: str, resume: bool) -> bool:
+def _check_reuse(folder: Path, config: dict, command: str, resume: bool, unstarted: tuple[str, ...]) -> bool:
     """True: go on with the run in `folder`. False: nothing has been started there. Else UserError."""
     content = sorted(path.name for path in folder.iterdir())
     if not (folder / "config.json").exists():
-        if foreign := [name for name in content if name not in UNSTARTED and not name.endswith(".tmp")]:
+        if foreign := [name for name in content if name not in unstarted and not name.endswith(".tmp")]:
             raise UserError(
                 f"the folder exists and is not a run: it holds {', '.join(foreign[:8])}",
                 where=str(folder),
@@ -162,7 +186,8 @@ def _check_reuse(folder: Path, config: dict, command: str, resume: bool) -> bool
         raise UserError(
             "the run in this folder has another config, so it cannot go on:\n  " + "\n  ".join(changes),
             where=str(folder),
-            fix="undo these changes, or choose another name (run.name) to start afresh",
+            fix="undo these changes, choose another name (run.name) to start afresh, or take over what is done with\n"
+            f"  --fork {shlex.quote(str(folder))} and another name",
         )
     return True
 
@@ -191,6 +216,8 @@ def _read_object(path: Path) -> dict:
     """The JSON object in `path`, or UserError: we write these files whole, so a broken one was changed by hand."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError("this file of a run folder is missing", where=str(path), fix="restore it") from error
     except ValueError as error:
         raise UserError(f"this file is no valid JSON: {error}", where=str(path), fix="restore it") from error
     if not isinstance(value, dict):

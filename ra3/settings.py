@@ -35,8 +35,14 @@ class Run(Section):
     """CPU threads for the model. 0: every core."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)
     """Seconds between checkpoints; the last two are kept. 0: after every step."""
+    checkpoint_every_steps: int = Field(default=0, ge=0)
+    """Save also after this many steps of a stage. 0: by time alone."""
+    stuck_after_s: float = Field(default=3600.0, gt=0)
+    """End the run when nothing moves for this long (seconds), saying in what; the stacks of all threads are kept."""
     log_rollouts_every: PositiveInt = 10
     """Write the rollouts of every N-th step to rollouts.jsonl."""
+    benchmarks: tuple[str, ...] = Field(default=(), examples=["NAME or NAME:FILE, with commas between"])
+    """Benchmarks (NAME or NAME:FILE) to be measured by: what overlaps them is left out of training, and listed."""
 
 
 class Model(Section):
@@ -89,6 +95,8 @@ class Estep(Section):
     """Rollouts per document (G); each is judged against the others of its group."""
     switch_penalty: float = Field(default=0.1, ge=0, allow_inf_nan=True)
     """Cost c of opening a new intention, in nats. inf: never think, which is next-token prediction exactly."""
+    penalty_growth: float = Field(default=1.0, ge=1)
+    """Factor on c from one EM round to the next: cheap while intentions are found, dear when chosen among (ours)."""
     alpha: float | None = Field(default=None, gt=0, lt=1)
     """Exact sticky prior: probability of keeping the intention. With latent_vocab it replaces switch_penalty."""
     latent_vocab: int | None = Field(default=None, ge=2)
@@ -122,6 +130,10 @@ class Estep(Section):
     document_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the training documents that the E-step draws from."""
 
+    def price(self, em_round: int) -> float:
+        """c at the start of an EM round: switch_penalty * penalty_growth ** em_round, in nats."""
+        return self.switch_penalty * self.penalty_growth**em_round
+
 
 class Mstep(Section):
     """Next-token prediction on the text with its latents (M-step)."""
@@ -140,6 +152,9 @@ class Mstep(Section):
     """Weights to start from: pi, those from before the E-step; q, the policy the E-step trained (ours)."""
     latents: Literal["sample", "best"] = "sample"
     """Latents written in: one sample per document, or the best of group_size by the ELBO."""
+    latent_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the intentions left out of the text, in every EM round but the last: a model that never goes without
+    them cannot tell the next E-step where they are needed (ours)."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the matrices and AdamW for the rest."""
     weight_decay: float = Field(default=0.0, ge=0, le=1)
@@ -161,7 +176,9 @@ class Rlvr(Section):
     """Reinforcement learning with unit tests as reward."""
 
     problems: str = Field(default="testbed", min_length=1)
-    """Problems with tests: a .jsonl file, or testbed for the embedded world."""
+    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or testbed for the embedded world."""
+    unearned: Literal["drop", "keep"] = "drop"
+    """What becomes of a benchmark's problems that pay a program that solves nothing, such as `return None`."""
     steps: int = Field(default=30, ge=0)
     """Policy updates."""
     batch_problems: PositiveInt = 16
@@ -176,6 +193,8 @@ class Rlvr(Section):
     """Baseline among the programs for one problem."""
     loss: Literal["clip", "cispo"] = "clip"
     """Clipped policy gradient, or CISPO (clipped importance weights)."""
+    aggregation: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
+    """What a token weighs: 1 / tokens of the step (DAPO), of its program (GRPO), or max_new_tokens (Dr. GRPO)."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)
     """The probability ratio is clipped below at 1 - clip_low."""
     clip_high: float = Field(default=0.28, gt=0, le=100)
@@ -188,13 +207,15 @@ class Eval(Section):
     """Programs are sampled, run against the tests and counted."""
 
     problems: str = Field(default="testbed", min_length=1)
-    """Problems with tests: a .jsonl file, or testbed for the embedded world."""
+    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or testbed for the embedded world."""
+    samples_file: str | None = Field(default=None, min_length=1)
+    """Grade the samples of this file (JSON lines of task_id and completion) instead of sampling a model."""
     per_band: PositiveInt = 100
-    """Problems of each band."""
+    """Problems of each band; of a benchmark all, unless this is given."""
     samples: PositiveInt = 20
     """Programs sampled per problem."""
-    temperature: float = Field(default=1.0, gt=0, le=10)
-    """Sampling temperature."""
+    temperature: float = Field(default=1.0, ge=0, le=10)
+    """Sampling temperature. 0: greedy, one sample per problem."""
     max_new_tokens: PositiveInt = 96
     """Longest program, in tokens."""
     k: tuple[PositiveInt, ...] = Field(default=(1, 5, 10), min_length=1)
@@ -214,6 +235,10 @@ class Sandbox(Section):
     """Seconds a program may last."""
     memory_mb: int = Field(default=512, ge=64)
     """Memory a program may use, in MiB."""
+    servers: tuple[str, ...] = Field(default=(), examples=["HOST:PORT, with commas between"])
+    """HOST:PORT of each `ra3 sandbox-server` that runs the programs. None: this machine does."""
+    key_file: str | None = Field(default=None, min_length=1)
+    """File with the secret that we share with the servers."""
 
 
 class Update(Section):

@@ -1,4 +1,4 @@
-"""Where a run's model, documents and problems come from: the embedded world, or the user's own files."""
+"""Where a run's model and documents come from: the embedded world, or the user's own files."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ from pathlib import Path
 import torch
 
 from ra3.config import Config
-from ra3.corpus import Corpus, read, split_heldout
+from ra3.corpus import Corpus, refuse_bad, split_heldout
 from ra3.errors import UserError
+from ra3.fingerprints import of_items
 from ra3.latents import EncodedDocument, encode_all
+from ra3.materials import TESTBED, read_corpus
 from ra3.policy import Policy
-from ra3.problems import Problem, load
 from ra3.runs import Run
-from ra3.testbed import world
-
-TESTBED = "testbed"
-TESTBED_DOCUMENTS = 1000
-TESTBED_PROBLEMS = 2000
 
 
 def load_policy(config: Config) -> Policy:
@@ -68,11 +64,14 @@ class Library:
     corpus: Corpus
 
     def noted(self, run: Run) -> tuple[list[EncodedDocument], list[EncodedDocument]]:
-        """(training, held-out) documents, after the run folder has got the facts and quarantine.jsonl."""
+        """(training, held-out) documents, after the run folder has got the facts and quarantine.jsonl.
+
+        UserError where the run began with other documents."""
         if self.corpus.quarantine:
             with run.guard("write quarantine.jsonl"):
                 self.corpus.write_quarantine(run.path("quarantine.jsonl"))
         run.note(corpus=self.facts())
+        run.pin(corpus=of_items((d.document.id, d.context_ids, d.step_ids) for d in (*self.train, *self.heldout)))
         return self.train, self.heldout
 
     def facts(self) -> dict[str, int]:
@@ -88,7 +87,7 @@ class Library:
 
 
 def load_documents(config: Config, policy: Policy) -> Library:
-    """The corpus of a run, split into training and held-out documents. UserError where no document can be used."""
+    """The corpus of a run, split into training and held-out documents. UserError where too few can be used."""
     corpus = read_corpus(config)
     encoded = []
     for part in split_heldout(corpus.documents, config.corpus.heldout, config.run.seed):
@@ -98,61 +97,5 @@ def load_documents(config: Config, policy: Policy) -> Library:
     if not encoded[0]:
         reasons = "; ".join(f"{row.where}: {row.reason}" for row in corpus.quarantine[:3])
         raise UserError(f"no document can be used: {reasons}", where=config.corpus.path, fix="see corpus.max_tokens")
+    refuse_bad(corpus.quarantine, len(encoded[0]) + len(encoded[1]), config.corpus.path, config.corpus.max_bad)
     return Library(encoded[0], encoded[1], corpus)
-
-
-def read_corpus(config: Config) -> Corpus:
-    """The documents of `corpus.path`."""
-    settings = config.corpus
-    if settings.path == TESTBED:
-        count = settings.documents or TESTBED_DOCUMENTS
-        return Corpus(world.documents("expert", config.run.seed, count), [])
-    return read(
-        settings.location,
-        settings.pattern,
-        settings.text_key,
-        settings.context_key,
-        settings.id_key,
-        settings.documents,
-        settings.max_bad,
-    )
-
-
-def load_rl_problems(config: Config, seed: int) -> list[Problem]:
-    """Problems to train on."""
-    if config.rlvr.problems == TESTBED:
-        return world.problems("rl", seed, TESTBED_PROBLEMS)
-    return _same_stop(load(config.rlvr.problems), config.rlvr.problems)
-
-
-def load_eval_problems(config: Config, seed: int) -> list[Problem]:
-    """Problems to evaluate on: `per_band` of each band of the embedded world, or of each band in the file."""
-    if config.eval.problems == TESTBED:
-        return [p for band in world.BANDS for p in world.problems("eval", seed, config.eval.per_band, band)]
-    problems = _same_stop(load(config.eval.problems), config.eval.problems)
-    seen: dict[str, int] = {}
-    for problem in problems:
-        seen[_band(problem)] = seen.get(_band(problem), 0) + 1
-    taken: dict[str, int] = dict.fromkeys(seen, 0)
-    kept = []
-    for problem in problems:
-        taken[_band(problem)] += 1
-        if taken[_band(problem)] <= config.eval.per_band:
-            kept.append(problem)
-    return kept
-
-
-def _band(problem: Problem) -> str:
-    return problem.meta.get("band", "all")
-
-
-def _same_stop(problems: list[Problem], path: str) -> list[Problem]:
-    odd = next((p for p in problems if p.stop != problems[0].stop), None)
-    if odd is not None:
-        raise UserError(
-            f"problems {problems[0].id} and {odd.id} have different stop strings",
-            where=path,
-            allowed="one list of stop strings for all problems of a file",
-            fix="split the file",
-        )
-    return problems

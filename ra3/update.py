@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from ra3.actions import TokenScores
 from ra3.batches import Packed, micro_batches
-from ra3.errors import UserError
+from ra3.not_finite import NotFinite
 from ra3.optimizers import Optimizer
 from ra3.policy import Policy
+from ra3.ranks import rank_and_count, sum_gradients, sum_over_ranks
 from ra3.rows import Rows
 
 
@@ -41,9 +43,10 @@ class Picked:
 def picked_batches(
     policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperature: float = 1.0
 ) -> Iterator[Picked]:
-    """Forward passes over all rows, a micro-batch at a time; only tokens in `wanted` [B,T] reach the output head."""
+    """Forward passes over this rank's share of the rows, a micro-batch at a time; only tokens in `wanted` [B,T] reach
+    the output head."""
     rows, wanted = rows.to(policy.device), wanted.to(policy.device)
-    for packed in micro_batches(rows, max_tokens):
+    for packed in micro_batches(rows, max_tokens, *rank_and_count()):
         yield _forward(policy, rows, packed, wanted, temperature)
 
 
@@ -51,17 +54,17 @@ def score(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperatu
     """Scores of the tokens in `wanted` [B,T], without gradient."""
     with torch.no_grad():
         parts = list(picked_batches(policy, rows, wanted, max_tokens, temperature))
-    return scatter(parts, rows)
+    return scatter(policy, parts, rows)
 
 
-def scatter(parts: list[Picked], rows: Rows) -> RowScores:
-    """Scored tokens back in their places, [B,T], detached, on the rows' device."""
+def scatter(policy: Policy, parts: list[Picked], rows: Rows) -> RowScores:
+    """The tokens that all ranks scored back in their places, [B,T], detached, on the rows' device."""
 
     def place(name: str) -> Tensor:
-        out = torch.zeros(rows.ids.shape, device=rows.ids.device)
+        out = torch.zeros(rows.ids.shape, dtype=policy.score_dtype, device=policy.device)
         for p in parts:
-            out[p.row.to(out.device), p.column.to(out.device)] = getattr(p.scores, name).detach().to(out.device)
-        return out
+            out[p.row, p.column] = getattr(p.scores, name).detach()
+        return sum_over_ranks(out).to(rows.ids.device)
 
     return RowScores(place("logp"), place("logp_act"), place("entropy"))
 
@@ -76,10 +79,10 @@ def fit(
     max_grad_norm: float,
     temperature: float = 1.0,
 ) -> tuple[RowScores, dict[str, float]]:
-    """One optimiser step on the sum of `loss_fn` over all micro-batches.
+    """One optimiser step on the sum of `loss_fn` over all micro-batches of all ranks.
 
     Returns the scores that the step was computed from (the policy before the update) and {"loss", "grad_norm"}. The
-    policy is not touched if the loss or the gradient is not finite: that raises UserError naming the worst rows.
+    policy is not touched if the loss or the gradient is not finite: that raises NotFinite with the rows to blame.
     """
     optimizer.zero_grad()
     total, parts = 0.0, []
@@ -89,12 +92,34 @@ def fit(
             loss.backward()
         total += float(loss.detach())
         parts.append(Picked(_detach(picked.scores), picked.row, picked.column))
+    sum_gradients(policy.model.parameters())
+    total = float(sum_over_ranks(torch.tensor(total, dtype=torch.float64, device=policy.device)))
     grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), max_grad_norm))
-    if not (torch.isfinite(torch.tensor(total)) and torch.isfinite(torch.tensor(grad_norm))):
+    if not (math.isfinite(total) and math.isfinite(grad_norm)):
+        bad = culprits(policy, rows, wanted, loss_fn, max_tokens, temperature)
         optimizer.zero_grad()
-        raise _not_finite(total, grad_norm, parts)
+        raise NotFinite(f"loss {total:g}, gradient norm {grad_norm:g}", rows, bad)
     optimizer.step()
-    return scatter(parts, rows), {"loss": total, "grad_norm": grad_norm}
+    return scatter(policy, parts, rows), {"loss": total, "grad_norm": grad_norm}
+
+
+def culprits(
+    policy: Policy, rows: Rows, wanted: Tensor, loss_fn: Callable[[Picked], Tensor], max_tokens: int, temperature: float
+) -> list[int]:
+    """The rows whose loss or gradient, each computed alone, is not finite. Overwrites the gradients."""
+    bad = []
+    for r in range(len(rows)):
+        policy.model.zero_grad()
+        finite = True
+        for picked in picked_batches(policy, rows.select([r]), wanted[r : r + 1], max_tokens, temperature):
+            loss = loss_fn(Picked(picked.scores, picked.row + r, picked.column))
+            if loss.requires_grad:
+                loss.backward()
+            finite = finite and bool(torch.isfinite(loss))
+        norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), math.inf)
+        if not (finite and bool(torch.isfinite(norm))):
+            bad.append(r)
+    return bad
 
 
 def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, temperature: float) -> Picked:
@@ -109,12 +134,3 @@ def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, tempera
 
 def _detach(scores: TokenScores) -> TokenScores:
     return TokenScores(scores.logp.detach(), scores.logp_act.detach(), scores.entropy.detach())
-
-
-def _not_finite(loss: float, grad_norm: float, parts: list[Picked]) -> UserError:
-    bad = sorted({int(r) for p in parts for r in p.row[~torch.isfinite(p.scores.logp_act)]})
-    return UserError(
-        f"training stopped: loss {loss}, gradient norm {grad_norm}",
-        where=f"rows {bad[:8]} of the batch" if bad else "the gradient",
-        fix="lower the learning rate, or use run.dtype=float32; the last checkpoint is intact",
-    )

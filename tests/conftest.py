@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+from small_runs import midtrain, rlvr, undisturbed
 from transformers import AutoConfig
 
 from ra3.latents import encode_all
 from ra3.policy import Policy
-from ra3.testbed import world
 from ra3.testbed.tokenizer import fast_tokenizer
+from ra3.testbed.world import documents as world_documents
 
 torch.set_num_threads(1)
+settings.register_profile("any machine", deadline=None)  # a loaded machine is slow, not wrong
+settings.load_profile("any machine")
 
 
 def make_model_folder(folder: Path, architecture: str = "llama", **changes) -> Path:
@@ -52,6 +56,42 @@ def policy(tmp_path_factory) -> Policy:
 @pytest.fixture(scope="session")
 def documents(policy):
     """Eight encoded documents of the embedded world."""
-    encoded, bad = encode_all(policy.tokenizer, world.documents("expert", 0, 8), policy.syntax)
+    encoded, bad = encode_all(policy.tokenizer, world_documents("expert", 0, 8), policy.syntax)
     assert not bad
     return encoded
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """The world of tests/latent_world.py, whose latents can all be written out."""
+    from latent_world import make_world
+
+    return make_world(tmp_path_factory.mktemp("latents"))
+
+
+@pytest.fixture(scope="session")
+def rollouts(world):
+    """3000 rollouts of that world by the engine's sampler, and which latent sequence each of them is."""
+    from latent_world import sample
+
+    return sample(world, 3000)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory) -> Path:
+    """A folder with the model `tiny`, in which command lines are run; the run folders are in `runs`."""
+    folder = tmp_path_factory.mktemp("home")
+    make_policy(folder / "tiny", tie_word_embeddings=False).save(folder / "tiny")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole(home) -> Path:
+    """The folder of an undisturbed small run of mid-training."""
+    return undisturbed(home, midtrain("whole"))
+
+
+@pytest.fixture(scope="session")
+def whole_rl(home) -> Path:
+    """The folder of an undisturbed small run of RLVR."""
+    return undisturbed(home, rlvr("whole-rl"))

@@ -1,9 +1,10 @@
 """Values cross the border of the sandbox with their types, and are compared with them."""
 
 import pytest
+from hypothesis import given, strategies
 
 from ra3.sandbox import Job, Sandbox
-from ra3.sandbox.compare import same_output, same_value
+from ra3.sandbox.compare import Rule, same_output, same_value
 from ra3.sandbox.inside import protocol, values
 from ra3.sandbox.jobs import encode_inputs, read_frames
 
@@ -52,10 +53,68 @@ def test_not_a_number_equals_nothing():
 
 
 def test_loose_numbers_only_where_the_problem_says_so():
-    assert same_value(values.encode([2]), values.encode([2.0]), loose=True)
-    assert same_value(values.encode(2.0), values.encode(2), loose=True)
-    assert not same_value(values.encode(2), values.encode(True), loose=True)
-    assert not same_value(values.encode(2), values.encode(2.0000001), loose=True)
+    assert same_value(values.encode([2]), values.encode([2.0]), Rule("loose"))
+    assert same_value(values.encode(2.0), values.encode(2), Rule("loose"))
+    assert not same_value(values.encode(2), values.encode(True), Rule("loose"))
+    assert not same_value(values.encode(2), values.encode(2.0000001), Rule("loose"))
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "atol", "same"),
+    [
+        (1, True, 0, True), (1, 1.0, 0, True), (1, 1 + 0j, 0, True), (1, "1", 0, False), (0, None, 0, False),
+        ([1, 2], [1.0, 2], 0, True), ([1], (1,), 0, False), ({1}, frozenset({1.0}), 0, True), ({1}, {2}, 0, False),
+        ({1: "a", (2, 3): 4}, {(2.0, 3): 4, True: "a"}, 0, True), ({1: 2}, {1: 3}, 0, False),
+        ({1: 2}, {2: 2}, 0, False),
+        ({(1, 2)}, {(12,)}, 0, False), (float("inf"), float("inf"), 0, True), (float("nan"), float("nan"), 0, False),
+        (10**40, 10**40, 0, True), (10**40, 1e40, 0, False), (b"a", "61", 0, False), (b"a", b"a", 0, True),
+        (1.0, 1.0000005, 0, True), (1.0, 1.00001, 0, False), (1.0, 1.00001, 1e-4, True), (1, 1.0000005, 0, False),
+        ([1.0, 2.0], [1.0000001, 2.0], 0, True), ([1.0, 2.0], (1.0000001, 2.0), 0, False),
+        ([1, 2.0], [1, 2.0000001], 0, False), ([1, 2.0], [1, 2.0000001], 1e-6, True), ((1.0,), (1.0, 1.0), 0, False),
+        ([[1.0], [2.0]], [[1.0], [2.0000001]], 0, False), ([[1.0], [2.0]], [[1.0], [2.0000001]], 1e-6, True),
+        (1.0, float("nan"), 1, False), (1.0, float("inf"), 1, False), (float("inf"), 1.0, 1, False),
+        ("a", "b", 1, False),
+    ],
+)  # fmt: skip
+def test_equal_as_python_and_evalplus_see_it(expected, actual, atol, same):
+    rule = Rule.of({"numbers": "python", "atol": atol})
+    assert same_value(values.encode(expected), values.encode(actual), rule) is same
+
+
+PLAIN = strategies.recursive(
+    strategies.one_of(
+        strategies.none(), strategies.booleans(), strategies.integers(-3, 3), strategies.integers(),
+        strategies.floats(allow_nan=False), strategies.text(max_size=2), strategies.binary(max_size=2),
+        strategies.complex_numbers(allow_nan=False),
+    ),
+    lambda inner: strategies.one_of(
+        strategies.lists(inner, max_size=3), strategies.lists(inner, max_size=3).map(tuple),
+        strategies.dictionaries(strategies.one_of(strategies.integers(0, 2), strategies.booleans()), inner, max_size=3),
+        strategies.frozensets(strategies.one_of(strategies.integers(0, 2), strategies.floats(0, 2)), max_size=3),
+    ),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(PLAIN, PLAIN)
+def test_python_equality_agrees_with_python(left, right):
+    rule = Rule("python", atol=0.0, rtol=0.0)
+    for one, other in ((left, right), (left, left), (right, left)):
+        expected = one == other
+        if not expected and rounds_to(one, other):
+            continue
+        assert same_value(values.encode(one), values.encode(other), rule) is expected
+
+
+def rounds_to(one, other) -> bool:
+    """Floats that EvalPlus' second look may take for equal."""
+    return any(isinstance(value, float | list | tuple) for value in (one, other))
+
+
+def test_a_tolerance_of_the_problem():
+    rule = Rule.of({"atol": 0.1, "rtol": 0.0})
+    assert same_value(values.encode([1.0]), values.encode([1.05]), rule)
+    assert not same_value(values.encode([100.0]), values.encode([100.5]), rule)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +137,7 @@ def test_malformed_answers_are_wrong(data):
     ],
 )  # fmt: skip
 def test_output_rule(expected, actual, loose, same):
-    assert same_output(expected, actual, loose) is same
+    assert same_output(expected, actual, Rule("loose" if loose else "strict")) is same
 
 
 def test_frames_of_a_program_are_not_believed():

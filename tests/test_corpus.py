@@ -99,6 +99,14 @@ def test_an_enormous_document_is_quarantined(tmp_path, monkeypatch):
     assert only_reason(jsonl(tmp_path, GOOD, {"text": "é" * 2**19 + "x"})) == "'text' is larger than 1 MiB"
 
 
+def test_an_enormous_line_is_passed_over_without_being_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "MAX_LINE", 1000)
+    path = jsonl(tmp_path, GOOD, {"text": "b" * 5000}, {**GOOD, "id": "after"}, {"text": "c" * 987})
+    corpus = read(path, max_bad=1)
+    assert [d.id for d in corpus.documents] == ["rows.jsonl:1", "after", "rows.jsonl:4"]
+    assert reasons(corpus) == {"rows.jsonl:2": "the line is larger than 0 MiB"}
+
+
 def test_names_that_are_no_text(tmp_path):
     os.mkdir(os.fsencode(tmp_path) + b"/\xff")
     with open(os.fsencode(tmp_path) + b"/\xff/a.py", "wb") as file:

@@ -6,11 +6,22 @@ import pytest
 import torch
 
 from ra3.completions import before_stop, completion_texts, encode_prompts
-from ra3.evaluate import Answer, comment_is_right, evaluate, paired_rows, pass_rows, problem_counts, sample_answers
-from ra3.heldout import heldout_rows
+from ra3.evaluate import (
+    Answer,
+    comment_is_right,
+    measures,
+    pack,
+    paired_rows,
+    pass_rows,
+    problem_counts,
+    sample_answers,
+    unpack,
+)
+from ra3.heldout import measure_heldout
 from ra3.latents import encode_all
 from ra3.policy import Policy
-from ra3.sampler import FreeRules, generate
+from ra3.probes import block, code_changes, swapped_places
+from ra3.sampler import FreeRules, LatentRules, generate, interleave
 from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import Verdict
 from ra3.settings import Eval, Update
@@ -93,15 +104,49 @@ def test_a_right_intention_is_followed(answers):
 
 def test_evaluate_reports_rows_counts_and_curves(base):
     with Sandbox(1) as sandbox:
-        results = evaluate("base", base, world.problems("eval", 9, 4, "known"), sandbox, SETTINGS, 0)
+        problems = world.problems("eval", 9, 4, "known")
+        answers = sample_answers(base, problems, sandbox, SETTINGS, 0)
+    assert unpack(pack(answers), problems) == answers
+    results = measures("base", answers, SETTINGS, 0)
     assert {row["metric"] for row in results["rows"]} == {"pass@1", "pass@2"}
     assert len(results["problems"]) == 4
     assert {point["x"] for point in results["curves"]["pass_by_chain"]} <= {1, 2}
 
 
-def test_heldout_measures_know_the_truth(base):
-    documents, _ = encode_all(base.tokenizer, world.documents("pretrain", 77, 12), base.syntax)
-    rows = {row["metric"]: row["mean"] for row in heldout_rows("m", base, documents, 16, SETTINGS, Update(), 0)}
+@pytest.fixture(scope="module")
+def pages(base):
+    return encode_all(base.tokenizer, world.documents("pretrain", 77, 12), base.syntax)[0]
+
+
+def test_a_swapped_intention_is_another_one_of_its_document(base, pages):
+    rows = interleave(base, pages, 1, LatentRules(16), list(range(12)))
+    places = swapped_places(rows, stray=1)
+    assert places
+    for before, own, other in places:
+        row = next(rows.tokens(r) for r in range(12) if rows.tokens(r)[1 : 1 + len(before + own)] == before + own)
+        assert own != other and base.tokenizer.decode(own).startswith("#")
+        assert base.tokenizer.decode(other) in base.tokenizer.decode(row)
+
+
+def test_the_code_follows_a_swapped_intention(base, pages):
+    changed = code_changes(base, interleave(base, pages, 1, LatentRules(16), list(range(12))))
+    assert len(changed) >= 4 and sum(changed) / len(changed) > 0.5  # the base writes some that say nothing, too
+
+
+def test_a_block_ends_where_indentation_or_a_comment_says_so():
+    assert block("    y = 1\n    return y\ndef f():\n    pass\n") == "    y = 1\n    return y\n"
+    assert block("    for v in x:\n        s += v\n\n    return s\n# ba\n") == (
+        "    for v in x:\n        s += v\n\n    return s\n"
+    )
+    assert block("") == "" and block("x = 1\ny = 2\n") == "x = 1\ny = 2\n"
+
+
+def test_heldout_measures_know_the_truth(base, pages):
+    results = measure_heldout("m", base, pages, 16, SETTINGS, Update(), 0)
+    rows = {row["metric"]: row["mean"] for row in results["rows"]}
+    gain = {point["x"]: point["mean"] for point in results["curves"]["latent_gain_by_chain"]}
+    assert set(gain) <= {1, 2, 3} and max(gain.values()) > 0.5  # nats
     assert rows["comments_right"] >= 0.9
     assert 0 < rows["boundary_recall"] < 1 and rows["boundary_precision"] > 0.5
     assert rows["nll_per_token_given_latents"] > 0
+    assert 0 < rows["swap_changes_code"] <= 1

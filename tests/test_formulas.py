@@ -9,7 +9,17 @@ import torch
 
 from ra3.actions import decision_logps, entropy
 from ra3.advantages import ESTIMATORS, batch_std, dead_groups, group_mean, group_std, leave_one_out, no_baseline
-from ra3.losses import cispo_loss, clip_share, clipped_policy_loss, next_token_loss
+from ra3.losses import (
+    AGGREGATIONS,
+    POLICY_LOSSES,
+    cispo_loss,
+    clip_share,
+    clipped_policy_loss,
+    constant,
+    next_token_loss,
+    sequence_mean,
+    token_mean,
+)
 from ra3.optimizers import warmup_cosine
 from ra3.order import batch_of
 from ra3.rewards import exact_prior_cost, likelihood, returns, step_sums, switch_cost
@@ -81,6 +91,7 @@ def test_uncounted_entries_change_nothing(name):
 @pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - {"none"}))
 @pytest.mark.parametrize("returns_DG", [torch.tensor([[3.0]]), torch.full((2, 4), 0.5)])
 def test_no_signal_gives_no_advantage(name, returns_DG):
+    """A group of one, and groups of zero standard deviation."""
     assert (ESTIMATORS[name](returns_DG, torch.ones_like(returns_DG, dtype=torch.bool)) == 0).all()
 
 
@@ -110,6 +121,54 @@ def test_cispo_keeps_every_tokens_gradient():
     logp = torch.log(torch.tensor([3.0, 0.5])).requires_grad_()
     cispo_loss(logp, torch.zeros(2), torch.tensor([1.0, -1.0]), torch.ones(2), 0.2, 0.28).backward()
     assert logp.grad.tolist() == pytest.approx([-1.28, 0.5])
+
+
+ACTED = torch.tensor([[True, True, True, True], [True, False, False, False]])
+
+
+def test_aggregations_of_a_long_and_a_short_row():
+    assert token_mean(ACTED, 9).tolist() == [[0.2, 0.2, 0.2, 0.2], [0.2, 0, 0, 0]]
+    assert sequence_mean(ACTED, 9).tolist() == [[0.125, 0.125, 0.125, 0.125], [0.5, 0, 0, 0]]
+    assert constant(ACTED, 5).tolist() == [[0.1, 0.1, 0.1, 0.1], [0.1, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("loss", "aggregation", "value", "gradient"),
+    [
+        ("clip", token_mean, -0.2, [-0.3, 0.0, -0.1, 0.0, 0.4]),
+        ("clip", sequence_mean, 0.625, [-0.1875, 0.0, -0.0625, 0.0, 1.0]),
+        ("clip", constant, -0.05, [-0.075, 0.0, -0.025, 0.0, 0.1]),
+        ("cispo", token_mean, -0.2 * (1.5 * math.log(1.5) + 1.6 * math.log(3) + 2), [-0.3, -0.32, -0.1, 0.1, 0.4]),
+    ],
+)
+def test_policy_losses_by_hand(loss, aggregation, value, gradient):
+    """Ratios 1.5, 3, 0.5, 0.5 with advantages 1, 1, 1, -1 clipped to [0.6, 1.6]; a short row: log q = -1, A = -2."""
+    old = torch.tensor([[0.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]])
+    ratio = torch.tensor([[1.5, 3.0, 0.5, 0.5], [1.0, 1.0, 1.0, 1.0]])
+    advantage = torch.tensor([[1.0, 1.0, 1.0, -1.0], [-2.0, 9.0, 9.0, 9.0]])
+    logp = (ratio.log() + old).requires_grad_()
+    found = POLICY_LOSSES[loss](logp, old, advantage, aggregation(ACTED, 10), 0.4, 0.6)
+    found.backward()
+    assert found.item() == pytest.approx(value, abs=1e-6)
+    assert logp.grad[ACTED].tolist() == pytest.approx(gradient, abs=1e-6)
+    assert (logp.grad[~ACTED] == 0).all()
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_rows_without_a_choice_are_defined(aggregation):
+    """An empty row weighs nothing, an empty step has no weights, and neither divides by zero."""
+    empty = torch.zeros(2, 4, dtype=torch.bool)
+    assert (AGGREGATIONS[aggregation](empty, 5) == 0).all()
+    both = AGGREGATIONS[aggregation](torch.cat([ACTED, empty]), 5)
+    assert (both[2:] == 0).all() and both.sum() > 0
+    assert AGGREGATIONS[aggregation](empty[:0], 5).shape == (0, 4)
+
+
+@pytest.mark.parametrize("loss", POLICY_LOSSES)
+def test_policy_losses_of_nothing_are_zero(loss):
+    logp = torch.randn(3, requires_grad=True)
+    POLICY_LOSSES[loss](logp, torch.zeros(3), torch.ones(3), torch.zeros(3), 0.2, 0.2).backward()
+    assert (logp.grad == 0).all()
 
 
 def test_next_token_loss_is_a_weighted_mean():

@@ -21,17 +21,18 @@ from ra3.display import Display
 from ra3.estep import EStepJob, SwitchPenalty, copy_rate, estep, repeats
 from ra3.latents import EncodedDocument, encode
 from ra3.midtrain import midtrain
+from ra3.mstep import leave_out
 from ra3.recorder import Recorder
 from ra3.rollouts import Boundaries, estep_credit
 from ra3.runs import Run
-from ra3.sampler import LatentRules, interleave
+from ra3.sampler import LatentRules, expert_rows, interleave
 from ra3.settings import Estep, Midtrain, Mstep, Update
 from ra3.update import score
 
 TINY_E = {"updates": 3, "documents": 4, "group_size": 3, "max_latent_tokens": 3, "think_floor": 0.3, "floor_updates": 3}
 
 
-def config(method="ra3", seed=0, rounds=1, start="pi", **estep_changes):
+def config(method="ra3", seed=0, rounds=1, start="pi", latent_dropout=0.0, **estep_changes):
     return Config().model_copy(
         update={
             "run": Config().run.model_copy(update={"seed": seed}),
@@ -39,7 +40,7 @@ def config(method="ra3", seed=0, rounds=1, start="pi", **estep_changes):
                 method=method,
                 em_rounds=rounds,
                 estep=Estep(**{**TINY_E, **estep_changes}),
-                mstep=Mstep(epochs=2, batch_documents=4, start=start),
+                mstep=Mstep(epochs=2, batch_documents=4, start=start, latent_dropout=latent_dropout),
             ),
         }
     )
@@ -119,6 +120,19 @@ def test_the_e_step_drops_what_does_not_pay(tmp_path, documents):
     assert rates[0] > 0.02 and rates[-1] < rates[0] / 2
 
 
+def test_the_reward_comes_from_the_frozen_policy(tmp_path, policy, documents):
+    """A first update that ruins q does not touch the likelihood by which the second update's rollouts are judged."""
+    with recorder(tmp_path, config()) as rec:
+        settings = Estep(**TINY_E).model_copy(update={"updates": 2, "learning_rate": 0.3})
+        q = estep(rec, policy, EStepJob(documents, settings, Update(), seed=0))
+        rec.run.close()
+    second = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[1])
+    assert abs(second["expert_nll"] - second["expert_nll_act"]) < 0.2
+    rows = interleave(policy, documents, 1, LatentRules(3), list(range(len(documents))))
+    ruined, own = (score(p, rows, rows.expert, 10_000).logp[rows.expert].mean() for p in (q, policy))
+    assert own - ruined > 1, "the test has no power"
+
+
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_stopping_and_resuming_changes_nothing(tmp_path, policy, documents, rounds):
     settings = config(rounds=rounds)
@@ -161,6 +175,33 @@ def test_the_controller_moves_c_towards_its_target():
     fixed = SwitchPenalty(0.1, target=None)
     fixed.observe(0.9)
     assert fixed.value == 0.1
+
+
+def test_latent_dropout_takes_out_whole_intentions_and_nothing_else(policy, documents):
+    rows = interleave(policy, documents, 1, LatentRules(4, think_floor=0.5), list(range(8)))
+    fewer = leave_out(rows, 0.5, seed=3)
+    plain = expert_rows(policy, documents)
+    assert 0 < fewer.latent.sum() < rows.latent.sum()
+    for r in range(len(rows)):
+        kept, had = (x.seg[r][x.latent[r]].tolist() for x in (fewer, rows))
+        assert kept == [t for t in had if t in set(kept)]  # an intention stays whole or goes
+        expert = fewer.ids[r][fewer.valid[r] & ~fewer.latent[r]].tolist()
+        assert expert == plain.tokens(r)
+    none = leave_out(rows, 1.0, seed=3)
+    assert [none.tokens(r) for r in range(8)] == [plain.tokens(r) for r in range(8)]
+
+
+def test_latent_dropout_spares_the_last_round(tmp_path, policy, documents):
+    dropping, keeping = config("ra3", latent_dropout=0.9), config("ra3")
+    models = [trained(tmp_path / str(n), policy, documents, own)[0] for n, own in enumerate((dropping, keeping))]
+    assert same_weights(*models)
+
+
+def test_the_price_grows_from_round_to_round(tmp_path, policy, documents):
+    settings = config("ra3", rounds=2, switch_penalty=0.25, penalty_growth=3.0)
+    _, lines = trained(tmp_path, policy, documents, settings)
+    prices = {m["round"]: m["switch_penalty"] for m in map(json.loads, lines) if m["stage"] == "estep"}
+    assert prices == {0: 0.25, 1: 0.75}
 
 
 def test_copy_rate_counts_repeated_lines(policy, documents):

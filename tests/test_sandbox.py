@@ -4,7 +4,7 @@ import pytest
 
 from ra3.problems import CallTest, Problem, StdioTest
 from ra3.sandbox import Job, Sandbox
-from ra3.sandbox.grade import grade
+from ra3.sandbox.grade import Grader, grade
 
 REFERENCE = "def f(x):\n    return (7 * x + 3) % 11\n"
 RULE = Problem("rule", "", "f", tuple(CallTest((x,), (7 * x + 3) % 11) for x in (1, 4, 9, 123)))
@@ -117,3 +117,10 @@ def test_order_is_kept_and_errors_stop_nothing(sandbox):
     for number, outcome in enumerate(sandbox.run(jobs), start=1):
         assert [result.error for result in outcome.results] == [None, "ZeroDivisionError", None]
         assert outcome.results[2].value == 10 // number
+
+
+def test_grading_in_the_background(sandbox):
+    with Grader(sandbox) as grader:
+        futures = [grader.submit([(RULE, f"{REFERENCE}# {n}\n"), (RULE, f"f = {n}\n")]) for n in range(5)]
+        for future in futures:
+            assert [verdict.reason for verdict in future.result()] == ["passed", "missing_entry_point"]

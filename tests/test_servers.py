@@ -42,7 +42,7 @@ def test_a_batch_deadline_ends_the_batch():
 
 
 def servers(sandbox) -> list[Zygote]:
-    return sandbox._zygotes
+    return list(sandbox._zygotes.values())
 
 
 def test_a_dead_server_costs_no_verdict():
@@ -99,8 +99,8 @@ def test_nothing_is_left_behind(sandbox):
 ORPHANS = """
 import sys
 from ra3.sandbox import Job, Sandbox
-sandbox = Sandbox(workers=1, wall_s=60, layers=tuple(sys.argv[1:]))
-print(sandbox._zygotes[0].pid, flush=True)
+sandbox = Sandbox(workers=1, wall_s=60, layers=tuple(sys.argv[1:]), forced=True)
+print(sandbox._zygotes["program", 0].pid, flush=True)
 sandbox.run([Job.call("import time\\ndef f(x):\\n    time.sleep(60)\\n", "f", [(1,)])])
 """
 
@@ -161,6 +161,12 @@ def test_a_server_that_cannot_start_says_why(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs Linux and root")
+def test_root_without_any_layer_is_refused():
+    with pytest.raises(UserError, match="namespaces off: switched off; landlock off: switched off"):
+        Sandbox(workers=1, layers=())
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs Linux and root")
 def test_root_never_runs_programs(sandbox):
     assert sandbox.level["user"].startswith("root changed to ")
     source = "import os\ndef f():\n    return list(os.getresuid() + os.getresgid()) + os.getgroups()\n"
@@ -203,9 +209,19 @@ def test_call_numbers_agree_with_the_kernel_headers(column):
         assert str(numbers[column]) == names.get(name, "None"), name
 
 
-def test_a_busy_host_gets_a_second_chance(monkeypatch):
-    monkeypatch.setattr(batch, "WORKING_S", 0.0)
-    with Sandbox(workers=1, cpu_s=0.3, wall_s=0.6) as slow:
+@pytest.mark.parametrize(("working_s", "load"), [(0.0, 0.0), (9.0, 1e9)], ids=["computing", "busy host"])
+def test_a_late_program_gets_a_second_and_longer_chance(monkeypatch, working_s, load):
+    monkeypatch.setattr(batch, "WORKING_S", working_s)
+    monkeypatch.setattr("os.getloadavg", lambda: (load,) * 3)
+    with Sandbox(workers=1, cpu_s=0.3, wall_s=0.5) as slow:
         start = time.monotonic()
         assert reason(slow, RULE, "def f(x):\n    import time\n    time.sleep(5)\n") == "timeout"
-        assert 1.2 <= time.monotonic() - start < 4
+        assert 2.0 <= time.monotonic() - start < 5
+
+
+def test_a_sleeper_on_an_idle_host_gets_none(monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0,) * 3)
+    with Sandbox(workers=1, cpu_s=0.3, wall_s=0.5) as slow:
+        start = time.monotonic()
+        assert reason(slow, RULE, "def f(x):\n    import time\n    time.sleep(5)\n") == "timeout"
+        assert 0.5 <= time.monotonic() - start < 1.9

@@ -17,12 +17,14 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 ORDER = (
     # ground: errors, settings, the run folder and what is written there
     *("errors", "seeds", "disk", "settings", "conflicts", "config", "describe", "recipes", "flags"),
-    *("environment", "folder_lock", "interrupts", "runs", "glossary", "metrics", "checkpoint"),
-    *("alarms", "display", "recorder", "report"),
+    *("environment", "folder_lock", "forks", "manifest", "interrupts", "runs", "glossary", "metrics", "checkpoint"),
+    *("alarms", "display", "watchdog", "recorder", "run_folders", "report"),
     # text: documents, steps, latents; problems and their verdicts; the embedded world
-    *("readers", "corpus", "steps", "latents", "annotated_folder", "sandbox", "problems", "sandbox.grade", "testbed"),
+    *("readers", "corpus", "steps", "latents", "annotated_folder", "sandbox", "faults"),
+    *("problem_tests", "extraction", "problems", "sandbox.exams", "sandbox.grade", "bench", "testbed"),
     # the model: rows of tokens, the one forward pass, sampling
-    *("rows", "actions", "kv_cache", "attention", "policy", "walk", "sampler", "completions", "sources"),
+    *("rows", "actions", "kv_cache", "attention", "model_folder", "policy", "walk", "sampler", "completions"),
+    *("fingerprints", "materials", "sources"),
     # one step of learning
     *(
         "rewards",
@@ -31,15 +33,17 @@ ORDER = (
         "batches",
         "optimizers",
         "order",
+        "not_finite",
+        "ranks",
         "update",
         "rollouts",
         "credit_view",
         "rl_step",
     ),
     # the acts
-    *("estep", "annotate", "mstep", "midtrain", "rlvr", "statistics", "evaluate", "heldout"),
+    *("estep", "annotate", "mstep", "midtrain", "rlvr", "statistics", "evaluate", "probes", "heldout"),
     # the commands
-    *("pipeline", "demo", "plan", "cli", "__main__"),
+    *("pipeline", "grading", "demo", "plan", "theory", "arguments", "runs_commands", "cli", "__main__"),
 )
 """Modules and packages of ra3, in reading order: each imports only those before it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ra3.disk import disk_errors, write_atomic
@@ -40,21 +41,30 @@ def page(view: View) -> str:
             CHAINS_INTRO,
             _chains(view),
         ),
-        ("Learning curves", "", _swatches(names) + _plots(learning_curves(view), "No metrics have been written yet.")),
+        (
+            "Learning curves",
+            "",
+            _swatches(names) + plot_grid(learning_curves(view), "No metrics have been written yet."),
+        ),
         ("Alarms", "Signs that a learning signal has died, checked over the whole run.", alarms_list(view)),
         ("Rollouts", ROLLOUTS_INTRO, rollouts_section(view)),
         ("What was run", "", runs_table(view)),
         ("Metrics explained", "Last value of each run and stage, and how to read it.", glossary_table(view)),
         ("Settings and environment", "", settings(view)),
     )
+    header = f"<h1>{esc(title)}</h1>" + f'<p class="verdict">{esc(verdict)}</p>{_troubles(view)}'
+    return document(f"ra3 report: {view.title}", f"report &middot; {esc(view.title)}", header, sections)
+
+
+def document(title: str, eyebrow: str, header: str, sections: Iterable[tuple[str, str, str]]) -> str:
+    """A whole offline page; `title` and the sections' titles and intros are plain text, the rest is markup."""
     body = "".join(_section(*section) for section in sections)
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>ra3 report: {esc(view.title)}</title><style>{style_sheet()}</style></head><body><main>"
-        f'<header><p class="eyebrow"><b>ra3</b> report &middot; {esc(view.title)}</p><h1>{esc(title)}</h1>'
-        f'<p class="verdict">{esc(verdict)}</p>{_troubles(view)}</header>{body}</main></body></html>\n'
+        f"<title>{esc(title)}</title><style>{style_sheet()}</style></head><body><main>"
+        f'<header><p class="eyebrow"><b>ra3</b> {eyebrow}</p>{header}</header>{body}</main></body></html>\n'
     )
 
 
@@ -84,13 +94,14 @@ def _results_intro(view: View) -> str:
 def _chains(view: View) -> str:
     plots = chain_curves(view)
     return (
-        _swatches(in_order(p["model"] for points in view.curves.values() for p in points)) + _plots(plots, "")
+        _swatches(in_order(p["model"] for points in view.curves.values() for p in points)) + plot_grid(plots, "")
         if plots
         else ""
     )
 
 
-def _plots(plots: list[Plot], nothing: str) -> str:
+def plot_grid(plots: list[Plot], nothing: str) -> str:
+    """Finished plots side by side, or the sentence that says why there are none."""
     figures = "".join(
         f"<figure><h3>{esc(plot.title)}</h3>{plot.svg}<figcaption>{esc(plot.caption)}</figcaption></figure>"
         for plot in plots

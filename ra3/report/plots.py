@@ -109,7 +109,7 @@ def chain_curves(view: View) -> list[Plot]:
 
 def _panel(panel: Panel, systems: list[System]) -> Plot | None:
     colours = colour_names([system.name for system in systems])
-    figure, axes = _axes("update", panel.share)
+    figure, axes = new_axes("update", panel.share)
     caption, drawn, rounds = panel.caption, False, []
     for system in systems:
         lines = system.metrics.get(panel.stage, [])
@@ -121,13 +121,13 @@ def _panel(panel: Panel, systems: list[System]) -> Plot | None:
                 caption = f"{panel.caption} Dotted: without the intentions." if style == ":" else caption
     for start in rounds:
         axes.axvline(start, color=GRID, linewidth=1, linestyle="--")
-    return Plot(panel.title, caption, _svg(figure)) if drawn else None
+    return Plot(panel.title, caption, svg_text(figure)) if drawn else None
 
 
 def _curve(name: str, points: list[dict]) -> Plot:
     what, _, by = name.partition("_by_")
     x_label = {"chain": "chain length"}.get(by, re.sub(r"[^ -~]|_", " ", by)[:40])
-    figure, axes = _axes(x_label, _within_unit(points))
+    figure, axes = new_axes(x_label, _within_unit(points))
     names = in_order(point["model"] for point in points)
     colours = colour_names(names)
     for model in names:
@@ -139,10 +139,11 @@ def _curve(name: str, points: list[dict]) -> Plot:
     title = TITLES.get(what, what.replace("_", " ").capitalize()) + (
         f" by {by.replace('_', ' ')} length" if by == "chain" else f" by {by}"
     )
-    return Plot(title, "Band: 95% interval. Dashed: after RLVR.", _svg(figure))
+    return Plot(title, "Band: 95% interval. Dashed: after RLVR.", svg_text(figure))
 
 
-def _axes(x_label: str, share: bool) -> tuple[Figure, Axes]:
+def new_axes(x_label: str, share: bool) -> tuple[Figure, Axes]:
+    """An empty figure of the page's size and look; `share` runs the y axis from 0 to 100%."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -188,7 +189,7 @@ def _moving_average(values: np.ndarray, width: int) -> np.ndarray:
     return np.array([np.nanmean(window) if np.isfinite(window).any() else math.nan for window in windows])
 
 
-def _svg(figure: Figure) -> str:
+def svg_text(figure: Figure) -> str:
     """The figure as an <svg> element: only the ids it refers to, no size of its own, the page's font and colours."""
     import matplotlib
 

@@ -1,23 +1,28 @@
 """One batch of jobs flown through the servers, from one thread.
 
-Each server flies one job at a time. The loop waits on all pipes at once, kills what passes its deadline, and gives a
-job lost to our own fault (a server that died, a failed fork) a second chance on a fresh server before it is ``infra``.
-A program that ran out of clock time while it was computing, yet within its CPU limit, met a busy host: it gets a
-second chance at the end of the batch.
+Each slot flies one job at a time, on one server or, for a judged job, two. The loop waits on all pipes at once, kills
+what passes its deadline, and gives a job lost to our own fault (a server that died, a failed fork) a second chance on a
+fresh server before it is ``infra``. A program that ran out of clock time within its CPU limit, while it was computing
+or others kept the host busy, gets a second and longer chance at the end of the batch.
 """
 
 import contextlib
+import os
 import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ra3.sandbox.flight import Drain, Feed, Flight, Limits
-from ra3.sandbox.jobs import MAX_SOURCE, Job, Outcome
+from ra3.sandbox.flight import Flight, Limits
+from ra3.sandbox.jobs import Job, Outcome
+from ra3.sandbox.seat import Drain, Feed, Seat
 from ra3.sandbox.zygote import SandboxError, Zygote
 
 WORKING_S = 0.1
+LONGER = 3
+"""How many times the clock limit a second chance lasts."""
+SOON_S = 0.02
 INFRA = Outcome("infra")
 
 
@@ -30,11 +35,18 @@ class Ticket:
     slow_retries: int = 1
 
 
+def host_is_busy() -> bool:
+    """Whether more wants to run here than there are cores, so that a program may have got none for seconds."""
+    return os.getloadavg()[0] > (os.cpu_count() or 1)
+
+
 class Batch:
     """``for index, outcome in Batch(...)``: every job once, in the order in which they end."""
 
-    def __init__(self, slots: int, jobs: list[Job], limits: Limits, deadline_s: float, fresh: Callable[[int], Zygote]):
-        """``fresh(slot)`` gives the slot's server, started anew where it is gone."""
+    def __init__(
+        self, slots: int, jobs: list[Job], limits: Limits, deadline_s: float, fresh: Callable[[int, Job], list[Zygote]]
+    ):
+        """``fresh(slot, job)`` gives the slot's servers for a job, started anew where they are gone."""
         self.jobs, self.limits, self.fresh = jobs, limits, fresh
         self.queue = deque(Ticket(index) for index in range(len(jobs)))
         self.idle = list(range(slots))
@@ -55,88 +67,106 @@ class Batch:
             self.stop()
 
     def launch(self):
-        """Give every idle server a job."""
+        """Give every idle slot a job."""
         while self.idle and self.queue:
             slot, ticket = self.idle.pop(), self.queue.popleft()
             job = self.jobs[ticket.index]
-            if len(job.source) > MAX_SOURCE:
-                self.idle.append(slot)
-                self.ended.append((ticket.index, Outcome("error:SourceTooLong")))
-                continue
-            flight = Flight(self.fresh(slot), job, self.limits)
+            limits = self.limits.of(job)
+            if not ticket.slow_retries:
+                limits = replace(limits, wall_s=LONGER * limits.wall_s)
+            flight = Flight(self.fresh(slot, job), job, limits)
             self.flights[slot] = flight, ticket
-            self.selector.register(flight.zygote.control, selectors.EVENT_READ, (slot, None))
-            for pipe in list(flight.pipes):
-                self.watch(slot, flight, pipe)
+            for seat in flight.seats:
+                self.selector.register(seat.zygote.control, selectors.EVENT_READ, (slot, seat, None))
+                for pipe in [pipe for pipe in seat.pipes if isinstance(pipe, Feed)]:
+                    self.feed(slot, seat, pipe)
 
-    def watch(self, slot: int, flight: Flight, pipe: Feed | Drain):
-        """Wait on a pipe, unless all of a job fits into it at once."""
-        if isinstance(pipe, Feed) and pipe.advance():
-            return flight.close(pipe)
-        event = selectors.EVENT_WRITE if isinstance(pipe, Feed) else selectors.EVENT_READ
-        self.selector.register(pipe.fd, event, (slot, pipe))
+    def feed(self, slot: int, seat: Seat, pipe: Feed):
+        """Write a job, at once if it fits into the pipe."""
+        if pipe.advance():
+            return seat.close(pipe)
+        self.selector.register(pipe.fd, selectors.EVENT_WRITE, (slot, seat, pipe))
+
+    def watch(self):
+        """Read what a child writes, once it has run for a while: what a short one writes waits in its pipes."""
+        for slot, (flight, _) in self.flights.items():
+            if not flight.watched and time.monotonic() >= flight.started + SOON_S:
+                flight.watched = True
+                for seat in flight.seats:
+                    for pipe in [pipe for pipe in seat.pipes if isinstance(pipe, Drain)]:
+                        self.selector.register(pipe.fd, selectors.EVENT_READ, (slot, seat, pipe))
 
     def wait(self):
         """Serve whatever is ready, until the next deadline at the latest."""
         if not self.flights:
             return
-        soonest = min(self.deadline, *(flight.deadline for flight, _ in self.flights.values()))
+        flights = [flight for flight, _ in self.flights.values()]
+        soon = [flight.started + SOON_S for flight in flights if not flight.watched]
+        soonest = min(self.deadline, *soon, *(flight.deadline for flight in flights))
         for key, _ in self.selector.select(max(0.0, soonest - time.monotonic())):
-            slot, pipe = key.data
-            if slot not in self.flights:
+            slot, seat, pipe = key.data
+            if slot not in self.flights or seat.end:
                 continue
             if pipe is None:
-                self.hear(slot)
+                self.hear(slot, seat)
             elif pipe.advance():
-                self.finish_pipe(slot, pipe)
+                self.finish_pipe(slot, seat, pipe)
+        self.watch()
 
-    def finish_pipe(self, slot: int, pipe: Feed | Drain):
+    def finish_pipe(self, slot: int, seat: Seat, pipe: Feed | Drain):
         """A stream is at its end, or over its limit: then the program is killed."""
-        flight, _ = self.flights[slot]
         self.selector.unregister(pipe.fd)
-        flight.close(pipe)
+        seat.close(pipe)
         if isinstance(pipe, Drain) and pipe.overflowed:
-            flight.kill("output_cap")
+            self.flights[slot][0].kill("output_cap")
 
-    def hear(self, slot: int):
-        """The server speaks: the job has ended, or the server has."""
+    def hear(self, slot: int, seat: Seat):
+        """A server speaks: its child has ended, or the server has."""
         flight, _ = self.flights[slot]
         try:
-            end = flight.zygote.receive()
-            if end is not None:
-                self.release(slot)
-                self.settle(slot, flight.land(*end))
+            end = seat.zygote.receive()
+            if end is None:
+                return
+            self.release(seat)
+            outcome = flight.land(seat, end)
         except SandboxError:
-            self.lose(slot)
+            return self.lose(slot)
+        if outcome is not None:
+            self.settle(slot, outcome)
 
     def settle(self, slot: int, outcome: Outcome):
         """A job has an outcome; keep it, or fly once more what only met a busy host."""
         flight, ticket = self.flights.pop(slot)
         self.idle.append(slot)
-        busy_host = flight.killed == "timeout" and WORKING_S < outcome.cpu_s <= self.limits.cpu_s
-        if busy_host and ticket.slow_retries:
+        late = flight.killed == outcome.fault == "timeout" and outcome.cpu_s <= flight.limits.cpu_s
+        if late and ticket.slow_retries and (outcome.cpu_s > WORKING_S or host_is_busy()):
             self.queue.append(replace(ticket, slow_retries=0))
         else:
             self.ended.append((ticket.index, outcome))
 
     def lose(self, slot: int):
         """A server is gone with its job: end it for good, and try the job once more elsewhere."""
-        self.release(slot)
-        flight, ticket = self.flights.pop(slot)
-        flight.abandon()
-        flight.zygote.close()
-        self.idle.append(slot)
+        ticket = self.flights[slot][1]
+        self.end(slot)
         if ticket.infra_retries:
             self.queue.append(replace(ticket, infra_retries=0))
         else:
             self.ended.append((ticket.index, INFRA))
 
-    def release(self, slot: int):
-        """Stop watching a flight."""
-        flight, _ = self.flights[slot]
-        for watched in (flight.zygote.control, *(pipe.fd for pipe in flight.pipes)):
+    def release(self, seat: Seat):
+        """Stop watching a child."""
+        for watched in (seat.zygote.control, *(pipe.fd for pipe in seat.pipes)):
             with contextlib.suppress(KeyError, ValueError):
                 self.selector.unregister(watched)
+
+    def end(self, slot: int):
+        """End a flight in the air, and its servers with it."""
+        flight, _ = self.flights.pop(slot)
+        for seat in flight.seats:
+            self.release(seat)
+            seat.zygote.close()
+        flight.abandon()
+        self.idle.append(slot)
 
     def expire(self):
         """Kill what is late; give up a server that does not answer the kill; end the batch at its own deadline."""
@@ -154,10 +184,6 @@ class Batch:
 
     def stop(self):
         """Leave nothing in the air: servers in the middle of a job are ended, the idle ones stay."""
-        for slot, (flight, _) in list(self.flights.items()):
-            self.release(slot)
-            flight.abandon()
-            flight.zygote.close()
-            self.idle.append(slot)
-        self.flights.clear()
+        for slot in list(self.flights):
+            self.end(slot)
         self.selector.close()

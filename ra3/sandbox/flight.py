@@ -1,16 +1,16 @@
-"""One job on its way through one server: its pipes, its deadline, and what it comes to."""
+"""One job on its way: its one or two children, its deadline, and what it comes to."""
 
-import contextlib
+import math
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ra3.sandbox.inside import protocol
 from ra3.sandbox.jobs import Job, Outcome, read_frames, started
+from ra3.sandbox.seat import Seat, signal_name
 from ra3.sandbox.zygote import SandboxError, Zygote
 
-CHUNK = 1 << 16
 MEGABYTE = 1 << 20
 KILL_GRACE_S = 5.0
 
@@ -26,130 +26,117 @@ class Limits:
     memory_mb: int
     """Address space in MiB."""
 
-
-class Feed:
-    """Our end of a pipe that the child reads: bytes go out as it takes them."""
-
-    def __init__(self, fd: int, data: bytes):
-        self.fd, self._left = fd, memoryview(data)
-
-    def advance(self) -> bool:
-        """Move what can be moved; True when all is written or nobody reads any more."""
-        try:
-            while self._left:
-                self._left = self._left[os.write(self.fd, self._left[:CHUNK]) :]
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
-
-
-class Drain:
-    """Our end of a pipe that the child writes, up to a number of bytes."""
-
-    def __init__(self, fd: int, limit: int):
-        self.fd, self.data, self._limit = fd, bytearray(), limit
-
-    @property
-    def overflowed(self) -> bool:
-        return len(self.data) > self._limit
-
-    def advance(self) -> bool:
-        """Move what can be moved; True at the end of the stream or beyond the limit."""
-        while not self.overflowed:
-            try:
-                chunk = os.read(self.fd, CHUNK)
-            except BlockingIOError:
-                return False
-            if not chunk:
-                return True
-            self.data += chunk
-        return True
+    def of(self, job: Job) -> "Limits":
+        """These limits, or the job's own; with its own CPU limit a job's clock runs at least as long as 3 cpu_s + 2."""
+        cpu_s = self.cpu_s if job.cpu_s is None else job.cpu_s
+        wall_s = self.wall_s if job.cpu_s is None else max(self.wall_s, 3 * cpu_s + 2)
+        return Limits(cpu_s, job.wall_s or wall_s, job.memory_mb or self.memory_mb)
 
 
 class Flight:
-    """A job in the air. ``killed`` names why we ended it, None while we have not."""
+    """A job in the air. ``killed`` names why we ended it, None while we have not; a program is ``dismissed`` when its
+    judge has ended before it, ``watched`` once its output is read while it runs.
 
-    def __init__(self, zygote: Zygote, job: Job, limits: Limits):
-        self.zygote, self.job, self.limits = zygote, job, limits
+    ``limits`` are the job's own. A judged job has two seats, the program's and its judge's, on a server each, joined by
+    two pipes.
+    """
+
+    def __init__(self, zygotes: list[Zygote], job: Job, limits: Limits):
+        self.job, self.limits = job, limits
         self.killed: str | None = None
-        self.pipes: list[Feed | Drain] = []
-        self._theirs: list[int] = []
-        self._feed(job.payload())
-        self.output = self.result = self._drain()
+        self.dismissed = self.watched = False
+        self.program = Seat(zygotes[0], job.payload(), job.max_output)
+        self.seats = [self.program]
+        self.output = self.program.result
+        command = {"call": protocol.CALL, "stdio": protocol.STDIO, "judge": protocol.SERVE}[job.kind]
         if job.kind == "stdio":
-            self._feed(job.data)
-            self.output = self._drain()
+            self.program.feed(job.data)
+            self.output = self.program.drain()
+        if job.kind == "judge":
+            self.seats.append(Seat(zygotes[1], job.judge_payload(), job.max_output))
+            self._join(*self.seats)
         self.started = time.monotonic()
-        self.deadline = self.started + limits.wall_s
-        self.lost = not zygote.send(protocol.STDIO if job.kind == "stdio" else protocol.CALL, self._theirs)
-        for end in self._theirs:
-            os.close(end)
+        self.deadline = self.started + self.limits.wall_s
+        self.lost = not self._start(self.program, command)
+        if job.kind == "judge":
+            self.lost |= not self._start(self.seats[1], protocol.JUDGE)
 
-    def _feed(self, data: bytes):
-        theirs, ours = os.pipe()
-        os.set_blocking(ours, False)
-        self._theirs.append(theirs)
-        self.pipes.append(Feed(ours, data))
+    def _join(self, program: Seat, judge: Seat):
+        """Each reads what the other writes; the supervisor keeps no end, so that each sees the other's end."""
+        questions, asking = os.pipe()
+        answers, answering = os.pipe()
+        program.give(questions, answering)
+        judge.give(answers, asking)
 
-    def _drain(self) -> Drain:
-        ours, theirs = os.pipe()
-        os.set_blocking(ours, False)
-        drain = Drain(ours, self.job.max_output)
-        self._theirs.append(theirs)
-        self.pipes.append(drain)
-        return drain
-
-    def close(self, pipe: Feed | Drain):
-        """Give up one pipe."""
-        self.pipes.remove(pipe)
-        os.close(pipe.fd)
+    def _start(self, seat: Seat, command: bytes) -> bool:
+        return seat.start(command, math.ceil(self.limits.cpu_s), self.limits.memory_mb)
 
     def abandon(self):
         """Give up all pipes."""
-        for pipe in list(self.pipes):
-            self.close(pipe)
+        for seat in self.seats:
+            seat.abandon()
 
     def kill(self, reason: str):
-        """Have the child killed; the server gets a little time to report it."""
+        """Have the children killed; the servers get a little time to report it."""
         self.killed = self.killed or reason
+        self._end([seat for seat in self.seats if seat.end is None])
+
+    def _end(self, seats: list[Seat]):
         self.deadline = time.monotonic() + KILL_GRACE_S
-        self.lost = self.lost or not self.zygote.send(protocol.KILL, [])
+        for seat in seats:
+            self.lost = not seat.kill() or self.lost
 
-    def land(self, status: int, cpu_s: float, peak_bytes: int) -> Outcome:
-        """The outcome, once the child has ended. SandboxError if no child got as far as the program."""
-        if status == protocol.FORK_FAILED:
+    def land(self, seat: Seat, end: tuple[int, float, int]) -> Outcome | None:
+        """Note a child's end; the outcome if it was the last. SandboxError if it did not get as far as the program.
+
+        A judge that has ended needs the program no more; one whose program has ended learns of it by itself.
+        """
+        if end[0] == protocol.FORK_FAILED:
             raise SandboxError("the sandbox's server could not fork")
-        for pipe in list(self.pipes):
-            if isinstance(pipe, Drain):
-                pipe.advance()
-        self.abandon()
-        frames = bytes(self.result.data)
-        if not started(frames):
+        seat.end = end
+        seat.read_out()
+        if not started(bytes(seat.result.data)):
             raise SandboxError("the sandbox's server could not prepare a child")
-        results, claimed = read_frames(frames, self.job.tests)
+        if waiting := [other for other in self.seats if other.end is None]:
+            if seat is not self.program:
+                self.dismissed = True
+                self._end(waiting)
+            return None
+        return self._outcome() if self.job.kind != "judge" else self._judged(self.seats[1])
+
+    def _outcome(self) -> Outcome:
+        results, claimed = read_frames(bytes(self.program.result.data), self.job.tests)
         if self.job.kind == "stdio" and claimed == "error:ExitedEarly":  # a script may leave without a word
-            claimed = None if os.waitstatus_to_exitcode(status) == 0 else "error:SystemExit"
-        fault = self._verdict_from_outside(status, cpu_s, peak_bytes) or claimed
+            claimed = None if self.program.exit_code == 0 else "error:SystemExit"
+        fault = self.killed or self._seen_from_outside(self.program) or claimed
         stdout = bytes(self.output.data) if self.job.kind == "stdio" else b""
-        return Outcome(fault, results, stdout, cpu_s, peak_bytes / MEGABYTE)
+        return self._with_usage(Outcome(fault, results, stdout))
 
-    def _verdict_from_outside(self, status: int, cpu_s: float, peak_bytes: int) -> str | None:
+    def _judged(self, judge: Seat) -> Outcome:
+        """What the judge says; where it says that the program is gone, why the program is."""
+        results, fault = read_frames(bytes(judge.result.data), 1)
+        _, claimed = read_frames(bytes(self.program.result.data), 0)
+        fault = None if results else fault
+        if fault == protocol.GONE:
+            fault = self._seen_from_outside(self.program) or claimed or "error:ExitedEarly"
+        if fault == protocol.TOO_LONG:
+            fault = "output_cap"
+        too_long = "timeout" if self.program.cpu_s > self.limits.cpu_s else None
+        killed = None if self.dismissed else self.killed  # after the judge has spoken it says only how the program went
+        return self._with_usage(Outcome(killed or too_long or self._seen_from_outside(judge) or fault, results))
+
+    def _with_usage(self, outcome: Outcome) -> Outcome:
+        assert self.program.end
+        return replace(outcome, cpu_s=self.program.cpu_s, peak_mb=self.program.end[2] / MEGABYTE)
+
+    def _seen_from_outside(self, seat: Seat) -> str | None:
         """What the kernel and our own watch say, which no program can talk its way out of."""
-        if self.killed:
-            return self.killed
-        if self.result.overflowed or self.output.overflowed:
+        if seat.result.overflowed or self.output.overflowed:
             return "output_cap"
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        if cpu_s > self.limits.cpu_s or number == signal.SIGXCPU:
+        if seat.cpu_s > self.limits.cpu_s or seat.signal == signal.SIGXCPU:
             return "timeout"
-        if number == signal.SIGKILL:  # the hard CPU limit, or the kernel short of memory
-            return "timeout" if cpu_s > self.limits.cpu_s / 2 else "memory"
-        return f"error:{_signal_name(number)}" if number else None
-
-
-def _signal_name(number: int) -> str:
-    with contextlib.suppress(ValueError):
-        return signal.Signals(number).name
-    return f"SIG{number}"
+        if seat.signal == signal.SIGKILL and self.dismissed and seat is self.program:
+            return None
+        if seat.signal == signal.SIGKILL:  # the hard CPU limit, or the kernel short of memory
+            return "timeout" if seat.cpu_s > self.limits.cpu_s / 2 else "memory"
+        return f"error:{signal_name(seat.signal)}" if seat.signal else None

@@ -10,7 +10,7 @@ from ra3.sandbox.inside import protocol, values
 MAX_SOURCE = 256 * 1024
 DEFAULT_OUTPUT = 1 << 20
 MARSHAL_VERSION = 2  # the last one whose bytes depend on nothing but the values
-FAULTS = {protocol.SYNTAX, protocol.MISSING, "error:MemoryError"}
+FAULTS = {protocol.SYNTAX, protocol.MISSING}
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -22,15 +22,24 @@ class Job:
     """
 
     kind: str
-    """``call``: define ``entry_point`` and call it once per test; ``stdio``: run as a script."""
+    """``call``: define ``entry_point`` and call it once per test; ``stdio``: run as a script; ``judge``: let test code
+    in another child call the program."""
     source: str
     entry_point: str | None
+    """``judge``: the names that the test takes from the program, with spaces between them."""
     data: bytes
-    """``call``: the list of argument lists, by ``encode_inputs``; ``stdio``: the bytes of stdin."""
+    """``call``: the list of argument lists, by ``encode_inputs``; ``stdio``: the bytes of stdin; ``judge``: the test's
+    source."""
     tests: int
-    """``call``: the number of argument lists; ``stdio``: 0."""
+    """``call``: the number of argument lists; else 0."""
     max_output: int = DEFAULT_OUTPUT
-    """Bytes the program may write (results or stdout) before it is killed."""
+    """Bytes the program may write (results, stdout, one answer to its judge) before it is killed."""
+    cpu_s: float | None = None
+    """CPU seconds, instead of the sandbox's."""
+    memory_mb: int | None = None
+    """Address space in MiB, instead of the sandbox's."""
+    wall_s: float | None = None
+    """Seconds by the clock, instead of the sandbox's."""
 
     @staticmethod
     def call(source: str, entry_point: str, inputs: Iterable[Iterable], max_output=DEFAULT_OUTPUT) -> "Job":
@@ -43,11 +52,25 @@ class Job:
         """One run of a script on one stdin."""
         return Job("stdio", source, None, stdin.encode(), 0, max_output)
 
+    @staticmethod
+    def judge(source: str, names: Iterable[str], test: str, max_output=DEFAULT_OUTPUT) -> "Job":
+        """A test's own code, which finds these names of the program; its result is True or an exception's name."""
+        return Job("judge", source, " ".join(names), test.encode(), 0, max_output)
+
     def payload(self) -> bytes:
         """What the child reads from its job pipe."""
         if self.kind == "stdio":
             return self.source.encode("utf-8", "surrogatepass")
+        if self.kind == "judge":
+            return marshal.dumps((self.source, self._names()), MARSHAL_VERSION)
         return marshal.dumps((self.source, self.entry_point, self.data), MARSHAL_VERSION)
+
+    def judge_payload(self) -> bytes:
+        """What the judge of a ``judge`` job reads from its job pipe."""
+        return marshal.dumps((self.data.decode(), self._names(), self.max_output), MARSHAL_VERSION)
+
+    def _names(self) -> list[str]:
+        return (self.entry_point or "").split()
 
 
 def encode_inputs(inputs: Iterable[Iterable]) -> bytes:
@@ -84,7 +107,7 @@ class Outcome:
 
     fault: str | None
     """None if the program ran to its end; else timeout, memory, output_cap, syntax, missing_entry_point, infra or
-    error:NAME."""
+    error:NAME; a test that never called the program is error:NoCallMade."""
     results: tuple[Result, ...] = ()
     """``call``: one per test, in order; fewer after a fault."""
     stdout: bytes = b""

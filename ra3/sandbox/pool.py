@@ -4,20 +4,22 @@ The servers hold no expected value, so no program can read one, and nothing a pr
 see docs/security.md for what each isolation level promises.
 """
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterator
 
 from ra3.errors import UserError
-from ra3.sandbox.batch import Batch
+from ra3.sandbox.batch import LONGER, Batch
 from ra3.sandbox.flight import KILL_GRACE_S, Limits
 from ra3.sandbox.inside import kernel
-from ra3.sandbox.jobs import Job, Outcome
+from ra3.sandbox.jobs import MAX_SOURCE, Job, Outcome
 from ra3.sandbox.zygote import SandboxError, Zygote
 
 LAYERS = ("namespaces", "landlock", "seccomp")
 JOBS_PER_SERVER = 5000
 START_ATTEMPTS = 3
+TOO_LONG = Outcome("error:SourceTooLong")
 MAX_WORKERS = 64
 FIRST_UID, UIDS_PER_PROCESS, PROCESSES = 0x70000000, 256, 1 << 20
 _started = itertools.count()
@@ -37,21 +39,25 @@ class Sandbox:
 
     def __init__(
         self, workers: int = 2, cpu_s: float = 2.0, wall_s: float = 6.0, memory_mb: int = 512,
-        layers: tuple[str, ...] = LAYERS,
+        layers: tuple[str, ...] = LAYERS, forced: bool = False,
     ):  # fmt: skip
-        """UserError for a bad setting, or where programs would run as root; SandboxError if no server starts."""
+        """UserError for a bad setting, where programs would run as root, or where root has no kernel layer to protect
+        it and that is not ``forced``; SandboxError if no server starts."""
         _check(workers, cpu_s, wall_s, memory_mb, layers)
         self.limits = Limits(cpu_s, wall_s, memory_mb)
         self._layers, self._busy, self._closed = layers, False, False
-        self._zygotes: list[Zygote] = []
+        self._workers = workers
+        self._zygotes: dict[tuple[str, int], Zygote] = {}
         try:
-            self._zygotes += [self._start() for _ in range(workers)]
-            for zygote in self._zygotes:
+            for slot in range(workers):
+                self._zygotes["program", slot] = self._start()
+            for zygote in self._zygotes.values():
                 zygote.await_ready()
+            _refuse_bare_root(self._zygotes["program", 0].level, forced)
         except BaseException:
             self.close()
             raise
-        self.level: dict[str, str] = {**self._zygotes[0].level, "workers": str(workers)}
+        self.level: dict[str, str] = {**self._zygotes["program", 0].level, "workers": str(workers)}
         self.restarts = 0
         _hide_this_process(self.level)
 
@@ -66,16 +72,23 @@ class Sandbox:
             raise RuntimeError("this sandbox is closed" if self._closed else "this sandbox is running another batch")
         self._busy = True
         try:
-            slots, patience = len(self._zygotes), self.limits.wall_s + KILL_GRACE_S
-            enough = 60 + 2 * patience * (1 + len(jobs) / slots)
-            yield from Batch(slots, jobs, self.limits, enough if deadline_s is None else deadline_s, self._fresh)
+            patience = sum((1 + LONGER) * self.limits.of(job).wall_s + 2 * KILL_GRACE_S for job in jobs)
+            enough = 60 + patience / self._workers + (1 + LONGER) * self.limits.wall_s
+            deadline_s = enough if deadline_s is None else deadline_s
+            runnable = [index for index, job in enumerate(jobs) if len(job.source) <= MAX_SOURCE]
+            yield from [(i, TOO_LONG) for i, job in enumerate(jobs) if len(job.source) > MAX_SOURCE]
+            for at, outcome in self._batch([jobs[index] for index in runnable], deadline_s):
+                yield runnable[at], outcome
         finally:
             self._busy = False
+
+    def _batch(self, jobs: list[Job], deadline_s: float) -> Iterator[tuple[int, Outcome]]:
+        yield from Batch(self._workers, jobs, self.limits, deadline_s, self._servers_for)
 
     def close(self):
         """End the servers and whatever runs in them."""
         self._closed = True
-        for zygote in self._zygotes:
+        for zygote in self._zygotes.values():
             zygote.close()
 
     def __enter__(self) -> "Sandbox":
@@ -87,25 +100,30 @@ class Sandbox:
     def _start(self) -> Zygote:
         """A new server; started as root, its programs get a uid that no other server's have."""
         uid = FIRST_UID + os.getpid() % PROCESSES * UIDS_PER_PROCESS + next(_started) % UIDS_PER_PROCESS
-        limits = {"cpu_s": self.limits.cpu_s, "memory_mb": self.limits.memory_mb}
-        return Zygote({"layers": self._layers, "uid": uid, **limits})
+        return Zygote({"layers": self._layers, "uid": uid})
 
-    def _fresh(self, slot: int) -> Zygote:
-        """The slot's server; a new one if it is gone, or has served long enough."""
-        zygote = self._zygotes[slot]
-        if not zygote.closed and zygote.jobs < JOBS_PER_SERVER:
-            return zygote
-        zygote.close()
-        self.restarts += 1
-        for attempt in range(START_ATTEMPTS):
-            self._zygotes[slot] = self._start()
-            try:
-                self._zygotes[slot].await_ready()
-                break
-            except SandboxError:
-                if attempt == START_ATTEMPTS - 1:
-                    raise
-        return self._zygotes[slot]
+    def _servers_for(self, slot: int, job: Job) -> list[Zygote]:
+        """The slot's server for programs and, for a judged job, the one for judges, where no program ever runs."""
+        roles = ("program", "judge") if job.kind == "judge" else ("program",)
+        return [self._fresh(role, slot) for role in roles]
+
+    def _fresh(self, role: str, slot: int) -> Zygote:
+        """A running server; a new one if it is gone, or has served long enough. Judges' start when first needed."""
+        zygote = self._zygotes.get((role, slot))
+        if zygote is not None:
+            if not zygote.closed and zygote.jobs < JOBS_PER_SERVER:
+                return zygote
+            zygote.close()
+            self.restarts += 1
+        for _ in range(START_ATTEMPTS - 1):
+            with contextlib.suppress(SandboxError):
+                return self._started(role, slot)
+        return self._started(role, slot)
+
+    def _started(self, role: str, slot: int) -> Zygote:
+        zygote = self._zygotes[role, slot] = self._start()
+        zygote.await_ready()
+        return zygote
 
 
 def _check(workers, cpu_s, wall_s, memory_mb, layers):
@@ -119,6 +137,18 @@ def _check(workers, cpu_s, wall_s, memory_mb, layers):
     for name, value, allowed, good in wrong:
         if not good:
             raise UserError(f"{name} cannot be {value!r}", where="sandbox", allowed=allowed)
+
+
+def _refuse_bare_root(level: dict[str, str], forced: bool):
+    """Programs of root's sandbox run as another user, but with no layer only that stands between them and root."""
+    bare = all(level[layer].startswith("off") for layer in LAYERS)
+    if bare and level["user"].startswith("root") and not forced:
+        reasons = "; ".join(f"{layer} {level[layer]}" for layer in LAYERS)
+        raise UserError(
+            f"as root no program is run without any of the kernel's layers ({reasons})",
+            where="sandbox",
+            fix="run ra3 as an ordinary user, or where the kernel has them",
+        )
 
 
 def _hide_this_process(level: dict[str, str]):

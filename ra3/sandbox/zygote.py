@@ -13,7 +13,7 @@ from pathlib import Path
 from ra3.errors import UserError
 from ra3.sandbox.inside import protocol
 
-START_S = 30.0
+START_S = 120.0
 FOLDER = str(Path(__file__).parent)
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from inside.start import main; main()"
 # -s -P -S with an environment of our own is -I, except that it leaves PYTHONHASHSEED in force: -I would ignore it, and
@@ -68,12 +68,12 @@ class Zygote:
         return SandboxError(f"the sandbox's server ({interpreter()}) {what}: {words[-2000:] or 'it said nothing'}")
 
     def send(self, command: bytes, fds: list[int]) -> bool:
-        """Start a job with the child's pipe ends, or order the kill; False if the server is gone."""
+        """Order a child, with its ends of the pipes, or its kill; False if the server is gone."""
         try:
             socket.send_fds(self.control, [command], fds)
         except OSError:
             return False
-        self.jobs += command != protocol.KILL
+        self.jobs += bool(fds)
         return True
 
     def receive(self) -> tuple[int, float, int] | None:

@@ -64,8 +64,12 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("mirror", _map("v + 1", "-v"), lambda x: [w for v in x for w in (v + 1, -v)], new=True),
     Operation("fan", _map("v * v", "v + v"), lambda x: [w for v in x for w in (v * v, v + v)], new=True),
     Operation("echo", _keep("v > 0", "-v"), lambda x: [w for v in x for w in ((v, -v) if v > 0 else (-v,))], new=True),
-    Operation("stutter", _keep("v % 2 == 0", "v + 1"),
-              lambda x: [w for v in x for w in ((v, v + 1) if v % 2 == 0 else (v + 1,))], new=True),
+    Operation(
+        "stutter",
+        _keep("v % 2 == 0", "v + 1"),
+        lambda x: [w for v in x for w in ((v, v + 1) if v % 2 == 0 else (v + 1,))],
+        new=True,
+    ),
 )
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 OLD = tuple(operation.name for operation in OPERATIONS if not operation.new)

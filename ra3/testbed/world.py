@@ -178,8 +178,12 @@ def _problem(split: str, band: str, seed: int, index: int) -> Problem:
     tests = tuple(CallTest(args=(values,), expected=BY_NAME[chain[-1]].run(list(values))) for values in inputs)
     meta = {"band": band, "chain_length": len(chain) - 1, "op": chain[-1], "chain": list(chain)}
     return Problem(
-        id=f"testbed/{split}/{band}/{seed}/{index}", prompt=drawn.context + header(chain), entry_point=chain[0],
-        tests=tests, stop=("\ndef ",), meta=meta,
+        id=f"testbed/{split}/{band}/{seed}/{index}",
+        prompt=drawn.context + header(chain),
+        entry_point=chain[0],
+        tests=tests,
+        stop=("\ndef ",),
+        meta=meta,
     )
 
 

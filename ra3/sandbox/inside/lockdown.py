@@ -5,7 +5,6 @@ with a run. A layer that fails is off and the level says why; nothing is assumed
 """
 
 import errno
-import math
 import os
 import platform
 import resource
@@ -17,6 +16,8 @@ MEGABYTE = 1 << 20
 STACK_BYTES = 64 * MEGABYTE
 OPEN_FILES = 64
 PROCESSES = 64
+MOST = 1 << 62
+MEASURE_CPU_S, MEASURE_MB = 10, 1024
 REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EAGAIN)
 LIMITS = {"FSIZE": 0, "CORE": 0, "NOFILE": OPEN_FILES, "STACK": STACK_BYTES, "MEMLOCK": 0, "MSGQUEUE": 0}
 
@@ -24,18 +25,24 @@ LIMITS = {"FSIZE": 0, "CORE": 0, "NOFILE": OPEN_FILES, "STACK": STACK_BYTES, "ME
 class Lockdown:
     """What binds a child beyond what it inherits from the server."""
 
-    def __init__(self, ruleset: int | None, calls: seccomp.Filter | None, cpu_seconds: int):
-        self.calls, self.cpu_limit = calls, (_within("CPU", cpu_seconds), _within("CPU", cpu_seconds + 1))
+    def __init__(self, ruleset: int | None, calls: seccomp.Filter | None, memory: bool):
+        """``memory``: whether this system limits address space."""
+        self.calls, self.memory = calls, memory
+        self.most_cpu_s, self.most_memory = _within("CPU", MOST), _within("AS", MOST) if memory else MOST
         self.ruleset = ruleset if calls is None else None
 
-    def enter(self):
-        """End with the server; CPU limit (a signal, then the kill); no process and no signal to another.
+    def enter(self, cpu_s: int, memory_mb: int):
+        """End with the server; CPU limit (a signal, then the kill), memory limit; no process and no signal to another.
 
         Without a call filter: a Landlock domain of its own against signals, and a process limit of zero.
         """
         if kernel.LINUX:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
-        resource.setrlimit(resource.RLIMIT_CPU, self.cpu_limit)
+        soft, hard = min(cpu_s, self.most_cpu_s), min(cpu_s + 1, self.most_cpu_s)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+        if self.memory:
+            size = min(memory_mb * MEGABYTE, self.most_memory)
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
         if self.calls is not None:
             return self.calls.install()
         if self.ruleset is not None:
@@ -52,13 +59,13 @@ def prepare(config: dict) -> tuple[dict[str, str], Lockdown]:
     level["namespaces"], _ = _try("namespaces", asked, identity.leave_namespaces)
     level["imports"], library = _reach(library)
     level["landlock"], ruleset = _try("landlock", asked, lambda: _landlock(library))
-    level["limits"] = _limit(config["memory_mb"])
+    level["limits"] = _limit()
     level["user"] = identity.drop_root(config["uid"])
     identity.hide()
     if ruleset is not None:
         landlock.restrict(ruleset)
     level["seccomp"], calls = _try("seccomp", asked, lambda: _seccomp(writable=ruleset is not None))
-    lockdown = Lockdown(ruleset, calls, math.ceil(config["cpu_s"]))
+    lockdown = Lockdown(ruleset, calls, "AS" in level["limits"].split())
     level["denied"] = measure(lockdown)
     return level, lockdown
 
@@ -99,12 +106,12 @@ def _reach(library):
         return f"preloaded modules only: {library} is closed to other users and {error}", library
 
 
-def _limit(memory_mb) -> str:
-    """Set the limits that every child inherits; says which the system has."""
-    wanted = {"AS": memory_mb * MEGABYTE, **LIMITS}
+def _limit() -> str:
+    """Set the limits that every child inherits; says which the system has, CPU and AS (set by each child) included."""
+    wanted = dict(LIMITS)
     if 0 in (os.getuid(), os.geteuid()):
         wanted["NPROC"] = PROCESSES
-    held = ["CPU"]
+    held = ["CPU", *(["AS"] if kernel.LINUX else [])]
     for name, value in wanted.items():
         try:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (_within(name, value), _within(name, value)))
@@ -126,7 +133,7 @@ def measure(lockdown: Lockdown) -> str:
     child = os.fork()
     if child == 0:
         try:
-            lockdown.enter()
+            lockdown.enter(MEASURE_CPU_S, MEASURE_MB)
             refused = [name for name, attempt in ATTEMPTS.items() if _is_refused(attempt)]
             os.write(writer, ", ".join(refused).encode())
         finally:

@@ -9,13 +9,14 @@ import types
 
 from . import protocol, values
 
-RESULT_FD = 3
+LATER, ENOUGH = (protocol.VALUE, protocol.RAISED), 1 << 14
+unsent = bytearray()
 
 
 def run_call(payload: bytes):
     """Define the entry point, then call it once per test; one frame per test, whatever a test does."""
     source, entry, inputs = marshal.loads(payload)
-    module = _define("solution", source)
+    module = define("solution", source)
     if module is None:
         return
     function = module.__dict__.get(entry)
@@ -28,7 +29,7 @@ def run_call(payload: bytes):
 
 def run_stdio(payload: bytes) -> int:
     """Run the source as a script with its true stdin and stdout, up to its last thread and exit handler; exit code."""
-    code = 0 if _define("__main__", payload.decode("utf-8", "surrogatepass"), clean_exit=True) else 1
+    code = 0 if define("__main__", payload.decode("utf-8", "surrogatepass"), clean_exit=True) else 1
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.__stdout__):
@@ -38,7 +39,7 @@ def run_stdio(payload: bytes) -> int:
     return code
 
 
-def _define(name: str, source: str, clean_exit=False):
+def define(name: str, source: str, clean_exit=False):
     """The module made by running the source, or None after a fault has been sent."""
     module = types.ModuleType(name)
     sys.modules[name] = module
@@ -53,7 +54,7 @@ def _define(name: str, source: str, clean_exit=False):
     except BaseException as error:
         if clean_exit and isinstance(error, SystemExit) and error.code in (None, 0):
             return module
-        return send(protocol.FAULT, b"error:" + _name(error))
+        return send(protocol.FAULT, b"error:" + name_of(error))
     return module
 
 
@@ -61,7 +62,7 @@ def _call(function, arguments):
     try:
         value = function(*arguments)
     except BaseException as error:
-        return send(protocol.RAISED, _name(error))
+        return send(protocol.RAISED, name_of(error))
     try:
         data = values.encode(value)
     except MemoryError:
@@ -69,12 +70,22 @@ def _call(function, arguments):
     return send(protocol.VALUE, data)
 
 
-def _name(error: BaseException) -> bytes:
+def name_of(error: BaseException) -> bytes:
+    """The name of an exception's class."""
     return type(error).__name__.encode("utf-8", "replace")
 
 
 def send(tag: bytes, body: bytes = b""):
-    """One frame to the supervisor."""
-    data = memoryview(protocol.FRAME.pack(len(body), tag) + body)
-    while data:
-        data = data[os.write(RESULT_FD, data) :]
+    """One frame to the supervisor; those between the start and the end travel together, as each write wakes it."""
+    unsent.extend(protocol.FRAME.pack(len(body), tag) + body)
+    if tag not in LATER or len(unsent) > ENOUGH:
+        send_all(protocol.RESULT_FD, unsent)
+        unsent.clear()
+
+
+def send_all(fd: int, data: bytes | bytearray):
+    """Write all of it."""
+    with memoryview(data) as left:
+        place = 0
+        while place < len(left):
+            place += os.write(fd, left[place:])

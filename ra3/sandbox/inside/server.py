@@ -13,9 +13,17 @@ import signal
 import socket
 import sys
 
-from . import identity, lockdown, program, protocol
+from . import identity, judge, lockdown, program, protocol, serve
 
 HIGHEST_FD = 256
+PEER = (protocol.FROM_PEER_FD, protocol.TO_PEER_FD)
+WAYS = {
+    protocol.CALL: (program.run_call, ()),
+    protocol.STDIO: (program.run_stdio, (0, 1)),
+    protocol.SERVE: (serve.run, PEER),
+    protocol.JUDGE: (judge.run, PEER),
+}
+"""What a child does for each command, and the numbers that its further pipes get."""
 
 
 def main(control_fd: int, config: dict):
@@ -27,6 +35,7 @@ def main(control_fd: int, config: dict):
         control.sendall(json.dumps({"refused": str(reason)}).encode() + b"\n")
         return
     server = Server(control, walls)
+    random.seed(0)  # each child begins with this state
     gc.collect()
     gc.freeze()
     control.sendall(json.dumps(level).encode() + b"\n")
@@ -51,20 +60,21 @@ class Server:
     def serve(self):
         """Until the supervisor closes its end. A ``KILL`` that finds no child came too late and is dropped."""
         while True:
-            command, fds, _, _ = socket.recv_fds(self.control, 1, 4)
-            if not command:
+            order, fds, _, _ = socket.recv_fds(self.control, protocol.COMMAND.size, 4)
+            if not order:
                 return
+            command, *limits = protocol.COMMAND.unpack(order)
             if command != protocol.KILL:
-                self.control.sendall(protocol.ENDED.pack(*self.run(command, fds)))
+                self.control.sendall(protocol.ENDED.pack(*self.run(command, limits, fds)))
 
-    def run(self, command: bytes, fds: list[int]) -> tuple[int, float, int]:
+    def run(self, command: bytes, limits: list[int], fds: list[int]) -> tuple[int, float, int]:
         """Fork a child for the job and wait for its end: wait status, CPU seconds, resident bytes."""
         try:
             child = os.fork()
         except OSError:
             child = None
         if child == 0:
-            become_program(command, fds, self.walls)
+            become_program(command, limits, fds, self.walls)
         for fd in fds:
             os.close(fd)
         return (protocol.FORK_FAILED, 0.0, 0) if child is None else self.wait(child)
@@ -87,7 +97,7 @@ class Server:
 
     def obey(self, child: int):
         """The only order during a job is to kill it; a closed socket means the same and the server's own end."""
-        order = self.control.recv(1)
+        order = self.control.recv(protocol.COMMAND.size)
         kill(child)
         if not order:
             os._exit(0)
@@ -109,20 +119,20 @@ def kill(child: int):
             send(child, signal.SIGKILL)
 
 
-def become_program(command: bytes, fds: list[int], walls: lockdown.Lockdown):
+def become_program(command: bytes, limits: list[int], fds: list[int], walls: lockdown.Lockdown):
     """In the child: take the job's descriptors, close all others, enter the walls, run, exit. Never returns."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
         os.setsid()
         payload = b"".join(iter(lambda: os.read(fds[0], 1 << 20), b""))
-        for target, fd in enumerate(fds[2:]):
+        run, targets = WAYS[command]
+        for target, fd in zip(targets, fds[2:], strict=True):
             os.dup2(fd, target)
-        walls.enter()
-        os.dup2(fds[1], program.RESULT_FD)
-        os.closerange(program.RESULT_FD + 1, HIGHEST_FD)
-        random.seed(0)
+        walls.enter(*limits)
+        os.dup2(fds[1], protocol.RESULT_FD)
+        os.closerange(max(protocol.RESULT_FD, *targets, 0) + 1, HIGHEST_FD)
         program.send(protocol.START)
-        code = program.run_stdio(payload) if command == protocol.STDIO else program.run_call(payload)
+        code = run(payload)
     finally:
         os._exit(code or 0)

@@ -6,9 +6,11 @@ with a tag ``t`` and a content ``v``; a dict is always tagged, so no data of a p
     i  large int, in hex     T  tuple        D  dict, list of [key, value]     S, F  set, frozenset, sorted
     b  bytes, in hex         c  complex      obj  anything else, every subclass too: equal to nothing
 
-The type test is ``type(value) is ...``: an ``int`` subclass with its own ``__eq__`` becomes ``obj``.
+The type test is ``type(value) is ...``: an ``int`` subclass with its own ``__eq__`` becomes ``obj``. The dicts of
+``collections``, equal to a dict with the same items, are written as one.
 """
 
+import collections
 import json
 
 MAX_DEPTH = 200
@@ -33,7 +35,7 @@ def to_wire(value, depth=0):
         return value
     if kind is int:
         return value if -SMALL_INT < value < SMALL_INT else {"t": "i", "v": format(value, "x")}
-    convert = _CONVERTERS.get(kind)
+    convert = CONVERTERS.get(kind)
     if convert is None or depth >= MAX_DEPTH:
         return OPAQUE
     return convert(value, depth + 1)
@@ -56,15 +58,19 @@ def _set(value, depth):
     return {"t": "S" if type(value) is set else "F", "v": sorted(members, key=canonical)}
 
 
-_CONVERTERS = {
+CONVERTERS = {
     list: _list,
     tuple: _tuple,
     dict: _dict,
+    collections.Counter: _dict,
+    collections.OrderedDict: _dict,
+    collections.defaultdict: _dict,
     set: _set,
     frozenset: _set,
     bytes: lambda value, depth: {"t": "b", "v": value.hex()},
     complex: lambda value, depth: {"t": "c", "v": [value.real, value.imag]},
 }
+PLAIN = {bool, int, float, str, *CONVERTERS}
 
 
 def canonical(tree) -> str:
@@ -90,11 +96,11 @@ def from_wire(tree):
         return [from_wire(item) for item in tree]
     if type(tree) is not dict:
         return tree
-    restore = _RESTORERS[tree["t"]]
+    restore = RESTORERS[tree["t"]]
     return restore(tree.get("v"))
 
 
-_RESTORERS = {
+RESTORERS = {
     "i": lambda tree: int(tree, 16),
     "T": lambda tree: tuple(from_wire(tree)),
     "D": lambda tree: dict(from_wire(item) for item in tree),

@@ -1,0 +1,21 @@
+"""Arguments of the commands that are no settings, with their help."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
+Resume = Annotated[bool, Parameter(negative="", show_default=False, help="Go on where this run stopped.")]
+ForkFolder = Annotated[
+    Path | None, Parameter(name="--fork", show_default=False, help="Begin a new run with what this run has done.")
+]
+DryRun = Annotated[bool, Parameter(negative="", show_default=False, help="Show what this would take, and stop.")]
+Check = Annotated[bool, Parameter(negative="", show_default=False, help="Check each file: it compiles and turns back.")]
+Out = Annotated[Path, Parameter(help="Folder for the annotated text.")]
+TheoryOut = Annotated[Path, Parameter(help="Folder for theory.html and theory.json.")]
+Seed = Annotated[int, Parameter(help="Seed of the random worlds.")]
+KeyFile = Annotated[Path, Parameter(help="File with the secret that we share with our clients, readable by us alone.")]
+Listen = Annotated[str, Parameter(help="HOST:PORT. Traffic is authenticated, not encrypted.")]
+Workers = Annotated[int, Parameter(help="Programs that run at once.")]
+RunFolder = Annotated[Path, Parameter(help="The run folder, for example runs/demo.")]

@@ -1,0 +1,124 @@
+"""A Hugging Face folder on this machine as tokenizer and model; whatever is wrong with it is one message."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from ra3.errors import UserError
+
+IN_A_LAYER = re.compile(r"\.\d+\..*(weight|bias)$")
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in `folder`. UserError if it, or the config it needs, cannot be read."""
+    _read(folder, "config", lambda: _config(folder))
+    return _read(folder, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True))
+
+
+def load_model(folder: Path, weights: str, seed: int) -> Any:
+    """The model in `folder`; weights = "random" builds it from its config alone, from `seed`. UserError if not."""
+    return _read(folder, "model", lambda: _random(folder, seed) if weights == "random" else _pretrained(folder))
+
+
+def check_attention(model: Any, folder: Path) -> None:
+    """UserError for a model that cannot be sampled line by line."""
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        raise UserError(
+            "only full-attention models can be sampled line by line from one cache",
+            where=f"{folder}/config.json: layer_types = {sorted(kinds)}",
+            allowed="full_attention in every layer",
+            fix="use another model",
+        )
+
+
+def check_vocabulary(model: Any, tokenizer: Any, folder: Path) -> None:
+    """UserError where tokenizer and model do not belong together."""
+    if len(tokenizer) > model.config.get_text_config().vocab_size:
+        raise UserError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model only {model.config.get_text_config().vocab_size}",
+            where=str(folder),
+            fix="use the tokenizer that belongs to this model",
+        )
+    if tokenizer.eos_token_id is None:
+        raise UserError("the tokenizer has no end-of-text token", where=str(folder), fix="set eos_token in its config")
+
+
+def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
+    """What `load` gives; whatever it raises becomes a UserError, and nothing else is said."""
+    transformers_logging.disable_progress_bar()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    try:
+        return load()
+    except (MemoryError, UserError):
+        raise
+    except Exception as error:  # the libraries that read these files raise anything, also bare Exceptions
+        if "allocate memory" in str(error):
+            raise
+        raise UserError(
+            f"the {what} cannot be loaded: {_reason(error)}",
+            where=str(folder),
+            allowed="a Hugging Face folder with config.json, tokenizer files and *.safetensors",
+            fix="check the path, or set model.weights=random to build the model from config.json alone",
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _reason(error: Exception) -> str:
+    """The first two lines of an error; a bare name, as of a KeyError, is said to be one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, KeyError):
+        return f"unknown or missing name {lines[0] if lines else ''}"
+    return " ".join(lines[:2])[:300] or type(error).__name__
+
+
+def _config(folder: Path) -> Any:
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    layers = config.get_text_config().num_hidden_layers
+    if layers < 1:
+        raise ValueError(f"num_hidden_layers is {layers}")
+    return config
+
+
+def _random(folder: Path, seed: int) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(_config(folder), attn_implementation="sdpa")
+
+
+def _pretrained(folder: Path) -> Any:
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder,
+        local_files_only=True,
+        attn_implementation="sdpa",
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused here, by name
+    )
+    model, info = loaded
+    _refuse("missing from the weights, or of another shape there", [*info["missing_keys"], *_names(info)])
+    _refuse("in the weights that this config has no place for", filter(IN_A_LAYER.search, info["unexpected_keys"]))
+    wild = [name for name, tensor in model.state_dict().items() if not bool(torch.isfinite(tensor).all())]
+    _refuse("with NaN or infinity", wild)
+    return model
+
+
+def _names(info: dict[str, Any]) -> list[str]:
+    """Tensors of the wrong shape: name, shape in the weights, shape in the model."""
+    return [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in info["mismatched_keys"]]
+
+
+def _refuse(what: str, tensors: Iterable[str]) -> None:
+    names = sorted(tensors)
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ValueError(f"tensors {what}: {', '.join(names[:3])}{more}")

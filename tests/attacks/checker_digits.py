@@ -1,0 +1,3 @@
+"""A number that is too long to be read."""
+
+print("9" * 100_000, 1)

@@ -1,0 +1,3 @@
+"""Compares with nothing."""
+
+print("nan", "inf")

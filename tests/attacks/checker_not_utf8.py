@@ -1,0 +1,5 @@
+"""No text."""
+
+import sys
+
+sys.stdout.buffer.write(b"\xff\xfe 3\n")

@@ -1,0 +1,3 @@
+"""What the checker rules out."""
+
+print(1, input())

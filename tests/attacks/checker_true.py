@@ -1,0 +1,3 @@
+"""The word that a checker returns."""
+
+print(True)

@@ -1,0 +1,5 @@
+"""The argument itself."""
+
+
+def f(x):
+    return x

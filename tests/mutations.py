@@ -1,0 +1,155 @@
+"""Planted bugs and the tests that catch them: `python tests/mutations.py [word]`.
+
+Each mutation is made in a copy of the package, and the named test must then fail; all named tests must pass on the
+package as it is. Ends with 1 if a bug is not caught. With a word, only mutations whose name contains it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One planted bug."""
+
+    name: str
+    file: str
+    right: str
+    """Stands once in the file."""
+    wrong: str
+    caught_by: str
+    """A test, as pytest is given it, in tests/."""
+
+
+OWN_SCORES = "test_update.py::test_packed_scores_are_the_models_own"
+FORMULAS, STEP, SAMPLER = "test_formulas.py::test_", "test_invariance.py::test_", "test_estimators.py::test_"
+BY_HAND = FORMULAS + "policy_losses_by_hand"
+ALONE = STEP + "packed_is_each_row_alone[float32-{}]"
+BATCHING = STEP + "batching_padding_and_order_change_nothing[float32-{}]"
+RATIO = "    ratio = (logp - logp_old).exp()\n    clipped"
+
+MUTATIONS = (
+    Mutation("sign of the policy loss", "losses.py",
+             "return -(weight * torch.min", "return (weight * torch.min", BY_HAND),
+    Mutation("sign of the price", "rollouts.py", "reward = fit - cost", "reward = fit + cost",
+             SAMPLER + "the_exact_gradient_is_that_of_the_objective[False]"),
+    Mutation("sign of the exact prior", "rewards.py", "logq - logp_prior", "logp_prior - logq",
+             FORMULAS + "exact_prior_costs_log_odds_and_log_vocabulary"),
+    Mutation("mask off by one: a token scored from its own hidden state", "update.py",
+             "hidden[:, :-1][at[:, 1:]]", "hidden[:, 1:][at[:, 1:]]", OWN_SCORES),
+    Mutation("mask off by one: a step's reward goes to the step before", "rewards.py",
+             "values)[:, 1:]", "values)[:, :-1]", FORMULAS + "step_sums_drop_the_context"),
+    Mutation("mask: the prompt is trained on", "mstep.py", "rows.valid & (rows.seg != CONTEXT)", "rows.valid",
+             "test_update.py::test_the_prompt_and_padding_are_not_trained_on"),
+    Mutation("mask: packed rows see each other", "policy.py", "(same & (order", "((order",
+             OWN_SCORES),
+    Mutation("positions go on from row to row in a bin", "batches.py",
+             "= torch.arange(n)\n", "= torch.arange(at, at + n)\n", OWN_SCORES),
+    Mutation("mean over a micro-batch, RL", "rl_step.py",
+             "picked.of(weight)", "picked.of(weight) / picked.of(weight).sum()", BATCHING.format("clip token_mean")),
+    Mutation("mean over a micro-batch, M-step", "mstep.py", "1 / float(count)", "1 / len(picked.row)",
+             BATCHING.format("M-step")),
+    Mutation("denominator of the rank", "ranks.py",
+             "sum_over_ranks(parameter.grad)", "sum_over_ranks(parameter.grad).div_(2)", STEP + "two_ranks_are_one"),
+    Mutation("every rank does everything", "batches.py", "[rank::ranks]", "[:]", STEP + "two_ranks_are_one"),
+    Mutation("importance weight of CISPO not detached", "losses.py", "clamp(max=1 + clip_high).detach()",
+             "clamp(max=1 + clip_high)", BY_HAND),
+    Mutation("policy detached", "losses.py", RATIO, RATIO.replace("exp()", "exp().detach()"), BY_HAND),
+    Mutation("reward from the policy in training, not from the frozen one", "estep.py",
+             "pi_scores = score(pi, rows", "pi_scores = score(q, rows",
+             "test_midtrain.py::test_the_reward_comes_from_the_frozen_policy"),
+    Mutation("baseline includes its own sample", "advantages.py",
+             "(total - returns) / (n - 1).clamp(min=1)", "total / n", FORMULAS + "advantages_of_one_pass_in_four"),
+    Mutation("standard deviation with n", "advantages.py",
+             "sum(1, keepdim=True) / (n - 1)", "sum(1, keepdim=True) / n",
+             FORMULAS + "advantages_of_one_pass_in_four"),
+    Mutation("gamma one power too high", "rewards.py", "gamma**lag *", "gamma ** (lag + 1) *", FORMULAS + "returns"),
+    Mutation("horizon one step too long", "rewards.py", "min(horizon, num_steps)", "min(horizon + 1, num_steps)",
+             FORMULAS + "returns"),
+    Mutation("old and new log-probability swapped", "losses.py",
+             RATIO, RATIO.replace("logp - logp_old", "logp_old - logp"), BY_HAND),
+    Mutation("clip bounds swapped", "losses.py",
+             "clamp(1 - clip_low, 1 + clip_high)", "clamp(1 - clip_high, 1 + clip_low)", BY_HAND),
+    Mutation("maximum for minimum", "losses.py", "torch.minimum", "torch.maximum", BY_HAND),
+    Mutation("importance weight of the think floor missing", "rollouts.py", "advantage * rows.importance", "advantage",
+             SAMPLER + "bias_is_as_documented[think floor]"),
+    Mutation("comments compared with all, whatever is asked for", "rollouts.py",
+             "compare(boundaries.think)", "compare(boundaries.decided)",
+             SAMPLER + "bias_is_as_documented[leave_one_out, comments among thinkers]"),
+    Mutation("temperature forgotten in training", "rl_step.py", "update.max_grad_norm, loss.temperature",
+             "update.max_grad_norm", ALONE.format("clip token_mean")),
+    Mutation("a step after act not divided by 1 - P(#)", "actions.py", "scores_logp - logp_act, scores_logp)",
+             "scores_logp, scores_logp)", "test_midtrain.py::test_one_latent_and_horizon_one_is_the_one_shot_form"),
+)  # fmt: skip
+
+
+def planted(mutation: Mutation | None, folder: Path) -> None:
+    """A copy of the package in `folder`, with the bug."""
+    shutil.copytree(ROOT / "ra3", folder / "ra3", ignore=shutil.ignore_patterns("__pycache__"))
+    if mutation:
+        path = folder / "ra3" / mutation.file
+        path.write_text(path.read_text().replace(mutation.right, mutation.wrong))
+
+
+def passes(mutation: Mutation | None, tests: list[str]) -> bool:
+    """Whether the tests pass on a copy of the package with the bug, in a process that has torch already."""
+    import pytest
+
+    with tempfile.TemporaryDirectory() as name:
+        planted(mutation, Path(name))
+        child = os.fork()
+        if child == 0:
+            sys.path.insert(0, name)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(1, 2)
+            options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={name}/tmp", f"--rootdir={ROOT}"]
+            options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # for what is imported already
+            code = pytest.main([*options, *(str(ROOT / "tests" / test) for test in tests)])
+            import ra3
+
+            os._exit(int(code) if str(ra3.__file__).startswith(name) else 99)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code not in (0, 1):
+        raise RuntimeError(f"{mutation}: pytest ended with {code}")
+    return code == 0
+
+
+def load_what_is_not_ours() -> None:
+    """Imports everything that the package imports, once for all processes to come, but not the package."""
+    import transformers.models.gpt2.modeling_gpt2
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    import ra3.midtrain  # noqa: F401
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "ra3"]:
+        del sys.modules[name]
+
+
+def main() -> int:
+    """Prints what catches what."""
+    load_what_is_not_ours()
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    chosen = [m for m in MUTATIONS if word in m.name]
+    if not passes(None, sorted({m.caught_by for m in chosen})):
+        print("the tests do not pass on the package as it is")
+        return 1
+    missed = 0
+    for mutation in chosen:
+        escaped = passes(mutation, [mutation.caught_by])
+        missed += escaped
+        word = "NOT CAUGHT" if escaped else "caught"
+        print(f"{word} | {mutation.name} | ra3/{mutation.file} | {mutation.caught_by}", flush=True)
+    print(f"{len(chosen) - missed} of {len(chosen)} bugs caught")
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
