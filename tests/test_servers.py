@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
 from ra3.errors import UserError
-from ra3.problems import CallTest, Problem
+from ra3.problems import CallTest, JudgeTest, Problem
 from ra3.sandbox import Job, Sandbox, SandboxError, batch
 from ra3.sandbox.grade import grade
 from ra3.sandbox.inside import seccomp
@@ -59,6 +60,17 @@ def test_a_hanging_server_costs_no_verdict(monkeypatch):
         os.kill(servers(fragile)[0].pid, signal.SIGSTOP)
         assert reason(fragile, RULE, REFERENCE) == "passed"
         assert fragile.restarts == 1
+
+
+def test_a_judge_may_end_before_its_program_has_begun():
+    no_call = Problem("no call", "", "f", (JudgeTest("if f is None:\n    f(1)\n", ()),))
+    with Sandbox(workers=1) as late:
+        assert reason(late, no_call, "f = lambda x: x\n") == "error:NoCallMade"
+        server = late._zygotes["program", 0].pid
+        os.kill(server, signal.SIGSTOP)
+        Timer(0.5, os.kill, (server, signal.SIGCONT)).start()
+        assert reason(late, no_call, "f = lambda x: 2 * x\n") == "error:NoCallMade"
+        assert late.restarts == 0
 
 
 def test_lasting_faults_are_infra_and_masked(monkeypatch):

@@ -13,6 +13,7 @@ from ra3.sandbox.zygote import SandboxError, Zygote
 
 MEGABYTE = 1 << 20
 KILL_GRACE_S = 5.0
+UNPREPARED = "the sandbox's server could not prepare a child"
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,15 @@ class Flight:
     def land(self, seat: Seat, end: tuple[int, float, int]) -> Outcome | None:
         """Note a child's end; the outcome if it was the last. SandboxError if it did not get as far as the program.
 
-        A judge that has ended needs the program no more; one whose program has ended learns of it by itself.
+        A judge that has ended needs the program no more, not even its start; one whose program has ended learns of it by
+        itself.
         """
         if end[0] == protocol.FORK_FAILED:
             raise SandboxError("the sandbox's server could not fork")
         seat.end = end
         seat.read_out()
-        if not started(bytes(seat.result.data)):
-            raise SandboxError("the sandbox's server could not prepare a child")
+        if not (self.dismissed or started(bytes(seat.result.data))):
+            raise SandboxError(UNPREPARED)
         if waiting := [other for other in self.seats if other.end is None]:
             if seat is not self.program:
                 self.dismissed = True
@@ -118,6 +120,8 @@ class Flight:
         _, claimed = read_frames(bytes(self.program.result.data), 0)
         fault = None if results else fault
         if fault == protocol.GONE:
+            if not started(bytes(self.program.result.data)):
+                raise SandboxError(UNPREPARED)
             fault = self._seen_from_outside(self.program) or claimed or "error:ExitedEarly"
         if fault == protocol.TOO_LONG:
             fault = "output_cap"
