@@ -1,5 +1,17 @@
 """The error for a person who uses ra3: a wrong file, setting or value. The command line prints it and exits with 2."""
 
+NO_MEMORY = (
+    *("out of memory", "can't allocate memory", "cannot allocate memory"),
+    *("can't start new thread", "failed to map segment from shared object"),
+    *("could not create a primitive", "could not execute a primitive", "could not create a memory"),  # oneDNN
+)
+"""What libraries say when there is no memory left, in many errors that are no ``MemoryError``."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether this error, of whatever type, says that memory has run out."""
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in NO_MEMORY)
+
 
 class UserError(ValueError):
     """One clear message built from what is wrong, where, what is allowed, and how to mend it.

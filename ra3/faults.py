@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ra3.disk import DISK_REASONS, kept
-from ra3.errors import UserError
+from ra3.errors import UserError, is_out_of_memory
 from ra3.runs import Run
 from ra3.sandbox import SandboxError
 
-NO_MEMORY = (
-    *("out of memory", "can't allocate memory", "cannot allocate memory"),
-    *("can't start new thread", "failed to map segment from shared object"),
-    *("could not create a primitive", "could not execute a primitive", "could not create a memory"),  # oneDNN
-)
 LESS_MEMORY = "free some memory, or lower update.micro_batch_tokens, corpus.max_tokens or sandbox.workers"
 
 
@@ -61,7 +56,7 @@ def refuse_unjudged(verdicts: Sequence[Judged]) -> None:
 def _trouble(error: Exception) -> tuple[str, str]:
     """(what is wrong, what helps); empty where the error is of another kind."""
     first = (str(error).splitlines() or [""])[0][:200]
-    if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in NO_MEMORY):
+    if is_out_of_memory(error):
         return f"out of memory: {first or type(error).__name__}", LESS_MEMORY
     if isinstance(error, SandboxError):
         return f"the sandbox is dead: {first}", "see that this Python can start processes (`ulimit -u`, memory)"

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from ra3.errors import UserError
+from ra3.errors import UserError, is_out_of_memory
 
 IN_A_LAYER = re.compile(r"\.\d+\..*(weight|bias)$")
 
@@ -59,10 +59,10 @@ def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
     transformers_logging.set_verbosity(logging.CRITICAL)
     try:
         return load()
-    except (MemoryError, UserError):
+    except UserError:
         raise
     except Exception as error:  # the libraries that read these files raise anything, also bare Exceptions
-        if "allocate memory" in str(error):
+        if is_out_of_memory(error):
             raise
         raise UserError(
             f"the {what} cannot be loaded: {_reason(error)}",

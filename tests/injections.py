@@ -6,14 +6,19 @@ import os
 import resource
 import sys
 import threading
+from collections.abc import Callable
 
 NOBODY = 65534
-ROOM = 40 * 2**20
-"""Bytes of memory that a run gets beyond what the interpreter with its libraries has already."""
+ROOM = 4 * 2**20
+"""Bytes of memory that a run gets beyond what it has when its folder is made."""
 
 
 def little_memory() -> None:
-    """No more address space than `ROOM` bytes above what is in use."""
+    """Once the run folder is made, no more address space than `ROOM` bytes above what is in use."""
+    before_the_run(starve)
+
+
+def starve() -> None:
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
@@ -21,17 +26,26 @@ def little_memory() -> None:
 
 def ordinary_user() -> None:
     """Not root any more when the run folder is made, so that permissions count."""
+    before_the_run(become_nobody)
+
+
+def become_nobody() -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+def before_the_run(act: Callable[[], None]) -> None:
+    """Has this done when everything is loaded and the run folder is about to be made."""
     from ra3.runs import Run
 
     create = Run.create
 
-    def as_nobody(*arguments):
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+    def acting(*arguments):
+        act()
         return create(*arguments)
 
-    Run.create = as_nobody
+    Run.create = acting
 
 
 def no_interpreter() -> None:

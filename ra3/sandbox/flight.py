@@ -90,8 +90,7 @@ class Flight:
     def land(self, seat: Seat, end: tuple[int, float, int]) -> Outcome | None:
         """Note a child's end; the outcome if it was the last. SandboxError if it did not get as far as the program.
 
-        A judge that has ended needs the program no more, not even its start; one whose program has ended learns of it by
-        itself.
+        A judge that has ended needs the program no more, not even its start; one whose program has ended learns of it.
         """
         if end[0] == protocol.FORK_FAILED:
             raise SandboxError("the sandbox's server could not fork")
