@@ -131,11 +131,10 @@ def culprits(
 
 
 def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, temperature: float) -> Picked:
-    hidden = policy.hidden(packed.ids, packed.positions)
-    at = packed.predicted.clone()
-    at[at.clone()] = wanted[packed.row[at], packed.positions[at]]
+    hidden = policy.hidden(packed.ids[None], packed.positions[None])[0]
+    at = ((packed.positions > 0) & wanted[packed.row, packed.positions]).nonzero()[:, 0]
     row, column = packed.row[at], packed.positions[at]
-    before = hidden[:, :-1][at[:, 1:]]
+    before = hidden[at - 1]
     scores = policy.scores(before, rows.ids[row, column], rows.space[row, column], rows.act[row, column], temperature)
     return Picked(scores, row, column)
 
