@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
+from ra3.flops import counted
 from ra3.latents import EncodedDocument, annotate_text
+from ra3.ledger import phase
 from ra3.policy import Policy
 from ra3.rollouts import Boundaries, estep_credit
 from ra3.rows import Rows, concatenate
@@ -43,7 +45,9 @@ def annotate(
     for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
         chunk = documents[start : start + DOCUMENTS_AT_ONCE]
         names = [(d.document.id, sample) for d in chunk for sample in range(samples)]
-        rows = interleave(q, chunk, samples, rules, [derive(seed, "annotate", em_round, *name) for name in names])
+        seeds = [derive(seed, "annotate", em_round, *name) for name in names]
+        with phase("rollouts"):
+            rows = counted(q, interleave(q, chunk, samples, rules, seeds))
         parts.append(rows if samples == 1 else best_of_group(q, pi, rows, samples, config, update, em_round))
     return concatenate(parts)
 

@@ -11,6 +11,7 @@ ForkFolder = Annotated[
     Path | None, Parameter(name="--fork", show_default=False, help="Begin a new run with what this run has done.")
 ]
 DryRun = Annotated[bool, Parameter(negative="", show_default=False, help="Show what this would take, and stop.")]
+Profile = Annotated[bool, Parameter(negative="", show_default=False, help="Print at the end where the time went.")]
 Check = Annotated[bool, Parameter(negative="", show_default=False, help="Check each file: it compiles and turns back.")]
 Out = Annotated[Path, Parameter(help="Folder for the annotated text.")]
 TheoryOut = Annotated[Path, Parameter(help="Folder for theory.html and theory.json.")]

@@ -23,6 +23,7 @@ from ra3.arguments import (
     KeyFile,
     Listen,
     Out,
+    Profile,
     Resume,
     RunFolder,
     Seed,
@@ -71,47 +72,51 @@ def _usage(command: str) -> str:
 
 
 @app.command(usage=_usage("demo"))
-def demo(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> None:
+def demo(*tokens: Tokens, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False) -> None:
     """The whole story on the embedded world: base, NTP and RA3, RLVR from each, evaluation and a report."""
     config, recipes = _configure(tokens, "demo")
     if dry_run:
         return _show_plan("demo", config)
     from ra3.demo import run
 
-    run(config, RunOptions("demo", recipes, resume=resume))
+    run(config, RunOptions("demo", recipes, resume, profile=profile))
 
 
 @app.command(usage=_usage("midtrain"))
-def midtrain(*tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, dry_run: DryRun = False) -> None:
+def midtrain(
+    *tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, profile: Profile = False, dry_run: DryRun = False
+) -> None:
     """Mid-train a model on expert text (RA3, or next-token prediction with --midtrain.method ntp)."""
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("midtrain", config)
     from ra3 import pipeline
 
-    pipeline.midtrain(config, RunOptions("midtrain", recipes, resume=resume, fork=fork))
+    pipeline.midtrain(config, RunOptions("midtrain", recipes, resume, fork, profile))
 
 
 @app.command(usage=_usage("rlvr"))
-def rlvr(*tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, dry_run: DryRun = False) -> None:
+def rlvr(
+    *tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, profile: Profile = False, dry_run: DryRun = False
+) -> None:
     """Train a model by reinforcement with unit tests as reward."""
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("rlvr", config)
     from ra3 import pipeline
 
-    pipeline.rlvr(config, RunOptions("rlvr", recipes, resume=resume, fork=fork))
+    pipeline.rlvr(config, RunOptions("rlvr", recipes, resume, fork, profile))
 
 
 @app.command(name="eval", usage=_usage("eval"))
-def evaluate(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> None:
+def evaluate(*tokens: Tokens, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False) -> None:
     """Sample programs, or take those of a file (--samples), run them against the tests, and report pass@k."""
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("eval", config)
     from ra3 import grading
 
-    grading.evaluate(config, RunOptions("eval", recipes, resume=resume))
+    grading.evaluate(config, RunOptions("eval", recipes, resume, profile=profile))
 
 
 @app.command(usage=_usage("overlap"))

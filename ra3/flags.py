@@ -18,7 +18,7 @@ ALIASES = {
 }
 """Short forms of the settings that are typed most."""
 
-OPTIONS = ("resume", "fork", "dry-run", "help")
+OPTIONS = ("resume", "fork", "dry-run", "profile", "help")
 """Flags that are no settings."""
 
 
@@ -34,6 +34,8 @@ class RunOptions:
     """Go on with the run in the run folder; start it if there is none."""
     fork: Path | None = None
     """A run folder whose checkpoints and metrics the new run begins with."""
+    profile: bool = False
+    """Print at the end where the time went."""
     out: Path | None = None
     """annotate only: the folder for the annotated text."""
     check: bool = False

@@ -11,7 +11,7 @@ from ra3.disk import disk_errors
 from ra3.errors import UserError
 from ra3.folder_lock import FolderLock
 
-COPIED = ("checkpoints", "metrics.jsonl", "timing.jsonl", "rollouts.jsonl")
+COPIED = ("checkpoints", "metrics.jsonl", "timing.jsonl", "rollouts.jsonl", "ledger.jsonl")
 """What a run resumes from."""
 
 

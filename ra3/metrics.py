@@ -21,7 +21,7 @@ from ra3.errors import UserError
 from ra3.glossary import GLOSSARY, Meaning
 from ra3.runs import Run
 
-__all__ = ["GLOSSARY", "Meaning", "Metrics", "number", "read_lines"]
+__all__ = ["GLOSSARY", "Meaning", "Metrics", "mend", "number", "read_lines"]
 
 FILES = ("metrics.jsonl", "timing.jsonl", "rollouts.jsonl")
 PLACE = ("stage", "round", "step")
@@ -37,7 +37,7 @@ class Metrics:
         self._files: dict[str, FileIO] = {}
         with run.guard("open the metrics files"):
             for name in FILES:
-                _mend(run.path(name))
+                mend(run.path(name))
                 self._files[name] = run.path(name).open("ab", buffering=0)
 
     def log(self, stage: str, em_round: int, step: int, values: Mapping[str, float]) -> None:
@@ -138,8 +138,8 @@ def _round(value: float, digits: int = 10) -> float | str:
     return float(f"{value:.{digits}g}") if math.isfinite(value) else str(value)
 
 
-def _mend(path: Path) -> None:
-    """Cut a last line that a killed process left unfinished."""
+def mend(path: Path) -> None:
+    """Cuts a last line that a killed process left unfinished; nothing to do where there is no file."""
     if not path.exists():
         return
     with path.open("r+b") as file:

@@ -26,6 +26,7 @@ from ra3.materials import earned, load_rl_problems, read_corpus
 from ra3.midtrain import document_parts, trained_once
 from ra3.midtrain import midtrain as em_loop
 from ra3.policy import Policy
+from ra3.profile import profile_text
 from ra3.recorder import Recorder
 from ra3.report import write_report
 from ra3.rlvr import rlvr as rl_loop
@@ -116,6 +117,8 @@ def opened(config: Config, options: RunOptions, policy: Policy | None) -> Iterat
             run, Display(run), own.checkpoint_every_s, own.log_rollouts_every, own.checkpoint_every_steps,
             own.stuck_after_s,
         )  # fmt: skip
+        if options.profile:
+            stack.callback(lambda: print(profile_text(run.folder)))
         yield stack.enter_context(recorder)
 
 

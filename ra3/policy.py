@@ -16,23 +16,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ra3.actions import ActionSpaces, TokenScores, token_scores
-from ra3.attention import SLOTS
 from ra3.errors import UserError
 from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
 from ra3.model_folder import check_attention, check_vocabulary, load_model, load_tokenizer
 from ra3.projections import widen_attention
+from ra3.row_attention import ROWS, RowLayout
 
 HEAD_CHUNK_LOGITS = 2**24
 """Logits held at once by the output head (rows times vocabulary): 64 MiB in float32."""
-
-
-def packed_mask(positions: Tensor) -> Tensor:
-    """[N,T] positions that restart at 0 with each row of a bin -> [N,1,T,T] bool: causal in each row, blind outside."""
-    row = (positions == 0).cumsum(-1)
-    same = row[:, :, None] == row[:, None, :]
-    order = torch.arange(positions.shape[1], device=positions.device)
-    return (same & (order[None, :] <= order[:, None]))[:, None]
 
 
 @dataclass
@@ -59,7 +51,7 @@ class Policy:
         syntax = LatentSyntax.from_tokenizer(tokenizer)
         model = load_model(folder, weights, seed).to(device=device, dtype=torch.float32).eval()
         check_attention(model, folder)
-        model.set_attn_implementation(SLOTS)
+        model.set_attn_implementation(ROWS)
         if dtype == torch.float32 and device.type == "cpu":
             widen_attention(model)
         check_vocabulary(model, tokenizer, folder)
@@ -122,11 +114,11 @@ class Policy:
     ) -> Tensor:
         """[B,C] ids at [B,C] positions -> [B,C,D] last hidden states: the one forward pass.
 
-        With a cache the chunk continues the cached rows (`rows` [B], None = all); without one, positions that restart
-        at 0 are the packed rows of a bin.
+        With a cache the chunk continues the cached rows (`rows` [B], None = all); without one, a row begins wherever
+        positions restart at 0, and rows do not see each other.
         """
         if cache is None:
-            mask = packed_mask(positions)
+            mask = RowLayout.of(positions).mask()
         else:
             cache.plan.set(rows, positions)
             mask = cache.plan.mask()
@@ -168,12 +160,13 @@ class Policy:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _check_head(self) -> None:
-        """The logits that `logits` computes must be the model's own."""
+        """The logits that `hidden` and `logits` compute of two rows together must be the model's own of each."""
         ids = torch.tensor([[self.start_id, self.syntax.newline_id, self.syntax.think_id]], device=self.device)
         positions = torch.arange(3, device=self.device)[None]
         with torch.no_grad(), self._autocast():
             own = self.model(input_ids=ids, position_ids=positions).logits.float()
-            ours = self.logits(self.hidden(ids, positions))
+            two = self.hidden(torch.cat([ids[:, :2], ids], 1), torch.cat([positions[:, :2], positions], 1))
+            ours = self.logits(two[:, 2:])
         if not torch.allclose(own, ours, atol=1e-3, rtol=1e-2):
             raise UserError(
                 "this architecture changes its logits in a way that is not supported",

@@ -10,6 +10,8 @@ from ra3.checkpoint import Checkpoints
 from ra3.display import Display
 from ra3.errors import UserError
 from ra3.interrupts import Stopped, StopRequest
+from ra3.ledger import FILE as LEDGER
+from ra3.ledger import Ledger
 from ra3.metrics import Metrics
 from ra3.runs import Run
 from ra3.watchdog import Watchdog
@@ -55,16 +57,19 @@ class Recorder:
         self._metrics = Metrics(run)
         self._metrics.truncate_to(self._checkpoints.position)
         self._stop = StopRequest()
+        self.ledger = Ledger(run.path(LEDGER), run.attempt)
         self._began = self._saved_at = time.monotonic()
         self._saves, self._saving_s = 0, 0.0
 
     def __enter__(self) -> Recorder:
         self._stop.__enter__()
+        self.ledger.__enter__()
         self._watchdog.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._stop.__exit__(*exception)
+        self.ledger.__exit__(*exception)
         self._watchdog.__exit__(*exception)
         self._metrics.close()
         self.display.close()
@@ -80,10 +85,10 @@ class Recorder:
         """The output of `stage`: from disk if it is finished, else computed and saved."""
         done = self._checkpoints.output(stage)
         if done is None:
-            self._watchdog.moved(stage)
+            self._moved(stage, stage)
             done = dict(compute())
             self._save(stage, None, done)
-            self._watchdog.moved(f"what follows {stage}")
+            self._moved(f"what follows {stage}", "between stages")
             self._stop.raise_if_asked()
         return done
 
@@ -102,7 +107,7 @@ class Recorder:
         done = self.finished_parts(stage)
         saved = len(done)
         for number in range(saved, count):
-            self._watchdog.moved(f"{stage}, part {number + 1} of {count}")
+            self._moved(f"{stage}, part {number + 1} of {count}", stage)
             done.append(dict(compute(number)))
             if self._due(number) or self._stop.signum is not None or number + 1 == count:
                 self._save(f"{stage}.{saved:05d}", None, {"parts": done[saved:]})
@@ -118,7 +123,7 @@ class Recorder:
             for name, part in state.items():
                 restore(part, states[name], stage)
         for step in range(first, total):
-            self._watchdog.moved(f"{stage}, step {step + 1} of {total}")
+            self._moved(f"{stage}, step {step + 1} of {total}", stage)
             yield step
             if (self._due(step) or self._stop.signum is not None) and step + 1 < total:
                 self._save(stage, step + 1, {name: part.state_dict() for name, part in state.items()})
@@ -137,12 +142,18 @@ class Recorder:
         """Writes one rollout down."""
         self._metrics.rollout(record)
 
+    def _moved(self, what: str, stage: str) -> None:
+        """Something moves: `what`, in words, and the stage that its time is booked under."""
+        self._watchdog.moved(what)
+        self.ledger.at(stage)
+
     def _due(self, step: int) -> bool:
         by_steps = self._every_steps > 0 and (step + 1) % self._every_steps == 0
         return by_steps or time.monotonic() - self._saved_at >= self._every_s
 
     def _save(self, stage: str, step: int | None, state: dict[str, Any]) -> None:
         start = time.monotonic()
-        self._checkpoints.save(stage, step, state, self._metrics.position())
+        with self.ledger.phase("checkpoints"):
+            self._checkpoints.save(stage, step, state, self._metrics.position())
         self._saved_at = time.monotonic()
         self._saves, self._saving_s = self._saves + 1, self._saving_s + self._saved_at - start

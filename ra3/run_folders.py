@@ -18,6 +18,7 @@ from ra3.errors import UserError
 from ra3.folder_lock import owner_of
 from ra3.manifest import SEAL, checksum, matches, product_files, read_manifest
 from ra3.metrics import number, read_lines
+from ra3.profile import cost_differences
 from ra3.runs import config_changes, flatten
 
 
@@ -105,6 +106,7 @@ def differences(a: Path, b: Path) -> Iterator[str]:
             there = [(run / name).is_file() for run in (a, b)]
             same = all(there) and checksum(a / name) == checksum(b / name)
             yield f"{name}: " + ("the same" if same else "different" if all(there) else f"only in {(a, b)[there[1]]}")
+    yield from cost_differences(a, b)
     yield from _results(a, b)
 
 

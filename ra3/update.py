@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ra3.actions import TokenScores
 from ra3.batches import Packed, micro_batches
+from ra3.flops import TRAINING, forward_flops
+from ra3.ledger import count, phase
 from ra3.not_finite import NotFinite
 from ra3.optimizers import Optimizer
 from ra3.policy import Policy
@@ -50,8 +52,11 @@ def picked_batches(
         yield _forward(policy, rows, packed, wanted, temperature)
 
 
+@phase("scoring")
 def score(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperature: float = 1.0) -> RowScores:
     """Scores of the tokens in `wanted` [B,T], without gradient."""
+    tokens = float(wanted.sum())
+    count(scored=tokens, flops=forward_flops(policy, rows.length, tokens))
     with torch.no_grad():
         parts = list(picked_batches(policy, rows, wanted, max_tokens, temperature))
     return scatter(policy, parts, rows)
@@ -69,6 +74,7 @@ def scatter(policy: Policy, parts: list[Picked], rows: Rows) -> RowScores:
     return RowScores(place("logp"), place("logp_act"), place("entropy"))
 
 
+@phase("training")
 def fit(
     policy: Policy,
     optimizer: Optimizer,
@@ -84,6 +90,8 @@ def fit(
     Returns the scores that the step was computed from (the policy before the update) and {"loss", "grad_norm"}. The
     policy is not touched if the loss or the gradient is not finite: that raises NotFinite with the rows to blame.
     """
+    tokens = float(wanted.sum())
+    count(trained=tokens, flops=TRAINING * forward_flops(policy, rows.length, tokens))
     optimizer.zero_grad()
     total, parts = 0.0, []
     for picked in picked_batches(policy, rows, wanted, max_tokens, temperature):
@@ -123,11 +131,10 @@ def culprits(
 
 
 def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, temperature: float) -> Picked:
-    hidden = policy.hidden(packed.ids, packed.positions)
-    at = packed.predicted.clone()
-    at[at.clone()] = wanted[packed.row[at], packed.positions[at]]
+    hidden = policy.hidden(packed.ids[None], packed.positions[None])[0]
+    at = ((packed.positions > 0) & wanted[packed.row, packed.positions]).nonzero()[:, 0]
     row, column = packed.row[at], packed.positions[at]
-    before = hidden[:, :-1][at[:, 1:]]
+    before = hidden[at - 1]
     scores = policy.scores(before, rows.ids[row, column], rows.space[row, column], rows.act[row, column], temperature)
     return Picked(scores, row, column)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from ra3.ledger import phase
 from ra3.problems import Problem, program
 from ra3.sandbox.exams import Sitting, exam
 from ra3.sandbox.jobs import Job, Outcome
@@ -44,6 +45,7 @@ class Paper:
             self.jobs, self.verdict = [], Verdict(passed, end.value, self._cpu_s)
 
 
+@phase("grading")
 def grade(sandbox: Sandbox, attempts: Iterable[tuple[Problem, str]]) -> list[Verdict]:
     """The verdict on every (problem, completion), in order. Equal jobs run once.
 

@@ -1,0 +1,125 @@
+"""Attention for training and scoring: rows lie one after the other in a flat sequence, and each sees itself alone.
+
+The layers of a model work token by token, so that they need no padding; only attention knows of rows. There, rows of
+about equal length are stacked, padded at their ends, and attended causally: no mask is needed, and the cost is the sum
+of the squared lengths of the rows, whatever they share a micro-batch with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from ra3.attention import slot_attention
+
+ROWS = "ra3_rows"
+"""What `set_attn_implementation` knows this attention by."""
+
+SHORTEST_IN_STACK = 0.8
+"""A stack holds rows of at least this share of its longest row's length."""
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """Where the rows of a flat sequence of N tokens begin and end, and how they are stacked in M slots."""
+
+    stacks: tuple[tuple[int, int], ...]
+    """(rows R, length T) of every stack: R * T slots, row after row."""
+    token: Tensor
+    """[M] the token in each slot; padding repeats the row's last token."""
+    slot: Tensor
+    """[N] the slot of every token, which is not padding."""
+
+    @classmethod
+    def of(cls, positions: Tensor) -> RowLayout:
+        """[B,C] positions that restart at 0 with every row, read row after row."""
+        flat = positions.flatten()
+        start = (flat == 0).nonzero()[:, 0]
+        length = torch.diff(start, append=start.new_tensor([len(flat)]))
+        shapes, tokens, real = [], [], []
+        for rows, width in _alike(length.tolist()):
+            first, own = (x[torch.tensor(rows, device=flat.device)][:, None] for x in (start, length))
+            column = torch.arange(width, device=flat.device)
+            shapes.append((len(rows), width))
+            tokens.append((first + torch.minimum(column, own - 1)).flatten())
+            real.append((column < own).flatten())
+        token, used = torch.cat(tokens), torch.cat(real).nonzero()[:, 0]
+        return cls(tuple(shapes), token, torch.empty_like(flat).scatter_(0, token[used], used))
+
+    def mask(self) -> Tensor:
+        """What tells attention of this layout: a mask that masks nothing and carries the layout as `rows`."""
+        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.slot.device)
+        mask.rows = self  # pyright: ignore[reportAttributeAccessIssue]
+        return mask
+
+
+def row_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """query [B,H,C,D], key and value [B,K,C,D] -> ([B,C,H,D], None). Without a layout on the mask: `slot_attention`.
+
+    Rows are attended in float64 for float32 models on a CPU, as there.
+    """
+    layout: RowLayout | None = getattr(attention_mask, "rows", None)
+    if layout is None:
+        return slot_attention(module, query, key, value, attention_mask, **kwargs)
+    scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
+    wide = query.dtype == torch.float32 and query.device.type == "cpu"
+    slots = [_Placed.apply(x.transpose(1, 2).flatten(0, 1), layout) for x in (query, key, value)]
+    q, k, v = (x.double() if wide else x for x in slots)
+    parts, end = [], 0
+    for rows, width in layout.stacks:
+        begin, end = end, end + rows * width
+        stacked = (x[begin:end].unflatten(0, (rows, width)).transpose(1, 2) for x in (q, k, v))
+        out = scaled_dot_product_attention(*stacked, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+        parts.append(out.transpose(1, 2).flatten(0, 1))
+    flat = _Taken.apply(torch.cat(parts).to(query.dtype), layout)
+    return flat.unflatten(0, (query.shape[0], -1)), None
+
+
+def _alike(length: list[int]) -> list[tuple[list[int], int]]:
+    """(rows, longest length) of every stack, longest first."""
+    stacks: list[tuple[list[int], int]] = []
+    for row in sorted(range(len(length)), key=lambda r: (-length[r], r)):
+        if not stacks or length[row] < SHORTEST_IN_STACK * stacks[-1][1]:
+            stacks.append(([], length[row]))
+        stacks[-1][0].append(row)
+    return stacks
+
+
+class _Placed(torch.autograd.Function):
+    """[N,...] tokens -> [M,...] slots. Nobody looks at padding, so that a token's gradient is that of its own slot."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, layout: RowLayout) -> Tensor:
+        ctx.layout = layout
+        return tokens.index_select(0, layout.token)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0].index_select(0, ctx.layout.slot), None
+
+
+class _Taken(torch.autograd.Function):
+    """[M,...] slots -> [N,...] tokens; the gradient of padding is zero."""
+
+    @staticmethod
+    def forward(ctx: Any, slots: Tensor, layout: RowLayout) -> Tensor:
+        ctx.layout = layout
+        return slots.index_select(0, layout.slot)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        slots = gradient.new_zeros(len(ctx.layout.token), *gradient.shape[1:])
+        return slots.index_copy_(0, ctx.layout.slot, gradient), None
+
+
+AttentionInterface.register(ROWS, row_attention)
+AttentionMaskInterface.register(ROWS, sdpa_mask)
