@@ -26,12 +26,12 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from ra3.actions import ActionSpaces
-from ra3.attention import SLOTS
 from ra3.corpus import Document
+from ra3.interleave import LatentRules, interleave
 from ra3.latents import EncodedDocument, encode
 from ra3.policy import Policy
+from ra3.row_attention import ROWS
 from ra3.rows import Rows
-from ra3.sampler import LatentRules, interleave
 from ra3.sources import testbed_model
 from ra3.testbed import world
 
@@ -158,7 +158,7 @@ def loop_ms(policy: Policy, rows: Rows, num_lines: int, probes: int) -> float:
         prefixes = [rows.ids[r, :end].tolist() for r, end in enumerate(ends)]
         thinks = [bool((rows.latent[r] & (rows.seg[r] == line)).any()) for r in range(GROUP)]
         total += cpu_s(lambda p=prefixes, t=thinks: loop_line(policy, p, t))
-    policy.model.set_attn_implementation(SLOTS)
+    policy.model.set_attn_implementation(ROWS)
     return 1000 * total / len(at) / GROUP
 
 

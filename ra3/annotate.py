@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from ra3.flops import counted
+from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument, annotate_text
 from ra3.ledger import phase
 from ra3.policy import Policy
 from ra3.rollouts import Boundaries, estep_credit
 from ra3.rows import Rows, concatenate
-from ra3.sampler import LatentRules, expert_rows, interleave
 from ra3.seeds import derive
 from ra3.settings import Midtrain, Update
 from ra3.steps import split

@@ -1,10 +1,10 @@
-"""Attention over a slot cache, as transformers' models call it: it repeats no keys and gathers no rows.
+"""Attention over a slot cache, as transformers' models call it: it repeats no keys and pads no chunks on a CPU.
 
 transformers' own `sdpa` repeats the keys and values of a shared head once per query head as soon as a chunk has two
 tokens and a mask, which costs more than the attention itself when the prefix is long; here the queries of such a group
-are stacked instead. On a CPU, rows that run without the others are attended one by one, each to what it has read, and
-a single token needs no mask. For float32 models on a CPU, training is in float64, and so is a layer of the cache unless
-its scores are small: a token then scores the same alone, in a chunk and in a row.
+are stacked instead. On a CPU each row's chunk is attended by itself, to what the row has read; elsewhere, and where all
+rows read equally much, chunks are padded and attended together. For float32 models on a CPU, a layer of the cache is in
+float64 unless its scores are small: a token then scores the same alone, in a chunk and in a row.
 """
 
 from __future__ import annotations
@@ -13,15 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, scaled_dot_product_attention
-from transformers import AttentionInterface
+from torch.nn.functional import scaled_dot_product_attention
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from ra3.kv_cache import SlotLayer
-
-SLOTS = "ra3_slots"
-"""What `set_attn_implementation` knows this attention by."""
+from ra3.kv_cache import Chunks, SlotLayer
 
 LARGE_SCORE = 16.0
 """Bound on |q k| from which a layer is in float64: larger float32 scores move by 1e-6 with the order of summation."""
@@ -30,55 +25,73 @@ LARGE_SCORE = 16.0
 def slot_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """query [B',H,C,D], key and value [B,K,S,D], mask bool -> ([B',C,H,D], None), K dividing H.
+    """query [1,H,N,D] and keys [B,K,S,D] whose attribute `layer` is their `SlotLayer` -> ([1,N,H,D], None).
 
-    A key from a cache on the CPU names its layer in the attribute `layer`; B may then exceed B', and the mask is that
-    of the cache's plan. Otherwise B = B' and the mask is [B',1,C,S].
+    K divides H. Keys from elsewhere are attended by the library.
     """
-    if attention_mask is None or kwargs.get("position_bias") is not None or kwargs.get("softcap") is not None:
+    layer: SlotLayer | None = getattr(key, "layer", None)
+    if layer is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    if (layer := getattr(key, "layer", None)) is not None:
-        out = _cached(layer, query, attention_mask, scale)
-    elif query.dtype == torch.float32 and query.device.type == "cpu":
-        out = _stacked(query.double(), key.double(), value.double(), attention_mask, scale)
-    else:
-        out = _stacked(query, key, value, attention_mask, scale)
-    return out.to(query.dtype).transpose(1, 2).contiguous(), None
+    _settle(layer, query, scale)
+    assert layer.keys is not None
+    attend = _together if query.device.type != "cpu" or _even(layer) else _each
+    out = attend(layer, query[0].to(layer.keys.dtype), scale)
+    return out.to(query.dtype).transpose(0, 1)[None].contiguous(), None
 
 
-def _cached(layer: SlotLayer, query: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """[B',H,C,D]: all rows at once, or some of them one by one, each over the slots that it has read."""
-    assert layer.keys is not None and layer.values is not None
+def _settle(layer: SlotLayer, query: Tensor, scale: float) -> None:
+    """Number format of the layer: after the first chunks by their scores, later only wider."""
     if not layer.precise:
         large = scale * float(query.norm(dim=-1).max()) * layer.longest_key > LARGE_SCORE
         if large or layer.precise is None:
             layer.hold(precise=large)
-    plan = layer.plan
-    query, key, value = query.to(layer.keys.dtype), layer.keys[:, :, : plan.end], layer.values[:, :, : plan.end]
-    if plan.covers_all:
-        return _stacked(query, key, value, mask, scale)
-    parts = [
-        _stacked(q[None], key[r, None, :, :end], value[r, None, :, :end], m[None, ..., : end - plan.shared], scale)
-        for q, m, (r, end) in zip(query, mask, plan.ends(), strict=True)
-    ]
-    return torch.cat(parts)
 
 
-def _stacked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """[B,H,C,D]: the H / K query heads that share a key head are stacked along the query positions.
+def _even(layer: SlotLayer) -> bool:
+    """All rows read chunks of one length, and have read about as much before."""
+    chunks = layer.chunks
+    all_rows = len(chunks.rows) == layer.cache.num_rows
+    return all_rows and len(set(chunks.lengths)) == 1 and 4 * min(chunks.ends) >= 3 * max(chunks.ends)
 
-    `mask` [B,1,C,M] is that of the last M slots; the slots before them are seen by all.
-    """
-    (num_rows, num_heads, chunk, size), (num_key_heads, num_slots) = query.shape, key.shape[1:3]
-    together = query.reshape(num_rows, num_key_heads, -1, size)
-    visible = None
-    if mask.shape[-1]:
-        whole = pad(mask, (num_slots - mask.shape[-1], 0), value=True)
-        visible = whole if num_heads == num_key_heads else whole.repeat(1, 1, num_heads // num_key_heads, 1)
+
+def _each(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
+    """[H,N,D] -> [H,N,D], chunk by chunk."""
+    assert layer.keys is not None and layer.values is not None
+    chunks, parts = layer.chunks, []
+    for row, (begin, after), end in zip(chunks.rows, chunks.spans, chunks.ends, strict=True):
+        keys, values = layer.keys[row, None, :, :end], layer.values[row, None, :, :end]
+        mask = None if after - begin == 1 else _causal(after - begin, end, query.device)
+        parts.append(_stacked(query[None, :, begin:after], keys, values, mask, scale)[0])
+    return torch.cat(parts, 1)
+
+
+def _causal(chunk: int, end: int, device: torch.device) -> Tensor:
+    """[C,end] bool: the last of C tokens sees all slots, the one before all but the last."""
+    return torch.ones(chunk, end, dtype=torch.bool, device=device).tril(end - chunk)
+
+
+def _together(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
+    """[H,N,D] -> [H,N,D], all chunks at once, padded to the longest."""
+    assert layer.keys is not None and layer.values is not None
+    chunks, end = layer.chunks, layer.cache.end
+    keys, values = _of_rows(layer.keys, chunks, end), _of_rows(layer.values, chunks, end)
+    mask = torch.arange(end, device=query.device) <= chunks.positions[chunks.padded][:, None, :, None]
+    alike = min(chunks.ends) == end and max(chunks.lengths) == 1
+    out = _stacked(query[:, chunks.padded].transpose(0, 1), keys, values, None if alike else mask, scale)
+    return out.transpose(0, 1).flatten(1, 2)[:, chunks.unpadded]
+
+
+def _of_rows(store: Tensor, chunks: Chunks, end: int) -> Tensor:
+    in_order = list(chunks.rows) == list(range(len(store)))
+    return store[:, :, :end] if in_order else store[torch.tensor(chunks.rows, device=store.device), :, :end]
+
+
+def _stacked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """[R,H,C,D]: the H / K query heads that share a key head are stacked along the query positions; mask [...,C,S]."""
+    num_rows, num_heads, chunk, size = query.shape
+    shared = num_heads // key.shape[1]
+    visible = mask if mask is None or shared == 1 else torch.cat([mask] * shared, -2)
+    together = query.reshape(num_rows, key.shape[1], -1, size)
     out = scaled_dot_product_attention(together, key, value, attn_mask=visible, scale=scale)
     return out.reshape(num_rows, num_heads, chunk, -1)
-
-
-AttentionInterface.register(SLOTS, slot_attention)
-AttentionMaskInterface.register(SLOTS, sdpa_mask)

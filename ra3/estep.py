@@ -22,6 +22,7 @@ from ra3.actions import expert_logp
 from ra3.advantages import dead_groups
 from ra3.credit_view import rollout_records
 from ra3.flops import counted
+from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument
 from ra3.ledger import phase
 from ra3.not_finite import bad_rows_kept
@@ -32,7 +33,6 @@ from ra3.recorder import Recorder
 from ra3.rl_step import PolicyLoss, policy_step
 from ra3.rollouts import Boundaries, Credit, estep_credit
 from ra3.rows import COMMENT, Rows
-from ra3.sampler import LatentRules, expert_rows, interleave
 from ra3.seeds import derive
 from ra3.settings import Estep, Update
 from ra3.update import RowScores, score

@@ -10,6 +10,7 @@ from ra3.actions import expert_logp
 from ra3.annotate import comment_texts
 from ra3.evaluate import Record
 from ra3.flops import counted
+from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument
 from ra3.ledger import phase
 from ra3.policy import Policy
@@ -17,7 +18,6 @@ from ra3.probes import code_changes
 from ra3.rewards import step_sums
 from ra3.rollouts import Boundaries
 from ra3.rows import Rows
-from ra3.sampler import LatentRules, expert_rows, interleave
 from ra3.seeds import derive
 from ra3.settings import Eval, Update
 from ra3.statistics import bootstrap, boundary_agreement, wilson

@@ -16,12 +16,12 @@ from torch import Tensor
 from ra3.annotate import DOCUMENTS_AT_ONCE, annotate
 from ra3.config import Config
 from ra3.estep import EStepJob, estep
+from ra3.interleave import expert_rows
 from ra3.latents import EncodedDocument
 from ra3.mstep import MStepJob, leave_out, mstep
 from ra3.policy import Policy
 from ra3.recorder import Recorder, restore
 from ra3.rows import Rows, concatenate
-from ra3.sampler import expert_rows
 from ra3.seeds import derive
 
 

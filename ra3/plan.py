@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ra3.config import Config
+from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument
 from ra3.materials import load_eval_problems, load_rl_problems
 from ra3.mstep import MStepJob, next_token_step
 from ra3.optimizers import make_optimizer
 from ra3.policy import Policy
-from ra3.sampler import FreeRules, LatentRules, expert_rows, generate, interleave
+from ra3.sampler import FreeRules, generate
 from ra3.sources import load_documents, load_policy
 
 PROBE_DOCUMENTS = 8

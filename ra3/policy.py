@@ -105,23 +105,22 @@ class Policy:
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
+    @property
+    def _no_mask(self) -> Tensor:
+        """Keeps the library from making a mask: attention over a cache knows what is visible."""
+        return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
+
     def new_cache(self, num_rows: int) -> SlotCache:
         """An empty key-value cache for `num_rows` rows."""
         return SlotCache(num_rows, self.model.config.get_text_config().num_hidden_layers, self.device, self.model.dtype)
 
-    def hidden(
-        self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, rows: Tensor | None = None
-    ) -> Tensor:
+    def hidden(self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None) -> Tensor:
         """[B,C] ids at [B,C] positions -> [B,C,D] last hidden states: the one forward pass.
 
-        With a cache the chunk continues the cached rows (`rows` [B], None = all); without one, a row begins wherever
-        positions restart at 0, and rows do not see each other.
+        With a cache, B = 1 and the tokens are those of `cache.chunks`; without one, a row begins wherever positions
+        restart at 0, and rows do not see each other.
         """
-        if cache is None:
-            mask = RowLayout.of(positions).mask()
-        else:
-            cache.plan.set(rows, positions)
-            mask = cache.plan.mask()
+        mask = RowLayout.of(positions).mask() if cache is None else self._no_mask
         with self._autocast():
             return self.model.base_model(
                 input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache,

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ra3.actions import ActionSpaces
 from ra3.corpus import Document
+from ra3.interleave import LatentRules, forced_steps, interleave
 from ra3.latents import EncodedDocument, encode
 from ra3.policy import Policy
 from ra3.rollouts import Boundaries, Credit, estep_credit
 from ra3.rows import COMMENT, DECISION, RowBuilder, Rows, build
-from ra3.sampler import LatentRules, forced_steps, interleave
 from ra3.settings import Estep
 from ra3.update import RowScores, picked_batches, score
 

@@ -18,10 +18,11 @@ from ra3.evaluate import (
     unpack,
 )
 from ra3.heldout import measure_heldout
+from ra3.interleave import LatentRules, interleave
 from ra3.latents import encode_all
 from ra3.policy import Policy
 from ra3.probes import block, code_changes, swapped_places
-from ra3.sampler import FreeRules, LatentRules, generate, interleave
+from ra3.sampler import FreeRules, generate
 from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import Verdict
 from ra3.settings import Eval, Update

@@ -16,13 +16,14 @@ from torch import distributed
 
 from ra3.actions import token_scores
 from ra3.advantages import leave_one_out
+from ra3.interleave import LatentRules, interleave
 from ra3.losses import AGGREGATIONS, POLICY_LOSSES
 from ra3.mstep import next_token_step, trained_tokens
 from ra3.optimizers import Optimizer
 from ra3.rl_step import PolicyLoss, policy_step
 from ra3.rollouts import Boundaries, estep_credit
 from ra3.rows import Rows, pad_time
-from ra3.sampler import FreeRules, LatentRules, generate, interleave
+from ra3.sampler import FreeRules, generate
 from ra3.settings import Estep, Update
 from ra3.update import score
 

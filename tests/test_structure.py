@@ -35,7 +35,7 @@ ORDER = (
     *("problem_tests", "extraction", "problems", "sandbox.exams", "sandbox.grade", "bench", "testbed"),
     # the model: rows of tokens, the one forward pass, sampling
     *("rows", "actions", "kv_cache", "attention", "row_attention", "projections", "model_folder", "policy"),
-    *("flops", "walk", "sampler", "completions"),
+    *("flops", "walk", "interleave", "sampler", "completions"),
     *("fingerprints", "materials", "sources"),
     # one step of learning
     *(
