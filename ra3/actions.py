@@ -11,7 +11,8 @@ latents and steps of a sequence multiply to the language model's own probability
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -46,6 +47,15 @@ class TokenScores:
     entropy: Tensor
     """[N] entropy of the action space's distribution, nats."""
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[TokenScores]) -> TokenScores:
+        """Scores of several runs of tokens as one."""
+        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    def detach(self) -> TokenScores:
+        """The numbers without their graph."""
+        return TokenScores(*(getattr(self, f.name).detach() for f in fields(self)))
+
 
 def decision_logps(logits: Tensor, think_id: int) -> tuple[Tensor, Tensor]:
     """[N,V] -> (log q(think), log q(act)), each [N]; log q(act) sums the other tokens: exact also near p("#") = 1."""
@@ -79,10 +89,10 @@ def token_scores(
     for kind, score in ((DECISION, _decision_choice), (COMMENT, _comment_choice)):
         at = (space == kind) & act
         if at.any():
-            chosen[at] = score(logits[at] / temperature, ids[at], spaces)
+            chosen[at] = score(_at(logits, at, temperature), ids[at], spaces)
     with torch.no_grad():
         if act.any():
-            uncertainty[act] = _choice_entropy(logits[act] / temperature, space[act], spaces)
+            uncertainty[act] = _choice_entropy(_at(logits, act, temperature), space[act], spaces)
     return TokenScores(logp, chosen, uncertainty)
 
 
@@ -93,6 +103,12 @@ def expert_logp(scores_logp: Tensor, logp_act: Tensor, space: Tensor, act: Tenso
     """
     given_act = torch.where(act & (space == DECISION), scores_logp - logp_act, scores_logp)
     return torch.where(expert, given_act, 0.0)
+
+
+def _at(logits: Tensor, where: Tensor, temperature: float) -> Tensor:
+    """The logits of some tokens at a temperature; not copied where it changes nothing."""
+    own = logits if where.all() else logits[where]
+    return own if temperature == 1.0 else own / temperature
 
 
 def _full_choice(logits: Tensor, ids: Tensor) -> Tensor:
@@ -117,5 +133,5 @@ def _choice_entropy(logits: Tensor, space: Tensor, spaces: ActionSpaces) -> Tens
         out[comment] = entropy(mask_logits(logits[comment], spaces.comment_mask))
     free = ~(decision | comment)
     if free.any():
-        out[free] = entropy(logits[free])
+        out[free] = entropy(logits if free.all() else logits[free])
     return out

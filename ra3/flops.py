@@ -2,7 +2,7 @@
 
     F = sum over tokens of  2 N  +  4 L H d v  +  2 D V h
 
-N: weights of the layers, without embedding and output head; L layers of H heads of size d; v: tokens that the token
+N: entries of the layers' matrices, without embedding and output head; L layers of H heads of size d; v: tokens that the token
 sees, itself among them; D V: width times vocabulary; h = 1 if the token reaches the head. A backward pass takes twice
 as many as the forward pass before it (Kaplan et al., arXiv 2001.08361, appendix B). What padding, a prompt read once
 for a whole group, and recomputation add or save is left out: these are the model's operations, not the machine's.
@@ -40,7 +40,7 @@ def forward_flops(policy: Policy, length: Tensor, head_tokens: float) -> float:
 
 
 def layer_weights(policy: Policy) -> int:
-    """Parameters without embedding and output head."""
+    """Entries of all matrices but embedding and output head."""
     outside = (policy.model.get_input_embeddings(), policy.model.get_output_embeddings())
-    shared = {id(module.weight): module.weight.numel() for module in outside}
-    return policy.num_parameters - sum(shared.values())
+    kept = {id(module.weight) for module in outside}
+    return sum(p.numel() for p in policy.model.parameters() if p.dim() > 1 and id(p) not in kept)

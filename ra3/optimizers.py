@@ -69,4 +69,5 @@ def warmup_cosine(progress: float, warmup: float, floor: float = 0.1) -> float:
 
 
 def _adamw(parameters: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.95), weight_decay=weight_decay)
+    fused = {p.device.type for p in parameters} <= {"cpu", "cuda"}
+    return torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.95), weight_decay=weight_decay, fused=fused)

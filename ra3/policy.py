@@ -13,14 +13,13 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ra3.actions import ActionSpaces, TokenScores, token_scores
 from ra3.errors import UserError
 from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
 from ra3.model_folder import check_attention, check_vocabulary, load_model, load_tokenizer
-from ra3.projections import widen_attention
+from ra3.projections import exactness, widen_attention
 from ra3.row_attention import ROWS, RowLayout
 
 HEAD_CHUNK_LOGITS = 2**24
@@ -114,46 +113,40 @@ class Policy:
         """An empty key-value cache for `num_rows` rows."""
         return SlotCache(num_rows, self.model.config.get_text_config().num_hidden_layers, self.device, self.model.dtype)
 
-    def hidden(self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, exact: bool = True) -> Tensor:
         """[B,C] ids at [B,C] positions -> [B,C,D] last hidden states: the one forward pass.
 
         With a cache, B = 1 and the tokens are those of `cache.chunks`; without one, a row begins wherever positions
-        restart at 0, and rows do not see each other.
+        restart at 0, and rows do not see each other. `exact`: tokens must score as when they were sampled.
         """
-        mask = RowLayout.of(positions).mask() if cache is None else self._no_mask
-        with self._autocast():
+        mask = RowLayout.of(positions).mask(exact) if cache is None else self._no_mask
+        with self._autocast(), exactness(exact):
             return self.model.base_model(
                 input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache,
                 use_cache=cache is not None,
             ).last_hidden_state  # fmt: skip
+
+    @property
+    def head_rows(self) -> int:
+        """Hidden states that go through the output head at once."""
+        return max(1, HEAD_CHUNK_LOGITS // self.spaces.comment_mask.numel())
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them."""
         config = self.model.config.get_text_config()
         with self._autocast():
             logits = self.model.get_output_embeddings()(hidden).to(self.score_dtype)
-        logits = (
-            logits * (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-        )
+        factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+        logits = logits if factor == 1.0 else logits * factor
         cap = getattr(config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
 
     def scores(self, hidden: Tensor, ids: Tensor, space: Tensor, act: Tensor, temperature: float = 1.0) -> TokenScores:
-        """Scores of N tokens from the hidden states [N,D] before them; never holds [N,V] for large N."""
-        chunk = max(1, HEAD_CHUNK_LOGITS // self.spaces.comment_mask.numel())
-        parts = [
-            self._score_chunk(h, i, s, a, temperature)
-            for h, i, s, a in zip(*(x.split(chunk) for x in (hidden, ids, space, act)), strict=True)
-        ]
-        return TokenScores(*(torch.cat([getattr(p, name) for p in parts]) for name in ("logp", "logp_act", "entropy")))
-
-    def _score_chunk(self, hidden: Tensor, ids: Tensor, space: Tensor, act: Tensor, temperature: float) -> TokenScores:
-        def score(h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            s = token_scores(self.logits(h), ids, space, act, self.spaces, temperature)
-            return s.logp, s.logp_act, s.entropy
-
-        recompute = torch.is_grad_enabled() and hidden.requires_grad
-        return TokenScores(*(checkpoint(score, hidden, use_reentrant=False) if recompute else score(hidden)))
+        """Scores of N tokens from the hidden states [N,D] before them; without gradient it never holds [N,V]."""
+        columns = zip(*(x.split(self.head_rows) for x in (hidden, ids, space, act)), strict=True)
+        return TokenScores.concatenate(
+            [token_scores(self.logits(h), i, s, a, self.spaces, temperature) for h, i, s, a in columns]
+        )
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

@@ -13,8 +13,8 @@ HEADS = (
     "stage", "phase", "wall", "share", "own CPU", "generated", "scored", "trained", "TFLOP", "GFLOP/s", "peak MiB",
 )  # fmt: skip
 READING = (
-    "Wall time of all attempts, work done twice included. Own CPU: CPU time of this process over wall time; low where it "
-    "waits for programs under test, above 100% where several threads work. Tokens generated, scored and trained on; "
+    "Wall time of all attempts, work done twice included. Own CPU: CPU time of this process over wall time; low where "
+    "it waits for programs under test, above 100% where several threads work. Tokens generated, scored and trained on; "
     "FLOPs that they need. The evaluation's rollouts and grading are those of the stages heldout and eval."
 )
 

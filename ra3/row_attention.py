@@ -52,10 +52,10 @@ class RowLayout:
         token, used = torch.cat(tokens), torch.cat(real).nonzero()[:, 0]
         return cls(tuple(shapes), token, torch.empty_like(flat).scatter_(0, token[used], used))
 
-    def mask(self) -> Tensor:
+    def mask(self, exact: bool) -> Tensor:
         """What tells attention of this layout: a mask that masks nothing and carries the layout as `rows`."""
         mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.slot.device)
-        mask.rows = self  # pyright: ignore[reportAttributeAccessIssue]
+        mask.rows, mask.exact = self, exact  # pyright: ignore[reportAttributeAccessIssue]
         return mask
 
 
@@ -64,13 +64,13 @@ def row_attention(
 ) -> tuple[Tensor, None]:
     """query [B,H,C,D], key and value [B,K,C,D] -> ([B,C,H,D], None). Without a layout on the mask: `slot_attention`.
 
-    Rows are attended in float64 for float32 models on a CPU, as there.
+    Exact rows of a float32 model on a CPU are attended in float64: they must score as they did when they were sampled.
     """
     layout: RowLayout | None = getattr(attention_mask, "rows", None)
-    if layout is None:
+    if attention_mask is None or layout is None:
         return slot_attention(module, query, key, value, attention_mask, **kwargs)
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    wide = query.dtype == torch.float32 and query.device.type == "cpu"
+    wide = attention_mask.exact and query.dtype == torch.float32 and query.device.type == "cpu"  # pyright: ignore[reportAttributeAccessIssue]
     slots = [_Placed.apply(x.transpose(1, 2).flatten(0, 1), layout) for x in (query, key, value)]
     q, k, v = (x.double() if wide else x for x in slots)
     parts, end = [], 0

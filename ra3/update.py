@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ra3.actions import TokenScores
+from ra3.actions import TokenScores, token_scores
 from ra3.batches import Packed, micro_batches
 from ra3.flops import TRAINING, forward_flops
 from ra3.ledger import count, phase
@@ -27,6 +27,21 @@ class RowScores:
     logp: Tensor
     logp_act: Tensor
     entropy: Tensor
+
+
+PASS_TOKENS_ON_CPU = 2048
+"""More tokens at once make a pass on a CPU slower: what it computes no longer stays in the cache."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The N tokens of a micro-batch that are to be scored, and the hidden states [N,D] before them."""
+
+    before: Tensor
+    what: tuple[Tensor, Tensor, Tensor]
+    """ids, space and act of each, [N]."""
+    row: Tensor
+    column: Tensor
 
 
 @dataclass(frozen=True)
@@ -47,9 +62,18 @@ def picked_batches(
 ) -> Iterator[Picked]:
     """Forward passes over this rank's share of the rows, a micro-batch at a time; only tokens in `wanted` [B,T] reach
     the output head."""
+    for asked in asked_batches(policy, rows, wanted, max_tokens):
+        yield Picked(policy.scores(asked.before, *asked.what, temperature), asked.row, asked.column)
+
+
+def asked_batches(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int) -> Iterator[Asked]:
+    """The trunk's forward passes. `max_tokens` bounds each; on a CPU so does its cache. Where nothing was chosen,
+    nothing need score exactly as when it was sampled."""
+    exact = bool(rows.act.any())
     rows, wanted = rows.to(policy.device), wanted.to(policy.device)
-    for packed in micro_batches(rows, max_tokens, *rank_and_count()):
-        yield _forward(policy, rows, packed, wanted, temperature)
+    limit = min(max_tokens, PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
+    for packed in micro_batches(rows, limit, *rank_and_count()):
+        yield _forward(policy, rows, packed, wanted, exact)
 
 
 @phase("scoring")
@@ -94,12 +118,10 @@ def fit(
     count(trained=tokens, flops=TRAINING * forward_flops(policy, rows.length, tokens))
     optimizer.zero_grad()
     total, parts = 0.0, []
-    for picked in picked_batches(policy, rows, wanted, max_tokens, temperature):
-        loss = loss_fn(picked)
-        if loss.requires_grad:
-            loss.backward()
-        total += float(loss.detach())
-        parts.append(Picked(_detach(picked.scores), picked.row, picked.column))
+    for asked in asked_batches(policy, rows, wanted, max_tokens):
+        loss, picked = learn(policy, asked, loss_fn, temperature)
+        total += loss
+        parts.append(picked)
     sum_gradients(policy.model.parameters())
     total = float(sum_over_ranks(torch.tensor(total, dtype=torch.float64, device=policy.device)))
     grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), max_grad_norm))
@@ -118,26 +140,40 @@ def culprits(
     bad = []
     for r in range(len(rows)):
         policy.model.zero_grad()
-        finite = True
-        for picked in picked_batches(policy, rows.select([r]), wanted[r : r + 1], max_tokens, temperature):
-            loss = loss_fn(Picked(picked.scores, picked.row + r, picked.column))
-            if loss.requires_grad:
-                loss.backward()
-            finite = finite and bool(torch.isfinite(loss))
+        alone = asked_batches(policy, rows.select([r]), wanted[r : r + 1], max_tokens)
+        total = sum(learn(policy, replace(asked, row=asked.row + r), loss_fn, temperature)[0] for asked in alone)
         norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), math.inf)
-        if not (finite and bool(torch.isfinite(norm))):
+        if not (math.isfinite(total) and bool(torch.isfinite(norm))):
             bad.append(r)
     return bad
 
 
-def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, temperature: float) -> Picked:
-    hidden = policy.hidden(packed.ids[None], packed.positions[None])[0]
+def learn(
+    policy: Policy, asked: Asked, loss_fn: Callable[[Picked], Tensor], temperature: float
+) -> tuple[float, Picked]:
+    """Adds the gradient of `loss_fn` on these tokens; returns the loss and the scores.
+
+    The loss is a sum over tokens, so it is taken back through the output head a few tokens at a time: logits [n,V] live
+    only from their forward to their backward pass, and nothing is computed twice. Then the trunk follows, once.
+    """
+    columns = (asked.before.detach(), *asked.what, asked.row, asked.column)
+    losses, parts, gradients = [], [], []
+    for h, ids, space, act, row, column in zip(*(x.split(policy.head_rows) for x in columns), strict=True):
+        leaf = h.requires_grad_()
+        scores = token_scores(policy.logits(leaf), ids, space, act, policy.spaces, temperature)
+        loss = loss_fn(Picked(scores, row, column))
+        if loss.requires_grad:
+            loss.backward()
+        losses.append(loss.detach())
+        parts.append(scores.detach())
+        gradients.append(torch.zeros_like(h) if leaf.grad is None else leaf.grad)
+    if asked.before.requires_grad:
+        asked.before.backward(torch.cat(gradients))
+    return float(torch.stack(losses).double().sum()), Picked(TokenScores.concatenate(parts), asked.row, asked.column)
+
+
+def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, exact: bool) -> Asked:
+    hidden = policy.hidden(packed.ids[None], packed.positions[None], exact=exact)[0]
     at = ((packed.positions > 0) & wanted[packed.row, packed.positions]).nonzero()[:, 0]
     row, column = packed.row[at], packed.positions[at]
-    before = hidden[at - 1]
-    scores = policy.scores(before, rows.ids[row, column], rows.space[row, column], rows.act[row, column], temperature)
-    return Picked(scores, row, column)
-
-
-def _detach(scores: TokenScores) -> TokenScores:
-    return TokenScores(scores.logp.detach(), scores.logp_act.detach(), scores.entropy.detach())
+    return Asked(hidden[at - 1], (rows.ids[row, column], rows.space[row, column], rows.act[row, column]), row, column)

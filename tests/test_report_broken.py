@@ -56,6 +56,7 @@ BROKEN = {
         '{"stage": "estep", "elbo": "nan"}\n{"stage": "estep", "elbo": "inf", "entropy": null}\n',
     ],
     "timing.jsonl": ['{"elapsed_s": "x"}\n{"elapsed_s": -5, "stage": null, "attempt": [1]}'],
+    "ledger.jsonl": ['{"wall_s": [1], "stage": {"a": 1}}\n{"stage": "x", "phase": 3, "wall_s": 1e999, "flops": "x"}'],
     "rollouts.jsonl": [
         '{"tokens": [3, null, {"text": 5, "advantage": "x", "role": ["a"]}], "reward": "x", "step": {}, "round": null}',
         '{"stage": "rlvr", "step": 1e300, "tokens": "abc"}\n{"stage": "rlvr", "tokens": [{"advantage": 1e999}]}',

@@ -6,12 +6,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ra3.disk import disk_errors, write_atomic
+from ra3.profile import READING
 from ra3.report.folder import View, in_order, read_view
 from ra3.report.headline import headline
 from ra3.report.plots import Plot, chain_curves, learning_curves
 from ra3.report.rollouts import rollouts_section
 from ra3.report.style import style_sheet
-from ra3.report.tables import alarms_list, glossary_table, result_tables, runs_table, settings, swatch
+from ra3.report.tables import (
+    alarms_list,
+    glossary_table,
+    profile_tables,
+    result_tables,
+    runs_table,
+    settings,
+    swatch,
+)
 from ra3.report.text import colour_names, esc
 
 # Belt and braces: even if a text slipped through unescaped, nothing may run and nothing may be loaded.
@@ -49,6 +58,7 @@ def page(view: View) -> str:
         ("Alarms", "Signs that a learning signal has died, checked over the whole run.", alarms_list(view)),
         ("Rollouts", ROLLOUTS_INTRO, rollouts_section(view)),
         ("What was run", "", runs_table(view)),
+        ("Where the time went", READING, profile_tables(view)),
         ("Metrics explained", "Last value of each run and stage, and how to read it.", glossary_table(view)),
         ("Settings and environment", "", settings(view)),
     )

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 
 from ra3.alarms import Alarms
 from ra3.display import duration, is_share
+from ra3.ledger import read_ledger
 from ra3.metrics import GLOSSARY, number
+from ra3.profile import HEADS, profile_rows
 from ra3.report.folder import System, View, in_order
 from ra3.report.text import colour_names, esc, is_after_rlvr, label, score_text, value_text
 from ra3.runs import flatten
@@ -134,6 +136,17 @@ def _state(view: View, system: System) -> str:
     resume = system.environment.get("resume")
     go_on = f"; go on with <code>{esc(resume)}</code>" if resume else ""
     return ", ".join(done) or f"not finished{go_on}"
+
+
+def profile_tables(view: View) -> str:
+    """Where the time of every run went; nothing for a run without a ledger."""
+    colours = colour_names([system.name for system in view.systems])
+    tables = []
+    for system in view.systems:
+        if costs := read_ledger(system.folder):
+            lines = ("<tr>" + "".join(f"<td>{esc(cell)}</td>" for cell in row) + "</tr>" for row in profile_rows(costs))
+            tables.append(f"<h3>{swatch(system.name, colours)}</h3>" + _table("runs", HEADS, lines))
+    return "".join(tables)
 
 
 def glossary_table(view: View) -> str:
