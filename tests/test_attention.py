@@ -1,0 +1,86 @@
+"""Attention over the slot cache: chunks of any length of any rows, against the formula written out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ra3 import attention
+from ra3.attention import slot_attention
+from ra3.kv_cache import Chunks, SlotCache, SlotLayer
+
+CPU = torch.device("cpu")
+HEADS, KEY_HEADS, SIZE = 4, 2, 8
+
+
+def written_out(query, keys, values, position):
+    """[H,D] one token's output, from the keys and values [S,K,D] of its row, of which it sees `position` + 1."""
+    shared = HEADS // KEY_HEADS
+    keys = keys[: position + 1].repeat_interleave(shared, 1)
+    weights = (torch.einsum("hd,shd->sh", query, keys) * SIZE**-0.5).softmax(0)
+    return torch.einsum("sh,shd->hd", weights, values[: position + 1].repeat_interleave(shared, 1))
+
+
+def attended(passes, num_rows, scale=1.0, dtype=torch.float64):
+    """Every pass's output by the cache [N,H,D], and as written out."""
+    generator = torch.Generator().manual_seed(0)
+    cache = SlotCache(num_rows, 1, CPU, dtype)
+    (layer,) = cache.layers
+    assert isinstance(layer, SlotLayer)
+    keys, values = ([torch.zeros(0, KEY_HEADS, SIZE) for _ in range(num_rows)] for _ in range(2))
+    for rows, lengths in passes:
+        chunks = Chunks(rows, [len(keys[r]) for r in rows], lengths, CPU)
+        count = sum(lengths)
+        query = scale * torch.randn(count, HEADS, SIZE, generator=generator, dtype=torch.float64)
+        key, value = (torch.randn(count, KEY_HEADS, SIZE, generator=generator, dtype=torch.float64) for _ in range(2))
+        for row, (begin, end) in zip(rows, chunks.spans, strict=True):
+            keys[row], values[row] = torch.cat([keys[row], key[begin:end]]), torch.cat([values[row], value[begin:end]])
+        cache.next(chunks)
+        stored = layer.update(key.transpose(0, 1)[None], value.transpose(0, 1)[None])
+        out, _ = slot_attention(None, query.transpose(0, 1)[None], *stored, None)
+        where = zip(chunks.row.tolist(), chunks.positions.tolist(), strict=True)
+        expected = [written_out(q, keys[r], values[r], p) for q, (r, p) in zip(query, where, strict=True)]
+        yield out[0], torch.stack(expected)
+
+
+@st.composite
+def reading(draw):
+    """Passes over up to four rows; in each, some rows read chunks of one to five tokens."""
+    rows = list(range(draw(st.integers(1, 4))))
+    first = (rows, [draw(st.integers(1, 5)) for _ in rows])
+    some = draw(st.lists(st.lists(st.sampled_from(rows), unique=True, min_size=1), max_size=5))
+    return [first, *((sorted(chosen), [draw(st.integers(1, 5)) for _ in chosen]) for chosen in some)], len(rows)
+
+
+@pytest.mark.parametrize("how", ["as the rows are", "one by one", "padded"])
+@settings(max_examples=60)
+@given(reading())
+def test_every_token_sees_its_row_so_far(how, work):
+    with pytest.MonkeyPatch.context() as patch:
+        if how != "as the rows are":
+            patch.setattr(attention, "_even", lambda layer: how == "padded")
+        for ours, expected in attended(*work):
+            torch.testing.assert_close(ours, expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("scale", "precise"), [(0.1, False), (30.0, True)])
+def test_float32_models_keep_float64_where_scores_are_large(scale, precise):
+    passes = [([0, 1], [5, 3]), ([1], [1]), ([0, 1], [2, 4])]
+    for ours, expected in attended(passes, 2, scale, torch.float32):
+        error = float((ours - expected).abs().max())
+        assert error < 1e-12 if precise else 1e-12 < error < 1e-5
+
+
+def test_a_layer_is_widened_when_scores_grow():
+    cache = SlotCache(1, 1, CPU, torch.float32)
+    (layer,) = cache.layers
+    assert isinstance(layer, SlotLayer)
+    for start, scale in ((0, 0.1), (1, 100.0)):
+        cache.next(Chunks([0], [start], [1], CPU))
+        states = torch.ones(1, KEY_HEADS, 1, SIZE, dtype=torch.float64)
+        query = scale * torch.ones(1, HEADS, 1, SIZE, dtype=torch.float64)
+        slot_attention(None, query, *layer.update(states, states), None)
+        assert layer.keys is not None
+        assert layer.keys.dtype == (torch.float32 if start == 0 else torch.float64)
