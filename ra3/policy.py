@@ -19,10 +19,11 @@ from ra3.errors import UserError
 from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
 from ra3.model_folder import check_attention, check_vocabulary, load_model, load_tokenizer
+from ra3.output_head import logits_of
 from ra3.row_attention import ROWS, RowLayout
 
-HEAD_CHUNK_LOGITS = 2**24
-"""Logits held at once by the output head (rows times vocabulary): 64 MiB in float32."""
+HEAD_CHUNK_LOGITS = 2**23
+"""Logits held at once by the output head (rows times vocabulary): 32 MiB in float32."""
 
 
 @dataclass
@@ -138,7 +139,7 @@ class Policy:
         """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them."""
         config = self.model.config.get_text_config()
         with self._autocast():
-            logits = self.model.get_output_embeddings()(hidden).to(self.score_dtype)
+            logits = logits_of(self.model.get_output_embeddings(), hidden).to(self.score_dtype)
         factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         logits = logits if factor == 1.0 else logits * factor
         cap = getattr(config, "final_logit_softcapping", None)

@@ -40,6 +40,7 @@ ORDER = (
         "kv_cache",
         "attention",
         "row_attention",
+        "output_head",
         "model_folder",
         "policy",
         "flops",
