@@ -7,7 +7,7 @@ log-probability seen while sampling is the one that is trained on, up to floatin
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -156,13 +156,15 @@ class Policy:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _check_head(self) -> None:
-        """The logits that `hidden` and `logits` compute of two rows together must be the model's own of each."""
+        """The logits that `hidden` and `logits` compute of two rows together must be the model's own of each, in the
+        format of the weights: others round differently in different batches."""
+        ours_in_full = replace(self, dtype=torch.float32)
         ids = torch.tensor([[self.start_id, self.syntax.newline_id, self.syntax.think_id]], device=self.device)
         positions = torch.arange(3, device=self.device)[None]
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad():
             own = self.model(input_ids=ids, position_ids=positions).logits.float()
-            two = self.hidden(torch.cat([ids[:, :2], ids], 1), torch.cat([positions[:, :2], positions], 1))
-            ours = self.logits(two[:, 2:])
+            two = ours_in_full.hidden(torch.cat([ids[:, :2], ids], 1), torch.cat([positions[:, :2], positions], 1))
+            ours = ours_in_full.logits(two[:, 2:])
         if not torch.allclose(own, ours, atol=1e-3, rtol=1e-2):
             raise UserError(
                 "this architecture changes its logits in a way that is not supported",
