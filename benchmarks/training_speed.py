@@ -45,7 +45,7 @@ SIZES = {
 }  # fmt: skip
 """Random Qwen2 models, as in interleave_growth.py."""
 
-TOKENS = {"shipped": 8192, "25M": 4096, "0.1B": 2048}
+TOKENS = {"shipped": 8192, "25M": 2048, "0.1B": 1024}
 """Tokens of an M-step's update."""
 PROGRAMS = {"shipped": (16, 8, 64), "25M": (4, 8, 64), "0.1B": (2, 8, 64)}
 """Prompts, programs per prompt and longest program of an RLVR update."""

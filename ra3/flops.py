@@ -2,10 +2,10 @@
 
     F = sum over tokens of  2 N  +  4 L H d v  +  2 D V h
 
-N: entries of the layers' matrices, without embedding and output head; L layers of H heads of size d; v: tokens that the token
-sees, itself among them; D V: width times vocabulary; h = 1 if the token reaches the head. A backward pass takes twice
-as many as the forward pass before it (Kaplan et al., arXiv 2001.08361, appendix B). What padding, a prompt read once
-for a whole group, and recomputation add or save is left out: these are the model's operations, not the machine's.
+N: entries of the layers' matrices, without embedding and output head; L layers of H heads of size d; v: tokens that the
+token sees, itself among them; D V: width times vocabulary; h = 1 if the token reaches the head. A backward pass takes
+twice as many as the forward pass before it (Kaplan et al., arXiv 2001.08361, appendix B). What padding, a prompt read
+once for a whole group, and recomputation add or save is left out: these are the model's operations, not the machine's.
 """
 
 from __future__ import annotations

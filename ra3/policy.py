@@ -7,7 +7,7 @@ log-probability seen while sampling is the one that is trained on, up to floatin
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,11 +19,12 @@ from ra3.errors import UserError
 from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
 from ra3.model_folder import check_attention, check_vocabulary, load_model, load_tokenizer
+from ra3.output_head import logits_of
 from ra3.projections import exactness, widen_attention
 from ra3.row_attention import ROWS, RowLayout
 
-HEAD_CHUNK_LOGITS = 2**24
-"""Logits held at once by the output head (rows times vocabulary): 64 MiB in float32."""
+HEAD_CHUNK_LOGITS = 2**23
+"""Logits held at once by the output head (rows times vocabulary): 32 MiB in float32."""
 
 
 @dataclass
@@ -135,7 +136,7 @@ class Policy:
         """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them."""
         config = self.model.config.get_text_config()
         with self._autocast():
-            logits = self.model.get_output_embeddings()(hidden).to(self.score_dtype)
+            logits = logits_of(self.model.get_output_embeddings(), hidden).to(self.score_dtype)
         factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         logits = logits if factor == 1.0 else logits * factor
         cap = getattr(config, "final_logit_softcapping", None)
@@ -152,13 +153,15 @@ class Policy:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _check_head(self) -> None:
-        """The logits that `hidden` and `logits` compute of two rows together must be the model's own of each."""
+        """The logits that `hidden` and `logits` compute of two rows together must be the model's own of each, in the
+        format of the weights: others round differently in different batches."""
+        ours_in_full = replace(self, dtype=torch.float32)
         ids = torch.tensor([[self.start_id, self.syntax.newline_id, self.syntax.think_id]], device=self.device)
         positions = torch.arange(3, device=self.device)[None]
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad():
             own = self.model(input_ids=ids, position_ids=positions).logits.float()
-            two = self.hidden(torch.cat([ids[:, :2], ids], 1), torch.cat([positions[:, :2], positions], 1))
-            ours = self.logits(two[:, 2:])
+            two = ours_in_full.hidden(torch.cat([ids[:, :2], ids], 1), torch.cat([positions[:, :2], positions], 1))
+            ours = ours_in_full.logits(two[:, 2:])
         if not torch.allclose(own, ours, atol=1e-3, rtol=1e-2):
             raise UserError(
                 "this architecture changes its logits in a way that is not supported",

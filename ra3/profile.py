@@ -57,14 +57,19 @@ def profile_text(folder: Path) -> str:
 
 
 def cost_differences(a: Path, b: Path) -> Iterator[str]:
-    """Wall time of two runs by kind of stage, and in all."""
+    """Wall time, CPU time and FLOPs of two runs by kind of stage, and how they compare in all."""
     both = [families(read_ledger(run)) for run in (a, b)]
     for kind in dict.fromkeys([*both[0], *both[1]]):
-        one, two = (total(own.get(kind, {})).wall_s for own in both)
-        yield f"time in {kind}: {_seconds(one)} and {_seconds(two)}"
-    one, two = (sum(total(costs).wall_s for costs in own.values()) for own in both)
-    if one and two:
-        yield f"time in all: {_seconds(one)} and {_seconds(two)}, {two / one:.2f} times as long"
+        yield f"{kind} took {' and '.join(_cost(total(own.get(kind, {}))) for own in both)}"
+    one, two = (total({key: spent for costs in own.values() for key, spent in costs.items()}) for own in both)
+    if one.wall_s and two.wall_s:
+        ratios = [("wall time", one.wall_s, two.wall_s), ("CPU time", one.cpu_s, two.cpu_s)]
+        ratios.append(("FLOPs", one.flops, two.flops))
+        yield "the second over the first: " + ", ".join(f"{y / x:.2f} in {name}" for name, x, y in ratios if x)
+
+
+def _cost(spent: Spent) -> str:
+    return f"{_seconds(spent.wall_s)} ({_seconds(spent.cpu_s)} CPU, {spent.flops / 1e12:.3g} TFLOP)"
 
 
 def _cells(spent: Spent, whole_s: float) -> tuple[str, ...]:

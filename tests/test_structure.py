@@ -34,8 +34,8 @@ ORDER = (
     *("readers", "corpus", "steps", "latents", "annotated_folder", "sandbox", "faults"),
     *("problem_tests", "extraction", "problems", "sandbox.exams", "sandbox.grade", "bench", "testbed"),
     # the model: rows of tokens, the one forward pass, sampling
-    *("rows", "actions", "kv_cache", "attention", "row_attention", "projections", "model_folder", "policy"),
-    *("flops", "walk", "interleave", "sampler", "completions"),
+    *("rows", "actions", "kv_cache", "attention", "row_attention", "projections", "output_head", "model_folder"),
+    *("policy", "flops", "walk", "interleave", "sampler", "completions"),
     *("fingerprints", "materials", "sources"),
     # one step of learning
     *(
