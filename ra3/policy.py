@@ -20,6 +20,7 @@ from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
 from ra3.model_folder import check_attention, check_vocabulary, load_model, load_tokenizer
 from ra3.output_head import logits_of
+from ra3.projections import exactly, widen_attention
 from ra3.row_attention import ROWS, RowLayout
 
 HEAD_CHUNK_LOGITS = 2**23
@@ -51,6 +52,8 @@ class Policy:
         model = load_model(folder, weights, seed).to(device=device, dtype=torch.float32).eval()
         check_attention(model, folder)
         model.set_attn_implementation(ROWS)
+        if dtype == torch.float32 and device.type == "cpu":
+            widen_attention(model)
         check_vocabulary(model, tokenizer, folder)
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
         mask[torch.tensor(syntax.comment_ids)] = True
@@ -104,7 +107,7 @@ class Policy:
 
     def new_cache(self, num_rows: int) -> SlotCache:
         """An empty key-value cache for `num_rows` rows."""
-        return SlotCache(num_rows, self.model.config.get_text_config().num_hidden_layers, self.device)
+        return SlotCache(num_rows, self.model.config.get_text_config().num_hidden_layers, self.device, self.model.dtype)
 
     def hidden(
         self,
@@ -120,11 +123,11 @@ class Policy:
         positions restart at 0, and rows do not see each other. `exact`: tokens must score as when they were sampled.
         """
         if cache is None:
-            mask = RowLayout.of(positions).mask(exact)
+            mask = RowLayout.of(positions).mask()
         else:
             cache.plan.set(rows, positions)
             mask = cache.plan.mask()
-        with self._autocast():
+        with self._autocast(), exactly(exact):
             return self.model.base_model(
                 input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache,
                 use_cache=cache is not None,
