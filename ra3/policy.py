@@ -23,8 +23,9 @@ from ra3.output_head import logits_of
 from ra3.projections import exactly, widen_attention
 from ra3.row_attention import ROWS, RowLayout
 
-HEAD_CHUNK_LOGITS = 2**23
-"""Logits held at once by the output head (rows times vocabulary): 32 MiB in float32."""
+HEAD_CHUNK_LOGITS = 3 * 2**22
+"""Logits held at once by the output head (rows times vocabulary): 48 MiB in float32. Blocks up to 32 MiB come from
+the heap of glibc, which these would fragment to several times their size."""
 
 
 @dataclass
