@@ -139,11 +139,13 @@ class Policy:
         """Hidden states that go through the output head at once."""
         return max(1, HEAD_CHUNK_LOGITS // self.spaces.comment_mask.numel())
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them."""
+    def logits(self, hidden: Tensor, learning: bool = False) -> Tensor:
+        """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them. `learning`: a backward pass will
+        follow, and may add to the gradient of the head by itself."""
+        head = self.model.get_output_embeddings()
         config = self.model.config.get_text_config()
         with self._autocast():
-            logits = logits_of(self.model.get_output_embeddings(), hidden).to(self.score_dtype)
+            logits = (logits_of(head, hidden) if learning else head(hidden)).to(self.score_dtype)
         factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         logits = logits if factor == 1.0 else logits * factor
         cap = getattr(config, "final_logit_softcapping", None)
