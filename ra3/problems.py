@@ -117,7 +117,7 @@ def load(path: str | Path) -> list[Problem]:
     """The problems of a JSON-lines file. UserError with file and line for the first bad row, and for an empty file."""
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the problems: {error}", where=str(path)) from error
     found: dict[str, Problem] = {}

@@ -1,4 +1,4 @@
-"""Wild inputs, made by hypothesis: settings, recipes, files of rows, files of problems, texts to cut into steps.
+"""Wild inputs, made by hypothesis: settings, recipes, files of rows, of problems and of samples, texts to cut into steps.
 
     python tests/wild_inputs.py --minutes 30
 
@@ -23,11 +23,16 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from step_checks import check_unchanged, steps
 
+from ra3.bench.samples import FORMS, read_samples
 from ra3.corpus import read
 from ra3.describe import settings as all_settings
 from ra3.errors import UserError
+from ra3.fingerprints import of_items
 from ra3.flags import parse
+from ra3.grading import refuse_gaps
 from ra3.latents import remove
+from ra3.problem_tests import CallTest, StdioTest
+from ra3.problems import Problem, program
 from ra3.problems import load as load_problems
 from ra3.recipes import load
 from ra3.runs import config_changes
@@ -43,6 +48,17 @@ ROWS = st.dictionaries(st.sampled_from(["text", "context", "id", "x", "txet"]), 
 PROBLEM_KEYS = ["id", "prompt", "entry_point", "tests", "stop", "meta", "answer"]
 TESTS = st.fixed_dictionaries({}, optional=dict.fromkeys(["args", "expected", "stdin", "stdout"], VALUES))
 PROBLEMS = st.dictionaries(st.sampled_from(PROBLEM_KEYS), VALUES | st.lists(TESTS, max_size=2), max_size=6)
+ASKED = [
+    Problem("HumanEval/0", "def f(x):\n", "f", (CallTest((1,), 1),)),
+    Problem("Mbpp/2", "Say x.", "f", (CallTest((1,), 1),), prefix="import re\n", answer="fenced"),
+    Problem("echo", "# say it\n", None, (StdioTest("a", "a"),), suffix="pass"),
+]
+TASKS = st.sampled_from([*(problem.id for problem in ASKED), "HumanEval/9", 2, 0, "0", "ech"]) | VALUES
+REPLIES = st.sampled_from(["", "x = 1\n", "```python\nx\n```", "</think>```", "\ud800", "\0", "\u2028\x85"]) | VALUES
+SAMPLE_KEYS = dict.fromkeys(["task_id", "question_id"], TASKS) | dict.fromkeys(FORMS, REPLIES) | {"x": VALUES}
+SAMPLES = st.fixed_dictionaries({}, optional=SAMPLE_KEYS) | st.fixed_dictionaries(
+    {"task_id": st.sampled_from([problem.id for problem in ASKED]), "completion": st.text(max_size=9)}
+)
 TEXTS = st.text(st.sampled_from("ab1 \t\f\n\r\\#\"'()[]{}:=,.@;f\0\u2028\x0b\x85é日\ufeff\ud800"), max_size=80)
 LINES = [
     "x = 1\n", "if x:\n", "    y\n", "(", "f'''{x}\n", "\\\n", "# c\n", "@d\n", "def f():\n", "'''", '"', "\r", "\n",
@@ -71,13 +87,11 @@ def damaged(data: bytes, place: int, byte: int) -> bytes:
     return data[: place % len(data)] + bytes([byte]) + data[place % len(data) + 1 :] if data else data
 
 
-FILES = st.one_of(
-    st.binary(max_size=120),
-    st.lists(ROWS, max_size=5).map(as_json),
-    st.lists(ROWS, max_size=3).map(as_json).map(gzip.compress),
-    st.builds(damaged, st.lists(ROWS, max_size=4).map(as_json), st.integers(0), st.integers(0, 255)),
-    st.builds(damaged, st.lists(ROWS, max_size=3).map(as_json).map(gzip.compress), st.integers(0), st.integers(0, 255)),
-)
+def files(rows: st.SearchStrategy[dict]) -> st.SearchStrategy[bytes]:
+    """Files of such rows, compressed or not, whole or damaged, and of any bytes."""
+    whole = st.lists(rows, max_size=5).map(as_json)
+    packed = whole | whole.map(gzip.compress)
+    return st.binary(max_size=120) | packed | st.builds(damaged, packed, st.integers(0), st.integers(0, 255))
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
@@ -114,7 +128,7 @@ def json_recipes(tree: dict) -> None:
     told(lambda: load([path]))
 
 
-@given(FILES, NAMES)
+@given(files(ROWS), NAMES)
 def corpora(data: bytes, name: str) -> None:
     """Any bytes as a corpus: documents that are text with ids of their own, and reasons for everything else."""
     path = FOLDER / name
@@ -130,13 +144,26 @@ def corpora(data: bytes, name: str) -> None:
     assert len((FOLDER / "quarantine.jsonl").read_text().splitlines()) == len(corpus.quarantine)
 
 
-@given(FILES | st.lists(PROBLEMS, max_size=3).map(as_json))
+@given(files(PROBLEMS | ROWS))
 def problem_files(data: bytes) -> None:
     """Any bytes as problems."""
     path = FOLDER / "problems.jsonl"
     path.write_bytes(data)
     found = told(lambda: load_problems(path))
     assert found is None or all(problem.tests for problem in found)
+
+
+@given(files(SAMPLES), st.sampled_from(["s.jsonl", "s.jsonl.gz", "s.json", "s.parquet", "s.txt"]))
+def sample_files(data: bytes, name: str) -> None:
+    """Any bytes as samples to grade: each becomes a program of a problem that was asked."""
+    path = FOLDER / name
+    path.write_bytes(data)
+    samples = told(lambda: read_samples(path, ASKED))
+    path.unlink()
+    if samples is not None:
+        told(lambda: refuse_gaps(samples, ASKED, name))
+        assert {sample.problem.id for sample in samples} <= {problem.id for problem in ASKED}
+        assert all(isinstance(program(*sample), str) for sample in samples) and len(of_items(samples)) == 16
 
 
 @given(TEXTS | CODE, st.just("") | TEXTS | CODE, st.sampled_from(["line", "statement"]), st.integers(0, 7))
@@ -159,7 +186,7 @@ def latent_spans(text: str, spans: list[tuple[int, int]]) -> None:
 
 CHECKS = (
     *(settings_from_code, settings_from_flags, recipes, json_recipes, corpora, problem_files),
-    *(step_splitter, sentences, latent_spans),
+    *(sample_files, step_splitter, sentences, latent_spans),
 )
 
 
