@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
@@ -32,7 +31,7 @@ from ra3.arguments import (
 )
 from ra3.errors import UserError
 from ra3.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
-from ra3.interrupts import Stopped, Terminated
+from ra3.interrupts import Stopped, stopping_at_once
 from ra3.runs_commands import runs
 
 if TYPE_CHECKING:
@@ -169,11 +168,8 @@ def theory(*, out: TheoryOut = Path("runs/theory"), seed: Seed = 0) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code: 0 done, 1 a bug, 2 an error of use, 130 Ctrl-C, 143 SIGTERM."""
     words = list(sys.argv[1:] if argv is None else argv)
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
+    with stopping_at_once():
         return exit_code(lambda: _run(words), words)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
@@ -221,10 +217,6 @@ def _show_plan(command: str, config: Config) -> None:
 def _known_runs(folder: Path) -> str:
     runs = [str(file.parent) for file in sorted(folder.parent.glob("*/config.json"))]
     return f"run folders there: {', '.join(runs[:8])}" if runs else "give the folder that a run printed when it started"
-
-
-def _terminate(signal_number: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _stopped(words: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ra3.annotate import DOCUMENTS_AT_ONCE, annotate_whole, annotated_record, text_record
-from ra3.annotated_folder import AnnotatedFolder
+from ra3.annotated_folder import AnnotatedFolder, placeable
 from ra3.config import Config
 from ra3.display import Display, show_results, start_box
 from ra3.faults import told
@@ -80,8 +80,10 @@ def annotate(config: Config, options: RunOptions) -> Path:
     settings = config.model_dump(mode="json") | {"inputs": inputs}
     folder = AnnotatedFolder.create(options.out or Path("annotated"), options.check, settings, options.resume)
     with closing(folder), StopRequest() as stop:
-        for start in range(0, len(corpus.documents), DOCUMENTS_AT_ONCE):
-            part = corpus.documents[start : start + DOCUMENTS_AT_ONCE]
+        documents, bad = placeable(corpus.documents)
+        corpus.quarantine.extend(bad)
+        for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
+            part = documents[start : start + DOCUMENTS_AT_ONCE]
             found, bad = encode_all(policy.tokenizer, part, policy.syntax, kind, sys.maxsize)
             corpus.quarantine.extend(bad)
             missing = {d.document.id for d in found if not folder.holds(d.document)}

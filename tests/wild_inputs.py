@@ -67,6 +67,20 @@ CODE = st.lists(st.sampled_from(LINES), max_size=20).map("".join)
 NAMES = st.sampled_from(["a.jsonl", "a.jsonl.gz", "a.parquet", "a.py", "A.JSONL"])
 
 
+CHECKS: dict[Callable[..., None], tuple[st.SearchStrategy, ...]] = {}
+"""Every check, and what its arguments are made of."""
+
+
+def given_any(*inputs: st.SearchStrategy) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds a check of any such inputs."""
+
+    def add(check: Callable[..., None]) -> Callable[..., None]:
+        CHECKS[check] = inputs
+        return check
+
+    return add
+
+
 def told(action: Callable[[], Any]) -> Any:
     """What an action gives, or None if it refuses with a UserError that says something in few lines."""
     try:
@@ -94,7 +108,7 @@ def files(rows: st.SearchStrategy[dict]) -> st.SearchStrategy[bytes]:
     return st.binary(max_size=120) | packed | st.builds(damaged, packed, st.integers(0), st.integers(0, 255))
 
 
-@given(st.dictionaries(KEYS, VALUES, max_size=4))
+@given_any(st.dictionaries(KEYS, VALUES, max_size=4))
 def settings_from_code(overrides: dict) -> None:
     """Any values for any keys make a config that is its own recipe, or one message."""
     config = told(lambda: load(overrides=overrides))
@@ -105,14 +119,14 @@ def settings_from_code(overrides: dict) -> None:
         assert again is None or config_changes(again.model_dump(), config.model_dump()) == []
 
 
-@given(st.lists(st.text(max_size=12) | KEYS.map(lambda k: f"--{k}") | st.sampled_from(ODD), max_size=6))
+@given_any(st.lists(st.text(max_size=12) | KEYS.map(lambda k: f"--{k}") | st.sampled_from(ODD), max_size=6))
 def settings_from_flags(words: list[str]) -> None:
     """Any command line."""
     files, overrides = parse(words)
     told(lambda: load([file for file in files if "/" not in file], overrides))
 
 
-@given(st.binary(max_size=80) | st.text(max_size=80).map(lambda t: t.encode("utf-8", "surrogatepass")), st.booleans())
+@given_any(st.binary(max_size=80) | st.text(max_size=80).map(lambda t: t.encode("utf-8", "surrogatepass")), st.booleans())
 def recipes(data: bytes, is_json: bool) -> None:
     """Any bytes as a recipe."""
     path = FOLDER / ("recipe.json" if is_json else "recipe.toml")
@@ -120,7 +134,7 @@ def recipes(data: bytes, is_json: bool) -> None:
     told(lambda: load([path]))
 
 
-@given(st.dictionaries(KEYS, VALUES, max_size=3))
+@given_any(st.dictionaries(KEYS, VALUES, max_size=3))
 def json_recipes(tree: dict) -> None:
     """Any JSON as a recipe."""
     path = FOLDER / "recipe.json"
@@ -128,7 +142,7 @@ def json_recipes(tree: dict) -> None:
     told(lambda: load([path]))
 
 
-@given(files(ROWS), NAMES)
+@given_any(files(ROWS), NAMES)
 def corpora(data: bytes, name: str) -> None:
     """Any bytes as a corpus: documents that are text with ids of their own, and reasons for everything else."""
     path = FOLDER / name
@@ -144,7 +158,7 @@ def corpora(data: bytes, name: str) -> None:
     assert len((FOLDER / "quarantine.jsonl").read_text().splitlines()) == len(corpus.quarantine)
 
 
-@given(files(PROBLEMS | ROWS))
+@given_any(files(PROBLEMS | ROWS))
 def problem_files(data: bytes) -> None:
     """Any bytes as problems."""
     path = FOLDER / "problems.jsonl"
@@ -153,7 +167,7 @@ def problem_files(data: bytes) -> None:
     assert found is None or all(problem.tests for problem in found)
 
 
-@given(files(SAMPLES), st.sampled_from(["s.jsonl", "s.jsonl.gz", "s.json", "s.parquet", "s.txt"]))
+@given_any(files(SAMPLES), st.sampled_from(["s.jsonl", "s.jsonl.gz", "s.json", "s.parquet", "s.txt"]))
 def sample_files(data: bytes, name: str) -> None:
     """Any bytes as samples to grade: each becomes a program of a problem that was asked."""
     path = FOLDER / name
@@ -166,36 +180,30 @@ def sample_files(data: bytes, name: str) -> None:
         assert all(isinstance(program(*sample), str) for sample in samples) and len(of_items(samples)) == 16
 
 
-@given(TEXTS | CODE, st.just("") | TEXTS | CODE, st.sampled_from(["line", "statement"]), st.integers(0, 7))
+@given_any(TEXTS | CODE, st.just("") | TEXTS | CODE, st.sampled_from(["line", "statement"]), st.integers(0, 7))
 def step_splitter(text: str, context: str, kind: str, offset: int) -> None:
     """Any text is cut without loss, and comments between its steps change no meaning."""
     check_unchanged(text, context, kind, offset)
 
 
-@given(st.text(max_size=100))
+@given_any(st.text(max_size=100))
 def sentences(text: str) -> None:
     """Any text as sentences."""
     assert "".join(step.text for step in steps(text, kind="sentence")) == text
 
 
-@given(TEXTS, st.lists(st.tuples(st.integers(0, 90), st.integers(0, 90)), max_size=4))
+@given_any(TEXTS, st.lists(st.tuples(st.integers(0, 90), st.integers(0, 90)), max_size=4))
 def latent_spans(text: str, spans: list[tuple[int, int]]) -> None:
     """Spans from a damaged manifest never make text that was not there."""
     assert set(remove(text, spans)) <= set(text)
 
 
-CHECKS = (
-    *(settings_from_code, settings_from_flags, recipes, json_recipes, corpora, problem_files),
-    *(sample_files, step_splitter, sentences, latent_spans),
-)
-
-
-def run(check: Callable[[], None], examples: int, number: int = 0) -> None:
+def run(check: Callable[..., None], examples: int, number: int = 0) -> None:
     """`examples` inputs of one check; the failing input is printed by hypothesis."""
     quiet = settings(
         max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False
     )
-    seed(number)(quiet(check))()
+    seed(number)(quiet(given(*CHECKS[check])(check)))()
 
 
 def fuzz(minutes: float) -> str:
