@@ -42,7 +42,7 @@ from pathlib import Path
 
 from ra3.errors import UserError
 from ra3.extraction import fenced_program
-from ra3.problem_tests import CallTest, CheckedTest, JudgeTest, StdioTest, Test, faults
+from ra3.problem_tests import CallTest, CheckedTest, JudgeTest, StdioTest, Test, faults, is_text
 
 KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffix", "answer"}
 ANSWERS = ("completion", "fenced")
@@ -88,6 +88,9 @@ class Problem:
         elif self.entry_point is not None:
             raise self._wrong("has an entry point and stdin/stdout tests", "an entry point with tests that call it")
         self._check_meta()
+        for name in ("id", "prompt", "prefix", "suffix"):
+            if not is_text(getattr(self, name)):
+                raise self._wrong(f"has {name} = {str(getattr(self, name))[:60]!r}", "text without halves of surrogate pairs")
         if self.answer not in ANSWERS:
             raise self._wrong(f"has answer = {self.answer!r}", " | ".join(ANSWERS))
         for number, test in enumerate(self.tests):
