@@ -2,11 +2,12 @@
 
     python benchmarks/demo_soak.py --hours 6 --out runs/soak
 
-Each loop is a whole demo (E-step, annotation, M-step, RLVR, evaluation) with the demo's shapes and fewer steps, on a seed
-of its own. Resident memory and open descriptors of this process and of the sandbox's servers go to OUT/vitals.jsonl every
-few seconds. Stopped and started again it goes on with the loop in hand; hours are added up over all attempts. At the end,
-after every loop and with --show it prints each process's slope of memory after its first loop, which is warm-up. Exit code
-1 if the highest memory of a loop has grown by more than a twentieth, or descriptors at all.
+Each loop is a whole demo (E-step, annotation, M-step, RLVR, evaluation) with the demo's shapes and fewer steps, on a
+seed of its own. Resident memory and open descriptors of this process and of the sandbox's servers go to
+OUT/vitals.jsonl every few seconds. Stopped and started again it goes on with the loop in hand; hours are added up over
+all attempts. After every loop, at the end and with --show it prints each process's slope of memory after its first
+loop, which is warm-up. Exit code 1 if the highest memory of a loop has grown by more than a twentieth, or descriptors
+at all.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from ra3.errors import UserError
 from ra3.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
 from ra3.interrupts import Stopped, stopping_at_once
 from ra3.runs_commands import runs
+from ra3.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ra3.config import Config
@@ -77,7 +78,8 @@ def demo(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> No
         return _show_plan("demo", config)
     from ra3.demo import run
 
-    run(config, RunOptions("demo", recipes, resume=resume))
+    with _loading(config):
+        run(config, RunOptions("demo", recipes, resume=resume))
 
 
 @app.command(usage=_usage("midtrain"))
@@ -88,7 +90,8 @@ def midtrain(*tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, d
         return _show_plan("midtrain", config)
     from ra3 import pipeline
 
-    pipeline.midtrain(config, RunOptions("midtrain", recipes, resume=resume, fork=fork))
+    with _loading(config):
+        pipeline.midtrain(config, RunOptions("midtrain", recipes, resume=resume, fork=fork))
 
 
 @app.command(usage=_usage("rlvr"))
@@ -99,7 +102,8 @@ def rlvr(*tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, dry_r
         return _show_plan("rlvr", config)
     from ra3 import pipeline
 
-    pipeline.rlvr(config, RunOptions("rlvr", recipes, resume=resume, fork=fork))
+    with _loading(config):
+        pipeline.rlvr(config, RunOptions("rlvr", recipes, resume=resume, fork=fork))
 
 
 @app.command(name="eval", usage=_usage("eval"))
@@ -110,7 +114,8 @@ def evaluate(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -
         return _show_plan("eval", config)
     from ra3 import grading
 
-    grading.evaluate(config, RunOptions("eval", recipes, resume=resume))
+    with _loading(config):
+        grading.evaluate(config, RunOptions("eval", recipes, resume=resume))
 
 
 @app.command(usage=_usage("overlap"))
@@ -134,7 +139,8 @@ def annotate(
         return _show_plan("annotate", config)
     from ra3 import pipeline
 
-    pipeline.annotate(config, RunOptions("annotate", recipes, resume=resume, out=out, check=check))
+    with _loading(config):
+        pipeline.annotate(config, RunOptions("annotate", recipes, resume=resume, out=out, check=check))
 
 
 @app.command(name="sandbox-server")
@@ -206,6 +212,11 @@ def _configure(tokens: Sequence[str], *default: str) -> tuple[Config, tuple[str,
     files, overrides = parse(tokens)
     recipes = tuple(files) or default
     return load(recipes, overrides, flags=(*ALIASES, *OPTIONS)), recipes
+
+
+def _loading(config: Config) -> Watchdog:
+    """The deadline on all that comes before the run folder is open, where the run's own takes over."""
+    return Watchdog(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests")
 
 
 def _show_plan(command: str, config: Config) -> None:

@@ -31,7 +31,7 @@ _asked: list[int] = []
 
 @contextmanager
 def stopping_at_once() -> Iterator[None]:
-    """Inside, outside of steps, both signals raise; one that nevertheless had no effect stops the next `StopRequest`."""
+    """Outside of steps both signals raise; one that had no effect all the same stops the next `StopRequest`."""
     _asked.clear()
     before = _handled_by(_stop_at_once)
     try:

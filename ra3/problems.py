@@ -90,7 +90,8 @@ class Problem:
         self._check_meta()
         for name in ("id", "prompt", "prefix", "suffix"):
             if not is_text(getattr(self, name)):
-                raise self._wrong(f"has {name} = {str(getattr(self, name))[:60]!r}", "text without halves of surrogate pairs")
+                found = str(getattr(self, name))[:60]
+                raise self._wrong(f"has {name} = {found!r}", "text without halves of surrogate pairs")
         if self.answer not in ANSWERS:
             raise self._wrong(f"has answer = {self.answer!r}", " | ".join(ANSWERS))
         for number, test in enumerate(self.tests):

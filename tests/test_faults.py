@@ -5,6 +5,7 @@ The messages here are those of the table in docs/reliability.md; a test holds th
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -16,7 +17,15 @@ from pathlib import Path
 
 import pytest
 from cli_runs import Started, ra3
-from injections import hang_in_second_step, little_memory, no_interpreter, ordinary_user, servers_die_for_good
+from injections import (
+    folder_vanishes,
+    hang_in_second_step,
+    little_memory,
+    no_interpreter,
+    ordinary_user,
+    servers_die_for_good,
+    small_files,
+)
 from processes import children
 from safetensors.torch import load_file, save_file
 from small_runs import midtrain, refused, rlvr, same, went_on
@@ -34,6 +43,16 @@ def test_a_hang_ends_with_its_name_and_its_stacks(home, whole):
     stacks = (home / "runs/hung/logs/attempt_1.stacks").read_text()
     assert "in hanging" in stacks and "ra3/estep.py" in stacks
     went_on(home, midtrain("hung"), whole)
+
+
+def test_a_hang_before_the_first_step_ends_too(home):
+    os.mkfifo(home / "pipe.jsonl")
+    ended = ra3(home, "eval", "--samples", "pipe.jsonl", "--run.name", "piped", "--run.stuck-after-s", 3)
+    assert ended.returncode == EXIT_CODE, ended.stderr
+    assert "nothing moved for 3 s (run.stuck_after_s) in loading" in ended.stderr and "Traceback" not in ended.stderr
+    stacks = Path(ended.stderr.split("stacks of all threads: ")[1].split("\n")[0])
+    assert "read_samples" in stacks.read_text()
+    stacks.unlink()
 
 
 def test_out_of_memory(home, whole):
@@ -138,7 +157,29 @@ def test_bad_rows_are_set_aside_and_counted(home):
     assert "corpus.quarantined</th><td>3<" in (home / "runs/rows/report.html").read_text()
 
 
+def test_a_damaged_shard_of_the_corpus(home):
+    rows = b"".join(json.dumps({"text": f"x = {n}\ny = x\n"}).encode() + b"\n" for n in range(40))
+    (home / "shards").mkdir()
+    (home / "shards/a.jsonl").write_bytes(rows)
+    (home / "shards/b.jsonl.gz").write_bytes(gzip.compress(rows)[:-40])
+    words = ["--corpus", "shards", "--corpus.pattern", "*", "--corpus.documents", 0, "--midtrain.method", "ntp"]
+    ended = ra3(home, *midtrain("shards", *words))
+    assert ended.returncode == 0, ended.stderr
+    assert "b.jsonl.gz" in (home / "runs/shards/quarantine.jsonl").read_text()
+    (home / "shards/a.jsonl").unlink()
+    refused(ra3(home, *midtrain("shards-2", *words, "--corpus.max-bad", 0)), "cannot be used", "b.jsonl.gz")
+
+
+def test_a_run_folder_that_vanishes(home):
+    refused(ra3(home, *midtrain("vanished"), prepare=folder_vanishes), "a file or folder that was there is gone")
+
+
 # Disks
+
+
+def test_a_limit_on_the_size_of_files(home, whole):
+    refused(ra3(home, *midtrain("limited"), prepare=small_files), "the file would be larger than is allowed here")
+    went_on(home, midtrain("limited"), whole)
 
 
 @pytest.fixture
@@ -171,6 +212,7 @@ def test_a_read_only_disk(home, whole, disk):
 
 
 @pytest.mark.skipif(os.environ.get("RA3_FULL") != "1", reason="many runs; RA3_FULL=1")
+@pytest.mark.timeout(3600)
 def test_a_disk_of_any_size(home, whole, disk):
     """Wherever the disk fills up, the message is clear and the run goes on."""
     full = 0
@@ -205,7 +247,7 @@ def test_every_message_is_in_the_table():
         "another run is writing this folder", "this tokenizer writes",
         "tensors missing from the weights, or of another shape there",
         "is missing or damaged; the run goes on from", "another config", "changed since this run began",
-        "does not fit these settings",
+        "does not fit these settings", "that was there is gone", "larger than is allowed here", "loading model",
     ):  # fmt: skip
         assert part in page, part
 
