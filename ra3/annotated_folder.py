@@ -140,7 +140,8 @@ class AnnotatedFolder:
 
 def placeable(documents: Sequence[Document]) -> tuple[list[Document], list[BadRow]]:
     """The documents that can have a file of their own in such a folder, and why the others cannot."""
-    files = {(name,): "the folder itself" for name in (SETTINGS_FILE, LOCK_NAME, MANIFEST, QUARANTINE)}
+    files: dict[tuple[str, ...], str] = {}
+    files |= {(name,): "the folder itself" for name in (SETTINGS_FILE, LOCK_NAME, MANIFEST, QUARANTINE)}
     folders: dict[tuple[str, ...], str] = {}
     good, bad = [], []
     for document in documents:

@@ -126,7 +126,7 @@ def settings_from_flags(words: list[str]) -> None:
     told(lambda: load([file for file in files if "/" not in file], overrides))
 
 
-@given_any(st.binary(max_size=80) | st.text(max_size=80).map(lambda t: t.encode("utf8", "surrogatepass")), st.booleans())
+@given_any(st.binary(max_size=80) | TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")), st.booleans())
 def recipes(data: bytes, is_json: bool) -> None:
     """Any bytes as a recipe."""
     path = FOLDER / ("recipe.json" if is_json else "recipe.toml")
