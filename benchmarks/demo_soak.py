@@ -21,7 +21,7 @@ import threading
 import time
 from itertools import groupby
 from pathlib import Path
-from statistics import linear_regression
+from statistics import linear_regression, median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -85,17 +85,23 @@ def hours(lines: list[dict[str, Any]]) -> float:
     return sum(max(line["seconds"] for line in own) for _, own in groupby(lines, lambda line: line["attempt"])) / 3600
 
 
-def peaks(own: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """The highest of everything in each loop."""
-    loops = [list(lines) for _, lines in groupby(own, lambda line: line["loop"])]
-    return [{key: max(line[key] for line in lines) for key in lines[0]} for lines in loops]
+def levels(own: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """The highest of everything in each loop; of servers the median, for one just forked looks like this process."""
+    found = []
+    for _, lines in groupby(own, lambda line: line["loop"]):
+        loop = list(lines)
+        level = {key: max(line[key] for line in loop) for key in loop[0]}
+        for key in ("server_kb", "server_files"):
+            level[key] = median([line[key] for line in loop if line["servers"]] or [0])
+        found.append(level)
+    return found
 
 
 def verdict(lines: list[dict[str, Any]]) -> tuple[str, bool]:
     """A line for each process, and whether all were flat after their first loop. The loop in hand does not count."""
     told, flat = [f"{hours(lines):.2f} hours, {len({line['loop'] for line in lines}) - 1} loops"], True
     for attempt, own in groupby(lines, lambda line: line["attempt"]):
-        later = peaks(list(own))[1:-1]
+        later = levels(list(own))[1:-1]
         if len(later) < 2:
             continue
         first, last = later[0], later[-1]
