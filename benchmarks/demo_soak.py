@@ -103,6 +103,8 @@ def verdict(lines: list[dict[str, Any]]) -> tuple[str, bool]:
     for attempt, own in groupby(lines, lambda line: line["attempt"]):
         later = levels(list(own))[1:-1]
         if len(later) < 2:
+            told.append(f"process {attempt}: too few loops to tell")
+            flat = False
             continue
         first, last = later[0], later[-1]
         slope = linear_regression([p["seconds"] / 3600 for p in later], [p["kb"] / 1024 for p in later]).slope
