@@ -102,7 +102,8 @@ class Policy:
         return twin
 
     def save(self, folder: Path) -> None:
-        """Writes a standard Hugging Face folder."""
+        """Writes a standard Hugging Face folder. OSError if a file is in its place, which the library only mentions."""
+        folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
