@@ -112,7 +112,7 @@ def generation(policy: Policy, batch: int, tokens: int, repeats: int) -> list[di
     rules = FreeRules(tokens)
     ours = seconds(lambda: generate(policy, ids, 1, rules, list(range(batch))), repeats)
     config = GenerationConfig(max_new_tokens=tokens, do_sample=True, eos_token_id=-1, pad_token_id=0)
-    policy.model.set_attn_implementation("paged|sdpa")
+    policy.model.set_attn_implementation("sdpa")
     policy.model.to(policy.dtype)
     theirs = seconds(lambda: policy.model.generate_batch(ids, generation_config=config, progress_bar=False), repeats)
     names = (("ra3 generate", ours), ("transformers, continuous batching", theirs))

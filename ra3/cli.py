@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
@@ -33,8 +32,9 @@ from ra3.arguments import (
 )
 from ra3.errors import UserError
 from ra3.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
-from ra3.interrupts import Stopped, Terminated
+from ra3.interrupts import Stopped, stopping_at_once
 from ra3.runs_commands import runs
+from ra3.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ra3.config import Config
@@ -79,7 +79,8 @@ def demo(*tokens: Tokens, resume: Resume = False, profile: Profile = False, dry_
         return _show_plan("demo", config)
     from ra3.demo import run
 
-    run(config, RunOptions("demo", recipes, resume, profile=profile))
+    with _loading(config):
+        run(config, RunOptions("demo", recipes, resume, profile=profile))
 
 
 @app.command(usage=_usage("midtrain"))
@@ -92,7 +93,8 @@ def midtrain(
         return _show_plan("midtrain", config)
     from ra3 import pipeline
 
-    pipeline.midtrain(config, RunOptions("midtrain", recipes, resume, fork, profile))
+    with _loading(config):
+        pipeline.midtrain(config, RunOptions("midtrain", recipes, resume, fork, profile))
 
 
 @app.command(usage=_usage("rlvr"))
@@ -105,7 +107,8 @@ def rlvr(
         return _show_plan("rlvr", config)
     from ra3 import pipeline
 
-    pipeline.rlvr(config, RunOptions("rlvr", recipes, resume, fork, profile))
+    with _loading(config):
+        pipeline.rlvr(config, RunOptions("rlvr", recipes, resume, fork, profile))
 
 
 @app.command(name="eval", usage=_usage("eval"))
@@ -116,7 +119,8 @@ def evaluate(*tokens: Tokens, resume: Resume = False, profile: Profile = False, 
         return _show_plan("eval", config)
     from ra3 import grading
 
-    grading.evaluate(config, RunOptions("eval", recipes, resume, profile=profile))
+    with _loading(config):
+        grading.evaluate(config, RunOptions("eval", recipes, resume, profile=profile))
 
 
 @app.command(usage=_usage("overlap"))
@@ -140,7 +144,8 @@ def annotate(
         return _show_plan("annotate", config)
     from ra3 import pipeline
 
-    pipeline.annotate(config, RunOptions("annotate", recipes, resume=resume, out=out, check=check))
+    with _loading(config):
+        pipeline.annotate(config, RunOptions("annotate", recipes, resume=resume, out=out, check=check))
 
 
 @app.command(name="sandbox-server")
@@ -174,11 +179,8 @@ def theory(*, out: TheoryOut = Path("runs/theory"), seed: Seed = 0) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code: 0 done, 1 a bug, 2 an error of use, 130 Ctrl-C, 143 SIGTERM."""
     words = list(sys.argv[1:] if argv is None else argv)
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
+    with stopping_at_once():
         return exit_code(lambda: _run(words), words)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
@@ -217,6 +219,11 @@ def _configure(tokens: Sequence[str], *default: str) -> tuple[Config, tuple[str,
     return load(recipes, overrides, flags=(*ALIASES, *OPTIONS)), recipes
 
 
+def _loading(config: Config) -> Watchdog:
+    """The deadline on all that comes before the run folder is open, where the run's own takes over."""
+    return Watchdog(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests")
+
+
 def _show_plan(command: str, config: Config) -> None:
     from ra3.plan import describe
 
@@ -226,10 +233,6 @@ def _show_plan(command: str, config: Config) -> None:
 def _known_runs(folder: Path) -> str:
     runs = [str(file.parent) for file in sorted(folder.parent.glob("*/config.json"))]
     return f"run folders there: {', '.join(runs[:8])}" if runs else "give the folder that a run printed when it started"
-
-
-def _terminate(signal_number: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _stopped(words: Sequence[str]) -> str:

@@ -13,9 +13,10 @@ from ra3.latents import EncodedDocument
 from ra3.materials import load_eval_problems, load_rl_problems
 from ra3.mstep import MStepJob, next_token_step
 from ra3.optimizers import make_optimizer
-from ra3.policy import Policy
+from ra3.policy import HEAD_CHUNK_LOGITS, Policy
 from ra3.sampler import FreeRules, generate
 from ra3.sources import load_documents, load_policy
+from ra3.update import PASS_TOKENS_ON_CPU
 
 PROBE_DOCUMENTS = 8
 COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
@@ -108,12 +109,15 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _memory_gib(policy: Policy, config: Config, command: str) -> float:
-    """Weights of every copy, gradients and two optimiser moments of the trained one, activations of a micro-batch."""
-    weight = policy.num_parameters * (2 if config.run.dtype == "bfloat16" else 4)
-    trained = 0 if command in ("eval", "annotate") else weight + 2 * policy.num_parameters * 4
-    text = policy.model.config.get_text_config()
-    activations = config.update.micro_batch_tokens * text.hidden_size * text.num_hidden_layers * 20 * 4
-    return (weight * COPIES[command] + trained + activations) / 2**30
+    """Weights of every copy, gradients and two optimiser moments of the trained one, all float32; of one pass the
+    activations (about 16 widths and 4 inner widths a token and layer) and five times the logits held at once."""
+    text, tokens = policy.model.config.get_text_config(), config.update.micro_batch_tokens
+    if policy.device.type == "cpu":
+        tokens = min(tokens, PASS_TOKENS_ON_CPU)
+    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    floats = policy.num_parameters * (COPIES[command] + (0 if command in ("eval", "annotate") else 3))
+    floats += tokens * text.num_hidden_layers * (16 * text.hidden_size + 4 * inner) + 5 * HEAD_CHUNK_LOGITS
+    return floats * 4 / 2**30
 
 
 def _duration(seconds: float) -> str:

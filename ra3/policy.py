@@ -20,11 +20,12 @@ from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
 from ra3.model_folder import check_attention, check_vocabulary, load_model, load_tokenizer
 from ra3.output_head import logits_of
-from ra3.projections import exactness, widen_attention
+from ra3.projections import exactly, widen_attention
 from ra3.row_attention import ROWS, RowLayout
 
-HEAD_CHUNK_LOGITS = 2**23
-"""Logits held at once by the output head (rows times vocabulary): 32 MiB in float32."""
+HEAD_CHUNK_LOGITS = 3 * 2**22
+"""Logits held at once by the output head (rows times vocabulary): 48 MiB in float32. Blocks up to 32 MiB come from
+the heap of glibc, which these would fragment to several times their size."""
 
 
 @dataclass
@@ -101,7 +102,8 @@ class Policy:
         return twin
 
     def save(self, folder: Path) -> None:
-        """Writes a standard Hugging Face folder."""
+        """Writes a standard Hugging Face folder. OSError if a file is in its place, which the library only mentions."""
+        folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -120,8 +122,8 @@ class Policy:
         With a cache, B = 1 and the tokens are those of `cache.chunks`; without one, a row begins wherever positions
         restart at 0, and rows do not see each other. `exact`: tokens must score as when they were sampled.
         """
-        mask = RowLayout.of(positions).mask(exact) if cache is None else self._no_mask
-        with self._autocast(), exactness(exact):
+        mask = RowLayout.of(positions).mask() if cache is None else self._no_mask
+        with self._autocast(), exactly(exact):
             return self.model.base_model(
                 input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache,
                 use_cache=cache is not None,
@@ -132,11 +134,13 @@ class Policy:
         """Hidden states that go through the output head at once."""
         return max(1, HEAD_CHUNK_LOGITS // self.spaces.comment_mask.numel())
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them."""
+    def logits(self, hidden: Tensor, learning: bool = False) -> Tensor:
+        """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them. `learning`: a backward pass will
+        follow, and may add to the gradient of the head by itself."""
+        head = self.model.get_output_embeddings()
         config = self.model.config.get_text_config()
         with self._autocast():
-            logits = logits_of(self.model.get_output_embeddings(), hidden).to(self.score_dtype)
+            logits = (logits_of(head, hidden) if learning else head(hidden)).to(self.score_dtype)
         factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         logits = logits if factor == 1.0 else logits * factor
         cap = getattr(config, "final_logit_softcapping", None)

@@ -1,7 +1,8 @@
-"""Attention of float32 models on a CPU in float64 from its projections on, in every pass that must be exact.
+"""Attention of float32 models on a CPU in float64 from its projections on, in every exact pass.
 
 A score q k of 92 moves by 1e-5 when the last bit of q or k moves, and in float32 that bit depends on how many tokens
-share the matrix product; so the same token would score differently alone, in a chunk and in a row.
+share the matrix product; so the same token would score differently alone, in a chunk and in a row. Passes that need not
+be exact, over text in which nothing was chosen, stay in float32.
 """
 
 from __future__ import annotations
@@ -19,25 +20,26 @@ INTO, OUT_OF = ("q_proj", "k_proj", "v_proj"), "o_proj"
 """What most architectures call the projections of an attention layer; others keep their own."""
 
 
-_exact = ContextVar("exact", default=True)
+EXACT: ContextVar[bool] = ContextVar("exact pass", default=True)
+"""Whether the pass under way must score tokens as when they were sampled."""
 
 
 @contextmanager
-def exactness(exact: bool) -> Iterator[None]:
-    """Whether passes in here must be exact."""
-    before = _exact.set(exact)
+def exactly(exact: bool) -> Iterator[None]:
+    """Passes inside are exact or not."""
+    token = EXACT.set(exact)
     try:
         yield
     finally:
-        _exact.reset(before)
+        EXACT.reset(token)
 
 
 class WideLinear(Linear):
-    """A linear layer with float32 weights that computes, and answers, in float64 where passes must be exact."""
+    """A linear layer with float32 weights that computes, and answers, in float64 where the pass is exact."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[...,D] -> [...,E] float64; float32 in a pass that need not be exact."""
-        if not _exact.get():
+        """[...,D] -> [...,E] in float64, or in float32."""
+        if not EXACT.get():
             return super().forward(input)
         bias = None if self.bias is None else self.bias.double()
         return linear(input.double(), self.weight.double(), bias)
@@ -52,7 +54,7 @@ class NarrowLinear(Linear):
 
 
 def widen_attention(model: Any) -> None:
-    """From now on the layers of `model` attend in float64 where passes must be exact, with the weights they have."""
+    """From now on the layers of `model` attend in float64, with the weights that they have."""
     for layer in model.modules():
         if all(type(getattr(layer, name, None)) is Linear for name in (*INTO, OUT_OF)):
             for name in INTO:

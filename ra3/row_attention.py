@@ -17,6 +17,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from ra3.attention import slot_attention
+from ra3.projections import EXACT
 
 ROWS = "ra3_rows"
 """What `set_attn_implementation` knows this attention by."""
@@ -52,10 +53,10 @@ class RowLayout:
         token, used = torch.cat(tokens), torch.cat(real).nonzero()[:, 0]
         return cls(tuple(shapes), token, torch.empty_like(flat).scatter_(0, token[used], used))
 
-    def mask(self, exact: bool) -> Tensor:
+    def mask(self) -> Tensor:
         """What tells attention of this layout: a mask that masks nothing and carries the layout as `rows`."""
         mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.slot.device)
-        mask.rows, mask.exact = self, exact  # pyright: ignore[reportAttributeAccessIssue]
+        mask.rows = self  # pyright: ignore[reportAttributeAccessIssue]
         return mask
 
 
@@ -64,13 +65,13 @@ def row_attention(
 ) -> tuple[Tensor, None]:
     """query [B,H,C,D], key and value [B,K,C,D] -> ([B,C,H,D], None). Without a layout on the mask: `slot_attention`.
 
-    Exact rows of a float32 model on a CPU are attended in float64: they must score as they did when they were sampled.
+    In exact passes float32 on a CPU becomes float64: tokens must score as they did when they were sampled.
     """
     layout: RowLayout | None = getattr(attention_mask, "rows", None)
-    if attention_mask is None or layout is None:
+    if layout is None:
         return slot_attention(module, query, key, value, attention_mask, **kwargs)
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    wide = attention_mask.exact and query.dtype == torch.float32 and query.device.type == "cpu"  # pyright: ignore[reportAttributeAccessIssue]
+    wide = EXACT.get() and query.dtype == torch.float32 and query.device.type == "cpu"
     slots = [_Placed.apply(x.transpose(1, 2).flatten(0, 1), layout) for x in (query, key, value)]
     q, k, v = (x.double() if wide else x for x in slots)
     parts, end = [], 0

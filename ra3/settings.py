@@ -245,6 +245,6 @@ class Update(Section):
     """One optimiser step."""
 
     micro_batch_tokens: PositiveInt = 8192
-    """Tokens per forward and backward pass. Smaller saves memory; the result is the same."""
+    """Most tokens of a forward and backward pass, on a CPU 2048. Fewer save memory; the result is the same."""
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=True)
     """The gradient is scaled down to this norm. inf: never."""

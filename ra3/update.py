@@ -160,7 +160,7 @@ def learn(
     losses, parts, gradients = [], [], []
     for h, ids, space, act, row, column in zip(*(x.split(policy.head_rows) for x in columns), strict=True):
         leaf = h.requires_grad_()
-        scores = token_scores(policy.logits(leaf), ids, space, act, policy.spaces, temperature)
+        scores = token_scores(policy.logits(leaf, learning=True), ids, space, act, policy.spaces, temperature)
         loss = loss_fn(Picked(scores, row, column))
         if loss.requires_grad:
             loss.backward()

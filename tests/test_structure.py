@@ -17,24 +17,14 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 ORDER = (
     # ground: errors, settings, the run folder and what is written there
     *("errors", "seeds", "disk", "settings", "conflicts", "config", "describe", "recipes", "flags"),
-    *(
-        "environment",
-        "folder_lock",
-        "forks",
-        "manifest",
-        "interrupts",
-        "runs",
-        "glossary",
-        "metrics",
-        "ledger",
-        "checkpoint",
-    ),
+    *("environment", "folder_lock", "forks", "manifest", "interrupts", "runs", "glossary", "metrics", "ledger"),
+    *("checkpoint",),
     *("alarms", "display", "watchdog", "recorder", "profile", "run_folders", "report"),
     # text: documents, steps, latents; problems and their verdicts; the embedded world
     *("readers", "corpus", "steps", "latents", "annotated_folder", "sandbox", "faults"),
     *("problem_tests", "extraction", "problems", "sandbox.exams", "sandbox.grade", "bench", "testbed"),
     # the model: rows of tokens, the one forward pass, sampling
-    *("rows", "actions", "kv_cache", "attention", "row_attention", "projections", "output_head", "model_folder"),
+    *("rows", "actions", "kv_cache", "attention", "projections", "row_attention", "output_head", "model_folder"),
     *("policy", "flops", "walk", "interleave", "sampler", "completions"),
     *("fingerprints", "materials", "sources"),
     # one step of learning
