@@ -9,19 +9,35 @@ import threading
 from collections.abc import Callable
 
 NOBODY = 65534
-ROOM = 4 * 2**20
-"""Bytes of memory that a run gets beyond what it has when its folder is made."""
+PIECE = 2**16
+ROOM = 32 * PIECE
+"""Bytes of memory that a run may still take when it begins."""
+held: list[bytearray] = []
 
 
 def little_memory() -> None:
-    """Once the run folder is made, no more address space than `ROOM` bytes above what is in use."""
-    before_the_run(starve)
+    """When the run begins, `ROOM` bytes are left: no more address space, and what was free in it is held."""
+    from ra3.recorder import Recorder
+
+    enter = Recorder.__enter__
+
+    def starved(self):
+        enter(self)
+        starve()
+        return self
+
+    Recorder.__enter__ = starved
 
 
 def starve() -> None:
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
+    resource.setrlimit(resource.RLIMIT_AS, (used, used))
+    try:
+        while True:
+            held.append(bytearray(PIECE))
+    except MemoryError:
+        del held[-ROOM // PIECE :]
 
 
 def ordinary_user() -> None:
