@@ -155,9 +155,7 @@ def _evalplus(name: str, every: int):
     from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS
     from evalplus.gen.util import trusted_exec
 
-    dataset, problems = (
-        ("humaneval", get_human_eval_plus()) if name == "humaneval+" else ("mbpp", get_mbpp_plus())
-    )
+    dataset, problems = ("humaneval", get_human_eval_plus()) if name == "humaneval+" else ("mbpp", get_mbpp_plus())
     tasks = []
     for task in list(problems.values())[::every]:
         code, entry = task["prompt"] + task["canonical_solution"], task["entry_point"]

@@ -128,7 +128,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=20)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as tempfile.tempdir:  # of this soak alone, so that whatever is left there is its own
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:  # what is left there is this soak's own
         held = soak(options.programs, options.workers, options.kills)
     sys.exit(0 if held else 1)
 

@@ -208,4 +208,3 @@ def test_every_message_is_in_the_table():
         "does not fit these settings",
     ):  # fmt: skip
         assert part in page, part
-

@@ -12,7 +12,7 @@ import pytest
 
 from ra3.errors import UserError
 from ra3.problems import CallTest, JudgeTest, Problem
-from ra3.sandbox import Job, Sandbox, SandboxError, batch
+from ra3.sandbox import Job, Sandbox, SandboxError
 from ra3.sandbox.grade import grade
 from ra3.sandbox.inside import seccomp
 from ra3.sandbox.zygote import Zygote
@@ -219,21 +219,3 @@ def test_call_numbers_agree_with_the_kernel_headers(column):
     tables = {**seccomp.REFUSED, **seccomp.REFUSED_TO_CHILDREN, **seccomp.UNREADABLE, **seccomp.CHECKED}
     for name, numbers in tables.items():
         assert str(numbers[column]) == names.get(name, "None"), name
-
-
-@pytest.mark.parametrize(("working_s", "load"), [(0.0, 0.0), (9.0, 1e9)], ids=["computing", "busy host"])
-def test_a_late_program_gets_a_second_and_longer_chance(monkeypatch, working_s, load):
-    monkeypatch.setattr(batch, "WORKING_S", working_s)
-    monkeypatch.setattr("os.getloadavg", lambda: (load,) * 3)
-    with Sandbox(workers=1, cpu_s=0.3, wall_s=0.5) as slow:
-        start = time.monotonic()
-        assert reason(slow, RULE, "def f(x):\n    import time\n    time.sleep(5)\n") == "timeout"
-        assert 2.0 <= time.monotonic() - start < 5
-
-
-def test_a_sleeper_on_an_idle_host_gets_none(monkeypatch):
-    monkeypatch.setattr("os.getloadavg", lambda: (0.0,) * 3)
-    with Sandbox(workers=1, cpu_s=0.3, wall_s=0.5) as slow:
-        start = time.monotonic()
-        assert reason(slow, RULE, "def f(x):\n    import time\n    time.sleep(5)\n") == "timeout"
-        assert 0.5 <= time.monotonic() - start < 1.9
