@@ -135,7 +135,7 @@ def theirs(name: str, work: str, out: str) -> None:
 
 
 def judged_by_evalplus(name: str, path: Path, work: list[dict], options) -> list[str]:
-    """ "pass", "fail" or "timeout" of every program."""
+    """Of every program, "pass", "fail" or "timeout"."""
     with tempfile.TemporaryDirectory() as folder:
         given, out = Path(folder, "work.json"), Path(folder, "out.jsonl")
         given.write_text(json.dumps(work))
