@@ -12,7 +12,7 @@ from ra3.sandbox.seat import Seat, signal_name
 from ra3.sandbox.zygote import SandboxError, Zygote
 
 MEGABYTE = 1 << 20
-KILL_GRACE_S = 5.0
+KILL_GRACE_S = 20.0
 LOOK_S = 0.1
 LOOKS = 3
 """Looks in a row that must find a late program asleep, so that one caught between two steps is not taken for idle."""
