@@ -73,6 +73,17 @@ def test_a_judge_may_end_before_its_program_has_begun():
         assert late.restarts == 0
 
 
+@pytest.mark.parametrize("after", [1, 2], ids=["its own", "the host's"])
+def test_a_program_that_the_kernel_kills_for_the_hosts_want_of_memory_runs_again(monkeypatch, tmp_path, after):
+    counters = tmp_path / "vmstat"
+    counters.write_text("nr_free_pages 7\noom_kill 1\n")
+    monkeypatch.setattr("ra3.sandbox.batch.KERNEL_COUNTERS", counters)
+    with Sandbox(workers=1, layers=(), forced=True) as running:  # with a call filter nothing can kill itself so
+        Timer(0.5, counters.write_text, [f"nr_free_pages 7\noom_kill {after}\n"]).start()
+        victim = "def f(x):\n    import os, time\n    time.sleep(1)\n    os.kill(os.getpid(), 9)\n"
+        assert reason(running, RULE, victim) == "memory" and running.restarts == after - 1
+
+
 def test_lasting_faults_are_infra_and_masked(monkeypatch):
     with Sandbox(workers=1) as broken:
         monkeypatch.setattr(Zygote, "receive", lambda self: (_ for _ in ()).throw(SandboxError("nonsense")))

@@ -29,7 +29,7 @@ def mbpp(rows: Sequence[Row], split: str = "test") -> list[Problem]:
 def task_number(row: Row) -> int:
     """``"11"`` and ``11`` are 11, ``"Mbpp/11"`` too."""
     written = str(row.data.get("task_id", "")).rpartition("/")[2]
-    if not written.isdecimal():
+    if not written.isdecimal() or len(written) > 9:
         raise row.wrong(f"'task_id' is {row.data.get('task_id')!r}", "a whole number")
     return int(written)
 

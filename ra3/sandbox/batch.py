@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ra3.sandbox.flight import Flight, Limits
 from ra3.sandbox.jobs import Job, Outcome
@@ -18,6 +19,7 @@ from ra3.sandbox.seat import Drain, Feed, Seat
 from ra3.sandbox.zygote import SandboxError, Zygote
 
 SOON_S = 0.02
+KERNEL_COUNTERS = Path("/proc/vmstat")
 INFRA = Outcome("infra")
 
 
@@ -27,6 +29,14 @@ class Ticket:
 
     index: int
     infra_retries: int = 1
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed so far because the host ran out of memory; 0 where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        counters = dict(line.split() for line in KERNEL_COUNTERS.read_text().splitlines())
+        return int(counters.get("oom_kill", 0))
+    return 0
 
 
 class Batch:
@@ -43,6 +53,7 @@ class Batch:
         self.ended: list[tuple[int, Outcome]] = []
         self.deadline = time.monotonic() + deadline_s
         self.selector = selectors.DefaultSelector()
+        self.oom_kills = oom_kills()
 
     def __iter__(self) -> Iterator[tuple[int, Outcome]]:
         try:
@@ -117,8 +128,17 @@ class Batch:
             outcome = flight.land(seat, end)
         except SandboxError:
             return self.lose(slot)
-        if outcome is not None:
-            self.settle(slot, outcome)
+        if outcome is None:
+            return
+        if outcome.fault == "memory" and self.host_ran_out():
+            return self.lose(slot)
+        self.settle(slot, outcome)
+
+    def host_ran_out(self) -> bool:
+        """Whether the kernel has killed for want of memory since this was last asked: then a program that got SIGKILL
+        within its limits is the victim, not the culprit."""
+        before, self.oom_kills = self.oom_kills, oom_kills()
+        return self.oom_kills > before
 
     def settle(self, slot: int, outcome: Outcome):
         """A job has an outcome."""
