@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import attack_suite  # pyright: ignore[reportMissingImports]
+from processes import children, open_files, resident_kb  # pyright: ignore[reportMissingImports]
 
 from ra3.sandbox import LAYERS, Sandbox
 from ra3.sandbox.grade import grade
@@ -52,24 +53,6 @@ class Vitals:
             len(children(os.getpid())) - len(servers) + sum(len(children(server)) for server in servers),
             len(os.listdir(tempfile.gettempdir())),
         )
-
-
-def resident_kb(pid: int) -> int:
-    """Resident memory, shared pages included."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
-
-
-def open_files(pid: int) -> int:
-    """Open descriptors."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def children(pid: int) -> list[str]:
-    """Children of all threads of a process, zombies included."""
-    found: list[str] = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        found += (thread / "children").read_text().split()
-    return found
 
 
 def work(count: int, seed: int) -> tuple[list, list[bool]]:

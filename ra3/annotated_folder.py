@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ra3.corpus import Corpus, Document
+from ra3.corpus import BadRow, Corpus, Document
 from ra3.disk import disk_errors, plain, remove_litter, write_atomic
 from ra3.errors import UserError
 from ra3.folder_lock import LOCK_NAME, FolderLock
 from ra3.latents import remove
 from ra3.metrics import read_lines
-from ra3.runs import config_changes
+from ra3.runs import config_changes, read_object
 
-SETTINGS_FILE = ".annotation.json"
+SETTINGS_FILE, MANIFEST, QUARANTINE = ".annotation.json", "manifest.jsonl", "quarantine.jsonl"
+LONGEST_NAME, LONGEST_PATH = 200, 1000
+"""Bytes of a document's file name and path: what every file system can hold, a temporary name included."""
 
 
 @dataclass
@@ -60,15 +63,15 @@ class AnnotatedFolder:
             write_atomic(file, json.dumps(settings, indent=2).encode())
             return
         remove_litter(self.path)
-        if changes := config_changes(json.loads(file.read_text(encoding="utf-8")), settings):
+        if changes := config_changes(read_object(file), settings):
             raise UserError(
                 "the annotation in this folder has other settings:\n  " + "\n  ".join(changes),
                 where=str(self.path),
                 fix="undo these changes, or choose another folder with --out",
             )
-        self.written = {line["id"]: line for line in read_lines(self.path / "manifest.jsonl") if self._intact(line)}
+        self.written = {line["id"]: line for line in read_lines(self.path / MANIFEST) if self._intact(line)}
         lines = [json.dumps(line) + "\n" for line in self.written.values()]
-        write_atomic(self.path / "manifest.jsonl", "".join(lines).encode())  # without what is half written or damaged
+        write_atomic(self.path / MANIFEST, "".join(lines).encode())  # without what is half written or damaged
 
     def holds(self, document: Document) -> bool:
         """Whether an earlier attempt annotated this document; then it counts as done again."""
@@ -89,7 +92,7 @@ class AnnotatedFolder:
         """The annotated file is there and turns back into its source."""
         try:
             return _digest(remove(self._text(line), line["latents"])) == line["sha256"]
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the line may be anything
             return False
 
     def close(self) -> None:
@@ -110,7 +113,7 @@ class AnnotatedFolder:
         self.documents += 1
         self.latents += len(record["latents"])
         line = json.dumps({"id": record["id"], "sha256": _digest(source), "latents": record["latents"]})
-        with disk_errors(self.path, "write the manifest"), (self.path / "manifest.jsonl").open("a") as manifest:
+        with disk_errors(self.path, "write the manifest"), (self.path / MANIFEST).open("a") as manifest:
             manifest.write(line + "\n")
 
     def finish(self, corpus: Corpus) -> str:
@@ -118,7 +121,7 @@ class AnnotatedFolder:
         left_out = ""
         if corpus.quarantine:
             with disk_errors(self.path, "write quarantine.jsonl"):
-                corpus.write_quarantine(self.path / "quarantine.jsonl")
+                corpus.write_quarantine(self.path / QUARANTINE)
             left_out = f"; {len(corpus.quarantine)} could not be used, see quarantine.jsonl"
         checked = f"; {self.compiled} compile, {self.uncompilable} did not before either" if self.check else ""
         return (
@@ -133,6 +136,27 @@ class AnnotatedFolder:
             self.compiled += 1
         else:
             raise AssertionError(f"{record['id']}: the annotated text does not compile")
+
+
+def placeable(documents: Sequence[Document]) -> tuple[list[Document], list[BadRow]]:
+    """The documents that can have a file of their own in such a folder, and why the others cannot."""
+    files: dict[tuple[str, ...], str] = {}
+    files |= {(name,): "the folder itself" for name in (SETTINGS_FILE, LOCK_NAME, MANIFEST, QUARANTINE)}
+    folders: dict[tuple[str, ...], str] = {}
+    good, bad = [], []
+    for document in documents:
+        parts = tuple(_safe_parts(document.id))
+        above = [parts[:depth] for depth in range(1, len(parts))]
+        owner = next((files[place] for place in (parts, *above) if place in files), folders.get(parts))
+        if owner:
+            bad.append(BadRow(document.id, f"its file {'/'.join(parts)} is in the way of {owner}"))
+        elif max(len(part.encode()) for part in parts) > LONGEST_NAME or len("/".join(parts).encode()) > LONGEST_PATH:
+            bad.append(BadRow(document.id, "its id is too long for a file name"))
+        else:
+            files[parts] = document.id
+            folders |= {place: document.id for place in above if place not in folders}
+            good.append(document)
+    return good, bad
 
 
 def _digest(text: str) -> str:

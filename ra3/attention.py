@@ -3,8 +3,8 @@
 transformers' own `sdpa` repeats the keys and values of a shared head once per query head as soon as a chunk has two
 tokens and a mask, which costs more than the attention itself when the prefix is long; here the queries of such a group
 are stacked instead. On a CPU, rows that run without the others are attended one by one, each to what it has read, and
-a single token needs no mask. For float32 models on a CPU, training is in float64, and so is a layer of the cache from
-the first time that its scores may be large: a token then scores the same alone, in a chunk and in a row.
+a single token needs no mask. For float32 models on a CPU, training is in float64, and so is a layer of the cache unless
+its scores are small: a token then scores the same alone, in a chunk and in a row.
 """
 
 from __future__ import annotations
@@ -50,9 +50,11 @@ def slot_attention(
 def _cached(layer: SlotLayer, query: Tensor, mask: Tensor, scale: float) -> Tensor:
     """[B',H,C,D]: all rows at once, or some of them one by one, each over the slots that it has read."""
     assert layer.keys is not None and layer.values is not None
-    plan, narrow = layer.plan, layer.keys.dtype == torch.float32
-    if narrow and scale * float(query.norm(dim=-1).max()) * layer.longest_key > LARGE_SCORE:
-        layer.widen()
+    if not layer.precise:
+        large = scale * float(query.norm(dim=-1).max()) * layer.longest_key > LARGE_SCORE
+        if large or layer.precise is None:
+            layer.hold(precise=large)
+    plan = layer.plan
     query, key, value = query.to(layer.keys.dtype), layer.keys[:, :, : plan.end], layer.values[:, :, : plan.end]
     if plan.covers_all:
         return _stacked(query, key, value, mask, scale)

@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
@@ -32,8 +31,9 @@ from ra3.arguments import (
 )
 from ra3.errors import UserError
 from ra3.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
-from ra3.interrupts import Stopped, Terminated
+from ra3.interrupts import Stopped, stopping_at_once
 from ra3.runs_commands import runs
+from ra3.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ra3.config import Config
@@ -78,7 +78,8 @@ def demo(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -> No
         return _show_plan("demo", config)
     from ra3.demo import run
 
-    run(config, RunOptions("demo", recipes, resume=resume))
+    with _loading(config):
+        run(config, RunOptions("demo", recipes, resume=resume))
 
 
 @app.command(usage=_usage("midtrain"))
@@ -89,7 +90,8 @@ def midtrain(*tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, d
         return _show_plan("midtrain", config)
     from ra3 import pipeline
 
-    pipeline.midtrain(config, RunOptions("midtrain", recipes, resume=resume, fork=fork))
+    with _loading(config):
+        pipeline.midtrain(config, RunOptions("midtrain", recipes, resume=resume, fork=fork))
 
 
 @app.command(usage=_usage("rlvr"))
@@ -100,7 +102,8 @@ def rlvr(*tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, dry_r
         return _show_plan("rlvr", config)
     from ra3 import pipeline
 
-    pipeline.rlvr(config, RunOptions("rlvr", recipes, resume=resume, fork=fork))
+    with _loading(config):
+        pipeline.rlvr(config, RunOptions("rlvr", recipes, resume=resume, fork=fork))
 
 
 @app.command(name="eval", usage=_usage("eval"))
@@ -111,7 +114,8 @@ def evaluate(*tokens: Tokens, resume: Resume = False, dry_run: DryRun = False) -
         return _show_plan("eval", config)
     from ra3 import grading
 
-    grading.evaluate(config, RunOptions("eval", recipes, resume=resume))
+    with _loading(config):
+        grading.evaluate(config, RunOptions("eval", recipes, resume=resume))
 
 
 @app.command(usage=_usage("overlap"))
@@ -135,7 +139,8 @@ def annotate(
         return _show_plan("annotate", config)
     from ra3 import pipeline
 
-    pipeline.annotate(config, RunOptions("annotate", recipes, resume=resume, out=out, check=check))
+    with _loading(config):
+        pipeline.annotate(config, RunOptions("annotate", recipes, resume=resume, out=out, check=check))
 
 
 @app.command(name="sandbox-server")
@@ -169,11 +174,8 @@ def theory(*, out: TheoryOut = Path("runs/theory"), seed: Seed = 0) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code: 0 done, 1 a bug, 2 an error of use, 130 Ctrl-C, 143 SIGTERM."""
     words = list(sys.argv[1:] if argv is None else argv)
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
+    with stopping_at_once():
         return exit_code(lambda: _run(words), words)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
@@ -212,6 +214,11 @@ def _configure(tokens: Sequence[str], *default: str) -> tuple[Config, tuple[str,
     return load(recipes, overrides, flags=(*ALIASES, *OPTIONS)), recipes
 
 
+def _loading(config: Config) -> Watchdog:
+    """The deadline on all that comes before the run folder is open, where the run's own takes over."""
+    return Watchdog(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests")
+
+
 def _show_plan(command: str, config: Config) -> None:
     from ra3.plan import describe
 
@@ -221,10 +228,6 @@ def _show_plan(command: str, config: Config) -> None:
 def _known_runs(folder: Path) -> str:
     runs = [str(file.parent) for file in sorted(folder.parent.glob("*/config.json"))]
     return f"run folders there: {', '.join(runs[:8])}" if runs else "give the folder that a run printed when it started"
-
-
-def _terminate(signal_number: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _stopped(words: Sequence[str]) -> str:

@@ -10,10 +10,10 @@ from ra3.rows import Rows
 
 
 def encode_prompts(policy: Policy, problems: Sequence[Problem]) -> list[list[int]]:
-    """Each prompt tokenised line by line, as documents are."""
+    """Each prompt tokenised line by line, as documents are; an empty one has no tokens."""
     lines = [problem.prompt.splitlines(keepends=True) for problem in problems]
-    flat = policy.tokenizer([line for own in lines for line in own], add_special_tokens=False)["input_ids"]
-    pieces = iter(flat)
+    flat = [line for own in lines for line in own]
+    pieces = iter(policy.tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else [])
     return [[token for _ in own for token in next(pieces)] for own in lines]
 
 

@@ -21,6 +21,10 @@ DISK_REASONS = {
     errno.EIO: ("the disk reported a read or write error", "check the disk"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another place (run.out)"),
     errno.EEXIST: ("a file of that name is in the way", "move it or choose another name (run.name)"),
+    errno.EISDIR: ("a folder of that name is in the way", "move it or choose another name (run.name)"),
+    errno.ENOENT: ("a file or folder that was there is gone", "put it back or choose another name (run.name)"),
+    errno.ESTALE: ("a file or folder that was there is gone", "see whether the network drive is there"),
+    errno.EFBIG: ("the file would be larger than is allowed here", "raise the limit (`ulimit -f`) or use another disk"),
     errno.ENAMETOOLONG: ("the name is too long", "choose a shorter name (run.name)"),
 }
 

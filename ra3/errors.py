@@ -13,6 +13,10 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in NO_MEMORY)
 
 
+LONGEST_LINE = 2000
+"""Characters of one line of a message: what somebody wrote into a file may be of any length."""
+
+
 class UserError(ValueError):
     """One clear message built from what is wrong, where, what is allowed, and how to mend it.
 
@@ -24,8 +28,14 @@ class UserError(ValueError):
         self.what, self.where, self.allowed, self.fix = what, where, allowed, fix
         first = f"{where}: {what}" if where else what
         rest = [f"\n  {label}: {text}" for label, text in (("allowed", allowed), ("fix", fix)) if text]
-        super().__init__(first + "".join(rest))
+        super().__init__("\n".join(map(shortened, (first + "".join(rest)).split("\n"))))
 
     def __reduce__(self):
         """Keep the four parts when the error crosses a process border."""
         return type(self), (self.what, self.where, self.allowed, self.fix)
+
+
+def shortened(line: str) -> str:
+    """The line, without its middle where it is too long to be read."""
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"

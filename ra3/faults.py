@@ -64,4 +64,6 @@ def _trouble(error: Exception) -> tuple[str, str]:
         return DISK_REASONS[error.errno]
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "too many files are open", "raise the limit (`ulimit -n`)"
+    if isinstance(error, OSError) and error.errno == errno.EAGAIN:
+        return "no further process can be started", "end some, or raise the limit (`ulimit -u`)"
     return "", ""

@@ -15,15 +15,22 @@ COPIED = ("checkpoints", "metrics.jsonl", "timing.jsonl", "rollouts.jsonl")
 """What a run resumes from."""
 
 
+def command_of(folder: Path) -> str | None:
+    """The command that made a run; None where its environment.json is missing or damaged."""
+    try:
+        return str(json.loads((folder / "environment.json").read_text(encoding="utf-8"))["command"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def copy_run(source: Path, target: Path, command: str) -> None:
     """Copies what a run resumes from out of `source`, a run that no process is writing, into the folder `target`.
 
     UserError if there is no run of the same command in `source`, if it is busy, or if it cannot be copied.
     """
-    try:
-        made_by = json.loads((source / "environment.json").read_text(encoding="utf-8"))["command"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError("there is no run to fork in this folder", where=str(source), fix="name a run folder") from error
+    made_by = command_of(source)
+    if made_by is None:
+        raise UserError("there is no run to fork in this folder", where=str(source), fix="name a run folder")
     if made_by != command:
         raise UserError(
             f"a run of `ra3 {made_by}` cannot be forked by `ra3 {command}`: their stages differ",

@@ -17,11 +17,13 @@ class SlotLayer(CacheLayerMixin):
 
     is_sliding = False
 
-    def __init__(self, plan: WritePlan):
+    def __init__(self, plan: WritePlan, may_narrow: bool):
         super().__init__()
         self.plan = plan
+        self.precise: bool | None = None if may_narrow else True
+        """Held in the format that keys and values come in, else in float32; None while that is open."""
         self.longest_key = 0.0
-        """Largest norm of a key written so far."""
+        """Largest norm of a key written so far, kept while the layer is not `precise`."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocates room for the first chunk."""
@@ -37,15 +39,16 @@ class SlotLayer(CacheLayerMixin):
             self.keys, self.values = self._grown(self.keys), self._grown(self.values)
         keys, values = self._write(self.keys, key_states), self._write(self.values, value_states)
         if self.plan.on_cpu:
-            if keys.dtype == torch.float32:
+            if not self.precise:
                 self.longest_key = max(self.longest_key, float(key_states.norm(dim=-1).max()))
             keys.layer = self  # pyright: ignore[reportAttributeAccessIssue]
         return keys, values
 
-    def widen(self) -> None:
-        """From now on keys and values are held in float64."""
+    def hold(self, precise: bool) -> None:
+        """From now on keys and values are held in float64 or, if they need not be `precise`, in float32."""
         assert self.keys is not None and self.values is not None
-        self.keys, self.values = self.keys.double(), self.values.double()
+        dtype = torch.float64 if precise else torch.float32
+        self.keys, self.values, self.precise = self.keys.to(dtype), self.values.to(dtype), precise
 
     def _write(self, store: Tensor, chunk: Tensor) -> Tensor:
         plan = self.plan
@@ -107,11 +110,12 @@ class WritePlan:
 
 
 class SlotCache(Cache):
-    """Cache of B rows for any full-attention Hugging Face model."""
+    """Cache of B rows for any full-attention Hugging Face model; `dtype` is the number format of its weights."""
 
-    def __init__(self, num_rows: int, num_layers: int, device: torch.device):
+    def __init__(self, num_rows: int, num_layers: int, device: torch.device, dtype: torch.dtype):
         self.plan = WritePlan(num_rows, device)
-        super().__init__(layers=[SlotLayer(self.plan) for _ in range(num_layers)])
+        may_narrow = self.plan.on_cpu and dtype == torch.float32
+        super().__init__(layers=[SlotLayer(self.plan, may_narrow) for _ in range(num_layers)])
 
     def take(self, index: Tensor) -> None:
         """Keeps (or repeats) the rows at `index` [B']; rows are renumbered from 0."""

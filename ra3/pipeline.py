@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ra3.annotate import DOCUMENTS_AT_ONCE, annotate_whole, annotated_record, text_record
-from ra3.annotated_folder import AnnotatedFolder
+from ra3.annotated_folder import AnnotatedFolder, placeable
 from ra3.config import Config
 from ra3.display import Display, show_results, start_box
 from ra3.faults import told
@@ -30,12 +30,13 @@ from ra3.recorder import Recorder
 from ra3.report import write_report
 from ra3.rlvr import rlvr as rl_loop
 from ra3.rows import Rows
-from ra3.runs import Run
+from ra3.runs import Run, resume_line
 from ra3.sandbox import Sandbox
 from ra3.sandbox.link import read_secret
 from ra3.sandbox.remote import RemoteSandbox
 from ra3.seeds import derive
 from ra3.sources import load_documents, load_policy
+from ra3.watchdog import Watchdog
 
 
 def midtrain(config: Config, options: RunOptions) -> Path:
@@ -79,9 +80,13 @@ def annotate(config: Config, options: RunOptions) -> Path:
     inputs = {"model": of_weights(policy.model), "corpus": of_items(corpus.documents)}
     settings = config.model_dump(mode="json") | {"inputs": inputs}
     folder = AnnotatedFolder.create(options.out or Path("annotated"), options.check, settings, options.resume)
-    with closing(folder), StopRequest() as stop:
-        for start in range(0, len(corpus.documents), DOCUMENTS_AT_ONCE):
-            part = corpus.documents[start : start + DOCUMENTS_AT_ONCE]
+    deadline = Watchdog(config.run.stuck_after_s, None, resume_line("annotate", folder.path))
+    with closing(folder), StopRequest() as stop, deadline:
+        documents, bad = placeable(corpus.documents)
+        corpus.quarantine.extend(bad)
+        for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
+            deadline.moved(f"annotating documents from {start + 1} of {len(documents)}")
+            part = documents[start : start + DOCUMENTS_AT_ONCE]
             found, bad = encode_all(policy.tokenizer, part, policy.syntax, kind, sys.maxsize)
             corpus.quarantine.extend(bad)
             missing = {d.document.id for d in found if not folder.holds(d.document)}

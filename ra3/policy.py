@@ -21,6 +21,7 @@ from ra3.errors import UserError
 from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
 from ra3.model_folder import check_attention, check_vocabulary, load_model, load_tokenizer
+from ra3.projections import widen_attention
 
 HEAD_CHUNK_LOGITS = 2**24
 """Logits held at once by the output head (rows times vocabulary): 64 MiB in float32."""
@@ -59,6 +60,8 @@ class Policy:
         model = load_model(folder, weights, seed).to(device=device, dtype=torch.float32).eval()
         check_attention(model, folder)
         model.set_attn_implementation(SLOTS)
+        if dtype == torch.float32 and device.type == "cpu":
+            widen_attention(model)
         check_vocabulary(model, tokenizer, folder)
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
         mask[torch.tensor(syntax.comment_ids)] = True
@@ -106,13 +109,14 @@ class Policy:
         return twin
 
     def save(self, folder: Path) -> None:
-        """Writes a standard Hugging Face folder."""
+        """Writes a standard Hugging Face folder. OSError if a file is in its place, which the library only mentions."""
+        folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     def new_cache(self, num_rows: int) -> SlotCache:
         """An empty key-value cache for `num_rows` rows."""
-        return SlotCache(num_rows, self.model.config.get_text_config().num_hidden_layers, self.device)
+        return SlotCache(num_rows, self.model.config.get_text_config().num_hidden_layers, self.device, self.model.dtype)
 
     def hidden(
         self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, rows: Tensor | None = None

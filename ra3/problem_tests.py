@@ -61,12 +61,12 @@ def _call_faults(test: CallTest, entry_point: str | None, finite: bool) -> Itera
 
 
 def _script_faults(test: StdioTest, entry_point: str | None, finite: bool) -> Iterator[tuple[str, str]]:
-    if not (_is_text(test.stdin) and _is_text(test.expected_stdout)):
+    if not (is_text(test.stdin) and is_text(test.expected_stdout)):
         yield "an input or output that is no text", "strings"
 
 
 def _checker_faults(test: CheckedTest, entry_point: str | None, finite: bool) -> Iterator[tuple[str, str]]:
-    if not (_is_text(test.stdin) and _is_text(test.reference)):
+    if not (is_text(test.stdin) and is_text(test.reference)):
         yield "an input or reference that is no text", "strings"
     table = _symbols(test.checker)
     if table is None:
@@ -109,7 +109,7 @@ def syntax_tree(source: str) -> ast.Module:
         raise SyntaxError(str(error) or "nested too deeply") from error
 
 
-def _is_text(value) -> bool:
+def is_text(value) -> bool:
     """Whether a value is a string that can be written to a pipe: one without lone surrogates."""
     if not isinstance(value, str):
         return False

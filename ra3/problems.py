@@ -42,7 +42,7 @@ from pathlib import Path
 
 from ra3.errors import UserError
 from ra3.extraction import fenced_program
-from ra3.problem_tests import CallTest, CheckedTest, JudgeTest, StdioTest, Test, faults
+from ra3.problem_tests import CallTest, CheckedTest, JudgeTest, StdioTest, Test, faults, is_text
 
 KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffix", "answer"}
 ANSWERS = ("completion", "fenced")
@@ -88,6 +88,10 @@ class Problem:
         elif self.entry_point is not None:
             raise self._wrong("has an entry point and stdin/stdout tests", "an entry point with tests that call it")
         self._check_meta()
+        for name in ("id", "prompt", "prefix", "suffix"):
+            if not is_text(getattr(self, name)):
+                found = str(getattr(self, name))[:60]
+                raise self._wrong(f"has {name} = {found!r}", "text without halves of surrogate pairs")
         if self.answer not in ANSWERS:
             raise self._wrong(f"has answer = {self.answer!r}", " | ".join(ANSWERS))
         for number, test in enumerate(self.tests):
@@ -117,7 +121,7 @@ def load(path: str | Path) -> list[Problem]:
     """The problems of a JSON-lines file. UserError with file and line for the first bad row, and for an empty file."""
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the problems: {error}", where=str(path)) from error
     found: dict[str, Problem] = {}

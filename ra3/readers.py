@@ -86,12 +86,12 @@ def _read_text(path: Path, where: str, name: str) -> Item:
         return f"{where}:1", f"cannot be read: {error.strerror}"
     if size > MAX_BYTES:
         return f"{where}:1", f"is larger than {MAX_BYTES // 2**20} MiB"
-    if not data.strip():
-        return f"{where}:1", EMPTY_FILE
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         return f"{where}:{_line_of(data, error.start)}", _not_utf8(error)
+    if not text.strip():
+        return f"{where}:1", EMPTY_FILE
     if "\0" in text:
         return f"{where}:{_line_of(data, data.index(0))}", "holds a NUL character"
     return f"{where}:1", Row(name, text)

@@ -62,11 +62,14 @@ def find_recipe(name: str | Path) -> Path:
         return shipped[plain_name]
     beside = [str(file) for file in sorted(path.parent.glob("*.toml"))] if os.path.isdir(path.parent) else []
     close = nearest(str(name), [*shipped, *beside])
+    fix = f"did you mean {close}?" if close else ""
+    if os.path.exists(path / "environment.json"):
+        fix = f"this is a run: `ra3 runs show {path}` prints the command that goes on with it"
     raise UserError(
         "this recipe is a folder, not a file" if os.path.isdir(path) else "no such recipe",
         where=str(name),
         allowed=f"a .toml file, the config.json of a run, or one of {', '.join(shipped)}",
-        fix=f"did you mean {close}?" if close else "",
+        fix=fix,
     )
 
 
@@ -82,11 +85,11 @@ def read_recipe(path: Path) -> dict[str, Given]:
     """The settings in one file by dotted key. UserError if it is not readable, or not TOML (JSON for .json)."""
     is_json = path.suffix == ".json"
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
         tree = json.loads(text) if is_json else tomllib.loads(text)
     except OSError as error:
         raise UserError(f"cannot read this recipe: {error.strerror}", where=str(path)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"this file is not valid {'JSON' if is_json else 'TOML'}: {error}", where=str(path)) from error
     if not isinstance(tree, dict):
         raise UserError("this file must hold one JSON object", where=str(path))

@@ -20,7 +20,7 @@ from ra3.disk import disk_errors, plain, remove_litter, write_atomic
 from ra3.environment import environment
 from ra3.errors import UserError
 from ra3.folder_lock import LOCK_NAME, FolderLock
-from ra3.forks import COPIED, copy_run
+from ra3.forks import COPIED, command_of, copy_run
 from ra3.seeds import derive
 
 FREE_KEYS = ("run.out", "run.name", "run.checkpoint_every_s", "run.checkpoint_every_steps", "run.stuck_after_s")
@@ -69,7 +69,7 @@ class Run:
                 run = cls(folder, command, resumed, lock)
                 run._start(config)
                 if fork and not resumed:
-                    changes = config_changes(_read_object(fork / "config.json"), config)
+                    changes = config_changes(read_object(fork / "config.json"), config)
                     run.note(fork={"of": str(fork), "changes": changes})
             except BaseException:
                 lock.release()
@@ -78,7 +78,7 @@ class Run:
 
     def _start(self, config: dict) -> None:
         remove_litter(self.folder)
-        earlier = self._read("environment.json")
+        earlier = self._read("environment.json") if command_of(self.folder) else {}
         self.write_json("environment.json", environment(self.command, self.resume_line, self.attempt, earlier))
         if not self.resumed:
             self.write_json("config.json", config)
@@ -127,7 +127,7 @@ class Run:
         self._lock.release()
 
     def _read(self, name: str) -> dict:
-        return _read_object(self.path(name)) if self.path(name).exists() else {}
+        return read_object(self.path(name)) if self.path(name).exists() else {}
 
     def __enter__(self) -> Run:
         return self
@@ -179,7 +179,13 @@ def _check_reuse(folder: Path, config: dict, command: str, resume: bool, unstart
                 fix="choose another name (run.name) or another place (run.out)",
             )
         return False
-    changes = config_changes(_read_object(folder / "config.json"), config)
+    if (began := command_of(folder) or command) != command:
+        raise UserError(
+            f"the run in this folder is one of `ra3 {began}`, not of `ra3 {command}`",
+            where=str(folder),
+            fix="choose another name (run.name)",
+        )
+    changes = config_changes(read_object(folder / "config.json"), config)
     if not resume:
         raise _exists(folder, content, command, changes)
     if changes:
@@ -212,7 +218,7 @@ def _shown(flat: dict, key: str) -> str:
     return json.dumps(flat[key], ensure_ascii=False) if key in flat else "(not set)"
 
 
-def _read_object(path: Path) -> dict:
+def read_object(path: Path) -> dict:
     """The JSON object in `path`, or UserError: we write these files whole, so a broken one was changed by hand."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -43,7 +43,7 @@ def verify(*folders: RunFolder) -> None:
         print(f"{run}: {'; '.join(found) or 'whole'} ({state(run)})")
     if bad:
         listed = "\n  ".join(bad)
-        raise UserError(f"{len(bad)} things are wrong:\n  {listed}", fix="`--resume` makes damaged parts again")
+        raise UserError(f"not all is whole:\n  {listed}", fix="`--resume` makes damaged parts again")
 
 
 @runs.command

@@ -31,6 +31,12 @@ def load_policy(config: Config) -> Policy:
             allowed='a Hugging Face folder on this machine, or "testbed"',
             fix="check the path; nothing is downloaded",
         )
+    if (folder / "environment.json").exists():
+        raise UserError(
+            "this is a run folder, not a model folder",
+            where=f"model.path = {folder}",
+            fix=f"use its model: --model {folder / 'model'}",
+        )
     dtype = getattr(torch, config.run.dtype)
     return Policy.load(folder, config.model.weights, dtype, device, config.run.seed)
 

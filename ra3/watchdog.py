@@ -9,9 +9,11 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 EXIT_CODE = 124
 """As of timeout(1)."""
@@ -20,23 +22,34 @@ GRACE_S = 30.0
 
 
 class Watchdog:
-    """Use as a context manager; `moved` says that something has been done, and what comes next."""
+    """Use as a context manager; `moved` says that something has been done, and what comes next.
 
-    def __init__(self, limit_s: float, stacks: Path, resume: str):
+    One watches at a time: entering a second, as when loading is over and the run's own begins, ends the first.
+    """
+
+    _watching: ClassVar[Watchdog | None] = None
+
+    def __init__(self, limit_s: float, stacks: Path | None, resume: str, doing: str = "its start"):
+        """`stacks`: where the stacks of a hang go; a temporary file if None."""
         self._limit_s, self._stacks, self._resume = limit_s, stacks, resume
-        self._doing, self._since = "its start", time.monotonic()
+        self._doing, self._since = doing, time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ra3-watchdog", daemon=True)
 
     def __enter__(self) -> Watchdog:
-        self.moved("its start")
+        if Watchdog._watching:
+            Watchdog._watching.__exit__()
+        Watchdog._watching = self
+        self.moved(self._doing)
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._over.set()
-        faulthandler.cancel_dump_traceback_later()
-        self._thread.join()
+        if Watchdog._watching is self:
+            Watchdog._watching = None
+            self._over.set()
+            faulthandler.cancel_dump_traceback_later()
+            self._thread.join()
 
     def moved(self, doing: str) -> None:
         """Something was done; from now on the run is busy with `doing`."""
@@ -49,13 +62,14 @@ class Watchdog:
                 self._end()
 
     def _end(self) -> None:
-        with self._stacks.open("w") as file:
+        stacks = self._stacks or Path(tempfile.gettempdir(), f"ra3-{os.getpid()}.stacks")
+        with stacks.open("w") as file:
             file.write(f"nothing moved for {self._limit_s:g} s in {self._doing}\n")
             file.flush()
             faulthandler.dump_traceback(file, all_threads=True)
         message = (
             f"ra3: nothing moved for {self._limit_s:g} s (run.stuck_after_s) in {self._doing}\n"
-            f"  stacks of all threads: {self._stacks}\n  fix: find what hung; then go on with: {self._resume}\n"
+            f"  stacks of all threads: {stacks}\n  fix: find what hung; then go on with: {self._resume}\n"
         )
         os.write(2, message.encode())
         os._exit(EXIT_CODE)

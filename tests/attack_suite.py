@@ -102,25 +102,25 @@ def right(number: int) -> tuple[Problem, str]:
     return problem, f"{source}# {number}\n"
 
 
+def owner(entry: os.DirEntry) -> int | None:
+    """The uid that owns it; None if another process has just removed it."""
+    try:
+        return entry.stat(follow_symlinks=False).st_uid
+    except FileNotFoundError:
+        return None
+
+
 def files() -> dict[str, tuple]:
     """State of every file that an escape may want to change: times, mode, links and size; and what it owns in /tmp."""
     users = program_users()
-    shared = [path for place in SHARED for path in place.glob("*")]
-    found: dict[str, tuple] = {str(path): () for path in shared if owner(path) in users}
+    shared = [Path(entry) for place in SHARED for entry in os.scandir(place) if owner(entry) in users]
+    found: dict[str, tuple] = {str(path): () for path in shared}
     for root in WATCHED:
         for path in [root, *root.rglob("*")] if root.is_dir() else [root]:
             if "__pycache__" not in path.parts:
                 state = path.lstat()
                 found[str(path)] = state.st_mtime_ns, state.st_ctime_ns, state.st_mode, state.st_nlink, state.st_size
     return found
-
-
-def owner(path: Path) -> int:
-    """Whose file it is; -1 for one that has just gone, as other processes' temporary files do."""
-    try:
-        return path.lstat().st_uid
-    except OSError:
-        return -1
 
 
 def program_users() -> range:

@@ -72,6 +72,26 @@ def servers_die_for_good() -> None:
     rlvr.grade = dying
 
 
+def small_files() -> None:
+    """No file may be longer than 60 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+
+def folder_vanishes() -> None:
+    """Somebody deletes the run folder after the first step."""
+    import shutil
+
+    from ra3.recorder import Recorder
+
+    log = Recorder.log
+
+    def vanishing(self, *arguments):
+        log(self, *arguments)
+        shutil.rmtree(self.run.folder)
+
+    Recorder.log = vanishing
+
+
 def hang_in_second_step() -> None:
     """The second step never comes back, as from a device or a file system that does not answer."""
     from ra3.recorder import Recorder

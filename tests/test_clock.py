@@ -69,7 +69,7 @@ def test_a_program_that_is_never_given_its_time_is_not_called_wrong(monkeypatch)
 
 def test_one_that_has_used_its_time_is_wrong_however_it_ends(monkeypatch):
     monkeypatch.setattr("ra3.sandbox.flight.PATIENCE", 1)
-    assert judged(RULE, ENDLESS, cpu_s=0.1, wall_s=0.6)[0] == "timeout"
+    assert judged(RULE, ENDLESS, cpu_s=0.05, wall_s=3.0)[0] == "timeout"
 
 
 @pytest.mark.parametrize("problem", [RULE, JUDGED], ids=["calls", "judge"])

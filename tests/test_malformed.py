@@ -43,7 +43,7 @@ FILES_OF_NO_USE = {
     "empty.jsonl": b"", "blank.jsonl": b"\n\n \n", "text.csv": b"text\nx\n", "zip.jsonl.gz": b"PK\3\4nothing",
     "cut.jsonl.gz": gzip.compress(b'{"text": "x"}\n' * 50)[:30], "no.parquet": b"PAR1", "zeros.parquet": b"\0" * 100,
     "empty.parquet": b"", "empty.py": b"", "nul.py": b"x\0",
-    "latin.py": b"'\xe9'", "utf16.py": "x = 1".encode("utf-16"),
+    "latin.py": b"'\xe9'", "utf16.py": "x = 1".encode("utf-16"), "separator.py": b"\x1c",
 }  # fmt: skip
 
 PROBLEM = {"id": "a", "prompt": "def f(x):\n", "entry_point": "f", "tests": [{"args": [1], "expected": 2}]}
@@ -58,7 +58,7 @@ PROBLEMS_OF_NO_USE = [
     )),
     *({**PROBLEM, "entry_point": name} for name in (None, "", "f(x)", "1f", "a.b", 3, ["f"], "f\n")),
     *({**PROBLEM, "id": name} for name in (None, 3, [], {})),
-    *({**PROBLEM, "prompt": text} for text in (None, 3, ["x"])),
+    *({**PROBLEM, "prompt": text} for text in (None, 3, ["x"], "\ud800")),
     *({**PROBLEM, "stop": stop} for stop in ("x", 3, [3], [None], {})), *({**PROBLEM, "meta": m} for m in (3, [], "x")),
     {**PROBLEM, "meta": {"numbers": "fuzzy"}}, {**PROBLEM, "answer": 3}, {}, [], 3, None, "x",
     *({key: value for key, value in PROBLEM.items() if key != left_out} for left_out in ("id", "prompt", "tests")),
@@ -70,6 +70,7 @@ RECIPES_OF_NO_USE = {
     "a value as section": "[run.seed]\nx = 1", "wrong type": "[run]\nseed = 'x'", "a date": "[run]\nseed = 2020-01-01",
     "a list": "[run]\nseed = [1]", "nan": "[rlvr]\ntemperature = nan", "true": "[run]\nseed = true",
     "out of bounds": "[eval]\nconfidence = 2", "a contradiction": "[midtrain.estep]\nalpha = 0.5", "NUL": "a = \0",
+    "nested too deeply": "a = " + "[" * 100_000,
 }  # fmt: skip
 
 

@@ -23,7 +23,8 @@ ORDER = (
     *("readers", "corpus", "steps", "latents", "annotated_folder", "sandbox", "faults"),
     *("problem_tests", "extraction", "problems", "sandbox.exams", "sandbox.grade", "bench", "testbed"),
     # the model: rows of tokens, the one forward pass, sampling
-    *("rows", "actions", "kv_cache", "attention", "model_folder", "policy", "walk", "sampler", "completions"),
+    *("rows", "actions", "kv_cache", "attention", "projections", "model_folder", "policy"),
+    *("walk", "sampler", "completions"),
     *("fingerprints", "materials", "sources"),
     # one step of learning
     *(

@@ -1,4 +1,4 @@
-"""Wild inputs, made by hypothesis: settings, recipes, files of rows, files of problems, texts to cut into steps.
+"""Wild inputs, made by hypothesis: settings, recipes, rows, problems, samples to grade, texts to cut into steps.
 
     python tests/wild_inputs.py --minutes 30
 
@@ -23,11 +23,16 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from step_checks import check_unchanged, steps
 
+from ra3.bench.samples import FORMS, read_samples
 from ra3.corpus import read
 from ra3.describe import settings as all_settings
 from ra3.errors import UserError
+from ra3.fingerprints import of_items
 from ra3.flags import parse
+from ra3.grading import refuse_gaps
 from ra3.latents import remove
+from ra3.problem_tests import CallTest, StdioTest
+from ra3.problems import Problem, program
 from ra3.problems import load as load_problems
 from ra3.recipes import load
 from ra3.runs import config_changes
@@ -43,12 +48,37 @@ ROWS = st.dictionaries(st.sampled_from(["text", "context", "id", "x", "txet"]), 
 PROBLEM_KEYS = ["id", "prompt", "entry_point", "tests", "stop", "meta", "answer"]
 TESTS = st.fixed_dictionaries({}, optional=dict.fromkeys(["args", "expected", "stdin", "stdout"], VALUES))
 PROBLEMS = st.dictionaries(st.sampled_from(PROBLEM_KEYS), VALUES | st.lists(TESTS, max_size=2), max_size=6)
+ASKED = [
+    Problem("HumanEval/0", "def f(x):\n", "f", (CallTest((1,), 1),)),
+    Problem("Mbpp/2", "Say x.", "f", (CallTest((1,), 1),), prefix="import re\n", answer="fenced"),
+    Problem("echo", "# say it\n", None, (StdioTest("a", "a"),), suffix="pass"),
+]
+TASKS = st.sampled_from([*(problem.id for problem in ASKED), "HumanEval/9", 2, 0, "0", "ech"]) | VALUES
+REPLIES = st.sampled_from(["", "x = 1\n", "```python\nx\n```", "</think>```", "\ud800", "\0", "\u2028\x85"]) | VALUES
+SAMPLE_KEYS = dict.fromkeys(["task_id", "question_id"], TASKS) | dict.fromkeys(FORMS, REPLIES) | {"x": VALUES}
+SAMPLES = st.fixed_dictionaries({}, optional=SAMPLE_KEYS) | st.fixed_dictionaries(
+    {"task_id": st.sampled_from([problem.id for problem in ASKED]), "completion": st.text(max_size=9)}
+)
 TEXTS = st.text(st.sampled_from("ab1 \t\f\n\r\\#\"'()[]{}:=,.@;f\0\u2028\x0b\x85é日\ufeff\ud800"), max_size=80)
 LINES = [
     "x = 1\n", "if x:\n", "    y\n", "(", "f'''{x}\n", "\\\n", "# c\n", "@d\n", "def f():\n", "'''", '"', "\r", "\n",
 ]  # fmt: skip
 CODE = st.lists(st.sampled_from(LINES), max_size=20).map("".join)
 NAMES = st.sampled_from(["a.jsonl", "a.jsonl.gz", "a.parquet", "a.py", "A.JSONL"])
+
+
+CHECKS: dict[Callable[..., None], tuple[st.SearchStrategy, ...]] = {}
+"""Every check, and what its arguments are made of."""
+
+
+def given_any(*inputs: st.SearchStrategy) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds a check of any such inputs."""
+
+    def add(check: Callable[..., None]) -> Callable[..., None]:
+        CHECKS[check] = inputs
+        return check
+
+    return add
 
 
 def told(action: Callable[[], Any]) -> Any:
@@ -71,16 +101,14 @@ def damaged(data: bytes, place: int, byte: int) -> bytes:
     return data[: place % len(data)] + bytes([byte]) + data[place % len(data) + 1 :] if data else data
 
 
-FILES = st.one_of(
-    st.binary(max_size=120),
-    st.lists(ROWS, max_size=5).map(as_json),
-    st.lists(ROWS, max_size=3).map(as_json).map(gzip.compress),
-    st.builds(damaged, st.lists(ROWS, max_size=4).map(as_json), st.integers(0), st.integers(0, 255)),
-    st.builds(damaged, st.lists(ROWS, max_size=3).map(as_json).map(gzip.compress), st.integers(0), st.integers(0, 255)),
-)
+def files(rows: st.SearchStrategy[dict]) -> st.SearchStrategy[bytes]:
+    """Files of such rows, compressed or not, whole or damaged, and of any bytes."""
+    whole = st.lists(rows, max_size=5).map(as_json)
+    packed = whole | whole.map(gzip.compress)
+    return st.binary(max_size=120) | packed | st.builds(damaged, packed, st.integers(0), st.integers(0, 255))
 
 
-@given(st.dictionaries(KEYS, VALUES, max_size=4))
+@given_any(st.dictionaries(KEYS, VALUES, max_size=4))
 def settings_from_code(overrides: dict) -> None:
     """Any values for any keys make a config that is its own recipe, or one message."""
     config = told(lambda: load(overrides=overrides))
@@ -91,14 +119,14 @@ def settings_from_code(overrides: dict) -> None:
         assert again is None or config_changes(again.model_dump(), config.model_dump()) == []
 
 
-@given(st.lists(st.text(max_size=12) | KEYS.map(lambda k: f"--{k}") | st.sampled_from(ODD), max_size=6))
+@given_any(st.lists(st.text(max_size=12) | KEYS.map(lambda k: f"--{k}") | st.sampled_from(ODD), max_size=6))
 def settings_from_flags(words: list[str]) -> None:
     """Any command line."""
     files, overrides = parse(words)
     told(lambda: load([file for file in files if "/" not in file], overrides))
 
 
-@given(st.binary(max_size=80) | st.text(max_size=80).map(lambda t: t.encode("utf-8", "surrogatepass")), st.booleans())
+@given_any(st.binary(max_size=80) | TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")), st.booleans())
 def recipes(data: bytes, is_json: bool) -> None:
     """Any bytes as a recipe."""
     path = FOLDER / ("recipe.json" if is_json else "recipe.toml")
@@ -106,7 +134,7 @@ def recipes(data: bytes, is_json: bool) -> None:
     told(lambda: load([path]))
 
 
-@given(st.dictionaries(KEYS, VALUES, max_size=3))
+@given_any(st.dictionaries(KEYS, VALUES, max_size=3))
 def json_recipes(tree: dict) -> None:
     """Any JSON as a recipe."""
     path = FOLDER / "recipe.json"
@@ -114,7 +142,7 @@ def json_recipes(tree: dict) -> None:
     told(lambda: load([path]))
 
 
-@given(FILES, NAMES)
+@given_any(files(ROWS), NAMES)
 def corpora(data: bytes, name: str) -> None:
     """Any bytes as a corpus: documents that are text with ids of their own, and reasons for everything else."""
     path = FOLDER / name
@@ -130,7 +158,7 @@ def corpora(data: bytes, name: str) -> None:
     assert len((FOLDER / "quarantine.jsonl").read_text().splitlines()) == len(corpus.quarantine)
 
 
-@given(FILES | st.lists(PROBLEMS, max_size=3).map(as_json))
+@given_any(files(PROBLEMS | ROWS))
 def problem_files(data: bytes) -> None:
     """Any bytes as problems."""
     path = FOLDER / "problems.jsonl"
@@ -139,36 +167,43 @@ def problem_files(data: bytes) -> None:
     assert found is None or all(problem.tests for problem in found)
 
 
-@given(TEXTS | CODE, st.just("") | TEXTS | CODE, st.sampled_from(["line", "statement"]), st.integers(0, 7))
+@given_any(files(SAMPLES), st.sampled_from(["s.jsonl", "s.jsonl.gz", "s.json", "s.parquet", "s.txt"]))
+def sample_files(data: bytes, name: str) -> None:
+    """Any bytes as samples to grade: each becomes a program of a problem that was asked."""
+    path = FOLDER / name
+    path.write_bytes(data)
+    samples = told(lambda: read_samples(path, ASKED))
+    path.unlink()
+    if samples is not None:
+        told(lambda: refuse_gaps(samples, ASKED, name))
+        assert {sample.problem.id for sample in samples} <= {problem.id for problem in ASKED}
+        assert all(isinstance(program(*sample), str) for sample in samples) and len(of_items(samples)) == 16
+
+
+@given_any(TEXTS | CODE, st.just("") | TEXTS | CODE, st.sampled_from(["line", "statement"]), st.integers(0, 7))
 def step_splitter(text: str, context: str, kind: str, offset: int) -> None:
     """Any text is cut without loss, and comments between its steps change no meaning."""
     check_unchanged(text, context, kind, offset)
 
 
-@given(st.text(max_size=100))
+@given_any(st.text(max_size=100))
 def sentences(text: str) -> None:
     """Any text as sentences."""
     assert "".join(step.text for step in steps(text, kind="sentence")) == text
 
 
-@given(TEXTS, st.lists(st.tuples(st.integers(0, 90), st.integers(0, 90)), max_size=4))
+@given_any(TEXTS, st.lists(st.tuples(st.integers(0, 90), st.integers(0, 90)), max_size=4))
 def latent_spans(text: str, spans: list[tuple[int, int]]) -> None:
     """Spans from a damaged manifest never make text that was not there."""
     assert set(remove(text, spans)) <= set(text)
 
 
-CHECKS = (
-    *(settings_from_code, settings_from_flags, recipes, json_recipes, corpora, problem_files),
-    *(step_splitter, sentences, latent_spans),
-)
-
-
-def run(check: Callable[[], None], examples: int, number: int = 0) -> None:
+def run(check: Callable[..., None], examples: int, number: int = 0) -> None:
     """`examples` inputs of one check; the failing input is printed by hypothesis."""
     quiet = settings(
         max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False
     )
-    seed(number)(quiet(check))()
+    seed(number)(quiet(given(*CHECKS[check])(check)))()
 
 
 def fuzz(minutes: float) -> str:

@@ -97,9 +97,9 @@ def _rows(path: Path) -> Iterator[Row]:
 def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
-        return (gzip.decompress(data) if path.name.lower().endswith(".gz") else data).decode("utf-8")
+        return (gzip.decompress(data) if path.name.lower().endswith(".gz") else data).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the benchmark: {error}", where=str(path)) from error
+        raise UserError(f"cannot read the file: {error}", where=str(path)) from error
 
 
 def _json(text: str, where: str) -> Any:
@@ -123,7 +123,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                     number += 1
                     yield Row(item, f"{path}:{number}")
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise UserError(f"cannot read the benchmark: {error}", where=str(path)) from error
+        raise UserError(f"cannot read the file: {error}", where=str(path)) from error
 
 
 def _kind(value: Any) -> str:

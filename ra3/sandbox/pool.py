@@ -46,19 +46,20 @@ class Sandbox:
         _check(workers, cpu_s, wall_s, memory_mb, layers)
         self.limits = Limits(cpu_s, wall_s, memory_mb)
         self._layers, self._busy, self._closed = layers, False, False
-        self._workers = workers
+        self._workers, self.restarts = workers, 0
         self._zygotes: dict[tuple[str, int], Zygote] = {}
         try:
             for slot in range(workers):
                 self._zygotes["program", slot] = self._start()
-            for zygote in self._zygotes.values():
-                zygote.await_ready()
+            for slot in range(workers):
+                with contextlib.suppress(SandboxError):  # such as a Ctrl-C before it had a session of its own
+                    self._zygotes["program", slot].await_ready()
+                self._fresh("program", slot)
             _refuse_bare_root(self._zygotes["program", 0].level, forced)
         except BaseException:
             self.close()
             raise
         self.level: dict[str, str] = {**self._zygotes["program", 0].level, "workers": str(workers)}
-        self.restarts = 0
         _hide_this_process(self.level)
 
     def run(self, jobs: list[Job], deadline_s: float | None = None) -> list[Outcome]:
