@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class Vitals:
             open_files(os.getpid()) - len(servers),  # one socket each; judges are started when first needed
             max(map(open_files, servers)),
             len(children(os.getpid())) - len(servers) + sum(len(children(server)) for server in servers),
-            len(list(Path("/tmp").glob("ra3-*"))),
+            len(os.listdir(tempfile.gettempdir())),
         )
 
 
@@ -110,7 +111,9 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=20)
     options = parser.parse_args()
-    sys.exit(0 if soak(options.programs, options.workers, options.kills) else 1)
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:  # what is left there is this soak's own
+        held = soak(options.programs, options.workers, options.kills)
+    sys.exit(0 if held else 1)
 
 
 if __name__ == "__main__":

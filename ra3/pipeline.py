@@ -111,12 +111,12 @@ def opened(config: Config, options: RunOptions, policy: Policy | None) -> Iterat
                 options.resume, options.fork,
             )
         )  # fmt: skip
+        stack.enter_context(told(run))
         subject, device = (policy.source, str(policy.device)) if policy else (str(config.eval.samples_file), "none")
         if policy:
             run.pin(model=of_weights(policy.model))
             run.note(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
         start_box(run, subject, config.run.seed, device, " ".join(options.recipes) or "defaults")
-        stack.enter_context(told(run))
         own = config.run
         recorder = Recorder(
             run, Display(run), own.checkpoint_every_s, own.log_rollouts_every, own.checkpoint_every_steps,

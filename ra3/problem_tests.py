@@ -1,8 +1,10 @@
 """The kinds of tests a problem can have, and what can be wrong with one: found when it is made, not when it is run."""
 
+import ast
 import builtins
 import cmath
 import symtable
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -98,6 +100,15 @@ def faults(test: Test, entry_point: str | None, finite: bool) -> Iterator[tuple[
     return CHECKS[type(test)](test, entry_point, finite)
 
 
+def syntax_tree(source: str) -> ast.Module:
+    """The tree of code that is not ours, without the compiler's warnings about it. SyntaxError if it is no Python."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return ast.parse(source)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error) or "nested too deeply") from error
+
+
 def is_text(value) -> bool:
     """Whether a value is a string that can be written to a pipe: one without lone surrogates."""
     if not isinstance(value, str):
@@ -112,8 +123,9 @@ def is_text(value) -> bool:
 def _symbols(source) -> symtable.SymbolTable | None:
     """The names of a source, or None if it cannot be compiled."""
     try:
-        compile(source, "<test>", "exec", dont_inherit=True)
-        return symtable.symtable(source, "<test>", "exec")
+        with warnings.catch_warnings(action="ignore"):
+            compile(source, "<test>", "exec", dont_inherit=True)
+            return symtable.symtable(source, "<test>", "exec")
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return None
 

@@ -232,7 +232,7 @@ class Sandbox(Section):
     cpu_s: float = Field(default=2.0, gt=0, le=3600)
     """CPU seconds a program may use."""
     wall_s: float = Field(default=6.0, gt=0, le=3600)
-    """Seconds a program may last."""
+    """Seconds a program may last by the clock; one that the host gives no core gets longer."""
     memory_mb: int = Field(default=512, ge=64)
     """Memory a program may use, in MiB."""
     servers: tuple[str, ...] = Field(default=(), examples=["HOST:PORT, with commas between"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import sys
@@ -9,24 +10,30 @@ import threading
 from collections.abc import Callable
 
 NOBODY = 65534
-ROOM = 4 * 2**20
-"""Bytes of memory that a run gets beyond what it has when its folder is made."""
+LARGEST_PIECE = 2**17
+"""Bytes that a run gets at once when there is little memory."""
 
 
 def little_memory() -> None:
-    """Once the run folder is made, no more address space than `ROOM` bytes above what is in use."""
-    before_the_run(starve)
+    """Once the run folder is made, no more address space, and no piece of `LARGEST_PIECE` bytes in what there is."""
+    around_its_making(after=starve)
 
 
 def starve() -> None:
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
+    resource.setrlimit(resource.RLIMIT_AS, (used, used))
+    with contextlib.suppress(MemoryError):
+        while True:
+            hoard.append(bytearray(LARGEST_PIECE))
+
+
+hoard: list[bytearray] = []
 
 
 def ordinary_user() -> None:
     """Not root any more when the run folder is made, so that permissions count."""
-    before_the_run(become_nobody)
+    around_its_making(before=become_nobody)
 
 
 def become_nobody() -> None:
@@ -35,15 +42,17 @@ def become_nobody() -> None:
     os.setuid(NOBODY)
 
 
-def before_the_run(act: Callable[[], None]) -> None:
-    """Has this done when everything is loaded and the run folder is about to be made."""
+def around_its_making(before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None) -> None:
+    """Has this done when everything is loaded, before or after the run folder is made."""
     from ra3.runs import Run
 
     create = Run.create
 
     def acting(*arguments):
-        act()
-        return create(*arguments)
+        before()
+        run = create(*arguments)
+        after()
+        return run
 
     Run.create = acting
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
 import os
@@ -94,10 +95,13 @@ BAD = {
     "a reference that fails": ("humaneval+", {**files.HUMANEVAL_PLUS, "base_input": [[None]]}, "fails on its own"),
     "a reference without plain values": (
         "humaneval+", {**files.HUMANEVAL_PLUS, "canonical_solution": "    return object()\n"}, "no answer could be"),
+    "no reference": ("humaneval+", {**files.HUMANEVAL_PLUS, "canonical_solution": " "}, "_solution' is empty"),
+    "a name that is none": ("humaneval+", {**files.HUMANEVAL_PLUS, "entry_point": "\ud800"}, "'entry_point' is"),
     "inputs of another form": ("mbpp+", {**files.MBPP_PLUS, "base_input": [[1, 2]]}, "does not have the form"),
     "no asserts": ("mbpp", {**files.MBPP_CALL, "test_list": []}, "'test_list' is empty"),
     "asserts that call nothing": ("mbpp", {**files.MBPP_CALL, "test_list": ["assert 1 == 1"]}, "call no function"),
     "no number": ("mbpp", {**files.MBPP_CALL, "task_id": "x"}, "whole number"),
+    "too many digits": ("mbpp", {**files.MBPP_CALL, "task_id": "9" * 5000}, "whole number"),
     "a pickled class": ("livecodebench", {**files.LCB_STDIN, "private_test_cases": files.packed(Evil())}, "plain data"),
     "a pickle of no text": ("livecodebench", {**files.LCB_STDIN, "private_test_cases": files.packed([1])}, "not JSON"),
     "no base64": ("livecodebench", {**files.LCB_STDIN, "private_test_cases": "%%%"}, "cannot be decoded"),
@@ -118,6 +122,24 @@ def test_a_malformed_row_is_one_clear_error(tmp_path, case, monkeypatch):
     with pytest.raises(UserError, match=message) as caught:
         load_benchmark(f"{name}:{path}")
     assert str(caught.value).startswith(str(path)) and not Path("evil").exists()
+
+
+MISSING = object()
+ODD = (
+    MISSING, None, 3, -1, float("inf"), True, "", "x", "\ud800", "\0", "def f(", "(" * 5000, "9" * 5000, [], [None],
+    [3], ["x"], [[]], [[[]]], {}, {"a": 1}, [{}], {"input": ["x"], "output": []}, {"inputs": 3, "outputs": 4},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in files.CASES if not name.endswith("+")])
+def test_whatever_a_field_holds_is_used_or_refused(tmp_path, name):
+    for row in files.CASES[name][0]:
+        for key in row:
+            for odd in ODD:
+                changed = {k: v for k, v in {**row, key: odd}.items() if v is not MISSING}
+                (tmp_path / "rows.jsonl").write_text(json.dumps(changed))
+                with contextlib.suppress(UserError):
+                    load_benchmark(f"{name}:{tmp_path / 'rows.jsonl'}")
 
 
 def test_malformed_files_and_names(tmp_path):

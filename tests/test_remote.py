@@ -1,16 +1,12 @@
 """The sandbox on other hosts: the same verdicts, whoever dies in between; nobody without the key."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
+from remote_server import SECRET, key_in, server
 
 from ra3 import cli
 from ra3.config import Config
@@ -22,8 +18,6 @@ from ra3.sandbox.link import Link, LinkError, accept, connect, parse_address, re
 from ra3.sandbox.parcels import pack_job, pack_outcome, unpack_job, unpack_outcome
 from ra3.sandbox.remote import RemoteSandbox
 
-REPOSITORY = Path(__file__).parents[1]
-SECRET = b"a secret of the tests, long enough"
 REFERENCE = "def f(x):\n    return (7 * x + 3) % 11\n"
 TESTS = [(x, (7 * x + 3) % 11) for x in (1, 4, 9)]
 RULE = Problem("rule", "", "f", tuple(CallTest((x,), y) for x, y in TESTS))
@@ -43,26 +37,7 @@ KEY = b"k" * 32
 
 @pytest.fixture(scope="module")
 def key_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("key") / "key"
-    path.touch(0o600)
-    path.write_bytes(SECRET + b"\n")
-    return path
-
-
-@contextmanager
-def server(key_file, port=0):
-    """(process, address) of a running ``ra3 sandbox-server``."""
-    command = [sys.executable, "-m", "ra3", "sandbox-server", "--key-file", str(key_file), "--workers", "1"]
-    command += ["--listen", f"127.0.0.1:{port}"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        line = process.stdout.readline()  # type: ignore[union-attr]
-        assert line.startswith("listening on 127.0.0.1:"), line
-        yield process, line.split()[2].strip(",")
-    finally:
-        process.kill()
-        process.communicate()
+    return key_in(tmp_path_factory.mktemp("key"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import ast
 import operator
 from collections.abc import Iterable
 
-from ra3.problem_tests import CallTest, is_plain
+from ra3.problem_tests import CallTest, is_plain, syntax_tree
 
 ARITHMETIC = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -27,7 +27,7 @@ def as_calls(source: str, function: str) -> list[CallTest] | None:
     """The calls that a piece of test code consists of, or None if it does anything beside asserting equality of calls
     of ``function`` with constants. SyntaxError if it is no Python."""
     found = []
-    for statement in _body(ast.parse(source.replace("\r\n", "\n"))):
+    for statement in _body(syntax_tree(source.replace("\r\n", "\n"))):
         test = _call(statement, function)
         if test is None:
             return None
@@ -37,7 +37,7 @@ def as_calls(source: str, function: str) -> list[CallTest] | None:
 
 def as_calls_of_check(source: str) -> list[CallTest] | None:
     """The same for the body of ``def check(candidate)``, which HumanEval's tests consist of."""
-    checks = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "check"]
+    checks = [n for n in syntax_tree(source).body if isinstance(n, ast.FunctionDef) and n.name == "check"]
     if len(checks) != 1 or len(checks[0].args.args) != 1:
         return None
     return as_calls(ast.unparse(ast.Module(checks[0].body, [])), checks[0].args.args[0].arg)

@@ -44,8 +44,12 @@ def _task(row: Row) -> Task:
     inputs = [*_inputs(row, "base_input"), *_inputs(row, "plus_input")]
     if not inputs:
         raise row.wrong("it has no inputs", "'base_input' and 'plus_input' with one list of arguments per test")
-    reference = row.text("prompt") + row.text("canonical_solution")
-    return Task(row.text("task_id"), reference, row.text("entry_point"), inputs)
+    prompt, solution, entry = row.text("prompt"), row.text("canonical_solution"), row.text("entry_point")
+    if not solution.strip():
+        raise row.wrong("'canonical_solution' is empty", "the solution whose values are expected")
+    if not entry.isidentifier():
+        raise row.wrong(f"'entry_point' is {entry!r}", "a function's name")
+    return Task(row.text("task_id"), prompt + solution, entry, inputs)
 
 
 def _inputs(row: Row, key: str) -> list:

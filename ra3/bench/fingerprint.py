@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
 from ra3.bench.asserts import NotConstant, constant
-from ra3.problem_tests import CallTest, CheckedTest, StdioTest
+from ra3.problem_tests import CallTest, CheckedTest, StdioTest, syntax_tree
 from ra3.sandbox.inside import values
 
 RUN = 13
@@ -53,10 +52,8 @@ def _argument_names(inside: str) -> list[str]:
 def parsed(text: str) -> ast.Module | None:
     """The syntax tree, or None for what is no Python."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return syntax_tree(text)
+    except SyntaxError:
         return None
 
 

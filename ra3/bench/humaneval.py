@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ra3.bench.asserts import as_calls_of_check
 from ra3.bench.rows import Row
-from ra3.problem_tests import JudgeTest
+from ra3.problem_tests import JudgeTest, syntax_tree
 from ra3.problems import Problem
 
 STOP = ("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ", "\nif __name__", "\ndef main(", "\nprint(", '\n"""')
@@ -41,5 +41,5 @@ def _judge_source(reference: str, entry: str, check: str) -> str:
 
 def helpers(reference: str, entry: str) -> str:
     """The top level of a program without the function that is tested. SyntaxError if it is no Python."""
-    body = [s for s in ast.parse(reference).body if not (isinstance(s, ast.FunctionDef) and s.name == entry)]
+    body = [s for s in syntax_tree(reference).body if not (isinstance(s, ast.FunctionDef) and s.name == entry)]
     return ast.unparse(ast.Module(body, []))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ra3.bench.asserts import as_calls
 from ra3.bench.humaneval import CPU_S
 from ra3.bench.rows import Row
-from ra3.problem_tests import JudgeTest
+from ra3.problem_tests import JudgeTest, syntax_tree
 from ra3.problems import Problem
 
 STOP = ("\nclass ", "\nassert ", '\n"""', "\nprint(", "\nif __name__", "\n```")
@@ -29,7 +29,7 @@ def mbpp(rows: Sequence[Row], split: str = "test") -> list[Problem]:
 def task_number(row: Row) -> int:
     """``"11"`` and ``11`` are 11, ``"Mbpp/11"`` too."""
     written = str(row.data.get("task_id", "")).rpartition("/")[2]
-    if not written.isdecimal():
+    if not written.isdecimal() or len(written) > 9:
         raise row.wrong(f"'task_id' is {row.data.get('task_id')!r}", "a whole number")
     return int(written)
 
@@ -55,10 +55,10 @@ def _problem(row: Row) -> Problem:
 
 def tested_function(asserts: Sequence[str], code: str) -> str:
     """The function of the reference that the asserts call. LookupError if they call none, SyntaxError for no Python."""
-    defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
+    defined = {node.name for node in syntax_tree(code).body if isinstance(node, ast.FunctionDef)}
     called = [
         node.func.id
-        for node in ast.walk(ast.parse("\n".join(asserts)))
+        for node in ast.walk(syntax_tree("\n".join(asserts)))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     ]
     known = [name for name in called if name in defined] or [name for name in called if not hasattr(builtins, name)]
@@ -70,12 +70,12 @@ def tested_function(asserts: Sequence[str], code: str) -> str:
 def judge_test(code: str, setup: str, asserts: Sequence[str], entry: str) -> JudgeTest:
     """The asserts as they are, after the reference's imports; classes that they take from the program stay there."""
     source = "\n".join([imports(code), setup, *asserts, ""])
-    used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-    defined = [s.name for s in ast.parse(code).body if isinstance(s, ast.FunctionDef | ast.ClassDef)]
+    used = {node.id for node in ast.walk(syntax_tree(source)) if isinstance(node, ast.Name)}
+    defined = [s.name for s in syntax_tree(code).body if isinstance(s, ast.FunctionDef | ast.ClassDef)]
     return JudgeTest(source, tuple(name for name in dict.fromkeys(defined) if name in used and name != entry))
 
 
 def imports(code: str) -> str:
     """The imports at the top level of a program: a test may rely on them."""
-    found = [s for s in ast.parse(code).body if isinstance(s, ast.Import | ast.ImportFrom)]
+    found = [s for s in syntax_tree(code).body if isinstance(s, ast.Import | ast.ImportFrom)]
     return "\n".join(ast.unparse(statement) for statement in found)

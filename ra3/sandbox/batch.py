@@ -2,27 +2,24 @@
 
 Each slot flies one job at a time, on one server or, for a judged job, two. The loop waits on all pipes at once, kills
 what passes its deadline, and gives a job lost to our own fault (a server that died, a failed fork) a second chance on a
-fresh server before it is ``infra``. A program that ran out of clock time within its CPU limit, while it was computing
-or others kept the host busy, gets a second and longer chance at the end of the batch.
+fresh server before it is ``infra``.
 """
 
 import contextlib
-import os
 import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ra3.sandbox.flight import Flight, Limits
 from ra3.sandbox.jobs import Job, Outcome
 from ra3.sandbox.seat import Drain, Feed, Seat
 from ra3.sandbox.zygote import SandboxError, Zygote
 
-WORKING_S = 0.1
-LONGER = 3
-"""How many times the clock limit a second chance lasts."""
 SOON_S = 0.02
+KERNEL_COUNTERS = Path("/proc/vmstat")
 INFRA = Outcome("infra")
 
 
@@ -32,12 +29,14 @@ class Ticket:
 
     index: int
     infra_retries: int = 1
-    slow_retries: int = 1
 
 
-def host_is_busy() -> bool:
-    """Whether more wants to run here than there are cores, so that a program may have got none for seconds."""
-    return os.getloadavg()[0] > (os.cpu_count() or 1)
+def oom_kills() -> int:
+    """How many processes the kernel has killed so far because the host ran out of memory; 0 where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        counters = dict(line.split() for line in KERNEL_COUNTERS.read_text().splitlines())
+        return int(counters.get("oom_kill", 0))
+    return 0
 
 
 class Batch:
@@ -54,6 +53,7 @@ class Batch:
         self.ended: list[tuple[int, Outcome]] = []
         self.deadline = time.monotonic() + deadline_s
         self.selector = selectors.DefaultSelector()
+        self.oom_kills = oom_kills()
 
     def __iter__(self) -> Iterator[tuple[int, Outcome]]:
         try:
@@ -71,10 +71,7 @@ class Batch:
         while self.idle and self.queue:
             slot, ticket = self.idle.pop(), self.queue.popleft()
             job = self.jobs[ticket.index]
-            limits = self.limits.of(job)
-            if not ticket.slow_retries:
-                limits = replace(limits, wall_s=LONGER * limits.wall_s)
-            flight = Flight(self.fresh(slot, job), job, limits)
+            flight = Flight(self.fresh(slot, job), job, self.limits.of(job))
             self.flights[slot] = flight, ticket
             for seat in flight.seats:
                 self.selector.register(seat.zygote.control, selectors.EVENT_READ, (slot, seat, None))
@@ -131,18 +128,23 @@ class Batch:
             outcome = flight.land(seat, end)
         except SandboxError:
             return self.lose(slot)
-        if outcome is not None:
-            self.settle(slot, outcome)
+        if outcome is None:
+            return
+        if outcome.fault == "memory" and self.host_ran_out():
+            return self.lose(slot)
+        self.settle(slot, outcome)
+
+    def host_ran_out(self) -> bool:
+        """Whether the kernel has killed for want of memory since this was last asked: then a program that got SIGKILL
+        within its limits is the victim, not the culprit."""
+        before, self.oom_kills = self.oom_kills, oom_kills()
+        return self.oom_kills > before
 
     def settle(self, slot: int, outcome: Outcome):
-        """A job has an outcome; keep it, or fly once more what only met a busy host."""
-        flight, ticket = self.flights.pop(slot)
+        """A job has an outcome."""
+        _, ticket = self.flights.pop(slot)
         self.idle.append(slot)
-        late = flight.killed == outcome.fault == "timeout" and outcome.cpu_s <= flight.limits.cpu_s
-        if late and ticket.slow_retries and (outcome.cpu_s > WORKING_S or host_is_busy()):
-            self.queue.append(replace(ticket, slow_retries=0))
-        else:
-            self.ended.append((ticket.index, outcome))
+        self.ended.append((ticket.index, outcome))
 
     def lose(self, slot: int):
         """A server is gone with its job: end it for good, and try the job once more elsewhere."""
@@ -169,13 +171,13 @@ class Batch:
         self.idle.append(slot)
 
     def expire(self):
-        """Kill what is late; give up a server that does not answer the kill; end the batch at its own deadline."""
+        """See to what is late; give up a server that does not answer a kill; end the batch at its own deadline."""
         now = time.monotonic()
         for slot, (flight, _) in list(self.flights.items()):
             if flight.lost or (flight.killed and now > flight.deadline):
                 self.lose(slot)
             elif now > flight.deadline:
-                flight.kill("timeout")
+                flight.late()
         if now > self.deadline:
             late = [*self.queue, *(ticket for _, ticket in self.flights.values())]
             self.queue.clear()

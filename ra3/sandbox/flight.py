@@ -12,7 +12,12 @@ from ra3.sandbox.seat import Seat, signal_name
 from ra3.sandbox.zygote import SandboxError, Zygote
 
 MEGABYTE = 1 << 20
-KILL_GRACE_S = 5.0
+KILL_GRACE_S = 20.0
+LOOK_S = 0.1
+LOOKS = 3
+"""Looks in a row that must find a late program asleep, so that one caught between two steps is not taken for idle."""
+PATIENCE = 10
+"""Clock limits after which a program that still waits for a core is ours to blame, not its own."""
 UNPREPARED = "the sandbox's server could not prepare a child"
 
 
@@ -23,7 +28,7 @@ class Limits:
     cpu_s: float
     """CPU seconds of the whole program, all tests together."""
     wall_s: float
-    """Seconds by the clock; looser, so that a busy host turns no right answer wrong."""
+    """Seconds by the clock after which a program that sleeps is ended; one that wants a core has CPU seconds due."""
     memory_mb: int
     """Address space in MiB."""
 
@@ -46,6 +51,7 @@ class Flight:
         self.job, self.limits = job, limits
         self.killed: str | None = None
         self.dismissed = self.watched = False
+        self._asleep = 0
         self.program = Seat(zygotes[0], job.payload(), job.max_output)
         self.seats = [self.program]
         self.output = self.program.result
@@ -77,6 +83,18 @@ class Flight:
         for seat in self.seats:
             seat.abandon()
 
+    def late(self):
+        """The clock has run out: end the program if it sleeps. One that could run on has not had its CPU time yet on a
+        busy host; if that lasts it is ``infra``, since nobody knows what it would have done."""
+        sleeps = all(seat.zygote.child_sleeps() for seat in self.seats if seat.end is None)
+        self._asleep = self._asleep + 1 if sleeps else 0
+        if self._asleep == LOOKS:
+            self.kill("timeout")
+        elif time.monotonic() > self.started + PATIENCE * self.limits.wall_s:
+            self.kill("infra")
+        else:
+            self.deadline = time.monotonic() + LOOK_S
+
     def kill(self, reason: str):
         """Have the children killed; the servers get a little time to report it."""
         self.killed = self.killed or reason
@@ -99,7 +117,7 @@ class Flight:
         if not (self.dismissed or started(bytes(seat.result.data))):
             raise SandboxError(UNPREPARED)
         if waiting := [other for other in self.seats if other.end is None]:
-            if seat is not self.program:
+            if seat is not self.program and not self.killed:
                 self.dismissed = True
                 self._end(waiting)
             return None
@@ -109,7 +127,7 @@ class Flight:
         results, claimed = read_frames(bytes(self.program.result.data), self.job.tests)
         if self.job.kind == "stdio" and claimed == "error:ExitedEarly":  # a script may leave without a word
             claimed = None if self.program.exit_code == 0 else "error:SystemExit"
-        fault = self.killed or self._seen_from_outside(self.program) or claimed
+        fault = self._ended_by_us() or self._seen_from_outside(self.program) or claimed
         stdout = bytes(self.output.data) if self.job.kind == "stdio" else b""
         return self._with_usage(Outcome(fault, results, stdout))
 
@@ -125,8 +143,13 @@ class Flight:
         if fault == protocol.TOO_LONG:
             fault = "output_cap"
         too_long = "timeout" if self.program.cpu_s > self.limits.cpu_s else None
-        killed = None if self.dismissed else self.killed  # after the judge has spoken it says only how the program went
+        killed = None if self.dismissed else self._ended_by_us()  # else it only says how the program went
         return self._with_usage(Outcome(killed or too_long or self._seen_from_outside(judge) or fault, results))
+
+    def _ended_by_us(self) -> str | None:
+        """Why, if we ended it; one that we gave up has still had its time if its CPU seconds are used up."""
+        used_up = any(seat.cpu_s > self.limits.cpu_s for seat in self.seats)
+        return "timeout" if self.killed == "infra" and used_up else self.killed
 
     def _with_usage(self, outcome: Outcome) -> Outcome:
         assert self.program.end

@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator
 
 from ra3.errors import UserError
-from ra3.sandbox.batch import LONGER, Batch
-from ra3.sandbox.flight import KILL_GRACE_S, Limits
+from ra3.sandbox.batch import Batch
+from ra3.sandbox.flight import KILL_GRACE_S, PATIENCE, Limits
 from ra3.sandbox.inside import kernel
 from ra3.sandbox.jobs import MAX_SOURCE, Job, Outcome
 from ra3.sandbox.zygote import SandboxError, Zygote
@@ -73,8 +73,8 @@ class Sandbox:
             raise RuntimeError("this sandbox is closed" if self._closed else "this sandbox is running another batch")
         self._busy = True
         try:
-            patience = sum((1 + LONGER) * self.limits.of(job).wall_s + 2 * KILL_GRACE_S for job in jobs)
-            enough = 60 + patience / self._workers + (1 + LONGER) * self.limits.wall_s
+            patience = sum(PATIENCE * self.limits.of(job).wall_s + 2 * KILL_GRACE_S for job in jobs)
+            enough = 60 + patience / self._workers + PATIENCE * self.limits.wall_s
             deadline_s = enough if deadline_s is None else deadline_s
             runnable = [index for index, job in enumerate(jobs) if len(job.source) <= MAX_SOURCE]
             yield from [(i, TOO_LONG) for i, job in enumerate(jobs) if len(job.source) > MAX_SOURCE]

@@ -1,5 +1,6 @@
 """The supervisor's side of one fork-server: start it, send it jobs, hear how they ended, end it."""
 
+import contextlib
 import json
 import os
 import select
@@ -14,6 +15,7 @@ from ra3.errors import UserError
 from ra3.sandbox.inside import protocol
 
 START_S = 120.0
+STOPPED, ASLEEP, GONE = set("Tt"), set("STt"), set("ZX")
 FOLDER = str(Path(__file__).parent)
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from inside.start import main; main()"
 # -s -P -S with an environment of our own is -I, except that it leaves PYTHONHASHSEED in force: -I would ignore it, and
@@ -92,6 +94,18 @@ class Zygote:
         whole, self._partial = self._partial, b""
         return protocol.ENDED.unpack(whole)
 
+    def child_sleeps(self) -> bool:
+        """Whether the child, on all its threads, waits for something other than a core or a disk, or the server is
+        stopped. A child that has just ended does not sleep. True where the system does not show it (no /proc)."""
+        server = Path(f"/proc/{self.pid}/task/{self.pid}")
+        try:
+            children = (server / "children").read_text().split()
+        except OSError:
+            return True
+        threads = [thread for child in children for thread in _listed(Path(f"/proc/{child}/task"))]
+        living = {state for thread in threads if (state := _state(thread)) not in GONE}
+        return _state(server) in STOPPED or bool(living) and living <= ASLEEP
+
     @property
     def pid(self) -> int:
         """The server's process id."""
@@ -109,6 +123,20 @@ class Zygote:
         self._process.wait()
         if self._process.stderr:
             self._process.stderr.close()
+
+
+def _listed(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return list(folder.iterdir())
+    return []
+
+
+def _state(task: Path) -> str:
+    """The letter that the kernel gives: R for one that runs or waits for a core; X for one that is gone."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 def interpreter() -> str:
