@@ -53,7 +53,8 @@ ORDER = (
         "rl_step",
     ),
     # the acts
-    *("estep", "annotate", "mstep", "midtrain", "rlvr", "statistics", "evaluate", "probes", "heldout"),
+    *("estep", "annotate", "mstep", "em_round", "methods", "midtrain", "rlvr"),
+    *("statistics", "evaluate", "probes", "heldout"),
     # the commands
     *("pipeline", "grading", "demo", "plan", "theory", "arguments", "runs_commands", "cli", "__main__"),
 )
