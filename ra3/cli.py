@@ -31,6 +31,7 @@ from ra3.arguments import (
     Tokens,
     Workers,
 )
+from ra3.comparison import compare
 from ra3.errors import UserError
 from ra3.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
 from ra3.interrupts import Stopped, Terminated
@@ -65,6 +66,7 @@ app = App(
 
 
 app.command(runs)
+app.command(compare)
 
 
 def _usage(command: str) -> str:

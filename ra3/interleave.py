@@ -112,9 +112,7 @@ def expert_rows(policy: Policy, documents: Sequence[EncodedDocument], decisions:
     return build(builders)
 
 
-def _decide(
-    walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], rules: LatentRules, draws: Uniforms
-) -> None:
+def _decide(walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], rules: LatentRules, draws: Uniforms) -> None:
     """Think or act, where the policy may choose; elsewhere the next step follows at once."""
     for r in rows:
         rollouts[r].chunk = rollouts[r].step
@@ -137,9 +135,7 @@ def _decide(
             rollout.act = logps[0], weights[0]
 
 
-def _write(
-    walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], rules: LatentRules, draws: Uniforms
-) -> None:
+def _write(walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], rules: LatentRules, draws: Uniforms) -> None:
     """One more word of each comment; a newline or the last word allowed ends it, and the step follows."""
     if not rows:
         return
