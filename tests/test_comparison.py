@@ -9,7 +9,16 @@ import re
 import pytest
 from cli_runs import ra3
 
-from ra3.comparison.measured import difference_rows, rlvr_rewards, steps_rows, steps_share, summarised, summary_rows
+from ra3.comparison.measured import (
+    difference_rows,
+    rlvr_rewards,
+    sigmoid_row,
+    smoothed,
+    steps_rows,
+    steps_share,
+    summarised,
+    summary_rows,
+)
 from ra3.comparison.page import comparison_page
 from ra3.comparison.plan import Comparison, cell_name, read_comparison, shipped
 from ra3.comparison.tables import points, tables
@@ -92,7 +101,7 @@ def record(system, seed, edge, known=0.5, rewards=()):
     variant = system.removesuffix("+rlvr")
     scores = {"edge pass@1": edge, "known pass@1": known, "edge pass@5": 1.0}
     place = {"system": system, "variant": variant, "seed": seed, "scores": scores}
-    return {**place, "heldout": {}, "curves": {}, "rewards": list(rewards), "cost": {}}
+    return {**place, "heldout": {}, "curves": {}, "rewards": list(rewards), "raw_rewards": list(rewards), "cost": {}}
 
 
 COMPARISON = Comparison("x", (), (1, 2), {"ntp": {}, "ra3": {}}, ("ntp", "ra3"), "ntp")
@@ -130,7 +139,18 @@ def test_steps_to_the_other_ones_final_reward():
 def test_rewards_are_averaged_over_three_steps(tmp_path):
     lines = [{"stage": "rlvr", "reward": r} for r in (0.0, 0.3, 0.6, 0.9)] + [{"stage": "mstep"}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert rlvr_rewards(tmp_path) == pytest.approx([0.0, 0.15, 0.3, 0.6])
+    assert smoothed(rlvr_rewards(tmp_path)) == pytest.approx([0.0, 0.15, 0.3, 0.6])
+
+
+def test_sigmoids_are_fitted_to_each_seed_that_has_enough_steps():
+    assert sigmoid_row("ntp", CELLS[:1]) is None
+    courses = [[0.2 + level * n / (n + 4) for n in range(1, 40)] for level in (0.5, 0.7)]
+    row = sigmoid_row("a+rlvr", [record("a+rlvr", seed, 0.5, rewards=own) for seed, own in enumerate(courses)])
+    assert row is not None and row["seeds"] == 2
+    assert row["asymptote"]["mean"] == pytest.approx(0.8, abs=0.01)
+    assert row["midpoint"]["mean"] == pytest.approx(4, abs=0.1) and row["steepness"]["mean"] == pytest.approx(
+        1, abs=0.02
+    )
 
 
 def test_tables_and_page_show_the_numbers(tmp_path):

@@ -27,8 +27,11 @@ def run(file: str, out: Path | None, workers: int, dry_run: bool) -> None:
     if dry_run:
         print("\n".join(step.text for step in commands))
         return
-    problems = run_owed(cells, workers, folder / "logs", lambda line: print(line, flush=True))
-    write_comparison(comparison, cells, folder, problems)
+    problems: list[str] = []
+    try:
+        problems += run_owed(cells, workers, folder / "logs", lambda line: print(line, flush=True))
+    finally:  # also of a comparison that was stopped: what is there
+        write_comparison(comparison, cells, folder, problems)
     if problems:
         raise UserError("\n".join(problems), where=str(folder), fix="mend it and run the same command again")
 

@@ -11,6 +11,7 @@ from statistics import mean, median
 from typing import Any
 
 from ra3.comparison.plan import Cell, Comparison
+from ra3.learning_curve import fit_sigmoid
 from ra3.ledger import by_phase, read_ledger
 from ra3.metrics import read_lines
 from ra3.seeds import derive
@@ -40,6 +41,7 @@ def read_cell(cell: Cell, stage: str) -> Record | None:
     if not results:
         return None
     trained = _results(made_by) if stage == "eval" else {}
+    raw = rlvr_rewards(made_by) if made_by and stage != "eval" else []
     own = [row for row in trained.get("rows", []) if row["model"] != "base"]
     curves = {**trained.get("curves", {}), **results.get("curves", {})}
     return {
@@ -52,7 +54,8 @@ def read_cell(cell: Cell, stage: str) -> Record | None:
             name: {point["x"]: point["mean"] for point in points if point["model"] != "base"}
             for name, points in curves.items()
         },
-        "rewards": rlvr_rewards(made_by) if made_by and stage != "eval" else [],
+        "rewards": smoothed(raw),
+        "raw_rewards": raw,
         "cost": training_cost(made_by) if made_by else {},
     }
 
@@ -65,8 +68,12 @@ def training_cost(folder: Path) -> dict[str, float]:
 
 
 def rlvr_rewards(folder: Path) -> list[float]:
-    """Reward of each RLVR step, averaged over SMOOTH steps."""
-    rewards = [line["reward"] for line in read_lines(folder / "metrics.jsonl") if line.get("stage") == "rlvr"]
+    """Reward of each RLVR step."""
+    return [line["reward"] for line in read_lines(folder / "metrics.jsonl") if line.get("stage") == "rlvr"]
+
+
+def smoothed(rewards: Sequence[float]) -> list[float]:
+    """Rewards averaged over the last SMOOTH steps."""
     return [mean(rewards[max(0, i - SMOOTH + 1) : i + 1]) for i in range(len(rewards))]
 
 
@@ -85,6 +92,7 @@ def summarised(comparison: Comparison, cells: Sequence[Record]) -> Record:
         "summary": [row for name, own in by_system(cells).items() for row in summary_rows(name, own)],
         "differences": difference_rows(comparison, cells),
         "steps": steps_rows(comparison, cells),
+        "sigmoids": [row for name, own in by_system(cells).items() if (row := sigmoid_row(name, own))],
     }
 
 
@@ -99,8 +107,15 @@ def summary_rows(name: str, own: Sequence[Record]) -> list[Record]:
     for metric, table in tables.items():
         spread = stratified_bootstrap(table, derive(0, "compare", name, metric), interquartile_mean)
         averages = [mean(scores) for scores in table]
-        found = student_t(averages) if len(own) > 1 else Interval(averages[0], math.nan, math.nan)
-        rows.append({"system": name, "metric": metric, "seeds": len(own), **found._asdict(), "iqm": spread._asdict()})
+        rows.append(
+            {
+                "system": name,
+                "metric": metric,
+                "seeds": len(own),
+                **average(averages)._asdict(),
+                "iqm": spread._asdict(),
+            }
+        )
     return rows
 
 
@@ -115,9 +130,8 @@ def difference_rows(comparison: Comparison, cells: Sequence[Record]) -> list[Rec
         pairs = [(cell, second[cell["seed"]]) for cell in systems[name] if cell["seed"] in second]
         for metric in [m for m in systems[name][0]["scores"] if m.endswith("pass@1")] if pairs else []:
             gaps = [a["scores"][metric] - b["scores"][metric] for a, b in pairs]
-            found = student_t(gaps) if len(gaps) > 1 else Interval(gaps[0], math.nan, math.nan)
-            wins = sum(gap > 0 for gap in gaps)
-            rows.append({"a": name, "b": other, "metric": metric, **found._asdict(), "above": wins, "seeds": len(gaps)})
+            place = {"a": name, "b": other, "metric": metric, "above": sum(gap > 0 for gap in gaps), "seeds": len(gaps)}
+            rows.append({**place, **average(gaps)._asdict()})
     return rows
 
 
@@ -134,6 +148,21 @@ def steps_rows(comparison: Comparison, cells: Sequence[Record]) -> list[Record]:
         if shares:
             rows.append({"a": name, "b": comparison.against + AFTER, "median_share": median(shares), "shares": shares})
     return rows
+
+
+def sigmoid_row(name: str, own: Sequence[Record]) -> Record | None:
+    """ScaleRL's sigmoid, fitted to each seed's rewards: A, C_mid and B with Student's interval over the seeds."""
+    fits = [fit_sigmoid(cell["raw_rewards"]) for cell in own if len(cell["raw_rewards"]) >= 5]
+    if not fits:
+        return None
+    values = {part: [getattr(fit, part) for fit in fits] for part in ("asymptote", "midpoint", "steepness")}
+    found = {part: average(numbers)._asdict() for part, numbers in values.items()}
+    return {"system": name, "seeds": len(fits), **found}
+
+
+def average(values: Sequence[float]) -> Interval:
+    """Mean over seeds with Student's interval; one seed has none (NaN)."""
+    return student_t(values) if len(values) > 1 else Interval(values[0], math.nan, math.nan)
 
 
 def by_system(cells: Iterable[Record]) -> dict[str, list[Record]]:

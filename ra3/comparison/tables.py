@@ -31,7 +31,7 @@ def tables(results: Record) -> list[Table]:
     cells = results["cells"]
     found = (
         scores_table(results), differences_table(results), seeds_table(cells), cost_table(cells), chain_table(cells),
-        heldout_table(cells), steps_table(results),
+        heldout_table(cells), steps_table(results), sigmoids_table(results),
     )  # fmt: skip
     return [table for table in found if table.rows]
 
@@ -121,6 +121,28 @@ def steps_table(results: Record) -> Table:
     ]
     intro = "Until its final reward is reached, as a share of its steps; inf: never."
     return Table("RLVR steps", intro, ("pair", "median", "seed by seed"), body)
+
+
+def sigmoids_table(results: Record) -> Table:
+    """ScaleRL's parameters of the RLVR courses."""
+    body = [
+        (
+            row["system"], str(row["seeds"]), points(**_bounds(row["asymptote"])),
+            *(numbers(**_bounds(row[part])) for part in ("midpoint", "steepness")),
+        )
+        for row in results["sigmoids"]
+    ]  # fmt: skip
+    intro = "R = R_0 + (A - R_0) / (1 + (C_mid / C)^B), fitted to each seed; mean with 95% interval over seeds."
+    return Table("RLVR curves as sigmoids", intro, ("system", "seeds", "A, percent", "C_mid, updates", "B"), body)
+
+
+def numbers(mean_: float, low: float, high: float) -> str:
+    """A number with its interval: numbers(12, 10, 14) == "12.0 [10.0, 14.0]"; one seed has none."""
+    return f"{mean_:.1f}" if math.isnan(low) else f"{mean_:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _bounds(interval: Record) -> dict[str, float]:
+    return {"mean_": interval["mean"], "low": interval["low"], "high": interval["high"]}
 
 
 def points(mean_: float, low: float, high: float, signed: bool = False) -> str:
