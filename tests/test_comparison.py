@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import signal
 
 import pytest
-from cli_runs import ra3
+from cli_runs import Started, ra3
 
 from ra3.comparison.measured import (
     difference_rows,
@@ -21,7 +22,7 @@ from ra3.comparison.measured import (
 )
 from ra3.comparison.page import comparison_page
 from ra3.comparison.plan import Comparison, cell_name, read_comparison, shipped
-from ra3.comparison.tables import points, tables
+from ra3.comparison.tables import cost_table, points, tables
 from ra3.errors import UserError
 
 TEXT = """\
@@ -130,6 +131,13 @@ def test_a_summary_has_every_band_and_all_together():
     assert rows["all pass@1"]["iqm"]["mean"] == pytest.approx(0.45)  # of 0.2, 0.4, 0.5, 0.5 without the ends
 
 
+def test_cost_is_a_multiple_of_the_other_ones():
+    cost = {"generated": 0.0, "scored": 0.0, "trained": 100.0, "cpu_s": 1.0}
+    cells = [{**cell, "cost": {**cost, "flops": flops}} for cell, flops in zip(CELLS[:2], (2e9, 5e9), strict=True)]
+    rows = cost_table({"cells": cells, "against": "ntp"}).rows
+    assert [row[-1] for row in rows] == ["1.00", "2.50"] and rows[1][1] == "5e+09"
+
+
 def test_steps_to_the_other_ones_final_reward():
     assert steps_share([0.1, 0.3, 0.5], [0.1, 0.2, 0.3, 0.3]) == 0.25
     assert steps_share([0.1], [0.2]) == math.inf
@@ -204,6 +212,19 @@ def test_a_comparison_runs_what_is_owed_and_nothing_twice(home):
     (home / "small.toml").write_text(SMALL.replace("max_new_tokens = 4", "max_new_tokens = 5"))
     changed = ra3(home, *words)
     assert changed.returncode == 2 and "eval.max_new_tokens: 4 -> 5" in changed.stderr
+
+
+def test_a_comparison_that_is_stopped_stops_its_commands_and_goes_on(home):
+    (home / "stopped.toml").write_text(SMALL)
+    words = ["compare", "stopped.toml", "--out", "stopped"]
+    running = Started(home, words)
+    running.wait_until((home / "stopped/base-1-eval/config.json").exists, timeout_s=200)
+    running.signal(signal.SIGTERM)
+    ended = running.wait()
+    assert ended.returncode == 143 and "stopped" in ended.stderr
+    assert not (home / "stopped/ntp-1").exists() and (home / "stopped/compare.html").exists()
+    again = ra3(home, *words)
+    assert again.returncode == 0 and "| ntp - base | known |" in again.stdout
 
 
 def test_a_cell_that_fails_is_named_and_the_others_run(home):

@@ -13,7 +13,7 @@ def test_the_rise_by_hand():
 
 @pytest.mark.parametrize("true", [(0.2, 0.9, 12.0, 1.5), (0.5, 0.6, 5.0, 3.0), (0.1, 1.0, 20.0, 1.0)])
 def test_a_fit_finds_the_curve_that_was_drawn(true):
-    found = fit_sigmoid(Sigmoid(*true, 0.0).at(np.arange(1, 61)).tolist())
+    found = fit_sigmoid(Sigmoid._make((*true, 0.0)).at(np.arange(1, 61)).tolist())
     assert found[:4] == pytest.approx(true, rel=0.02) and found.error < 1e-3
 
 

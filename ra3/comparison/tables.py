@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from ra3.comparison.measured import CHAIN_CURVES, Record, by_system, over_seeds
+from ra3.comparison.measured import AFTER, CHAIN_CURVES, Record, by_system, over_seeds
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def tables(results: Record) -> list[Table]:
     """Every table for which there is something to show."""
     cells = results["cells"]
     found = (
-        scores_table(results), differences_table(results), seeds_table(cells), cost_table(cells), chain_table(cells),
+        scores_table(results), differences_table(results), seeds_table(cells), cost_table(results), chain_table(cells),
         heldout_table(cells), steps_table(results), sigmoids_table(results),
     )  # fmt: skip
     return [table for table in found if table.rows]
@@ -77,16 +77,18 @@ def seeds_table(cells: Sequence[Record]) -> Table:
     return Table(f"Seed by seed, {shown}", "Percent.", ("seed", *systems), body)
 
 
-def cost_table(cells: Sequence[Record]) -> Table:
-    """What training cost, mean over seeds."""
-    body = []
-    for name, own in by_system(cells).items():
-        costs = [cell["cost"] for cell in own if cell["cost"]]
-        if costs:
-            keys = ("flops", "generated", "scored", "trained", "cpu_s")
-            body.append((name, *(f"{mean(cost[key] for cost in costs):.3g}" for key in keys)))
-    intro = "Mean over seeds of the last stage (mid-training, or RLVR): FLOPs, tokens, seconds of CPU."
-    return Table("Cost of training", intro, ("system", "FLOPs", "generated", "scored", "trained", "CPU s"), body)
+def cost_table(results: Record) -> Table:
+    """What training cost, mean over seeds, and how many times the FLOPs of the system that is compared with."""
+    keys, body = ("flops", "generated", "scored", "trained", "cpu_s"), []
+    costs = {name: [c["cost"] for c in own if c["cost"]] for name, own in by_system(results["cells"]).items()}
+    means = {name: {key: mean(c[key] for c in own) for key in keys} for name, own in costs.items() if own}
+    for name, own in means.items():
+        unit = means.get(results["against"] + (AFTER if name.endswith(AFTER) else ""), {}).get("flops", 0.0)
+        times = f"{own['flops'] / unit:.2f}" if unit else ""
+        body.append((name, *(f"{own[key]:.3g}" for key in keys), times))
+    intro = "Mean over seeds of the last stage (mid-training or RLVR): FLOPs, tokens, seconds of CPU."
+    head = ("system", "FLOPs", "generated", "scored", "trained", "CPU s", f"FLOPs over {results['against']}")
+    return Table("Cost of training", intro, head, body)
 
 
 def chain_table(cells: Sequence[Record]) -> Table:
@@ -127,8 +129,8 @@ def sigmoids_table(results: Record) -> Table:
     """ScaleRL's parameters of the RLVR courses."""
     body = [
         (
-            row["system"], str(row["seeds"]), points(**_bounds(row["asymptote"])),
-            *(numbers(**_bounds(row[part])) for part in ("midpoint", "steepness")),
+            row["system"], str(row["seeds"]), points(*_bounds(row["asymptote"])),
+            *(numbers(*_bounds(row[part])) for part in ("midpoint", "steepness")),
         )
         for row in results["sigmoids"]
     ]  # fmt: skip
@@ -141,8 +143,8 @@ def numbers(mean_: float, low: float, high: float) -> str:
     return f"{mean_:.1f}" if math.isnan(low) else f"{mean_:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def _bounds(interval: Record) -> dict[str, float]:
-    return {"mean_": interval["mean"], "low": interval["low"], "high": interval["high"]}
+def _bounds(interval: Record) -> tuple[float, float, float]:
+    return interval["mean"], interval["low"], interval["high"]
 
 
 def points(mean_: float, low: float, high: float, signed: bool = False) -> str:
