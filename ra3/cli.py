@@ -235,6 +235,8 @@ def _terminate(signal_number: int, frame: FrameType | None) -> None:
 
 
 def _stopped(words: Sequence[str]) -> str:
+    if words and words[0] == "compare":
+        return f"stopped; go on with\n  ra3 {shlex.join(words)}"
     if not words or words[0] not in SECTIONS:
         return "stopped"
     again = [word for word in words if word != "--resume"]

@@ -105,6 +105,7 @@ def record(system, seed, edge, known=0.5, rewards=()):
     return {**place, "heldout": {}, "curves": {}, "rewards": list(rewards), "raw_rewards": list(rewards), "cost": {}}
 
 
+COST = ("flops", "generated", "scored", "trained", "cpu_s")
 COMPARISON = Comparison("x", (), (1, 2), {"ntp": {}, "ra3": {}}, ("ntp", "ra3"), "ntp")
 CELLS = [
     record("ntp", 1, 0.2), record("ra3", 1, 0.5), record("ntp", 2, 0.4), record("ra3", 2, 0.6),
@@ -132,8 +133,10 @@ def test_a_summary_has_every_band_and_all_together():
 
 
 def test_cost_is_a_multiple_of_the_other_ones():
-    cost = {"generated": 0.0, "scored": 0.0, "trained": 100.0, "cpu_s": 1.0}
-    cells = [{**cell, "cost": {**cost, "flops": flops}} for cell, flops in zip(CELLS[:2], (2e9, 5e9), strict=True)]
+    cells = [
+        {**cell, "cost": {**dict.fromkeys(COST, 1.0), "flops": flops}}
+        for cell, flops in zip(CELLS[:2], (2e9, 5e9), strict=True)
+    ]
     rows = cost_table({"cells": cells, "against": "ntp"}).rows
     assert [row[-1] for row in rows] == ["1.00", "2.50"] and rows[1][1] == "5e+09"
 
@@ -171,7 +174,10 @@ def test_tables_and_page_show_the_numbers(tmp_path):
     )
     page = comparison_page("<b>", results, COMPARISON.cells(tmp_path), "ra3 compare x", ["a cell failed"])
     assert "<b>&" not in page and "+25.0 [-38.5, +88.5]" in page and "<svg" in page and "a cell failed" in page
-    assert page.count("ra3 midtrain ") == 4
+    assert page.count("ra3 midtrain ") == 4 and "Quality against cost" not in page
+    costly = [{**cell, "cost": dict.fromkeys(COST, 1e9)} for cell in CELLS[:2]]
+    page = comparison_page("x", summarised(COMPARISON, costly), [], "ra3 compare x", [])
+    assert "Quality against cost" in page and "edge pass@1; small points" in page
     assert points(0.5, 0.4, 0.6) == "50.0 [40.0, 60.0]" and points(0.1, math.nan, math.nan, signed=True) == "+10.0"
 
 

@@ -173,6 +173,12 @@ def by_system(cells: Iterable[Record]) -> dict[str, list[Record]]:
     return found
 
 
+def shown_metric(cells: Sequence[Record]) -> str:
+    """The pass@1 that single numbers are about: of the edge band, else of the first band there is."""
+    metrics = [metric for cell in cells for metric in cell["scores"] if metric.endswith("pass@1")]
+    return next((m for m in metrics if m.startswith("edge")), metrics[0] if metrics else "")
+
+
 def over_seeds(cells: Sequence[Record], pick: Callable[[Record], float | None]) -> str:
     """Median and range over the seeds of what `pick` finds; "" if it finds nothing."""
     there = [value for cell in cells if (value := pick(cell)) is not None and not math.isnan(value)]

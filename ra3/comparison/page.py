@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
-from ra3.comparison.measured import Record, by_system
+from ra3.comparison.measured import AFTER, Record, by_system, shown_metric
 from ra3.comparison.plan import Cell
 from ra3.comparison.tables import Table, tables
 from ra3.report.page import document, plot_grid
@@ -23,8 +23,11 @@ def comparison_page(name: str, results: Record, cells: Sequence[Cell], command: 
         f"made by <code>{esc(command)}</code>.</p>{troubles}"
     )
     sections = [(table.title, table.intro, table_html(table)) for table in tables(results)]
-    curves = plot_grid([plot for plot in (reward_plot(results["cells"]),) if plot], "")
-    sections += [("RLVR curves", "", curves), ("Commands", "Each cell, in order.", commands_html(cells))]
+    plots = (pareto_plot(results["cells"]), reward_plot(results["cells"]))
+    sections += [
+        ("Curves", "", plot_grid([plot for plot in plots if plot], "")),
+        ("Commands", "Each cell, in order.", commands_html(cells)),
+    ]
     return document(f"ra3 compare: {name}", f"compare &middot; {esc(name)}", header, sections)
 
 
@@ -50,6 +53,24 @@ def reward_plot(cells: Sequence[Record]) -> Plot | None:
         axes.plot(range(1, len(average) + 1), average, color=PAINT[colours[name]], linewidth=1.8, label=name)
     axes.legend(frameon=False, fontsize=7.5)
     return Plot("Reward in RLVR", "Share of programs that pass; bold: mean over seeds.", svg_text(figure))
+
+
+def pareto_plot(cells: Sequence[Record]) -> Plot | None:
+    """pass@1 against the FLOPs of mid-training: each seed a faint point, the mean over seeds a full one."""
+    trained = [cell for cell in cells if cell["cost"].get("flops") and not cell["system"].endswith(AFTER)]
+    metric = shown_metric(trained)
+    if not trained:
+        return None
+    figure, axes = new_axes("FLOPs of mid-training", share=True)
+    colours, systems = colour_names(list(by_system(trained))), by_system(trained)
+    for name, own in systems.items():
+        points = [(cell["cost"]["flops"], cell["scores"][metric]) for cell in own]
+        x, y = (list(values) for values in zip(*points, strict=True))
+        axes.plot(x, y, ".", color=PAINT[colours[name]], markersize=4, alpha=0.4)
+        axes.plot(mean(x), mean(y), "o", color=PAINT[colours[name]], markersize=6)
+        axes.annotate(name, (mean(x), mean(y)), (5, 4), textcoords="offset points", fontsize=7.5)
+    axes.set_xscale("log")
+    return Plot("Quality against cost", f"{metric}; small points: seeds. Up and left is better.", svg_text(figure))
 
 
 def commands_html(cells: Sequence[Cell]) -> str:

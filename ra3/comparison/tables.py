@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from ra3.comparison.measured import AFTER, CHAIN_CURVES, Record, by_system, over_seeds
+from ra3.comparison.measured import AFTER, CHAIN_CURVES, Record, by_system, over_seeds, shown_metric
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ def differences_table(results: Record) -> Table:
 def seeds_table(cells: Sequence[Record]) -> Table:
     """Each seed's pass@1 on the middle band, systems across."""
     systems = by_system(cells)
-    metrics = _unique(m for cell in cells for m in cell["scores"] if m.endswith("pass@1"))
-    shown = next((m for m in metrics if m.startswith("edge")), metrics[0] if metrics else "")
+    shown = shown_metric(cells)
     scores = {(cell["system"], cell["seed"]): cell["scores"].get(shown) for cell in cells}
     body = []
     for seed in sorted({cell["seed"] for cell in cells}):
