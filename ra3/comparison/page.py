@@ -57,19 +57,22 @@ def reward_plot(cells: Sequence[Record]) -> Plot | None:
 
 def pareto_plot(cells: Sequence[Record]) -> Plot | None:
     """pass@1 against the FLOPs of mid-training: each seed a faint point, the mean over seeds a full one."""
+    from matplotlib.ticker import MaxNLocator
+
     trained = [cell for cell in cells if cell["cost"].get("flops") and not cell["system"].endswith(AFTER)]
     metric = shown_metric(trained)
     if not trained:
         return None
-    figure, axes = new_axes("FLOPs of mid-training", share=True)
-    colours, systems = colour_names(list(by_system(trained))), by_system(trained)
+    figure, axes = new_axes("FLOPs of mid-training, multiples of the least", share=True)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    systems, least = by_system(trained), min(cell["cost"]["flops"] for cell in trained)
+    colours = colour_names(list(systems))
     for name, own in systems.items():
-        points = [(cell["cost"]["flops"], cell["scores"][metric]) for cell in own]
+        points = [(cell["cost"]["flops"] / least, cell["scores"][metric]) for cell in own]
         x, y = (list(values) for values in zip(*points, strict=True))
         axes.plot(x, y, ".", color=PAINT[colours[name]], markersize=4, alpha=0.4)
         axes.plot(mean(x), mean(y), "o", color=PAINT[colours[name]], markersize=6)
         axes.annotate(name, (mean(x), mean(y)), (5, 4), textcoords="offset points", fontsize=7.5)
-    axes.set_xscale("log")
     return Plot("Quality against cost", f"{metric}; small points: seeds. Up and left is better.", svg_text(figure))
 
 
