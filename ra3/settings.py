@@ -164,7 +164,7 @@ class Mstep(Section):
 class Midtrain(Section):
     """Mid-training on expert text."""
 
-    method: Literal["ra3", "ntp", "mixed", "distilled", "bootstrap", "iwae", "brite", "rlp"] = "ra3"
+    method: Literal["ra3", "ntp", "mixed", "distilled", "bootstrap", "iwae", "brite", "rlp", "rlpt"] = "ra3"
     """ra3: E-step and M-step. ntp: next-token prediction, the baseline. The others: a file each in ra3/methods."""
     em_rounds: PositiveInt = 1
     """Rounds of E-step, annotation and M-step."""

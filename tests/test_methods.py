@@ -18,14 +18,18 @@ from ra3.methods.brite import one_place, write_in
 from ra3.methods.distilled import true_rows
 from ra3.methods.mixed import write_half
 from ra3.methods.rlp import one_random_place
+from ra3.methods.rlpt import judged, segment, written
 from ra3.mstep import leave_out
+from ra3.policy import Policy
+from ra3.rows import FULL, RowBuilder, build
+from ra3.sources import testbed_model as shipped_model
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_trains_and_goes_on_after_a_stop(tmp_path, policy, documents, name):
     settings = config(name, rounds=2)
     whole, lines = trained(tmp_path / "whole", policy, documents, settings)
-    assert not same_weights(whole, policy)
+    assert same_weights(whole, policy) == (name == "rlpt")  # which never meets a segment with random weights
     while (result := attempt(tmp_path / "parts", policy, documents, settings, steps=3)) is None:
         pass
     assert same_weights(whole, result)
@@ -99,3 +103,35 @@ def test_rlp_pays_the_next_step_after_one_thought_and_has_no_m_step(tmp_path, po
     _, lines = trained(tmp_path, policy, documents, config("rlp"))
     metrics = [json.loads(line) for line in lines]
     assert {m["stage"] for m in metrics} == {"estep"} and {m["think_rate"] for m in metrics} == {1.0}
+
+
+def test_rlpt_learns_from_a_model_that_meets_some_segments(tmp_path, documents):
+    base = Policy.load(shipped_model(), "pretrained", torch.float32, torch.device("cpu"), 0)
+    settings = config("rlpt", updates=4, floor_updates=0, think_floor=0.0, horizon=3, group_size=8)
+    learned, lines = trained(tmp_path, base, documents, settings)
+    metrics = [json.loads(line) for line in lines]
+    assert 0 < sum(m["reward"] for m in metrics) < 4 and {m["stage"] for m in metrics} == {"estep"}
+    assert not same_weights(learned, base)
+
+
+def test_what_was_written_is_the_code_without_the_comments():
+    assert written(["# go\n", "x", "\n", "y"], 1) == ("x\n", 3)
+    assert written(["x", "\n", "  # so\n", "y\n", "z"], 2) == ("x\ny\n", 4)
+    assert written(["x", " = 1"], 3) == ("x = 1", 2)
+
+
+def test_rlpt_pays_the_segment_met_to_the_character(policy, documents):
+    wanted = segment(policy, documents[0], 2, seed=4)
+    assert wanted.text in documents[0].document.text and wanted.text.count("\n") <= 2
+    encode = policy.tokenizer
+    texts = ["# so\n" + wanted.text + "more\n", wanted.text.replace("\n", " \n")]
+    builders = []
+    for text in texts:
+        row = RowBuilder.start(0, [policy.start_id, *wanted.prefix])
+        for token in encode(text, add_special_tokens=False)["input_ids"]:
+            row.append(token, 0, FULL, -1.0, -1.0)
+        builders.append(row)
+    rows, reward = judged(policy, build(builders), [wanted], 2)
+    assert reward.tolist() == [1.0, 0.0]
+    acted = encode.decode(rows.ids[0][rows.act[0]].tolist())
+    assert acted == "# so\n" + wanted.text

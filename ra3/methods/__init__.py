@@ -9,6 +9,7 @@ from ra3.methods.mixed import MIXED
 from ra3.methods.ntp import NTP
 from ra3.methods.paper import RA3
 from ra3.methods.rlp import RLP
+from ra3.methods.rlpt import RLPT
 
 METHODS: dict[str, Method] = {
     "ra3": RA3,
@@ -19,4 +20,5 @@ METHODS: dict[str, Method] = {
     "iwae": IWAE,
     "brite": BRITE,
     "rlp": RLP,
+    "rlpt": RLPT,
 }
