@@ -167,7 +167,9 @@ def test_sigmoids_are_fitted_to_each_seed_that_has_enough_steps():
 def test_tables_and_page_show_the_numbers(tmp_path):
     results = summarised(COMPARISON, CELLS)
     shown = {table.title: table for table in tables(results)}
-    assert ("ra3 - ntp", "edge", "+25.0 [-38.5, +88.5]", "2 of 2") in shown["Differences in points of pass@1"].rows
+    assert ("ra3 - ntp", "edge", "+25.0 [-38.5, +88.5]", "2 of 2", "no: go on from 0") in shown[
+        "Differences in points of pass@1"
+    ].rows
     assert (
         "When it thinks" not in shown
         and "| 1 | 20.0 | 50.0 | 30.0 | 60.0 |" in shown["Seed by seed, edge pass@1"].markdown

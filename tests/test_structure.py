@@ -54,7 +54,7 @@ ORDER = (
     ),
     # the acts
     *("estep", "annotate", "mstep", "em_round", "methods", "midtrain", "rlvr"),
-    *("statistics", "learning_curve", "evaluate", "probes", "heldout"),
+    *("statistics", "learning_curve", "sequential_test", "evaluate", "probes", "heldout"),
     # the commands
     *("pipeline", "grading", "demo", "plan", "theory", "arguments", "comparison", "runs_commands", "cli", "__main__"),
 )

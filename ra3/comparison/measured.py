@@ -15,6 +15,7 @@ from ra3.learning_curve import fit_sigmoid
 from ra3.ledger import by_phase, read_ledger
 from ra3.metrics import read_lines
 from ra3.seeds import derive
+from ra3.sequential_test import decide
 from ra3.statistics import Interval, interquartile_mean, stratified_bootstrap, student_t
 
 Record = dict[str, Any]
@@ -131,7 +132,9 @@ def difference_rows(comparison: Comparison, cells: Sequence[Record]) -> list[Rec
         for metric in [m for m in systems[name][0]["scores"] if m.endswith("pass@1")] if pairs else []:
             gaps = [a["scores"][metric] - b["scores"][metric] for a, b in pairs]
             place = {"a": name, "b": other, "metric": metric, "above": sum(gap > 0 for gap in gaps), "seeds": len(gaps)}
-            rows.append({**place, **average(gaps)._asdict()})
+            first, others = ([cell["scores"][metric] for cell in side] for side in zip(*pairs, strict=True))
+            decision = decide(first, others, derive(0, "compare", name, metric))
+            rows.append({**place, **average(gaps)._asdict(), "decision": decision._asdict()})
     return rows
 
 

@@ -57,11 +57,22 @@ def differences_table(results: Record) -> Table:
         (
             f"{row['a']} - {row['b']}", row["metric"].removesuffix(" pass@1"),
             points(row["mean"], row["low"], row["high"], signed=True), f"{row['above']} of {row['seeds']}",
+            decision_text(row["decision"]),
         )
         for row in results["differences"]
     ]  # fmt: skip
-    intro = "Paired by seed, with 95% interval (Student's t)."
-    return Table("Differences in points of pass@1", intro, ("pair", "band", "difference", "seeds above 0"), body)
+    intro = (
+        "Paired by seed, with 95% interval (Student's t). Enough seeds: a group sequential permutation test (AdaStop), "
+        "batches of 5, at most 25."
+    )
+    head = ("pair", "band", "difference", "seeds above 0", "enough seeds?")
+    return Table("Differences in points of pass@1", intro, head, body)
+
+
+def decision_text(decision: Record) -> str:
+    """The sequential test's verdict: decision_text({"verdict": "go on", "seeds": 5}) == "no: go on from 5"."""
+    verdict, seeds = decision["verdict"], decision["seeds"]
+    return f"no: go on from {seeds}" if verdict == "go on" else f"{verdict} after {seeds}"
 
 
 def seeds_table(cells: Sequence[Record]) -> Table:
