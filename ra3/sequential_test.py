@@ -1,13 +1,13 @@
 """How many seeds are enough: a group sequential permutation test of two systems (AdaStop, arXiv 2306.10882).
 
-Seeds come in batches of N. After batch k the statistic is T_k = | sum over the batches so far of (sum of a - sum of b) |.
+Seeds come in batches of N. After batch k the statistic is T_k = | sum over all batches so far of (a - b) |.
 Under the null hypothesis the 2 N scores of a batch may be shared out anew. Over such permutations p the boundary B_k is
 the smallest b with
 
     P_p( T_k(p) > b and T_j(p) <= B_j for all j < k ) <= alpha / K
 
-and T_k > B_k ends the test. In all K looks a difference is claimed wrongly with probability alpha at most. For many pairs
-AdaStop also corrects for their number; this is one pair by itself.
+and T_k > B_k ends the test. In all K looks a difference is claimed wrongly with probability alpha at most. For many
+pairs AdaStop also corrects for their number; this is one pair by itself.
 """
 
 from __future__ import annotations
