@@ -48,12 +48,29 @@ def no_baseline(returns: Tensor, counted: Tensor) -> Tensor:
     return torch.where(counted, returns, 0.0)
 
 
+def iwae(returns: Tensor, counted: Tensor) -> Tensor:
+    """A_g = log mean_h exp(R_h) - log mean_{h != g} exp(R_h): the gradient of the importance-weighted bound
+    log mean_h exp(R_h) (IWAE, arXiv 1509.00519) with the arithmetic baseline of VIMCO (arXiv 1602.06725, eq. 9).
+
+    For returns that are log-likelihoods. Nearly equal returns give leave_one_out / n; one high return is enough for its
+    group, and a low one is hardly blamed. A lone entry gets 0.
+    """
+    logits = returns.masked_fill(~counted, -torch.inf)
+    n = counted.sum(1, keepdim=True)
+    own = torch.eye(returns.shape[1], dtype=torch.bool, device=returns.device)
+    own = own.reshape(1, *own.shape, *[1] * (returns.dim() - 2))
+    others = logits.unsqueeze(1).masked_fill(own, -torch.inf).logsumexp(2) - (n - 1).clamp(min=1).log()
+    together = logits.logsumexp(1, keepdim=True) - n.clamp(min=1).log()
+    return torch.where(counted & (n > 1), together - others, 0.0)
+
+
 ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "leave_one_out": leave_one_out,
     "group_mean": group_mean,
     "group_std": group_std,
     "batch_std": batch_std,
     "none": no_baseline,
+    "iwae": iwae,
 }
 
 

@@ -1,16 +1,19 @@
 """Annotation: latents sampled for the whole corpus, written into the expert's text.
 
-One trajectory per document, or the best of G by its reward under pi (likelihood minus the price of the latents).
+One trajectory per document, or one of G by its reward under pi (likelihood minus the price of the latents): the best,
+or one drawn with probability proportional to the exponential of the reward (importance resampling).
 """
 
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ra3.flops import counted
 from ra3.interleave import LatentRules, expert_rows, interleave
@@ -39,8 +42,9 @@ def annotate(
     """One row per document, in order: its steps with latents sampled from q. c = inf writes none."""
     if math.isinf(config.estep.switch_penalty):
         return expert_rows(q, documents)
-    samples = config.estep.group_size if config.mstep.latents == "best" else 1
-    rules = LatentRules(config.estep.max_latent_tokens)
+    samples = 1 if config.mstep.latents == "sample" else config.estep.group_size
+    always = config.estep.think_floor == 1
+    rules = LatentRules(config.estep.max_latent_tokens, think_floor=1.0 if always else 0.0)
     parts = []
     for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
         chunk = documents[start : start + DOCUMENTS_AT_ONCE]
@@ -48,19 +52,30 @@ def annotate(
         seeds = [derive(seed, "annotate", em_round, *name) for name in names]
         with phase("rollouts"):
             rows = counted(q, interleave(q, chunk, samples, rules, seeds))
-        parts.append(rows if samples == 1 else best_of_group(q, pi, rows, samples, config, update, em_round))
+        parts.append(rows if samples == 1 else one_of_group(q, pi, rows, seeds, config, update, em_round))
     return concatenate(parts)
 
 
-def best_of_group(
-    q: Policy, pi: Policy, rows: Rows, samples: int, config: Midtrain, update: Update, em_round: int
+def one_of_group(
+    q: Policy, pi: Policy, rows: Rows, seeds: Sequence[int], config: Midtrain, update: Update, em_round: int
 ) -> Rows:
-    """The rollout with the highest total reward in each group of `samples`."""
+    """Of each group the rollout with the highest total reward, or one drawn by the rewards; `seeds` one per row."""
+    samples = config.estep.group_size
     boundaries = Boundaries.of(rows, q.syntax.newline_id)
     scores = score(pi, rows, rows.expert, update.micro_batch_tokens)
     credit = estep_credit(rows, boundaries, scores, samples, config.estep, config.estep.price(em_round))
-    best = credit.reward.sum(1).unflatten(0, (-1, samples)).argmax(1)
-    return rows.select(torch.arange(len(best)) * samples + best)
+    reward = credit.reward.sum(1).unflatten(0, (-1, samples))
+    if config.mstep.latents == "best":
+        chosen = reward.argmax(1)
+    else:
+        uniform = [random.Random(derive(seed, "resample")).random() for seed in seeds[::samples]]
+        chosen = resampled(reward, torch.tensor(uniform, dtype=reward.dtype))
+    return rows.select(torch.arange(len(chosen)) * samples + chosen)
+
+
+def resampled(reward: Tensor, uniform: Tensor) -> Tensor:
+    """[D,G] and uniform draws [D] -> [D], g with probability exp(reward_g) / sum_h exp(reward_h)."""
+    return (reward.softmax(1).cumsum(1) < uniform[:, None]).sum(1).clamp(max=reward.shape[1] - 1)
 
 
 def windows(document: EncodedDocument, max_tokens: int) -> list[tuple[int, EncodedDocument]]:

@@ -19,4 +19,9 @@ Seed = Annotated[int, Parameter(help="Seed of the random worlds.")]
 KeyFile = Annotated[Path, Parameter(help="File with the secret that we share with our clients, readable by us alone.")]
 Listen = Annotated[str, Parameter(help="HOST:PORT. Traffic is authenticated, not encrypted.")]
 Workers = Annotated[int, Parameter(help="Programs that run at once.")]
+ComparisonFile = Annotated[str, Parameter(help="A .toml file, or the name of a comparison that comes with ra3.")]
+CompareOut = Annotated[
+    Path | None, Parameter(show_default=False, help="Folder for its run folders. Default: runs/compare-NAME.")
+]
+CompareWorkers = Annotated[int, Parameter(help="Cells that run at once, each in a process of its own.")]
 RunFolder = Annotated[Path, Parameter(help="The run folder, for example runs/demo.")]

@@ -30,6 +30,7 @@ from ra3.arguments import (
     Tokens,
     Workers,
 )
+from ra3.comparison import compare
 from ra3.errors import UserError
 from ra3.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
 from ra3.interrupts import Stopped, stopping_at_once
@@ -65,6 +66,7 @@ app = App(
 
 
 app.command(runs)
+app.command(compare)
 
 
 def _usage(command: str) -> str:
@@ -236,6 +238,8 @@ def _known_runs(folder: Path) -> str:
 
 
 def _stopped(words: Sequence[str]) -> str:
+    if words and words[0] == "compare":
+        return f"stopped; go on with\n  ra3 {shlex.join(words)}"
     if not words or words[0] not in SECTIONS:
         return "stopped"
     again = [word for word in words if word != "--resume"]

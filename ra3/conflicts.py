@@ -105,10 +105,10 @@ def lone_rollouts(config: Config) -> Iterator[Conflict]:
 
 def best_of_one(config: Config) -> Iterator[Conflict]:
     """The best of one is a sample."""
-    if config.midtrain.mstep.latents == "best" and config.midtrain.estep.group_size == 1:
+    if config.midtrain.mstep.latents != "sample" and config.midtrain.estep.group_size == 1:
         yield Conflict(
             ("midtrain.mstep.latents", "midtrain.estep.group_size"),
-            'midtrain.mstep.latents = "best" chooses among midtrain.estep.group_size = 1 rollouts',
+            f"midtrain.mstep.latents = {config.midtrain.mstep.latents} chooses among group_size = 1 rollouts",
             'set group_size to 2 or more, or latents = "sample"',
         )
 

@@ -14,12 +14,13 @@ from typing import Any
 from ra3.config import Config
 from ra3.disk import disk_errors, plain, write_atomic
 from ra3.display import show_results
+from ra3.em_round import trained_once
 from ra3.evaluate import paired_rows
 from ra3.flags import RunOptions
 from ra3.grading import evaluated
 from ra3.manifest import seal
 from ra3.materials import load_eval_problems, load_rl_problems
-from ra3.midtrain import midtrain, trained_once
+from ra3.midtrain import midtrain
 from ra3.pipeline import (
     heldout_results,
     merged,
@@ -111,8 +112,7 @@ def mid_trained(part: Part, base: Policy, config: Config) -> dict[str, Any]:
     policy = midtrain(part.recorder, base, train, config)
     part.demo.trained[part.name] = policy
     save_model(part.recorder.run, policy)
-    if config.midtrain.method == "ra3":
-        write_annotated(part.recorder, policy, train, config)
+    write_annotated(part.recorder, policy, train, config)
     measured = heldout_results(part.recorder, {part.name: policy}, heldout, config)
     return merged([measured, evaluated(part.recorder, part.name, policy, *part.exam)])
 

@@ -13,8 +13,9 @@ Deviations from the paper (arXiv 2509.25810), each a setting:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -72,6 +73,10 @@ class EStepJob:
     update: Update
     seed: int
     em_round: int = 0
+    view: Callable[[EncodedDocument, int], EncodedDocument] | None = None
+    """What a rollout sees of a document, by a seed of update and document; None: the document as it is."""
+    judge: Literal["frozen", "self"] = "frozen"
+    """Whose likelihood is the reward: that of the frozen pi, or of the policy that learns."""
 
     def rules(self, step: int) -> LatentRules:
         """Sampling rules of one update: the floor holds for the first `floor_updates`; c = inf never thinks."""
@@ -82,7 +87,10 @@ class EStepJob:
         """The documents of one update."""
         share = max(1, math.ceil(self.config.document_share * len(self.documents)))
         index = batch_of(share, self.config.documents, step, derive(self.seed, "estep", self.em_round))
-        return [self.documents[i] for i in index]
+        chosen = [self.documents[i] for i in index]
+        if self.view is None:
+            return chosen
+        return [self.view(d, derive(self.seed, "view", self.em_round, step, d.document.id)) for d in chosen]
 
     def seeds(self, step: int, documents: Sequence[EncodedDocument]) -> list[int]:
         """One seed per rollout."""
@@ -105,7 +113,7 @@ def estep(recorder: Recorder, pi: Policy, job: EStepJob) -> Policy:
         with phase("rollouts"):
             seeds = job.seeds(step, documents)
             rows = counted(q, interleave(q, documents, job.config.group_size, job.rules(step), seeds))
-        pi_scores = score(pi, rows, rows.expert, job.update.micro_batch_tokens)
+        pi_scores = score(pi if job.judge == "frozen" else q, rows, rows.expert, job.update.micro_batch_tokens)
         boundaries = Boundaries.of(rows, q.syntax.newline_id)
         credit = estep_credit(rows, boundaries, pi_scores, job.config.group_size, job.config, penalty.value)
         names = [d.document.id for d in documents for _ in range(job.config.group_size)]

@@ -15,6 +15,7 @@ from ra3.annotate import DOCUMENTS_AT_ONCE, annotate_whole, annotated_record, te
 from ra3.annotated_folder import AnnotatedFolder, placeable
 from ra3.config import Config
 from ra3.display import Display, show_results, start_box
+from ra3.em_round import document_parts, trained_once
 from ra3.faults import told
 from ra3.fingerprints import of_items, of_weights
 from ra3.flags import RunOptions
@@ -23,7 +24,6 @@ from ra3.interrupts import StopRequest
 from ra3.latents import EncodedDocument, encode_all
 from ra3.manifest import seal
 from ra3.materials import earned, load_rl_problems, read_corpus
-from ra3.midtrain import document_parts, trained_once
 from ra3.midtrain import midtrain as em_loop
 from ra3.policy import Policy
 from ra3.profile import profile_text
@@ -48,8 +48,7 @@ def midtrain(config: Config, options: RunOptions) -> Path:
         train, heldout = library.noted(recorder.run)
         trained = em_loop(recorder, policy, train, config)
         save_model(recorder.run, trained)
-        if config.midtrain.method == "ra3":
-            write_annotated(recorder, trained, train, config)
+        write_annotated(recorder, trained, train, config)
         return finish(
             recorder, heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config)
         )
@@ -160,8 +159,9 @@ def heldout_results(
 
 
 def write_annotated(recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> None:
-    """annotated.jsonl: the documents with the latents that the last M-step was trained on."""
-    parts = recorder.finished_parts(f"annotate-{config.midtrain.em_rounds - 1}")
+    """annotated.jsonl: the documents with the latents that were sampled for the last M-step, if any were."""
+    if not (parts := recorder.finished_parts(f"annotate-{config.midtrain.em_rounds - 1}")):
+        return
     records = (
         annotated_record(policy, document, Rows(**part), r, config.corpus.steps)
         for part, own in zip(parts, document_parts(documents), strict=True)

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ra3.config import Config
+from ra3.em_round import keep
 from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument
 from ra3.materials import load_eval_problems, load_rl_problems
+from ra3.methods import METHODS
 from ra3.mstep import MStepJob, next_token_step
 from ra3.optimizers import make_optimizer
 from ra3.policy import HEAD_CHUNK_LOGITS, Policy
@@ -51,10 +53,13 @@ def _midtrain_lines(config: Config, policy: Policy, command: str) -> list[str]:
     rollouts = estep.documents * estep.group_size
     if command == "annotate":
         return [*lines, f"  annotate   {len(train)} documents, {_duration(sampling_s * len(train))}"]
-    if config.midtrain.method == "ra3" or command == "demo":
+    method = METHODS[config.midtrain.method]
+    if method.discover is not keep or command == "demo":
         estep_s = rounds * estep.updates * rollouts * (sampling_s + 2 * fitting_s)
         lines.append(f"  E-step     {rounds} x {estep.updates} updates of {rollouts} rollouts, {_duration(estep_s)}")
         lines.append(f"  annotate   {rounds} x {len(train)} documents, {_duration(rounds * len(train) * sampling_s)}")
+    if method.write_in is None:
+        return lines
     updates = len(MStepJob(expert_rows(policy, train), config.midtrain.mstep, config.update, config.run.seed).batches())
     mstep_s = rounds * updates * config.midtrain.mstep.batch_documents * fitting_s * (2 if command == "demo" else 1)
     return [*lines, f"  M-step     {rounds} x {updates} updates, {_duration(mstep_s)}"]

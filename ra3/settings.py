@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "none"]
+Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "none", "iwae"]
 
 
 class Section(BaseModel):
@@ -115,8 +115,8 @@ class Estep(Section):
     """Baseline among the rollouts of one document at the same step (leave_one_out is ours)."""
     comment_baseline: Literal["thinkers", "all"] = "thinkers"
     """Whom the words of an intention are compared with: the rollouts that thought too, or all (ours)."""
-    think_floor: float = Field(default=0.0, ge=0, lt=1)
-    """Least probability of thinking during floor_updates: intentions improve before they are judged (ours)."""
+    think_floor: float = Field(default=0.0, ge=0, le=1)
+    """Least probability of thinking in floor_updates: intentions improve first (ours). 1: also while annotating."""
     floor_updates: int = Field(default=0, ge=0)
     """Updates under think_floor."""
     target_think_rate: float | None = Field(default=None, gt=0, lt=1)
@@ -150,8 +150,8 @@ class Mstep(Section):
     """Share of the updates over which the step size rises to its peak."""
     start: Literal["pi", "q"] = "pi"
     """Weights to start from: pi, those from before the E-step; q, the policy the E-step trained (ours)."""
-    latents: Literal["sample", "best"] = "sample"
-    """Latents written in: one sample per document, or the best of group_size by the ELBO."""
+    latents: Literal["sample", "best", "resample"] = "sample"
+    """Latents written in: one sample per document, or of group_size the best by the ELBO, or one drawn by exp(ELBO)."""
     latent_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the intentions left out of the text, in every EM round but the last: a model that never goes without
     them cannot tell the next E-step where they are needed (ours)."""
@@ -164,8 +164,8 @@ class Mstep(Section):
 class Midtrain(Section):
     """Mid-training on expert text."""
 
-    method: Literal["ra3", "ntp"] = "ra3"
-    """ra3: E-step and M-step. ntp: next-token prediction on the same text, the baseline."""
+    method: Literal["ra3", "ntp", "mixed", "distilled", "bootstrap", "iwae", "brite", "rlp", "rlpt"] = "ra3"
+    """ra3: E-step and M-step. ntp: next-token prediction, the baseline. The others: a file each in ra3/methods."""
     em_rounds: PositiveInt = 1
     """Rounds of E-step, annotation and M-step."""
     estep: Estep = Estep()

@@ -8,6 +8,7 @@ bootstrap).
 
 from __future__ import annotations
 
+import math
 import statistics as stdlib_statistics
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
@@ -127,6 +128,65 @@ def paired_difference(
     if len(a) != len(b):
         raise ValueError(f"paired scores must be of the same problems: {len(a)} against {len(b)}")
     return bootstrap(a - b, seed, confidence, resamples)
+
+
+def stratified_bootstrap(
+    scores_ST: Sequence[Sequence[float]] | np.ndarray,
+    seed: int,
+    statistic: Callable[[np.ndarray], float],
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """Percentile bootstrap of θ over all scores, seeds redrawn with replacement within each task (rliable).
+
+    scores [S seeds, T tasks];   θ*_r = θ({ s_{i_rt(j), t} }),   i_rt(j) ~ U{1..S} for each t   (arXiv 2108.13264, §4)
+
+    `statistic` maps the S·T scores to a number, as `interquartile_mean` does. One seed gives an interval of no width.
+    """
+    scores = np.asarray(scores_ST, dtype=np.float64)
+    if scores.ndim != 2 or not scores.size:
+        raise ValueError(f"need scores [seeds, tasks], got shape {scores.shape}")
+    _check_confidence(confidence)
+    generator = np.random.default_rng(seed)
+    index_RST = generator.integers(0, len(scores), (resamples, *scores.shape))
+    draws_R = [statistic(np.take_along_axis(scores, index, 0).ravel()) for index in index_RST]
+    low, high = np.quantile(draws_R, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(statistic(scores.ravel()), float(low), float(high))
+
+
+def student_t(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
+    """Interval of a mean from few independent values, such as paired differences over seeds (Student 1908).
+
+    mean ± t · s / √n,   s the standard deviation with n - 1,   t the two-sided quantile, n - 1 degrees of freedom
+    """
+    vector = _vector(values)
+    if len(vector) < 2:
+        raise ValueError("one value has no spread: Student's interval needs two or more")
+    _check_confidence(confidence)
+    half = student_quantile(len(vector) - 1, confidence) * float(vector.std(ddof=1)) / len(vector) ** 0.5
+    return Interval(float(vector.mean()), float(vector.mean()) - half, float(vector.mean()) + half)
+
+
+def student_quantile(freedom: int, confidence: float) -> float:
+    """t with P(|T| < t) = confidence for Student's T, by bisection: student_quantile(4, 0.95) = 2.776."""
+    low, high = 0.0, 1.0
+    while student_central(high, freedom) < confidence:
+        high *= 2
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_central(middle, freedom) < confidence else (low, middle)
+    return (low + high) / 2
+
+
+def student_central(t: float, freedom: int) -> float:
+    """P(|T| < t) by its finite series in θ = arctan(t/√ν) (Abramowitz & Stegun 26.7.3 for odd ν, 26.7.4 for even)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    cosine, odd = math.cos(angle), freedom % 2
+    term, total = (cosine if odd else 1.0), 0.0
+    for k in range(1 + odd, freedom, 2):
+        total += term
+        term *= cosine**2 * k / (k + 1)
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
 
 
 def boundary_agreement(predicted: Iterable[Collection[int]], true: Iterable[Collection[int]]) -> Agreement:

@@ -64,7 +64,7 @@ MUTATIONS = (
              "clamp(max=1 + clip_high)", BY_HAND),
     Mutation("policy detached", "losses.py", RATIO, RATIO.replace("exp()", "exp().detach()"), BY_HAND),
     Mutation("reward from the policy in training, not from the frozen one", "estep.py",
-             "pi_scores = score(pi, rows", "pi_scores = score(q, rows",
+             'score(pi if job.judge == "frozen" else q, rows', "score(q, rows",
              "test_midtrain.py::test_the_reward_comes_from_the_frozen_policy"),
     Mutation("baseline includes its own sample", "advantages.py",
              "(total - returns) / (n - 1).clamp(min=1)", "total / n", FORMULAS + "advantages_of_one_pass_in_four"),

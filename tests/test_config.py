@@ -36,8 +36,10 @@ def test_the_tree_is_frozen_and_closed():
 
 def test_choices_are_those_of_the_engine():
     from ra3.advantages import ESTIMATORS
+    from ra3.methods import METHODS
     from ra3.steps import KINDS
 
+    assert set(settings()["midtrain.method"].choices) == set(METHODS)
     assert set(settings()["midtrain.estep.advantage"].choices) == set(ESTIMATORS)
     assert set(settings()["rlvr.advantage"].choices) == set(ESTIMATORS)
     assert set(settings()["corpus.steps"].choices) <= set(KINDS)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ra3.actions import decision_logps, entropy
-from ra3.advantages import ESTIMATORS, batch_std, dead_groups, group_mean, group_std, leave_one_out, no_baseline
+from ra3.advantages import ESTIMATORS, batch_std, dead_groups, group_mean, group_std, iwae, leave_one_out, no_baseline
 from ra3.losses import (
     AGGREGATIONS,
     POLICY_LOSSES,
@@ -77,6 +77,16 @@ def test_advantages_of_one_pass_in_four():
     assert group_std(ONE_PASSES, ALL)[0].tolist() == pytest.approx([1.5, -0.5, -0.5, -0.5], abs=1e-4)
     assert batch_std(ONE_PASSES, ALL)[0].tolist() == pytest.approx([1.5, -0.5, -0.5, -0.5], abs=1e-4)
     assert no_baseline(ONE_PASSES, ALL)[0].tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_the_importance_weighted_advantage_by_hand():
+    """Weights 1, 3 and 8 have the mean 4; without one of them 11/2, 9/2 and 2."""
+    returns_DGS = torch.tensor([[[1.0, 1.0], [3.0, 1.0], [8.0, 1.0]]]).log()
+    advantage = iwae(returns_DGS, torch.ones_like(returns_DGS, dtype=torch.bool))
+    assert advantage[0, :, 0].tolist() == pytest.approx([math.log(8 / 11), math.log(8 / 9), math.log(2)])
+    assert advantage[0, :, 1].tolist() == pytest.approx([0, 0, 0])
+    near = torch.tensor([[0.0, 1e-3, 2e-3]])
+    assert torch.allclose(iwae(near, near > -1), leave_one_out(near, near > -1) / 3, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))

@@ -145,3 +145,34 @@ def test_boundary_agreement_by_hand():
     assert S.boundary_agreement([set()], [set()]) == (1.0, 1.0, 1.0)
     with pytest.raises(ValueError):
         S.boundary_agreement([{1}], [])
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected"), [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (7, 2.365), (14, 2.145), (19, 2.093)]
+)
+def test_students_quantile_is_the_tables(freedom, expected):
+    assert S.student_quantile(freedom, 0.95) == pytest.approx(expected, abs=5e-4)
+
+
+def test_students_interval_by_hand():
+    """1, 2, 3: s = 1, half width 4.303 / sqrt(3); equal values leave no width."""
+    assert S.student_t([1, 2, 3]) == pytest.approx((2, 2 - 2.4843, 2 + 2.4843), abs=1e-3)
+    assert S.student_t([0.5, 0.5]) == (0.5, 0.5, 0.5)
+    with pytest.raises(ValueError, match="no spread"):
+        S.student_t([1.0])
+
+
+def test_students_interval_covers_few_normal_values():
+    draws = np.random.default_rng(1).normal(size=(2000, 4))
+    assert np.mean([i.low <= 0 <= i.high for i in map(S.student_t, draws)]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_the_stratified_bootstrap_redraws_seeds_within_each_task():
+    """Tasks that do not vary over seeds leave no width, however far apart; one task is the ordinary bootstrap."""
+    flat = S.stratified_bootstrap([[0.0, 1.0], [0.0, 1.0]], 0, lambda x: float(x.mean()))
+    assert flat == (0.5, 0.5, 0.5)
+    values = [0.1, 0.2, 0.4, 0.9, 0.3, 0.6]
+    one = S.stratified_bootstrap([[v] for v in values], 0, lambda x: float(x.mean()))
+    assert one == pytest.approx(S.bootstrap(values, 1), abs=0.02)
+    with pytest.raises(ValueError, match="seeds, tasks"):
+        S.stratified_bootstrap([], 0, S.interquartile_mean)

@@ -1,0 +1,76 @@
+"""The sigmoid of ScaleRL fitted to a course of rewards, so that "faster" and "higher" are numbers (arXiv 2510.13786):
+
+    R(C) = R_0 + (A - R_0) / (1 + (C_mid / C)^B)
+
+C is compute (here: updates, from 1), R_0 the reward before learning, A the asymptote, C_mid where half of the gain is
+made, B how steep. Given B and C_mid the formula is linear in R_0 and A - R_0, so only two parameters are searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+STEEPNESS = (0.3, 8.0)
+"""Bounds of B: flatter is a straight line in log C, steeper a jump between two updates."""
+POINTS, ZOOMS = 25, 6
+
+
+class Sigmoid(NamedTuple):
+    """Example: Sigmoid(start=0.2, asymptote=0.9, midpoint=12.0, steepness=1.5, error=0.01)."""
+
+    start: float
+    """R_0"""
+    asymptote: float
+    """A, at most 1"""
+    midpoint: float
+    """C_mid, in updates"""
+    steepness: float
+    """B"""
+    error: float
+    """root mean square of what is left over"""
+
+    def at(self, compute: Sequence[float] | np.ndarray) -> np.ndarray:
+        """R(C) of each amount of compute."""
+        return self.start + (self.asymptote - self.start) * rise(np.asarray(compute), self.midpoint, self.steepness)
+
+
+def rise(compute: np.ndarray, midpoint: float, steepness: float) -> np.ndarray:
+    """1 / (1 + (C_mid / C)^B): 0 at C = 0, 1/2 at C_mid, towards 1."""
+    return 1 / (1 + (midpoint / compute) ** steepness)
+
+
+def fit_sigmoid(rewards: Sequence[float]) -> Sigmoid:
+    """Least squares over updates 1..N, by a grid over log C_mid and log B that is narrowed around its best point.
+
+    Rewards are shares: the asymptote is kept at 1 or below. C_mid is sought up to 4 N; a fit at that bound says that
+    the course does not show where it bends. Raises ValueError for fewer than five rewards.
+    """
+    course = np.asarray(rewards, dtype=np.float64)
+    if course.ndim != 1 or len(course) < 5 or not np.isfinite(course).all():
+        raise ValueError("a sigmoid has four parameters: it needs five finite rewards or more")
+    low = np.log([0.5, STEEPNESS[0]])
+    high = np.log([4.0 * len(course), STEEPNESS[1]])
+    bounds, best = (low, high), _linear(course, *np.exp((low + high) / 2))
+    for _ in range(ZOOMS):
+        axes = [np.exp(np.linspace(low[i], high[i], POINTS)) for i in (0, 1)]
+        best = min((best, *(_linear(course, m, b) for m in axes[0] for b in axes[1])), key=lambda fit: fit.error)
+        centre, half = np.log([best.midpoint, best.steepness]), (high - low) / POINTS * 2
+        low, high = np.maximum(bounds[0], centre - half), np.minimum(bounds[1], centre + half)
+    return best
+
+
+def _linear(course: np.ndarray, midpoint: float, steepness: float) -> Sigmoid:
+    """The best R_0 and A for these C_mid and B; where A would pass 1 it is 1, and R_0 alone is fitted."""
+    shape = rise(np.arange(1, len(course) + 1), midpoint, steepness)
+    centred = shape - shape.mean()
+    gain = float(centred @ course) / max(float(centred @ centred), 1e-30)
+    start = float(course.mean() - gain * shape.mean())
+    if start + gain > 1:
+        left = 1 - shape
+        start = 1 - float(left @ (1 - course)) / max(float(left @ left), 1e-30)
+        gain = 1 - start
+    error = float(np.sqrt(np.mean((start + gain * shape - course) ** 2)))
+    return Sigmoid(start, start + gain, float(midpoint), float(steepness), error)

@@ -1,0 +1,107 @@
+"""RLPT (arXiv 2509.19249), next segment: the policy thinks if it likes and writes the text that comes next. No M-step.
+
+    r_g = 1[ what it wrote, without its comments, is the expert's next segment ],    A_g = r_g - mean_{h != g} r_h
+
+Policy gradient on all tokens up to the segment's end, thoughts and text alike. Ours: a segment is the next `horizon`
+steps after a random step, and it must be met to the character, where RLPT asks a model whether the meaning agrees; what
+Python comments say is not judged. As RLPT, it needs a model that can already do this sometimes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ra3.advantages import ESTIMATORS, dead_groups
+from ra3.em_round import Method, Round, trained_once
+from ra3.estep import EStepJob
+from ra3.flops import counted
+from ra3.latents import EncodedDocument
+from ra3.ledger import phase
+from ra3.optimizers import make_optimizer
+from ra3.policy import Policy
+from ra3.rl_step import PolicyLoss, policy_step
+from ra3.rows import Rows
+from ra3.sampler import FreeRules, generate
+from ra3.seeds import derive
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A prefix of a document, and the expert's text after it."""
+
+    prefix: list[int]
+    text: str
+    tokens: int
+    """Length of the text in tokens."""
+
+
+def segment(policy: Policy, document: EncodedDocument, steps: int, seed: int) -> Segment:
+    """The `steps` steps after a random boundary of the document."""
+    t = random.Random(seed).randrange(len(document.step_ids))
+    before = [i for ids in document.step_ids[:t] for i in ids]
+    after = [i for ids in document.step_ids[t : t + steps] for i in ids]
+    return Segment([*document.context_ids, *before], policy.tokenizer.decode(after), len(after))
+
+
+def written(pieces: Sequence[str], lines: int) -> tuple[str, int]:
+    """What token texts say without comment lines, up to `lines` lines of code; and how many tokens that took.
+
+    written(["# go\\n", "x", "\\n", "y"], 1) == ("x\\n", 3)
+    """
+    code, line = "", ""
+    for number, piece in enumerate(pieces, 1):
+        line += piece
+        if line.endswith("\n"):
+            code, line = code + ("" if line.lstrip().startswith("#") else line), ""
+            if code.count("\n") >= lines:
+                return code, number
+    return code + line, len(pieces)
+
+
+def judged(policy: Policy, rows: Rows, segments: Sequence[Segment], samples: int) -> tuple[Rows, Tensor]:
+    """The rows with what follows the segment no longer counted as acted; reward [B], 1 where the segment was met."""
+    act, reward = rows.act.clone(), torch.zeros(len(rows))
+    for r in range(len(rows)):
+        wanted, at = segments[r // samples].text, rows.act[r].nonzero()[:, 0]
+        ids = [i for i in rows.ids[r][at].tolist() if i != policy.end_id]
+        code, used = written([policy.token_text(i) for i in ids], max(1, wanted.count("\n")))
+        act[r, at[used:]] = False
+        reward[r] = float(code == wanted)
+    return replace(rows, act=act), reward
+
+
+def learn(this: Round) -> Policy:
+    """Reinforcement on random segments."""
+    own, seed = this.config.midtrain.estep, this.config.run.seed
+    q, job = this.pi.snapshot(), EStepJob(this.documents, own, this.config.update, seed, this.em_round)
+    optimizer = make_optimizer(q.model, "adamw", own.learning_rate)
+    loss = PolicyLoss("clip", own.clip_low, own.clip_high)
+    for step in this.recorder.loop(f"estep-{this.em_round}", own.updates, q=q.model, optimizer=optimizer):
+        documents = job.batch(step)
+        places = [derive(seed, "segment", this.em_round, step, d.document.id) for d in documents]
+        segments = [segment(q, d, own.horizon, place) for d, place in zip(documents, places, strict=True)]
+        rules = FreeRules(max(s.tokens for s in segments) + own.max_latent_tokens + 1)
+        with phase("rollouts"):
+            found = generate(q, [s.prefix for s in segments], own.group_size, rules, job.seeds(step, documents))
+        rows, reward = judged(q, counted(q, found), segments, own.group_size)
+        groups = reward.unflatten(0, (-1, own.group_size))
+        everyone = torch.ones_like(groups, dtype=torch.bool)
+        advantage = ESTIMATORS["leave_one_out"](groups, everyone).flatten()[:, None] * rows.act
+        numbers = policy_step(q, optimizer, rows, advantage, loss, this.config.update)
+        numbers |= {"reward": float(reward.mean()), "dead_groups": float(dead_groups(groups, everyone).float().mean())}
+        numbers["tokens_generated"] = float(found.act.sum())
+        this.recorder.log("estep", this.em_round, step, own.updates, numbers)
+    return q
+
+
+def discover(this: Round) -> Policy:
+    """The model after reinforcement, made once."""
+    return trained_once(this.recorder, f"estep-{this.em_round}", this.pi, lambda: learn(this))
+
+
+RLPT = Method(discover, write_in=None)
