@@ -238,12 +238,9 @@ def _known_runs(folder: Path) -> str:
 
 
 def _stopped(words: Sequence[str]) -> str:
-    if words and words[0] == "compare":
-        return f"stopped; go on with\n  ra3 {shlex.join(words)}"
-    if not words or words[0] not in SECTIONS:
-        return "stopped"
-    again = [word for word in words if word != "--resume"]
-    return f"stopped; go on with\n  ra3 {shlex.join(again)} --resume"
+    again = shlex.join(word for word in words if word != "--resume")
+    resume = "" if words[:1] == ["compare"] else " --resume"
+    return f"stopped; go on with\n  ra3 {again}{resume}" if {*words[:1]} & {*SECTIONS, "compare"} else "stopped"
 
 
 def _complain(message: str, code: int) -> int:
