@@ -62,7 +62,7 @@ def test_a_starved_program_has_its_cpu_time_whatever_the_clock_says(starved_core
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_program_that_is_never_given_its_time_is_not_called_wrong(monkeypatch):
+def test_a_program_that_is_never_given_its_time_is_not_called_wrong(starved_core, monkeypatch):
     monkeypatch.setattr("ra3.sandbox.flight.PATIENCE", 1)
     assert judged(RULE, ENDLESS, cpu_s=0.9, wall_s=0.9)[0] == "infra"
 
