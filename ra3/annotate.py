@@ -15,10 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ra3.flops import counted
 from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument, annotate_text
-from ra3.ledger import phase
 from ra3.policy import Policy
 from ra3.rollouts import Boundaries, estep_credit
 from ra3.rows import Rows, concatenate
@@ -50,8 +48,7 @@ def annotate(
         chunk = documents[start : start + DOCUMENTS_AT_ONCE]
         names = [(d.document.id, sample) for d in chunk for sample in range(samples)]
         seeds = [derive(seed, "annotate", em_round, *name) for name in names]
-        with phase("rollouts"):
-            rows = counted(q, interleave(q, chunk, samples, rules, seeds))
+        rows = interleave(q, chunk, samples, rules, seeds)
         parts.append(rows if samples == 1 else one_of_group(q, pi, rows, seeds, config, update, em_round))
     return concatenate(parts)
 

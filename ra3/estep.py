@@ -22,10 +22,8 @@ from torch import Tensor
 from ra3.actions import expert_logp
 from ra3.advantages import dead_groups
 from ra3.credit_view import rollout_records
-from ra3.flops import counted
 from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument
-from ra3.ledger import phase
 from ra3.not_finite import bad_rows_kept
 from ra3.optimizers import make_optimizer
 from ra3.order import batch_of
@@ -110,9 +108,7 @@ def estep(recorder: Recorder, pi: Policy, job: EStepJob) -> Policy:
     total = job.config.updates
     for step in recorder.loop(f"estep-{job.em_round}", total, q=q.model, optimizer=optimizer, penalty=penalty):
         documents = job.batch(step)
-        with phase("rollouts"):
-            seeds = job.seeds(step, documents)
-            rows = counted(q, interleave(q, documents, job.config.group_size, job.rules(step), seeds))
+        rows = interleave(q, documents, job.config.group_size, job.rules(step), job.seeds(step, documents))
         pi_scores = score(pi if job.judge == "frozen" else q, rows, rows.expert, job.update.micro_batch_tokens)
         boundaries = Boundaries.of(rows, q.syntax.newline_id)
         credit = estep_credit(rows, boundaries, pi_scores, job.config.group_size, job.config, penalty.value)

@@ -9,8 +9,6 @@ from typing import Any
 
 from ra3.completions import completion_texts, encode_prompts
 from ra3.faults import refuse_unjudged
-from ra3.flops import counted
-from ra3.ledger import phase
 from ra3.policy import Policy
 from ra3.problems import Problem
 from ra3.sampler import FreeRules, generate
@@ -62,8 +60,7 @@ def sample_answers(
     """`samples` graded completions of every problem, in order."""
     rules = FreeRules(config.max_new_tokens, config.temperature, problems[0].stop)
     seeds = [derive(seed, "eval", p.id, sample) for p in problems for sample in range(config.samples)]
-    with phase("rollouts"):
-        rows = counted(policy, generate(policy, encode_prompts(policy, problems), config.samples, rules, seeds))
+    rows = generate(policy, encode_prompts(policy, problems), config.samples, rules, seeds)
     texts = completion_texts(policy, rows, rules.stop)
     return graded(sandbox, [(problems[r // config.samples], text) for r, text in enumerate(texts)])
 

@@ -9,10 +9,8 @@ from torch import Tensor
 from ra3.actions import expert_logp
 from ra3.annotate import comment_texts
 from ra3.evaluate import Record
-from ra3.flops import counted
 from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument
-from ra3.ledger import phase
 from ra3.policy import Policy
 from ra3.probes import code_changes
 from ra3.rewards import step_sums
@@ -40,8 +38,7 @@ def measure_heldout(
     """
     plain = expert_rows(policy, documents)
     seeds = [derive(seed, "heldout", d.document.id) for d in documents]
-    with phase("rollouts"):
-        rows = counted(policy, interleave(policy, documents, 1, LatentRules(max_latent_tokens), seeds))
+    rows = interleave(policy, documents, 1, LatentRules(max_latent_tokens), seeds)
     boundaries = Boundaries.of(rows, policy.syntax.newline_id)
     without = score(policy, plain, plain.expert, update.micro_batch_tokens).logp
     given = score(policy, rows, rows.expert, update.micro_batch_tokens)

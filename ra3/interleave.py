@@ -15,7 +15,9 @@ from typing import Self
 import torch
 
 from ra3.actions import decision_logps, mask_logits
+from ra3.flops import counted
 from ra3.latents import EncodedDocument
+from ra3.ledger import phase
 from ra3.policy import Policy
 from ra3.rows import COMMENT, DECISION, RowBuilder, Rows, build
 from ra3.walk import Uniforms, Walk, choose, chosen_logp
@@ -72,6 +74,7 @@ class Rollout:
         self.t, self.act = self.t + 1, None
 
 
+@phase("rollouts")
 @torch.no_grad()
 def interleave(
     policy: Policy, documents: Sequence[EncodedDocument], group_size: int, rules: LatentRules, seeds: Sequence[int]
@@ -90,7 +93,7 @@ def interleave(
         _write(walk, rollouts, writing, rules, draws)
         _decide(walk, rollouts, at_boundary, rules, draws)
         _read(walk, rollouts, open_rows)
-    return build([rollout.row for rollout in rollouts])
+    return counted(policy, build([rollout.row for rollout in rollouts]))
 
 
 def forced_steps(document: EncodedDocument, end_id: int) -> list[tuple[int, ...]]:

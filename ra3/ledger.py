@@ -1,6 +1,6 @@
 """Where the time of a run goes: wall and CPU seconds, tokens, FLOPs and peak memory of every phase of every stage.
 
-Functions that do a phase's work say so with `@phase("scoring")`, or their caller with `with phase("rollouts")`, and
+Functions that do a phase's work say so with `@phase("scoring")`, and
 count what they did with `count(...)`; where no run is open both do nothing. Time inside an inner phase is not the outer
 one's, and time outside all phases is "other", so that the wall times of a run add up to how long it lasted.
 
@@ -48,11 +48,11 @@ class Spent:
     peak_mib: float = 0.0
     """Most memory during the phase: of the GPU if it is used, else resident."""
 
-    def __iadd__(self, other: Spent) -> Spent:
+    def add(self, other: Spent) -> None:
+        """Costs add up; of two peaks the greater stays."""
         for f in fields(self):
             mine, its = getattr(self, f.name), getattr(other, f.name)
             setattr(self, f.name, max(mine, its) if f.name == "peak_mib" else mine + its)
-        return self
 
 
 Costs = dict[tuple[str, str], Spent]
@@ -99,7 +99,7 @@ class Ledger:
 
     def count(self, **amounts: float) -> None:
         """Adds tokens or FLOPs to the phase under way."""
-        self._own().__iadd__(Spent(**amounts))
+        self._own().add(Spent(**amounts))
 
     def flush(self) -> None:
         """Writes what was spent since the last time."""
@@ -119,7 +119,7 @@ class Ledger:
     def _settle(self) -> None:
         """Books the time since the last change of phase."""
         wall, cpu = time.perf_counter(), time.process_time()
-        self._own().__iadd__(Spent(wall - self._clocks[0], cpu - self._clocks[1], peak_mib=_peak_mib_since_last()))
+        self._own().add(Spent(wall - self._clocks[0], cpu - self._clocks[1], peak_mib=_peak_mib_since_last()))
         self._clocks = wall, cpu
 
 
@@ -148,7 +148,7 @@ def read_ledger(folder: Path) -> Costs:
     costs: Costs = {}
     for line in read_lines(folder / FILE):
         own = Spent(**{f.name: _amount(line.get(f.name)) for f in fields(Spent)})
-        costs.setdefault((str(line.get("stage")), str(line.get("phase"))), Spent()).__iadd__(own)
+        costs.setdefault((str(line.get("stage")), str(line.get("phase"))), Spent()).add(own)
     return costs
 
 
@@ -157,7 +157,7 @@ def by_phase(costs: Costs, which: str = "") -> dict[str, Spent]:
     found: dict[str, Spent] = {}
     for (stage, name), spent in costs.items():
         if stage.startswith(which):
-            found.setdefault(name, Spent()).__iadd__(spent)
+            found.setdefault(name, Spent()).add(spent)
     return {name: found[name] for name in [*PHASES, *sorted(found.keys() - set(PHASES))] if name in found}
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ra3.completions import before_stop, completion_texts
-from ra3.flops import counted
-from ra3.ledger import phase
 from ra3.policy import Policy
 from ra3.rows import Rows
 from ra3.sampler import FreeRules, generate
@@ -51,8 +49,7 @@ def code_changes(policy: Policy, rows: Rows, max_new_tokens: int = 64) -> list[b
 def _greedy(policy: Policy, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
     if not prompts:
         return []
-    with phase("rollouts"):
-        rows = counted(policy, generate(policy, prompts, 1, FreeRules(max_new_tokens, 0.0), [0] * len(prompts)))
+    rows = generate(policy, prompts, 1, FreeRules(max_new_tokens, 0.0), [0] * len(prompts))
     return [block(text) for text in completion_texts(policy, rows, ())]
 
 

@@ -32,7 +32,7 @@ def total(costs: Costs) -> Spent:
     """Everything together."""
     out = Spent()
     for spent in costs.values():
-        out += spent
+        out.add(spent)
     return out
 
 

@@ -16,8 +16,6 @@ from ra3.completions import completion_texts, encode_prompts
 from ra3.config import Config
 from ra3.credit_view import rollout_records
 from ra3.faults import refuse_unjudged
-from ra3.flops import counted
-from ra3.ledger import phase
 from ra3.not_finite import bad_rows_kept
 from ra3.optimizers import make_optimizer
 from ra3.order import batch_of
@@ -64,7 +62,6 @@ def rlvr(recorder: Recorder, policy: Policy, problems: Sequence[Problem], sandbo
     return policy
 
 
-@phase("rollouts")
 def sample_programs(policy: Policy, problems: Sequence[Problem], config: Config, step: int) -> Rows:
     """`samples` completions of every problem."""
     settings = config.rlvr
@@ -74,7 +71,7 @@ def sample_programs(policy: Policy, problems: Sequence[Problem], config: Config,
         for problem in problems
         for sample in range(settings.samples)
     ]
-    return counted(policy, generate(policy, encode_prompts(policy, problems), settings.samples, rules, seeds))
+    return generate(policy, encode_prompts(policy, problems), settings.samples, rules, seeds)
 
 
 def grade_rows(

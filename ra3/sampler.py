@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ra3.flops import counted
+from ra3.ledger import phase
 from ra3.policy import Policy
 from ra3.rows import FULL, RowBuilder, Rows, build, concatenate
 from ra3.walk import Uniforms, Walk, choose, chosen_logp
@@ -29,6 +31,7 @@ class FreeRules:
     """A completion ends when its text contains one of these."""
 
 
+@phase("rollouts")
 @torch.no_grad()
 def generate(
     policy: Policy, prompts: Sequence[Sequence[int]], samples: int, rules: FreeRules, seeds: Sequence[int]
@@ -43,7 +46,7 @@ def generate(
         chunk = prompts[first : first + per_batch]
         own = seeds[first * samples : (first + len(chunk)) * samples]
         parts.append(_generate_batch(policy, chunk, samples, rules, own, first))
-    return concatenate(parts)
+    return counted(policy, concatenate(parts))
 
 
 def _generate_batch(

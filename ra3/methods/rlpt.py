@@ -19,9 +19,7 @@ from torch import Tensor
 from ra3.advantages import ESTIMATORS, dead_groups
 from ra3.em_round import Method, Round, trained_once
 from ra3.estep import EStepJob
-from ra3.flops import counted
 from ra3.latents import EncodedDocument
-from ra3.ledger import phase
 from ra3.optimizers import make_optimizer
 from ra3.policy import Policy
 from ra3.rl_step import PolicyLoss, policy_step
@@ -86,9 +84,8 @@ def learn(this: Round) -> Policy:
         places = [derive(seed, "segment", this.em_round, step, d.document.id) for d in documents]
         segments = [segment(q, d, own.horizon, place) for d, place in zip(documents, places, strict=True)]
         rules = FreeRules(max(s.tokens for s in segments) + own.max_latent_tokens + 1)
-        with phase("rollouts"):
-            found = generate(q, [s.prefix for s in segments], own.group_size, rules, job.seeds(step, documents))
-        rows, reward = judged(q, counted(q, found), segments, own.group_size)
+        found = generate(q, [s.prefix for s in segments], own.group_size, rules, job.seeds(step, documents))
+        rows, reward = judged(q, found, segments, own.group_size)
         groups = reward.unflatten(0, (-1, own.group_size))
         everyone = torch.ones_like(groups, dtype=torch.bool)
         advantage = ESTIMATORS["leave_one_out"](groups, everyone).flatten()[:, None] * rows.act
