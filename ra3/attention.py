@@ -35,7 +35,8 @@ def slot_attention(
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
     _settle(layer, query, scale)
     assert layer.keys is not None
-    attend = _together if query.device.type != "cpu" or _even(layer) else _each
+    even = layer.chunks.even and len(layer.chunks.rows) == layer.cache.num_rows
+    attend = _together if even or query.device.type != "cpu" else _each
     out = attend(layer, query[0].to(layer.keys.dtype), scale)
     return out.to(query.dtype).transpose(0, 1)[None].contiguous(), None
 
@@ -48,27 +49,14 @@ def _settle(layer: SlotLayer, query: Tensor, scale: float) -> None:
             layer.hold(precise=large)
 
 
-def _even(layer: SlotLayer) -> bool:
-    """All rows read chunks of one length, and have read about as much before."""
-    chunks = layer.chunks
-    all_rows = len(chunks.rows) == layer.cache.num_rows
-    return all_rows and len(set(chunks.lengths)) == 1 and 4 * min(chunks.ends) >= 3 * max(chunks.ends)
-
-
 def _each(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
     """[H,N,D] -> [H,N,D], chunk by chunk."""
     assert layer.keys is not None and layer.values is not None
     chunks, parts = layer.chunks, []
-    for row, (begin, after), end in zip(chunks.rows, chunks.spans, chunks.ends, strict=True):
+    for row, (begin, after), end, mask in zip(chunks.rows, chunks.spans, chunks.ends, chunks.seen, strict=True):
         keys, values = layer.keys[row, None, :, :end], layer.values[row, None, :, :end]
-        mask = None if after - begin == 1 else _causal(after - begin, end, query.device)
         parts.append(_stacked(query[None, :, begin:after], keys, values, mask, scale)[0])
     return torch.cat(parts, 1)
-
-
-def _causal(chunk: int, end: int, device: torch.device) -> Tensor:
-    """[C,end] bool: the last of C tokens sees all slots, the one before all but the last."""
-    return torch.ones(chunk, end, dtype=torch.bool, device=device).tril(end - chunk)
 
 
 def _together(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
@@ -76,9 +64,7 @@ def _together(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
     assert layer.keys is not None and layer.values is not None
     chunks, end = layer.chunks, layer.cache.end
     keys, values = _of_rows(layer.keys, chunks, end), _of_rows(layer.values, chunks, end)
-    mask = torch.arange(end, device=query.device) <= chunks.positions[chunks.padded][:, None, :, None]
-    alike = min(chunks.ends) == end and max(chunks.lengths) == 1
-    out = _stacked(query[:, chunks.padded].transpose(0, 1), keys, values, None if alike else mask, scale)
+    out = _stacked(query[:, chunks.padded].transpose(0, 1), keys, values, chunks.seen_padded, scale)
     return out.transpose(0, 1).flatten(1, 2)[:, chunks.unpadded]
 
 

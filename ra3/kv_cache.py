@@ -65,6 +65,27 @@ class Chunks:
         return (column < self._lengths[:, None]).flatten().nonzero()[:, 0]
 
     @cached_property
+    def even(self) -> bool:
+        """All chunks are of one length, and their rows have read about as much before."""
+        return len(set(self.lengths)) == 1 and 4 * min(self.ends) >= 3 * max(self.ends)
+
+    @cached_property
+    def seen(self) -> list[Tensor | None]:
+        """[R] of bool [C,end], what the tokens of each chunk see of their row; None where one token sees all."""
+        return [
+            None if length == 1 else torch.ones(length, end, dtype=torch.bool, device=self.device).tril(end - length)
+            for length, end in zip(self.lengths, self.ends, strict=True)
+        ]
+
+    @cached_property
+    def seen_padded(self) -> Tensor | None:
+        """[R,1,C,S] bool, the same for all chunks, `padded`; None where every token sees all S slots."""
+        if min(self.ends) == max(self.ends) and max(self.lengths) == 1:
+            return None
+        slots = torch.arange(max(self.ends), device=self.device)
+        return slots <= self.positions[self.padded][:, None, :, None]
+
+    @cached_property
     def _lengths(self) -> Tensor:
         return torch.tensor(self.lengths, device=self.device)
 
