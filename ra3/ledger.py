@@ -1,7 +1,8 @@
 """Where the time of a run goes: wall and CPU seconds, tokens, FLOPs and peak memory of every phase of every stage.
 
 Functions that do a phase's work say so with `@phase("scoring")`, and count what they did with `count(...)`; where no
-run is open both do nothing. Time inside an inner phase is not the outer one's, and time outside all phases is "other", so that the wall times of a run add up to how long it lasted.
+run is open both do nothing. Time inside an inner phase is not the outer one's, and time outside all phases is "other",
+so that the wall times of a run add up to how long it lasted.
 
 ledger.jsonl has one line for each (stage, phase) every few seconds, and its readers add the lines up. It is apart from
 metrics.jsonl because no two runs take equally long, and a resumed run goes on with it and cuts nothing back: work done
