@@ -30,7 +30,7 @@ from ra3.arguments import (
     Tokens,
     Workers,
 )
-from ra3.comparison import compare
+from ra3.comparison import compare, sweep
 from ra3.errors import UserError
 from ra3.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
 from ra3.interrupts import Stopped, stopping_at_once
@@ -67,6 +67,7 @@ app = App(
 
 app.command(runs)
 app.command(compare)
+app.command(sweep)
 
 
 def _usage(command: str) -> str:
@@ -239,8 +240,10 @@ def _known_runs(folder: Path) -> str:
 
 def _stopped(words: Sequence[str]) -> str:
     again = shlex.join(word for word in words if word != "--resume")
-    resume = "" if words[:1] == ["compare"] else " --resume"
-    return f"stopped; go on with\n  ra3 {again}{resume}" if {*words[:1]} & {*SECTIONS, "compare"} else "stopped"
+    resume = "" if words[:1] in (["compare"], ["sweep"]) else " --resume"
+    return (
+        f"stopped; go on with\n  ra3 {again}{resume}" if {*words[:1]} & {*SECTIONS, "compare", "sweep"} else "stopped"
+    )
 
 
 def _complain(message: str, code: int) -> int:

@@ -110,14 +110,14 @@ def _chains(view: View) -> str:
     )
 
 
-def plot_grid(plots: list[Plot], nothing: str) -> str:
-    """Finished plots side by side, or the sentence that says why there are none."""
+def plot_grid(plots: list[Plot], nothing: str, size: str = "") -> str:
+    """Finished plots side by side ("large": two of them), or the sentence that says why there are none."""
     figures = "".join(
         f"<figure><h3>{esc(plot.title)}</h3>{plot.svg}<figcaption>{esc(plot.caption)}</figcaption></figure>"
         for plot in plots
     )
     return (
-        f'<div class="plots">{figures}</div>'
+        f'<div class="{f"plots {size}".strip()}">{figures}</div>'
         if figures
         else (f'<p class="plain">{esc(nothing)}</p>' if nothing else "")
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from ra3.metrics import number
 from ra3.report.folder import System, View, in_order
-from ra3.report.text import colour_names, is_after_rlvr
+from ra3.report.text import OTHERS, colour_names, is_after_rlvr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ SIZE_INCHES = (3.7, 2.35)
 MAX_POINTS = 240
 # Colours matplotlib draws with, and the CSS each becomes.
 INK, GRID = "#010101", "#020202"
-PAINT = {name: f"#0a0b{i:02x}" for i, name in enumerate(("base", "ntp", "ra3", "s1", "s2", "s3", "s4"))}
+PAINT = {name: f"#0a0b{i:02x}" for i, name in enumerate(("base", "ntp", "ra3", *OTHERS))}
 CSS = {INK: "currentColor", GRID: "var(--grid)", **{paint: f"var(--{name})" for name, paint in PAINT.items()}}
 RC: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -142,14 +142,14 @@ def _curve(name: str, points: list[dict]) -> Plot:
     return Plot(title, "Band: 95% interval. Dashed: after RLVR.", svg_text(figure))
 
 
-def new_axes(x_label: str, share: bool) -> tuple[Figure, Axes]:
-    """An empty figure of the page's size and look; `share` runs the y axis from 0 to 100%."""
+def new_axes(x_label: str, share: bool, size: tuple[float, float] = SIZE_INCHES) -> tuple[Figure, Axes]:
+    """An empty figure of the page's look, `size` in inches; `share` runs the y axis from 0 to 100%."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
     axes.set_xlabel(x_label)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
