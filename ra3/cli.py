@@ -65,9 +65,8 @@ app = App(
 )
 
 
-app.command(runs)
-app.command(compare)
-app.command(sweep)
+for command in (runs, compare, sweep):
+    app.command(command)
 
 
 def _usage(command: str) -> str:
@@ -240,10 +239,8 @@ def _known_runs(folder: Path) -> str:
 
 def _stopped(words: Sequence[str]) -> str:
     again = shlex.join(word for word in words if word != "--resume")
-    resume = "" if words[:1] in (["compare"], ["sweep"]) else " --resume"
-    return (
-        f"stopped; go on with\n  ra3 {again}{resume}" if {*words[:1]} & {*SECTIONS, "compare", "sweep"} else "stopped"
-    )
+    resume = {**dict.fromkeys(SECTIONS, " --resume"), "compare": "", "sweep": ""}.get(words[0] if words else "")
+    return "stopped" if resume is None else f"stopped; go on with\n  ra3 {again}{resume}"
 
 
 def _complain(message: str, code: int) -> int:

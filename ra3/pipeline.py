@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ra3.annotate import DOCUMENTS_AT_ONCE, annotate_whole, annotated_record, text_record
+from ra3.abstractions import Dictionary
+from ra3.annotate import DOCUMENTS_AT_ONCE, annotate_whole, comment_texts, text_record
 from ra3.annotated_folder import AnnotatedFolder, placeable
 from ra3.config import Config
 from ra3.display import Display, show_results, start_box
@@ -48,9 +49,10 @@ def midtrain(config: Config, options: RunOptions) -> Path:
         train, heldout = library.noted(recorder.run)
         trained = em_loop(recorder, policy, train, config)
         save_model(recorder.run, trained)
-        write_annotated(recorder, trained, train, config)
+        found = {"abstractions": write_annotated(recorder, trained, train, config)}
         return finish(
-            recorder, heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config)
+            recorder,
+            found | heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config),
         )
 
 
@@ -158,18 +160,23 @@ def heldout_results(
     )
 
 
-def write_annotated(recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> None:
-    """annotated.jsonl: the documents with the latents that were sampled for the last M-step, if any were."""
+def write_annotated(
+    recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config
+) -> list[dict[str, Any]]:
+    """annotated.jsonl: the documents with the latents that were sampled for the last M-step, if any were; returns the
+    dictionary of what these latents are about."""
+    dictionary = Dictionary(config.corpus.steps)
     if not (parts := recorder.finished_parts(f"annotate-{config.midtrain.em_rounds - 1}")):
-        return
-    records = (
-        annotated_record(policy, document, Rows(**part), r, config.corpus.steps)
-        for part, own in zip(parts, document_parts(documents), strict=True)
-        for r, document in enumerate(own)
-    )
+        return []
     with recorder.run.guard("write annotated.jsonl"), recorder.run.path("annotated.jsonl").open("w") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=True) + "\n")
+        for part, own in zip(parts, document_parts(documents), strict=True):
+            rows = Rows(**part)
+            for r, document in enumerate(own):
+                comments = comment_texts(policy, rows, r, len(document.step_ids))
+                record = text_record(document, comments, config.corpus.steps) | {"ids": rows.tokens(r)}
+                file.write(json.dumps(record, ensure_ascii=True) + "\n")
+                dictionary.add(document.document, comments)
+    return dictionary.records()
 
 
 def save_model(run: Run, policy: Policy) -> None:

@@ -29,6 +29,8 @@ class FreeRules:
     """0 = greedy."""
     stop: tuple[str, ...] = ()
     """A completion ends when its text contains one of these."""
+    not_first: int | None = None
+    """A token that a completion may not begin with."""
 
 
 @phase("rollouts")
@@ -58,7 +60,7 @@ def _generate_batch(
     draws, tails = Uniforms(seeds, rules.max_new_tokens), [""] * len(builders)
     live = list(range(len(builders)))
     for n in range(rules.max_new_tokens):
-        tokens = _sample_live(walk, builders, live, rules, draws)
+        tokens = _sample_live(walk, builders, live, rules, draws, rules.not_first if n == 0 else None)
         going = [i for i, r in enumerate(live) if not _ended(policy, rules, tails, r, tokens[i])]
         if not going:
             return build(builders)
@@ -74,12 +76,14 @@ def _generate_batch(
 
 
 def _sample_live(
-    walk: Walk, builders: list[RowBuilder], live: list[int], rules: FreeRules, draws: Uniforms
+    walk: Walk, builders: list[RowBuilder], live: list[int], rules: FreeRules, draws: Uniforms, forbidden: int | None
 ) -> list[int]:
     logits = walk.logits(range(len(live)))
-    tempered = logits / rules.temperature if rules.temperature > 0 else logits
+    tempered = logits / rules.temperature if rules.temperature > 0 else logits.clone()
+    if forbidden is not None:
+        tempered[:, forbidden] = -torch.inf
     uniform = draws.next(live)
-    tokens = choose(tempered, uniform) if rules.temperature > 0 else logits.argmax(-1)
+    tokens = choose(tempered, uniform) if rules.temperature > 0 else tempered.argmax(-1)
     full, own = chosen_logp(logits, tokens).tolist(), chosen_logp(tempered, tokens).tolist()
     for r, token, logp, old in zip(live, tokens.tolist(), full, own, strict=True):
         builders[r].append(token, 0, FULL, logp, old)

@@ -44,7 +44,16 @@ ORDER = (
     ),
     # the acts
     *("estep", "annotate", "mstep", "em_round", "methods", "midtrain", "rlvr"),
-    *("statistics", "learning_curve", "sequential_test", "evaluate", "probes", "heldout"),
+    *(
+        "statistics",
+        "learning_curve",
+        "sequential_test",
+        "evaluate",
+        "probes",
+        "information",
+        "abstractions",
+        "heldout",
+    ),
     # the commands
     *("pipeline", "grading", "demo", "plan", "theory", "arguments", "comparison", "runs_commands", "cli", "__main__"),
 )

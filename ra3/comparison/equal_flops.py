@@ -78,10 +78,9 @@ def budgets(comparison: Comparison, out: Path) -> list[Budget]:
 
 def twins(comparison: Comparison, out: Path) -> list[Cell]:
     """The twins' cells, as far as it is known what they get."""
+    variants, rlvr = comparison.variants, comparison.rlvr
     return [
-        comparison.cell(
-            twin_of(b.variant), b.seed, comparison.variants[b.variant] | b.settings, b.variant in comparison.rlvr, out
-        )
+        comparison.cell(twin_of(b.variant), b.seed, {**variants[b.variant], **b.settings}, b.variant in rlvr, out)
         for b in budgets(comparison, out)
         if b.settings
     ]

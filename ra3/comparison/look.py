@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ra3.comparison.cells import AFTER
 from ra3.comparison.equal_flops import twin_of
@@ -42,7 +42,7 @@ class Look:
         """A system's colour."""
         return self.colours[system.removesuffix(AFTER)]
 
-    def marker(self, system: str) -> dict[str, object]:
+    def marker(self, system: str) -> dict[str, Any]:
         """Full before RLVR, hollow after."""
         own = self.paint(system)
         return {"color": own, "markerfacecolor": "none" if system.endswith(AFTER) else own}

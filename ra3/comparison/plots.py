@@ -9,7 +9,7 @@ from ra3.comparison.cells import AFTER, Record
 from ra3.comparison.look import LARGE, Look, labels_left, name_points
 from ra3.comparison.measured import average, by_system, shown_metric
 from ra3.comparison.table import shown, unique
-from ra3.report.plots import GRID, Plot, new_axes, svg_text
+from ra3.report.plots import GRID, Plot, doubled, new_axes, svg_text
 from ra3.statistics import Interval
 
 CHAINS = {
@@ -92,15 +92,13 @@ def _reach_plot(band: str, cells: Sequence[Record], look: Look) -> Plot | None:
     if not curves:
         return None
     figure, axes = new_axes("k", True, LARGE)
-    axes.set_xscale("log", base=2)
     ends = {}
     for name, (ks, spread) in curves.items():
         own = look.paint(name)
         axes.plot(ks, [s.mean for s in spread], look.line(name), color=own, linewidth=1.7)
         axes.fill_between(ks, [s.low for s in spread], [s.high for s in spread], color=own, alpha=0.1, linewidth=0)
         ends[shown(name)] = (ks[-1], spread[-1].mean)
-    ticks = max((ks for ks, _ in curves.values()), key=len)
-    axes.set_xticks(ticks, [str(k) for k in ticks])
+    doubled(axes, max((ks for ks, _ in curves.values()), key=len))
     name_points(axes, ends)
     caption = "Unbiased, mean over seeds with 95% interval (Student's t). Dashed: after RLVR."
     return Plot(f"pass@k on {band}", caption, svg_text(figure))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ class Panel:
     share: bool = False
 
 
+BY_K = "_by_k"
 TITLES = {"comment_right": "Intention is right", "pass": "Pass rate"}
 PANELS = (
     Panel(
@@ -104,7 +106,12 @@ def learning_curves(view: View) -> list[Plot]:
 
 def chain_curves(view: View) -> list[Plot]:
     """One plot per curve in the results, e.g. think rate by chain length, with its interval as a band."""
-    return [_curve(name, points) for name, points in view.curves.items()]
+    return [_curve(name, points) for name, points in view.curves.items() if not name.endswith(BY_K)]
+
+
+def reach_curves(view: View) -> list[Plot]:
+    """pass@k by k, one plot for each band."""
+    return [_curve(name, points) for name, points in view.curves.items() if name.endswith(BY_K)]
 
 
 def _panel(panel: Panel, systems: list[System]) -> Plot | None:
@@ -139,6 +146,9 @@ def _curve(name: str, points: list[dict]) -> Plot:
     title = TITLES.get(what, what.replace("_", " ").capitalize()) + (
         f" by {by.replace('_', ' ')} length" if by == "chain" else f" by {by}"
     )
+    if by == "k":
+        doubled(axes, sorted({point["x"] for point in points}))
+        title = what.replace("_", " ").replace("pass", "pass@k", 1)
     return Plot(title, "Band: 95% interval. Dashed: after RLVR.", svg_text(figure))
 
 
@@ -161,6 +171,12 @@ def new_axes(x_label: str, share: bool, size: tuple[float, float] = SIZE_INCHES)
         axes.set_ylim(-0.03, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return figure, axes
+
+
+def doubled(axes: Axes, values: Sequence[float]) -> None:
+    """An x axis on which each doubling takes as much room; a tick at each of the values."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(values), [f"{value:g}" for value in values])
 
 
 def _course(axes: Axes, values: np.ndarray, paint: str, style: str) -> None:

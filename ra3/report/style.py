@@ -70,6 +70,8 @@ section h3+.intro{margin-bottom:6px}
 .plots.large svg{max-width:560px}
 .runs .mean{font-size:14px;display:block}
 .runs .up{color:rgb(var(--good))}.runs .down{color:rgb(var(--bad))}
+.words pre{font-size:11.5px;line-height:1.35}
+.words td{font-size:13px}
 .runs td,.glossary td,.glossary th{font-size:13px}
 .glossary th code{white-space:nowrap}
 .glossary td:nth-child(3){min-width:220px}
