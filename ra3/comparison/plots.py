@@ -125,8 +125,8 @@ def _chain_plot(name: str, words: tuple[str, str], cells: Sequence[Record], look
     ends = {}
     for system, courses in systems.items():
         if courses:
-            xs = sorted(set.intersection(*map(set, courses)))
-            y = [mean(course[x] for course in courses) for x in xs]
+            xs = sorted({x for course in courses for x in course})
+            y = [mean(course[x] for course in courses if x in course) for x in xs]
             axes.plot(xs, y, look.line(system), marker="o", markersize=4, linewidth=1.5, **look.marker(system))
             ends[shown(system)] = (xs[-1], y[-1])
     name_points(axes, ends)
