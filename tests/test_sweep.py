@@ -16,23 +16,23 @@ from ra3.errors import UserError
 
 
 def test_every_combination_is_a_variant_and_every_setting_has_a_figure():
-    found = swept(["switch-penalty=inf,0,0.5", "em_rounds=1,2", "eval.per_band=8"], None, "3,4", rlvr=False)
-    assert found.name == "sweep-switch-penalty-em-rounds" and found.seeds == (3, 4) and found.rlvr == ()
-    assert len(found.variants) == 6 and found.against == ("switch_penalty = 0.0, em_rounds = 1",)
-    assert found.variants["switch_penalty = 0.5, em_rounds = 2"] == {
+    found = swept(["c=inf,0,0.5", "em_rounds=1,2", "eval.per_band=8"], None, "3,4", rlvr=False)
+    assert found.name == "sweep-c-em-rounds" and found.seeds == (3, 4) and found.rlvr == ()
+    assert len(found.variants) == 6 and found.against == ("c = 0.0, em_rounds = 1",)
+    assert found.variants["c = 0.5, em_rounds = 2"] == {
         "eval.per_band": "8", "midtrain.estep.switch_penalty": "0.5", "midtrain.em_rounds": "2",
     }  # fmt: skip
     price, rounds = found.figures
     assert [name for name, _ in price.lines[0].points] == ["0.0", "0.5", "inf"]
     assert price.lines[1].name == "em_rounds = 2" and len(rounds.lines) == 3
     assert rounds.lines[0] == Line(
-        "switch_penalty = 0.0",
-        (("1", "switch_penalty = 0.0, em_rounds = 1"), ("2", "switch_penalty = 0.0, em_rounds = 2")),
+        "c = 0.0",
+        (("1", "c = 0.0, em_rounds = 1"), ("2", "c = 0.0, em_rounds = 2")),
     )
 
 
 def test_the_recipes_own_value_is_what_the_others_are_compared_with():
-    assert swept(["horizon=1,5"], "demo", "1", rlvr=True).against == ("horizon = 5",)
+    assert swept(["horizon=1,5"], "demo", "1", rlvr=True).against == ("H = 5",)
     assert swept(["likelihood=mean,sum"], None, "1", rlvr=True).rlvr == ("likelihood = mean", "likelihood = sum")
 
 
@@ -51,6 +51,7 @@ def test_values_that_need_another_setting_are_read_beside_it():
         (["gamma=1"], "nothing to sweep"),
         (["gamma=1,1.0"], "has a value twice"),
         (["gamma=0.5,1", "estep.gamma=0,1"], "given twice"),
+        (["G=4,8", "group-size=2,4"], "midtrain.estep.group_size is given twice"),
         (["gamma=1,7"], "midtrain.estep.gamma cannot be"),
         (["seed=1,2"], "give --seeds"),
         (["eval.k=1,2"], "is a list itself"),

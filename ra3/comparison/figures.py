@@ -33,6 +33,7 @@ def setting_plot(figure: Figure, cells: Sequence[Record], look: Look) -> Plot | 
 def _by_value(figure: Figure, scores: Mapping[str, list[float]], look: Look) -> str:
     labels = unique(label for line in figure.lines for label, _ in line.points)
     drawn, axes = new_axes(figure.title, True, LARGE)
+    drawn_systems = [v + after for line in figure.lines for _, v in line.points for after in ("", AFTER)]
     for line in figure.lines:
         for after in ("", AFTER):
             there = [(labels.index(label), v + after) for label, v in line.points if v + after in scores]
@@ -44,6 +45,7 @@ def _by_value(figure: Figure, scores: Mapping[str, list[float]], look: Look) -> 
                 axes.plot([x for x, _ in there], y, look.line(there[0][1]), color=own, linewidth=1.2, alpha=0.7)
                 name = f"{line.name}{' + RLVR' if after else ''}"
                 axes.annotate(name, (there[-1][0], y[-1]), (7, -3), textcoords="offset points", fontsize=7.5)
+    axes.set_ylim(*_room(drawn_systems, scores))
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.4, len(labels) - 0.4)
     return svg_text(drawn)
@@ -57,10 +59,16 @@ def _by_name(variants: Sequence[str], scores: Mapping[str, list[float]], look: L
         for shift, name in ((0.12, variant), (-0.12, variant + AFTER)):
             if name in scores:
                 spread(axes, name, scores[name], look, lambda value, y=place + shift: (value, y))
-    axes.set_xlim(-0.03, 1.03)
+    axes.set_xlim(*_room([v + after for v in variants for after in ("", AFTER)], scores))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     labels_left(axes, list(reversed(variants)))
     return svg_text(figure)
+
+
+def _room(names: Sequence[str], scores: Mapping[str, list[float]]) -> tuple[float, float]:
+    """The part of 0 to 100% in which the seeds lie."""
+    values = [value for name in names for value in scores.get(name, ())]
+    return max(-0.03, min(values) - 0.08), min(1.03, max(values) + 0.08)
 
 
 def _sentence(own: Mapping[str, Sequence[Record]], metric: str) -> str:

@@ -94,7 +94,8 @@ def _cell(text: str) -> str:
     value, low, high, rest = found.groups()
     apart = value[0] in "+-" and low[0] == high[0] and 0.0 not in (float(low), float(high))
     colour = (" up" if value[0] == "+" else " down") if apart else ""
-    return f'<b class="mean{colour}">{esc(value)}</b><span class="range">{esc(low)} to {esc(high)}</span>{esc(rest)}'
+    rest = esc(rest.lstrip("; "))
+    return f'<b class="mean{colour}">{esc(value)}</b><span class="range">{esc(low)} to {esc(high)}</span> {rest}'
 
 
 def commands_html(cells: Sequence[Cell]) -> str:

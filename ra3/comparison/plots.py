@@ -36,8 +36,11 @@ def difference_plot(results: Record, look: Look) -> Plot | None:
         axes.plot([low, high], [place, place], color=look.paint(row["a"]), linewidth=1.6)
         axes.plot([mean_], [place], "o", markersize=5, **look.marker(row["a"]))
     axes.axvline(0, color=GRID, linewidth=1.2)
-    labels_left(axes, [f"{shown(row['a'])} \u2212 {row['b'].removesuffix(AFTER)}" for row in reversed(rows)])
-    return Plot(f"Differences, {metric}", "Paired by seed; bars: 95% intervals. Hollow: after RLVR.", svg_text(figure))
+    others = unique(row["b"].removesuffix(AFTER) for row in rows)
+    minus = [f" \u2212 {row['b'].removesuffix(AFTER)}" if len(others) > 1 else "" for row in rows]
+    labels_left(axes, [shown(row["a"]) + other for row, other in reversed(list(zip(rows, minus, strict=True)))])
+    title = f"Differences, {metric}" if len(others) > 1 else f"Difference from {others[0]}, {metric}"
+    return Plot(title, "Paired by seed; bars: 95% intervals. Hollow: after RLVR.", svg_text(figure))
 
 
 def pareto_plot(results: Record, look: Look) -> Plot | None:

@@ -1,6 +1,6 @@
 """`ra3 sweep`: a comparison made from words instead of a file, every combination of the values of some settings.
 
-    ra3 sweep switch_penalty=0,0.1,1 horizon=1,5 eval.per_band=20 --recipe demo --seeds 60,61
+    ra3 sweep c=0,0.1,1 H=1,5 eval.per_band=20 --recipe demo --seeds 60,61
 
 is six variants on two seeds, all with 20 problems a band. Each setting with several values has a figure.
 """
@@ -19,7 +19,10 @@ from ra3.recipes import COMMAND_LINE, load, nearest
 
 Axes = Mapping[str, tuple[str, ...]]
 """Setting by dotted key -> its values, as text."""
-EXAMPLE = "ra3 sweep switch_penalty=0,0.1,1 --recipe demo --seeds 60,61"
+EXAMPLE = "ra3 sweep c=0,0.1,1 --recipe demo --seeds 60,61"
+ESTEP = "midtrain.estep"
+SYMBOLS = {"c": f"{ESTEP}.switch_penalty", "G": f"{ESTEP}.group_size", "H": f"{ESTEP}.horizon"}
+"""The paper's letters."""
 GIVEN_OTHERWISE = {"run.seed": "--seeds", "run.out": "--out", "run.name": "--out"}
 
 
@@ -63,8 +66,8 @@ def read_axes(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def full_key(name: str) -> str:
-    """The setting that a name or its last part means: full_key("gamma") == "midtrain.estep.gamma"."""
-    key = dotted_key(name.replace("-", "_"))
+    """The setting that a name, its last part or a letter means: full_key("gamma") == "midtrain.estep.gamma"."""
+    key = SYMBOLS.get(name, dotted_key(name.replace("-", "_")))
     found = [key] if key in settings() else [known for known in settings() if known.endswith(f".{key}")]
     if len(found) > 1:
         raise UserError(f"{name} is the name of several settings", COMMAND_LINE, ", ".join(found))
@@ -115,6 +118,8 @@ def variant_name(point: Mapping[str, str]) -> str:
 
 
 def short(key: str) -> str:
-    """The last part of a setting's name, or the whole where others end alike."""
+    """Its letter, the last part of its name, or the whole where others end alike."""
+    if letter := next((letter for letter, known in SYMBOLS.items() if known == key), ""):
+        return letter
     last = key.rpartition(".")[2]
     return last if sum(known.endswith(f".{last}") for known in settings()) == 1 else key

@@ -72,18 +72,25 @@ def decision_text(decision: Record) -> str:
 
 def reach_table(results: Record) -> Table:
     """Whether RLVR widened what is reachable, or only sharpened it."""
+    rows = {(row["variant"], row["band"], row["k"]): row for row in results["reach"]}
+    ks = sorted({k for _, _, k in rows})
     body = [
-        (
-            row["variant"], row["band"], str(row["k"]), f"{100 * row['before']:.1f}", f"{100 * row['after']:.1f}",
-            points(row["mean"], row["low"], row["high"], signed=True),
-        )
-        for row in results["reach"]
-    ]  # fmt: skip
+        (name, band, *(_moved(rows.get((name, band, k))) for k in ks))
+        for name, band in unique((name, band) for name, band, _ in rows)
+    ]
     intro = (
-        "pass@k, unbiased, in percent, at the smallest and the largest k. More at k = 1 alone: RLVR has sharpened what "
-        "was there; more at the largest k, too: it has widened what can be reached. Paired by seed, 95% interval."
+        "pass@k, unbiased, in percent, before and after RLVR, at the smallest and the largest k; the difference paired "
+        "by seed with 95% interval. More at k = 1 alone: RLVR has sharpened what was there; more at the largest k, too: "
+        "it has widened what can be reached."
     )
-    return Table("What RLVR reaches", intro, ("mid-training", "band", "k", "before", "after RLVR", "difference"), body)
+    return Table("What RLVR reaches", intro, ("mid-training", "band", *(f"k = {k}" for k in ks)), body)
+
+
+def _moved(row: Record | None) -> str:
+    if row is None:
+        return ""
+    gap = points(row["mean"], row["low"], row["high"], signed=True)
+    return f"{gap}; {100 * row['before']:.1f} to {100 * row['after']:.1f}"
 
 
 def seeds_table(cells: Sequence[Record]) -> Table:
