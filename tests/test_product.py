@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import make_policy, raise_think_logit
+from injections import remount
 from safetensors.torch import load_file
 
 from ra3.latents import remove
@@ -128,25 +127,14 @@ def test_a_mistake_leaves_no_run_folder(home, words, parts):
     assert not (home / "nowhere").exists()
 
 
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """A file system of 300 KiB; needs root."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)]
-    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no small file system can be mounted here")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_full_disk_loses_nothing(home, whole, small_disk):
-    words = midtrain("full", out=small_disk)
+def test_a_full_disk_loses_nothing(home, whole, disk):
+    remount(disk, "size=300k")
+    words = midtrain("full", out=disk)
     assert refused(ra3(home, *words), "the disk is full", "kept:", "free some space", "--resume")
-    subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
+    remount(disk, "size=16m")
     result = ra3(home, *words, "--resume")
     assert result.returncode == 0, result.stderr
-    assert same_product(whole, small_disk / "full")
+    assert same_product(whole, disk / "full")
 
 
 def test_evaluation_on_a_file_of_problems(home):
