@@ -7,7 +7,7 @@ seed of its own. Resident memory and open descriptors of this process and of the
 OUT/vitals.jsonl every few seconds. Stopped and started again it goes on with the loop in hand; hours are added up over
 all attempts. After every loop, at the end and with --show it compares the first with the last quarter of each process's
 loops, its first left out as warm-up. Exit code 1 if the highest or the lowest memory of a loop has grown by more than a
-twentieth, or descriptors at all.
+twentieth, or the fewest descriptors at all.
 """
 
 from __future__ import annotations
@@ -86,13 +86,14 @@ def hours(lines: list[dict[str, Any]]) -> float:
 
 
 def levels(own: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """The highest of everything in each loop, and `low_kb`, the least memory; of servers the median, for one that has
-    just been forked looks like this process."""
+    """The highest of everything in each loop, and `low_kb` and `low_files`, the least, which is what stays; of servers the
+    median, for one that has just been forked looks like this process."""
     found = []
     for _, lines in groupby(own, lambda line: line["loop"]):
         loop = list(lines)
         level = {key: max(line[key] for line in loop) for key in loop[0]}
-        level["low_kb"] = min(line["kb"] for line in loop)
+        for key in ("kb", "files"):
+            level[f"low_{key}"] = min(line[key] for line in loop)
         for key in ("server_kb", "server_files"):
             level[key] = median([line[key] for line in loop if line["servers"]] or [0])
         found.append(level)
@@ -124,12 +125,12 @@ def verdict(lines: list[dict[str, Any]]) -> tuple[str, bool]:
             f"({later[-1]['cpu_s'] - later[0]['cpu_s']:.0f} s of CPU); first and last quarter, medians: "
             f"highest memory {first['kb'] / 1024:.0f} -> {last['kb'] / 1024:.0f} MB, "
             f"lowest {first['low_kb'] / 1024:.0f} -> {last['low_kb'] / 1024:.0f} MB ({slope:+.1f} MB per hour), "
-            f"files {first['files']:.0f} -> {last['files']:.0f}; "
+            f"files {first['low_files']:.0f} -> {last['low_files']:.0f}; "
             f"servers {first['server_kb'] / 1024:.1f} -> {last['server_kb'] / 1024:.1f} MB, "
             f"files {first['server_files']:.0f} -> {last['server_files']:.0f}"
         )
         level = all(last[key] <= GROWTH * first[key] for key in ("kb", "low_kb", "server_kb"))
-        flat = flat and level and all(last[key] <= first[key] for key in ("files", "server_files"))
+        flat = flat and level and all(last[key] <= first[key] for key in ("low_files", "server_files"))
     return "\n".join(told), flat
 
 

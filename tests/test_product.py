@@ -120,6 +120,7 @@ def test_ctrl_c_and_resume_change_nothing(home, whole):
         (["--corpus", "empty"], ["there is no document here", "empty"]),
         (["--corpus.documnts", "3"], ["did you mean --corpus.documents?"]),
         (["--midtrain.estep.gamma", "2"], ["midtrain.estep.gamma", "<= 1"]),
+        (["--corpus.max-tokens", "4096"], ["corpus.max_tokens = 4096", "has 2048 positions"]),
     ],
 )
 def test_a_mistake_leaves_no_run_folder(home, words, parts):
@@ -153,6 +154,19 @@ def test_two_steps_of_rlvr(home):
     steps = [json.loads(line) for line in (home / "runs" / "rl" / "metrics.jsonl").read_text().splitlines()]
     assert [(s["stage"], s["step"], s["infra"]) for s in steps] == [("rlvr", 0, 0), ("rlvr", 1, 0)]
     assert (home / "runs" / "rl" / "model" / "model.safetensors").exists()
+
+
+def test_problems_longer_than_the_model_reads(home):
+    """They are not trained on, and no score is given without them."""
+    short, long = PROBLEM.format("short"), PROBLEM.format("long").replace("def", "# " + "la " * 2000 + "\\ndef")
+    (home / "long.jsonl").write_text(short + long)
+    words = ["--model", "tiny", *TINY[:4], "--run.name", "long"]
+    result = ra3(home, "rlvr", *words, "--rlvr.problems", "long.jsonl", "--rlvr.steps", 1, "--rlvr.batch-problems", 1)
+    assert result.returncode == 0, result.stderr
+    (left_out,) = json.loads((home / "runs" / "long" / "environment.json").read_text())["left_out"].items()
+    assert left_out[0] == "long" and "and 64 more are over 2048 positions" in left_out[1]
+    exam = ra3(home, "eval", *words, "--eval.problems", "long.jsonl")
+    assert refused(exam, "1 of its problems are longer than the model reads (long: ", "lower eval.max_new_tokens")
 
 
 def test_an_annotated_folder_turns_back(home):
