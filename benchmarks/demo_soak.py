@@ -86,8 +86,8 @@ def hours(lines: list[dict[str, Any]]) -> float:
 
 
 def levels(own: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """The highest of everything in each loop, and `low_kb` and `low_files`, the least, which is what stays; of servers the
-    median, for one that has just been forked looks like this process."""
+    """The highest of everything in each loop, and `low_kb` and `low_files`, the least, which is what stays; of servers
+    the median, for one that has just been forked looks like this process."""
     found = []
     for _, lines in groupby(own, lambda line: line["loop"]):
         loop = list(lines)
