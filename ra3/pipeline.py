@@ -14,6 +14,7 @@ import torch
 from ra3.abstractions import Dictionary
 from ra3.annotate import DOCUMENTS_AT_ONCE, annotate_whole, comment_texts, text_record
 from ra3.annotated_folder import AnnotatedFolder, placeable
+from ra3.completions import beyond_positions
 from ra3.config import Config
 from ra3.display import Display, show_results, start_box
 from ra3.em_round import document_parts, trained_once
@@ -60,6 +61,8 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     """RLVR on the model; returns the run folder."""
     policy = load_policy(config)
     found = load_rl_problems(config, config.run.seed)
+    too_long = beyond_positions(policy, found.problems, config.rlvr.max_new_tokens)
+    found = found.without(too_long, config.rlvr.problems)
     with opened(config, options, policy) as recorder, opened_sandbox(config, recorder) as sandbox:
         recorder.run.pin(problems=of_items(found.problems))
         found = found.without(recorder.once("unearned", lambda: earned(found, sandbox, config)), config.rlvr.problems)

@@ -89,6 +89,11 @@ class Policy:
         """Parameters, shared ones counted once."""
         return sum(p.numel() for p in self.model.parameters())
 
+    @property
+    def positions(self) -> int | None:
+        """The longest sequence that the model was made for; None where its config does not say."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
     def token_text(self, token: int) -> str:
         """The text of a single token."""
         if token not in self._texts:

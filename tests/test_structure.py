@@ -55,7 +55,19 @@ ORDER = (
         "heldout",
     ),
     # the commands
-    *("pipeline", "grading", "demo", "plan", "theory", "arguments", "comparison", "runs_commands", "cli", "__main__"),
+    *(
+        "pipeline",
+        "grading",
+        "demo",
+        "plan",
+        "theory",
+        "arguments",
+        "comparison",
+        "runs_commands",
+        "exit_codes",
+        "cli",
+        "__main__",
+    ),
 )
 """Modules and packages of ra3, in reading order: each imports only those before it."""
 

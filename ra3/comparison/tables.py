@@ -80,8 +80,8 @@ def reach_table(results: Record) -> Table:
     ]
     intro = (
         "pass@k, unbiased, in percent, before and after RLVR, at the smallest and the largest k; the difference paired "
-        "by seed with 95% interval. More at k = 1 alone: RLVR has sharpened what was there; more at the largest k, too: "
-        "it has widened what can be reached."
+        "by seed with 95% interval. More at k = 1 alone: RLVR has sharpened what was there; more at the largest k, "
+        "too: it has widened what can be reached."
     )
     return Table("What RLVR reaches", intro, ("mid-training", "band", *(f"k = {k}" for k in ks)), body)
 
