@@ -27,9 +27,11 @@ def overview_plots(results: Record, look: Look) -> list[Plot]:
 def difference_plot(results: Record, look: Look) -> Plot | None:
     """Paired differences on the shown metric, with their intervals."""
     metric = shown_metric(results["cells"])
-    rows = [row for row in results["differences"] if row["metric"] == metric]
-    if not rows:
+    found = [row for row in results["differences"] if row["metric"] == metric]
+    if not found:
         return None
+    names = unique(row["a"].removesuffix(AFTER) for row in found)
+    rows = sorted(found, key=lambda row: names.index(row["a"].removesuffix(AFTER)))
     figure, axes = new_axes("points of pass@1", False, (LARGE[0], 0.8 + 0.26 * len(rows)))
     for place, row in enumerate(reversed(rows)):
         mean_, low, high = (100 * row[key] for key in ("mean", "low", "high"))
@@ -99,7 +101,8 @@ def _reach_plot(band: str, cells: Sequence[Record], look: Look) -> Plot | None:
     for name, (ks, spread) in curves.items():
         own = look.paint(name)
         axes.plot(ks, [s.mean for s in spread], look.line(name), color=own, linewidth=1.7)
-        axes.fill_between(ks, [s.low for s in spread], [s.high for s in spread], color=own, alpha=0.1, linewidth=0)
+        low, high = [max(0.0, s.low) for s in spread], [min(1.0, s.high) for s in spread]
+        axes.fill_between(ks, low, high, color=own, alpha=0.1, linewidth=0)
         ends[shown(name)] = (ks[-1], spread[-1].mean)
     doubled(axes, max((ks for ks, _ in curves.values()), key=len))
     name_points(axes, ends)

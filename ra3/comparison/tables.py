@@ -53,12 +53,12 @@ def differences_table(results: Record) -> Table:
         own = [rows.get((a + after, b + after, band)) for band, after in columns]
         gaps = [points(row["mean"], row["low"], row["high"], signed=True) if row else "" for row in own]
         judged = [row for after in ("", AFTER) if (row := rows.get((a + after, b + after, metric)))]
-        above = "; ".join(f"{row['above']} of {row['seeds']}" for row in judged)
-        enough = "; ".join(decision_text(row["decision"]) for row in judged)
+        above = "; ".join(unique(f"{row['above']} of {row['seeds']}" for row in judged))
+        enough = "; ".join(unique(decision_text(row["decision"]) for row in judged))
         body.append((f"{a} \u2212 {b}", *gaps, above, enough))
     intro = (
         "Paired by seed, with 95% interval (Student's t). Enough seeds: a group sequential permutation test (AdaStop), "
-        f"batches of 5, at most 25. The last two columns are about {metric}, before RLVR; after it."
+        f"batches of 5, at most 25. The last two columns are about {metric}, before RLVR; after it, where it differs."
     )
     head = ("pair", *map(_column_name, columns), "seeds above 0", "enough seeds?")
     return Table("Differences in points of pass@1", intro, head, body)
