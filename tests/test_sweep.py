@@ -11,7 +11,7 @@ from cli_runs import ra3
 from ra3.comparison.figures import setting_plot
 from ra3.comparison.look import Look
 from ra3.comparison.plan import Line
-from ra3.comparison.sweep import swept
+from ra3.comparison.sweeps import swept
 from ra3.errors import UserError
 
 

@@ -1,6 +1,6 @@
 """`ra3 compare` and `ra3 sweep`: variants x seeds, mid-trained, evaluated and perhaps put through RLVR, on one page.
 
-reading (a file) or sweep (words) -> plan (cells, commands) -> grid (runs what is owed) -> equal_flops (twins) ->
+reading (a file) or sweeps (words) -> plan (cells, commands) -> grid (runs what is owed) -> equal_flops (twins) ->
 cells (numbers of each run) -> measured (over seeds) -> tables (printed), plots and page (HTML)
 """
 
@@ -42,7 +42,7 @@ def sweep(
 ) -> None:
     """Try every combination of the values of some settings: a comparison without a file, a figure for each setting."""
     from ra3.comparison.command import run
-    from ra3.comparison.sweep import swept
+    from ra3.comparison.sweeps import swept
 
     comparison = swept(settings, recipe, seeds, rlvr)
     run(comparison, out or Path("runs") / comparison.name, workers, dry_run)

@@ -6,6 +6,7 @@
 E and f are read from the ledger of the variant's run at equal tokens, F_ref from the reference's, both on the twin's
 seed. A method without an M-step gets more or fewer updates of its E-step, U' = U F_ref / F. Where E alone exceeds F_ref
 there is no such twin, and the page says so. What a twin really takes differs a little, as its latents do; it is shown.
+A run that was interrupted between checkpoints has paid for some work twice, and its ledger counts it.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def midtraining(costs: Costs) -> dict[str, Spent]:
 def equalised(config: Config, own: dict[str, Spent], flops: float) -> dict[str, Any]:
     """The settings with which a variant of cost `own` under `config` takes `flops`; none if its E-step takes more."""
     before, mstep = own["before"].flops, own["mstep"]
+    if not before + mstep.flops:  # a method that does nothing
+        return {}
     if not mstep.trained:
         return {"midtrain.estep.updates": max(1, round(config.midtrain.estep.updates * flops / before))}
     tokens = (flops - before) / (mstep.flops / mstep.trained)
