@@ -134,7 +134,7 @@ def test_tables_and_page_show_the_numbers(tmp_path):
     assert "| ra3 | 50.0 | 60.0 |" in shown["Seed by seed, edge pass@1"].markdown
     page = comparison_page(COMPARISON, results, COMPARISON.cells(tmp_path), "ra3 compare <b>", ["a cell failed"])
     assert "<b>." not in page and "-38.5 to +88.5" in page and "<svg" in page and "a cell failed" in page
-    assert "Highest edge pass@1: ra3 55.0%, +25.0 [-38.5, +88.5] points over ntp" in page
+    assert "Highest edge pass@1. ra3: 55.0%, +25.0 [-38.5, +88.5] points over ntp" in page
     assert page.count("ra3 midtrain ") == 4 and "Quality against cost" not in page
     two = [{**CELLS[0], "curves": {"think_rate_by_chain": {x: 0.5}}} for x in (1, 2)]  # nothing on the same x
     assert "<h3>Thinks</h3>" in comparison_page(COMPARISON, summarised(COMPARISON, two), [], "ra3 compare x", [])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from ra3.comparison.cells import AFTER, Record
-from ra3.comparison.look import LARGE, Look, labels_left, spread
+from ra3.comparison.look import LARGE, Look, labels_left, name_points, spread
 from ra3.comparison.measured import average, by_system, shown_metric
 from ra3.comparison.plan import Figure
 from ra3.comparison.table import points, unique
@@ -21,19 +21,22 @@ def figure_plots(figures: Sequence[Figure], cells: Sequence[Record], look: Look)
 def setting_plot(figure: Figure, cells: Sequence[Record], look: Look) -> Plot | None:
     """Score by variant: by the values of a setting from left to right, or by name from top to bottom."""
     metric, systems = shown_metric(cells), by_system(cells)
-    names = {variant: label for line in figure.lines for label, variant in line.points if variant in systems}
-    if len(names) < 2:
+    drawn = {variant: label for line in figure.lines for label, variant in line.points if variant in systems}
+    if len(drawn) < 2:
         return None
+    names = drawn if len(figure.lines) == 1 else {variant: variant for variant in drawn}
     scores = {system: [c["scores"][metric] for c in own] for system, own in systems.items()}
-    svg = _by_value(figure, scores, look) if figure.ordered else _by_name(list(names), scores, look)
+    svg = _by_value(figure, scores) if figure.ordered else _by_name(list(drawn), scores, look)
     sentence = _sentence({names[v]: systems[v] for v in names}, metric)
     return Plot(figure.title, f"{metric}, 95% intervals; small points: seeds. {sentence}", svg)
 
 
-def _by_value(figure: Figure, scores: Mapping[str, list[float]], look: Look) -> str:
+def _by_value(figure: Figure, scores: Mapping[str, list[float]]) -> str:
     labels = unique(label for line in figure.lines for label, _ in line.points)
     drawn, axes = new_axes(figure.title, True, LARGE)
+    look = Look.of([v for line in figure.lines for _, v in line.points], (figure,))  # a colour for each line
     drawn_systems = [v + after for line in figure.lines for _, v in line.points for after in ("", AFTER)]
+    ends: dict[str, tuple[float, float]] = {}
     for line in figure.lines:
         for after in ("", AFTER):
             there = [(labels.index(label), v + after) for label, v in line.points if v + after in scores]
@@ -44,10 +47,11 @@ def _by_value(figure: Figure, scores: Mapping[str, list[float]], look: Look) -> 
                 y = [mean(scores[name]) for _, name in there]
                 axes.plot([x for x, _ in there], y, look.line(there[0][1]), color=own, linewidth=1.2, alpha=0.7)
                 name = f"{line.name}{' + RLVR' if after else ''}"
-                axes.annotate(name, (there[-1][0], y[-1]), (7, -3), textcoords="offset points", fontsize=7.5)
+                ends[name] = (there[-1][0], y[-1])
     axes.set_ylim(*_room(drawn_systems, scores))
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.4, len(labels) - 0.4)
+    name_points(axes, ends)
     return svg_text(drawn)
 
 
@@ -72,10 +76,12 @@ def _room(names: Sequence[str], scores: Mapping[str, list[float]]) -> tuple[floa
 
 
 def _sentence(own: Mapping[str, Sequence[Record]], metric: str) -> str:
-    """Best and worst in words, with the paired difference between them."""
+    """Best and worst in words, with the difference between them, on the seeds that all of them have."""
     scores = {label: {c["seed"]: c["scores"][metric] for c in cells} for label, cells in own.items()}
-    means = {label: 100 * mean(by_seed.values()) for label, by_seed in scores.items()}
+    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in scores.values())))
+    if not seeds:
+        return ""
+    means = {label: 100 * mean(by_seed[seed] for seed in seeds) for label, by_seed in scores.items()}
     best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
-    gaps = [scores[best][seed] - scores[worst][seed] for seed in scores[best].keys() & scores[worst].keys()]
-    apart = f", {points(*average(gaps), signed=True)} points apart" if gaps else ""
-    return f"Best {best} ({means[best]:.1f}), worst {worst} ({means[worst]:.1f}){apart}."
+    apart = points(*average([scores[best][seed] - scores[worst][seed] for seed in seeds]), signed=True)
+    return f"Best {best} ({means[best]:.1f}), worst {worst} ({means[worst]:.1f}), {apart} points apart."

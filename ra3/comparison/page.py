@@ -76,8 +76,8 @@ def headline(results: Record) -> str:
         ahead = ""
         if gap := gaps.get((best, rival)):
             ahead = f", {points(gap['mean'], gap['low'], gap['high'], signed=True)} points over {shown(rival)}"
-        sentences.append(f"{shown(best)} {100 * own[0]['mean']:.1f}%{ahead}")
-    return f"Highest {metric}: {'; '.join(sentences)}." if sentences else ""
+        sentences.append(f"{shown(best)}: {100 * own[0]['mean']:.1f}%{ahead}")
+    return f"Highest {metric}. {'; '.join(sentences)}." if sentences else ""
 
 
 def table_html(table: Table) -> str:
@@ -94,8 +94,8 @@ def _cell(text: str) -> str:
     value, low, high, rest = found.groups()
     apart = value[0] in "+-" and low[0] == high[0] and 0.0 not in (float(low), float(high))
     colour = (" up" if value[0] == "+" else " down") if apart else ""
-    rest = esc(rest.lstrip("; "))
-    return f'<b class="mean{colour}">{esc(value)}</b><span class="range">{esc(low)} to {esc(high)}</span> {rest}'
+    more = f'<br><span class="range">{esc(rest.lstrip("; "))}</span>' if rest else ""
+    return f'<b class="mean{colour}">{esc(value)}</b><span class="range">{esc(low)} to {esc(high)}</span>{more}'
 
 
 def commands_html(cells: Sequence[Cell]) -> str:

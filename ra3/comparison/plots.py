@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from statistics import mean
 
@@ -101,8 +102,9 @@ def _reach_plot(band: str, cells: Sequence[Record], look: Look) -> Plot | None:
     for name, (ks, spread) in curves.items():
         own = look.paint(name)
         axes.plot(ks, [s.mean for s in spread], look.line(name), color=own, linewidth=1.7)
-        low, high = [max(0.0, s.low) for s in spread], [min(1.0, s.high) for s in spread]
-        axes.fill_between(ks, low, high, color=own, alpha=0.1, linewidth=0)
+        if not any(math.isnan(s.low) for s in spread):  # one seed has no interval
+            low, high = [max(0.0, s.low) for s in spread], [min(1.0, s.high) for s in spread]
+            axes.fill_between(ks, low, high, color=own, alpha=0.1, linewidth=0)
         ends[shown(name)] = (ks[-1], spread[-1].mean)
     doubled(axes, max((ks for ks, _ in curves.values()), key=len))
     name_points(axes, ends)
