@@ -6,7 +6,7 @@ Each loop is a whole demo (E-step, annotation, M-step, RLVR, evaluation) with th
 seed of its own. Resident memory and open descriptors of this process and of the sandbox's servers go to
 OUT/vitals.jsonl every few seconds. Stopped and started again it goes on with the loop in hand; hours are added up over
 all attempts. After every loop, at the end and with --show it compares the first with the last quarter of each process's
-loops, its first left out as warm-up. Exit code 1 if the highest or the lowest memory of a loop has grown by more than a
+loops, its first left out as warm-up. Exit code 1 if the usual or the lowest memory of a loop has grown by more than a
 twentieth, or the fewest descriptors at all.
 """
 
@@ -86,12 +86,14 @@ def hours(lines: list[dict[str, Any]]) -> float:
 
 
 def levels(own: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """The highest of everything in each loop, and `low_kb` and `low_files`, the least, which is what stays; of servers
-    the median, for one that has just been forked looks like this process."""
+    """Of each loop: medians of memory, which do not depend on how often a fast or a slow loop was looked at, and the
+    least of memory and descriptors, `low_kb` and `low_files`, which is what stays. A server that has just been forked
+    looks like this process."""
     found = []
     for _, lines in groupby(own, lambda line: line["loop"]):
         loop = list(lines)
-        level = {key: max(line[key] for line in loop) for key in loop[0]}
+        level = {key: max(line[key] for line in loop) for key in ("loop", "seconds", "cpu_s")}
+        level["kb"] = median(line["kb"] for line in loop)
         for key in ("kb", "files"):
             level[f"low_{key}"] = min(line[key] for line in loop)
         for key in ("server_kb", "server_files"):
@@ -123,7 +125,7 @@ def verdict(lines: list[dict[str, Any]]) -> tuple[str, bool]:
             f"process {attempt}: {len(later)} loops after its first in "
             f"{(later[-1]['seconds'] - later[0]['seconds']) / 3600:.2f} hours "
             f"({later[-1]['cpu_s'] - later[0]['cpu_s']:.0f} s of CPU); first and last quarter, medians: "
-            f"highest memory {first['kb'] / 1024:.0f} -> {last['kb'] / 1024:.0f} MB, "
+            f"memory {first['kb'] / 1024:.0f} -> {last['kb'] / 1024:.0f} MB, "
             f"lowest {first['low_kb'] / 1024:.0f} -> {last['low_kb'] / 1024:.0f} MB ({slope:+.1f} MB per hour), "
             f"files {first['low_files']:.0f} -> {last['low_files']:.0f}; "
             f"servers {first['server_kb'] / 1024:.1f} -> {last['server_kb'] / 1024:.1f} MB, "
