@@ -8,16 +8,21 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from ra3.actions import TokenScores, token_scores
 from ra3.batches import Packed, micro_batches
 from ra3.flops import TRAINING, forward_flops
+from ra3.heap import give_back
 from ra3.ledger import count, phase
 from ra3.not_finite import NotFinite
 from ra3.optimizers import Optimizer
 from ra3.policy import Policy
 from ra3.ranks import rank_and_count, sum_gradients, sum_over_ranks
+from ra3.recomputation import recomputing
+from ra3.row_attention import RowLayout
 from ra3.rows import Rows
+from ra3.settings import Update
 
 
 @dataclass(frozen=True)
@@ -66,14 +71,16 @@ def picked_batches(
         yield Picked(policy.scores(asked.before, *asked.what, temperature), asked.row, asked.column)
 
 
-def asked_batches(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int) -> Iterator[Asked]:
+def asked_batches(
+    policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, learning: bool = False
+) -> Iterator[Asked]:
     """The trunk's forward passes. `max_tokens` bounds each; on a CPU so does its cache. Where nothing was chosen,
-    nothing need score exactly as when it was sampled."""
+    nothing need score exactly as when it was sampled. `learning`: see Policy.hidden."""
     exact = bool(rows.act.any())
     rows, wanted = rows.to(policy.device), wanted.to(policy.device)
     limit = min(max_tokens, PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
     for packed in micro_batches(rows, limit, *rank_and_count()):
-        yield _forward(policy, rows, packed, wanted, exact)
+        yield _forward(policy, rows, packed, wanted, exact, learning)
 
 
 @phase("scoring")
@@ -105,8 +112,7 @@ def fit(
     rows: Rows,
     wanted: Tensor,
     loss_fn: Callable[[Picked], Tensor],
-    max_tokens: int,
-    max_grad_norm: float,
+    update: Update,
     temperature: float = 1.0,
 ) -> tuple[RowScores, dict[str, float]]:
     """One optimiser step on the sum of `loss_fn` over all micro-batches of all ranks.
@@ -117,16 +123,18 @@ def fit(
     tokens = float(wanted.sum())
     count(trained=tokens, flops=TRAINING * forward_flops(policy, rows.length, tokens))
     optimizer.zero_grad()
+    give_back()
     total, parts = 0.0, []
-    for asked in asked_batches(policy, rows, wanted, max_tokens):
-        loss, picked = learn(policy, asked, loss_fn, temperature)
-        total += loss
-        parts.append(picked)
+    with recomputing(policy.model, update.checkpoint_activations):
+        for asked in asked_batches(policy, rows, wanted, update.micro_batch_tokens, learning=True):
+            loss, picked = learn(policy, asked, loss_fn, temperature)
+            total += loss
+            parts.append(picked)
     sum_gradients(policy.model.parameters())
     total = float(sum_over_ranks(torch.tensor(total, dtype=torch.float64, device=policy.device)))
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), max_grad_norm))
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), update.max_grad_norm))
     if not (math.isfinite(total) and math.isfinite(grad_norm)):
-        bad = culprits(policy, rows, wanted, loss_fn, max_tokens, temperature)
+        bad = culprits(policy, rows, wanted, loss_fn, update.micro_batch_tokens, temperature)
         optimizer.zero_grad()
         raise NotFinite(f"loss {total:g}, gradient norm {grad_norm:g}", rows, bad)
     optimizer.step()
@@ -140,7 +148,7 @@ def culprits(
     bad = []
     for r in range(len(rows)):
         policy.model.zero_grad()
-        alone = asked_batches(policy, rows.select([r]), wanted[r : r + 1], max_tokens)
+        alone = asked_batches(policy, rows.select([r]), wanted[r : r + 1], max_tokens, learning=True)
         total = sum(learn(policy, replace(asked, row=asked.row + r), loss_fn, temperature)[0] for asked in alone)
         norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), math.inf)
         if not (math.isfinite(total) and bool(torch.isfinite(norm))):
@@ -172,8 +180,14 @@ def learn(
     return float(torch.stack(losses).double().sum()), Picked(TokenScores.concatenate(parts), asked.row, asked.column)
 
 
-def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, exact: bool) -> Asked:
-    hidden = policy.hidden(packed.ids[None], packed.positions[None], exact=exact)[0]
-    at = ((packed.positions > 0) & wanted[packed.row, packed.positions]).nonzero()[:, 0]
-    row, column = packed.row[at], packed.positions[at]
-    return Asked(hidden[at - 1], (rows.ids[row, column], rows.space[row, column], rows.act[row, column]), row, column)
+def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, exact: bool, learning: bool) -> Asked:
+    layout = RowLayout.of(packed.column, packed.token)
+    hidden = policy.hidden(packed.ids[None], packed.positions[None], None, exact, layout, learning)[0]
+    at = ((packed.column > 0) & wanted[packed.row, packed.column]).nonzero()[:, 0]
+    row, column = packed.row[at], packed.column[at]
+    return Asked(
+        embedding(packed.token[at - 1], hidden),
+        (rows.ids[row, column], rows.space[row, column], rows.act[row, column]),
+        row,
+        column,
+    )
