@@ -75,14 +75,13 @@ def row_attention(
     if layout is None:
         return slot_attention(module, query, key, value, attention_mask, **kwargs)
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    wide = EXACT.get() and query.dtype == torch.float32 and query.device.type == "cpu"
+    wide = EXACT.get() and next(module.parameters()).dtype == torch.float32 and query.device.type == "cpu"
     slots = [_placed(x.transpose(1, 2).flatten(0, 1), layout) for x in (query, key, value)]
-    q, k, v = (x.double() if wide else x for x in slots)
     parts, end = [], 0
     for rows, width in layout.stacks:
         begin, end = end, end + rows * width
-        stacked = (x[begin:end].unflatten(0, (rows, width)).transpose(1, 2) for x in (q, k, v))
-        out = scaled_dot_product_attention(*stacked, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+        stacked = (x[begin:end].unflatten(0, (rows, width)).transpose(1, 2) for x in slots)
+        out = _Wide.apply(*stacked, scale) if wide else _causal(*stacked, scale)
         parts.append(out.transpose(1, 2).flatten(0, 1))
     flat = _Taken.apply(torch.cat(parts).to(query.dtype), layout)
     return flat.unflatten(0, (query.shape[0], -1)), None
@@ -96,6 +95,29 @@ def _alike(length: list[int]) -> list[tuple[list[int], int]]:
             stacks.append(([], length[row]))
         stacks[-1][0].append(row)
     return stacks
+
+
+def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """[R,H,T,D], of R rows every token sees those up to itself."""
+    grouped = query.shape[1] != key.shape[1]
+    return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=grouped)
+
+
+class _Wide(torch.autograd.Function):
+    """`_causal` in float64; its gradients in float32, from a second pass in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(query.float(), key.float(), value.float())
+        ctx.scale = scale
+        return _causal(query.double(), key.double(), value.double(), scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.enable_grad():
+            narrow = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+            out = _causal(*narrow, ctx.scale)
+        return *torch.autograd.grad(out, narrow, gradients[0].float()), None
 
 
 def _placed(tokens: Tensor, layout: RowLayout) -> Tensor:
