@@ -77,10 +77,9 @@ def row_attention(
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
     wide = EXACT.get() and next(module.parameters()).dtype == torch.float32 and query.device.type == "cpu"
     slots = [_placed(x.transpose(1, 2).flatten(0, 1), layout) for x in (query, key, value)]
-    parts, end = [], 0
-    for rows, width in layout.stacks:
-        begin, end = end, end + rows * width
-        stacked = (x[begin:end].unflatten(0, (rows, width)).transpose(1, 2) for x in slots)
+    sizes, parts = [rows * width for rows, width in layout.stacks], []
+    for (rows, _), *own in zip(layout.stacks, *(x.split(sizes) for x in slots), strict=True):
+        stacked = (x.unflatten(0, (rows, -1)).transpose(1, 2) for x in own)
         out = _Wide.apply(*stacked, scale) if wide else _causal(*stacked, scale)
         parts.append(out.transpose(1, 2).flatten(0, 1))
     flat = _Taken.apply(torch.cat(parts).to(query.dtype), layout)
