@@ -11,7 +11,7 @@ import sys
 from functools import cache
 from typing import Any
 
-WORTH_IT = 512 * 2**20
+WORTH_IT = 384 * 2**20
 """Bytes of holes from which they are given back. What is used again is asked for again, page by page, which for less
 costs more time than the memory is worth."""
 

@@ -114,24 +114,21 @@ def fit(
     loss_fn: Callable[[Picked], Tensor],
     update: Update,
     temperature: float = 1.0,
+    live: Tensor | None = None,
 ) -> tuple[RowScores, dict[str, float]]:
-    """One optimiser step on the sum of `loss_fn` over all micro-batches of all ranks.
+    """One optimiser step on the sum of `loss_fn` over all micro-batches of all ranks. Rows that are not in `live` [B]
+    are known to have no gradient: they are scored, and cost no backward pass.
 
     Returns the scores that the step was computed from (the policy before the update) and {"loss", "grad_norm"}. The
     policy is not touched if the loss or the gradient is not finite: that raises NotFinite with the rows to blame.
     """
-    tokens = float(wanted.sum())
-    count(trained=tokens, flops=TRAINING * forward_flops(policy, rows.length, tokens))
     optimizer.zero_grad()
     give_back()
-    total, parts = 0.0, []
+    live = torch.ones_like(rows.closed) if live is None else live
     with recomputing(policy.model, update.checkpoint_activations):
-        for asked in asked_batches(policy, rows, wanted, update.micro_batch_tokens, learning=True):
-            loss, picked = learn(policy, asked, loss_fn, temperature)
-            total += loss
-            parts.append(picked)
+        losses, parts = _passes(policy, rows, wanted, live, loss_fn, update.micro_batch_tokens, temperature)
     sum_gradients(policy.model.parameters())
-    total = float(sum_over_ranks(torch.tensor(total, dtype=torch.float64, device=policy.device)))
+    total = float(sum_over_ranks(torch.tensor(sum(losses), dtype=torch.float64, device=policy.device)))
     grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), update.max_grad_norm))
     if not (math.isfinite(total) and math.isfinite(grad_norm)):
         bad = culprits(policy, rows, wanted, loss_fn, update.micro_batch_tokens, temperature)
@@ -139,6 +136,25 @@ def fit(
         raise NotFinite(f"loss {total:g}, gradient norm {grad_norm:g}", rows, bad)
     optimizer.step()
     return scatter(policy, parts, rows), {"loss": total, "grad_norm": grad_norm}
+
+
+def _passes(
+    policy: Policy, rows: Rows, wanted: Tensor, live: Tensor, loss_fn: Callable[[Picked], Tensor], max_tokens: int,
+    temperature: float,
+) -> tuple[list[float], list[Picked]]:  # fmt: skip
+    """The loss and the scores of every micro-batch; the gradients of rows that are `live` are added up."""
+    losses, parts = [], []
+    for which, learning in ((live, True), (~live, False)):
+        index = which.nonzero()[:, 0]
+        own, tokens, index = rows.select(index), wanted[index], index.to(policy.device)
+        operations = forward_flops(policy, own.length, float(tokens.sum()))
+        count(trained=float(tokens.sum()), flops=(TRAINING if learning else 1) * operations)
+        with torch.set_grad_enabled(learning):
+            for asked in asked_batches(policy, own, tokens, max_tokens, learning):
+                loss, picked = learn(policy, replace(asked, row=index[asked.row]), loss_fn, temperature)
+                losses.append(loss)
+                parts.append(picked)
+    return losses, parts
 
 
 def culprits(
@@ -159,7 +175,7 @@ def culprits(
 def learn(
     policy: Policy, asked: Asked, loss_fn: Callable[[Picked], Tensor], temperature: float
 ) -> tuple[float, Picked]:
-    """Adds the gradient of `loss_fn` on these tokens; returns the loss and the scores.
+    """Adds the gradient of `loss_fn` on these tokens, where gradients are enabled; returns the loss and the scores.
 
     The loss is a sum over tokens, so it is taken back through the output head a few tokens at a time: logits [n,V] live
     only from their forward to their backward pass, and nothing is computed twice. Then the trunk follows, once.
@@ -167,8 +183,10 @@ def learn(
     columns = (asked.before.detach(), *asked.what, asked.row, asked.column)
     losses, parts, gradients = [], [], []
     for h, ids, space, act, row, column in zip(*(x.split(policy.head_rows) for x in columns), strict=True):
-        leaf = h.requires_grad_()
-        scores = token_scores(policy.logits(leaf, learning=True), ids, space, act, policy.spaces, temperature)
+        leaf = h.requires_grad_(torch.is_grad_enabled())
+        logits = policy.logits(leaf, learning=leaf.requires_grad)
+        scores = token_scores(logits, ids, space, act, policy.spaces, temperature)
+        del logits
         loss = loss_fn(Picked(scores, row, column))
         if loss.requires_grad:
             loss.backward()

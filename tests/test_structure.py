@@ -47,7 +47,19 @@ ORDER = (
     *("estep", "annotate", "mstep", "em_round", "methods", "midtrain", "rlvr"),
     *("statistics", "learning_curve", "sequential_test", "evaluate", "probes", "heldout"),
     # the commands
-    *("pipeline", "grading", "demo", "plan", "theory", "arguments", "comparison", "runs_commands", "cli", "__main__"),
+    *(
+        "memory_plan",
+        "pipeline",
+        "grading",
+        "demo",
+        "plan",
+        "theory",
+        "arguments",
+        "comparison",
+        "runs_commands",
+        "cli",
+        "__main__",
+    ),
 )
 """Modules and packages of ra3, in reading order: each imports only those before it."""
 
