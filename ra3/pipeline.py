@@ -26,6 +26,7 @@ from ra3.interrupts import StopRequest
 from ra3.latents import EncodedDocument, encode_all
 from ra3.manifest import seal
 from ra3.materials import earned, load_rl_problems, read_corpus
+from ra3.memory_plan import memory_plan, refuse_too_large
 from ra3.midtrain import midtrain as em_loop
 from ra3.policy import Policy
 from ra3.profile import profile_text
@@ -46,7 +47,7 @@ def midtrain(config: Config, options: RunOptions) -> Path:
     """Mid-trains the model on the corpus; returns the run folder."""
     policy = load_policy(config)
     library = load_documents(config, policy)
-    with opened(config, options, policy) as recorder:
+    with opened(config, options, policy, library.longest) as recorder:
         train, heldout = library.noted(recorder.run)
         trained = em_loop(recorder, policy, train, config)
         save_model(recorder.run, trained)
@@ -106,8 +107,14 @@ def annotate(config: Config, options: RunOptions) -> Path:
 
 
 @contextmanager
-def opened(config: Config, options: RunOptions, policy: Policy | None) -> Iterator[Recorder]:
-    """The run folder of a command, with its recorder; the start box is shown. Samples of a file need no policy."""
+def opened(
+    config: Config, options: RunOptions, policy: Policy | None, longest: int | None = None
+) -> Iterator[Recorder]:
+    """The run folder of a command, with its recorder; the start box and the memory plan are shown. Samples of a file
+    need no policy. UserError where rows of `longest` tokens, or of as many as the settings allow, cannot fit."""
+    plan = memory_plan(policy, config, options.command, longest) if policy else None
+    if plan:
+        refuse_too_large(plan, config)
     with ExitStack() as stack:
         run = stack.enter_context(
             Run.create(
@@ -121,9 +128,12 @@ def opened(config: Config, options: RunOptions, policy: Policy | None) -> Iterat
             run.pin(model=of_weights(policy.model))
             run.note(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
         start_box(run, subject, config.run.seed, device, " ".join(options.recipes) or "defaults")
+        display = Display(run)
+        if plan:
+            display.say(f"memory: {plan.text()}")
         own = config.run
         recorder = Recorder(
-            run, Display(run), own.checkpoint_every_s, own.log_rollouts_every, own.checkpoint_every_steps,
+            run, display, own.checkpoint_every_s, own.log_rollouts_every, own.checkpoint_every_steps,
             own.stuck_after_s,
         )  # fmt: skip
         if options.profile:

@@ -69,6 +69,11 @@ class Library:
     heldout: list[EncodedDocument]
     corpus: Corpus
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest document with its context."""
+        return max(len(d.context_ids) + sum(map(len, d.step_ids)) for d in (*self.train, *self.heldout))
+
     def noted(self, run: Run) -> tuple[list[EncodedDocument], list[EncodedDocument]]:
         """(training, held-out) documents, after the run folder has got the facts and quarantine.jsonl.
 

@@ -44,7 +44,7 @@ MUTATIONS = (
     Mutation("sign of the exact prior", "rewards.py", "logq - logp_prior", "logp_prior - logq",
              FORMULAS + "exact_prior_costs_log_odds_and_log_vocabulary"),
     Mutation("mask off by one: a token scored from its own hidden state", "update.py",
-             "hidden[at - 1]", "hidden[at]", OWN_SCORES),
+             "packed.token[at - 1]", "packed.token[at]", OWN_SCORES),
     Mutation("mask off by one: a step's reward goes to the step before", "rewards.py",
              "values)[:, 1:]", "values)[:, :-1]", FORMULAS + "step_sums_drop_the_context"),
     Mutation("mask: the prompt is trained on", "mstep.py", "rows.valid & (rows.seg != CONTEXT)", "rows.valid",
@@ -84,8 +84,7 @@ MUTATIONS = (
     Mutation("comments compared with all, whatever is asked for", "rollouts.py",
              "compare(boundaries.think)", "compare(boundaries.decided)",
              SAMPLER + "bias_is_as_documented[leave_one_out, comments among thinkers]"),
-    Mutation("temperature forgotten in training", "rl_step.py", "update.max_grad_norm, loss.temperature",
-             "update.max_grad_norm", ALONE.format("clip token_mean")),
+    Mutation("temperature forgotten in training", "rl_step.py", "update, loss.temperature, live", "update, 1.0, live", ALONE.format("clip token_mean")),
     Mutation("a step after act not divided by 1 - P(#)", "actions.py", "scores_logp - logp_act, scores_logp)",
              "scores_logp, scores_logp)", "test_midtrain.py::test_one_latent_and_horizon_one_is_the_one_shot_form"),
 )  # fmt: skip
