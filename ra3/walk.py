@@ -145,5 +145,5 @@ def choose(logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 def chosen_logp(logits: Tensor, tokens: Tensor) -> Tensor:
-    """[R,V] logits and [R] ids -> [R] log-probabilities."""
-    return logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
+    """[R,V] logits and [R] ids -> [R] log-probabilities, computed as where they are trained on."""
+    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
