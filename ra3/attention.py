@@ -1,10 +1,9 @@
-"""Attention over a slot cache: it repeats no keys and pads no chunks on a CPU.
+"""Attention over a slot cache: it repeats no keys and pads little.
 
 transformers' own `sdpa` repeats the keys and values of a shared head once per query head as soon as a chunk has two
 tokens and a mask, which costs more than the attention itself when the prefix is long; here the queries of such a group
-are stacked instead. On a CPU the rows that read one token each are attended together, a block of rows at a time, where
-they have read about equally much; every other chunk by itself, to what its row has read. Elsewhere chunks are padded
-and attended together. For float32 models on a CPU, a layer of the cache is in float64 unless its scores are small: a
+are stacked instead. On a CPU rows that read about as many tokens and have read about as many are attended together, some
+at a time; elsewhere all chunks are padded and attended at once. For float32 models on a CPU, a layer of the cache is in float64 unless its scores are small: a
 token then scores the same alone, in a chunk and in a row.
 """
 
@@ -42,7 +41,7 @@ def attend(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
     """[N,H,D] queries of the tokens that are read, whose keys are written -> [N,H,D] in the format of the queries."""
     _settle(layer, query, scale)
     assert layer.keys is not None
-    attend = _together if query.device.type != "cpu" else _in_blocks
+    attend = _together if query.device.type != "cpu" else _in_groups
     return attend(layer, query.to(layer.keys.dtype), scale).to(query.dtype)
 
 
@@ -54,18 +53,16 @@ def _settle(layer: SlotLayer, query: Tensor, scale: float) -> None:
             layer.hold(precise=large)
 
 
-def _in_blocks(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
-    """[N,H,D] -> [N,H,D], blocks of rows that read one token each, then chunk by chunk."""
+def _in_groups(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
+    """[N,H,D] -> [N,H,D], group by group."""
     assert layer.keys is not None and layer.values is not None
-    out, attended = torch.empty_like(query), layer.cache.attended
-    for block in attended.blocks:
-        keys, values = (x[block.rows, :, : block.num_slots] for x in (layer.keys, layer.values))
-        mask = None if block.mask is None else block.mask.to(query.dtype)
-        out[block.at] = _stacked(query[block.tokens][:, :, None], keys, values, mask, scale)[block.own, :, 0]
-    for one in attended.singles:
-        keys, values = (x[one.row, None, :, : one.num_slots] for x in (layer.keys, layer.values))
-        own = query[None, one.tokens].transpose(1, 2)
-        out[one.tokens] = _stacked(own, keys, values, one.mask, scale)[0].transpose(0, 1)
+    out = torch.empty_like(query)
+    for group in layer.cache.groups:
+        stores = (x[:, :, : group.num_slots] for x in (layer.keys, layer.values))
+        keys, values = (x[group.rows] for x in stores)
+        own = query[group.tokens].unflatten(0, (-1, group.chunk)).transpose(1, 2)
+        mask = None if group.mask is None else group.mask.to(query.dtype)
+        out[group.at] = _stacked(own, keys, values, mask, scale).transpose(1, 2).flatten(0, 1)[group.own]
     return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,11 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 16
-"""Rows of a block: attended by one call, each to as many slots as the longest of them has."""
+TOGETHER = 32
+"""Rows that one call attends, at most."""
 
 SLOTS_OF_A_CALL = 128
 """Slots that attention reads in about the time that one more call takes."""
+
+SHORT_CHUNK = 8
+"""Up to so many tokens a chunk is attended together with single tokens."""
+
+LONG_CHUNK = 16
+"""From more tokens on a chunk is attended by itself."""
 
 
 @dataclass(frozen=True)
@@ -94,74 +100,94 @@ class Chunks:
 
 
 @dataclass(frozen=True)
-class Block:
-    """Neighbouring rows of the cache, some of which read one token each."""
+class Group:
+    """G rows that one call attends: C tokens of each, to as many slots as the longest of them has read."""
 
-    rows: slice
-    tokens: Tensor | slice
-    """The token of every row; any, where a row reads none."""
-    own: Tensor | slice
-    """Which rows read one."""
-    at: Tensor | slice
-    """Which tokens theirs are."""
+    rows: slice | Tensor
+    """[G] rows of the cache."""
+    chunk: int
+    """C, the longest chunk."""
+    tokens: slice | Tensor
+    """[G * C] the tokens of every row; any, where a row has fewer."""
+    own: slice | Tensor
+    """Which of the G * C places hold tokens of their row."""
+    at: slice | Tensor
+    """Which of the N tokens they are."""
     num_slots: int
     mask: Tensor | None
-    """[rows,1,1,num_slots] float32, 0 where a row has read and -inf elsewhere; None where all have read all."""
+    """[G,1,C,num_slots] float32, 0 where a token sees and -inf elsewhere; None where all see all."""
 
 
-@dataclass(frozen=True)
-class Single:
-    """A chunk that is attended by itself."""
-
-    row: int
-    tokens: slice
-    num_slots: int
-    mask: Tensor | None
-    """bool [C,num_slots], what its tokens see; None where one token sees all."""
-
-
-@dataclass(frozen=True)
-class Attended:
-    """How the chunks of a pass are attended on a CPU."""
-
-    blocks: list[Block]
-    singles: list[Single]
-
-    @classmethod
-    def of(cls, chunks: Chunks, num_rows: int) -> Attended:
-        """Rows that read one token each go by blocks, where padding costs less than the calls it saves."""
-        blocks, left = [], ~chunks.alone
-        for first in range(0, num_rows, BLOCK):
-            size = min(BLOCK, num_rows - first)
-            which = (chunks.alone & (chunks.row_of >= first) & (chunks.row_of < first + size)).nonzero()[0]
-            ends = chunks.ends[which]
-            if len(which) and size * ends.max() - ends.sum() <= SLOTS_OF_A_CALL * (len(which) - 1):
-                blocks.append(_block(chunks, which, first, size))
-            else:
-                left[which] = True
-        return cls(blocks, [_single(chunks, i) for i in left.nonzero()[0].tolist()])
+def groups_of(chunks: Chunks, num_rows: int) -> list[Group]:
+    """Neighbouring rows that read a few tokens each are attended where their keys lie, if padding costs less than the
+    calls it saves. The others by length: the keys of a group are copied together first, which costs no more than
+    fetching them one by one. Long chunks by themselves."""
+    groups, left = [], chunks.after - chunks.begins > SHORT_CHUNK
+    short = ~left
+    for first in range(0, num_rows, TOGETHER):
+        size = min(TOGETHER, num_rows - first)
+        which = (short & (chunks.row_of >= first) & (chunks.row_of < first + size)).nonzero()[0]
+        ends = chunks.ends[which]
+        if len(which) and size * ends.max() - ends.sum() <= SLOTS_OF_A_CALL * (len(which) - 1):
+            groups.append(_neighbours(chunks, which, first, size))
+        else:
+            left[which] = True
+    return groups + [_alike(chunks, which) for which in _by_length(chunks, left.nonzero()[0])]
 
 
-def _single(chunks: Chunks, i: int) -> Single:
-    row, begin, after, end = (int(x[i]) for x in (chunks.row_of, chunks.begins, chunks.after, chunks.ends))
-    length, mask = after - begin, None
-    if length > 1:
-        mask = torch.ones(length, end, dtype=torch.bool, device=chunks.device).tril(end - length)
-    return Single(row, slice(begin, after), end, mask)
+def _by_length(chunks: Chunks, which: np.ndarray) -> Iterator[np.ndarray]:
+    """Chunks [R'] in groups that need little padding: of about one length, of rows that have read about equally much."""
+    doublings = np.ceil(np.log2(chunks.after[which] - chunks.begins[which])).astype(np.int64)
+    order = np.lexsort((chunks.ends[which], doublings))
+    group: list[int] = []
+    for i in order.tolist():
+        if group:
+            kind, end = doublings[i], int(chunks.ends[which[i]])
+            padding = end * len(group) - int(chunks.ends[which[group]].sum())
+            full = len(group) == TOGETHER or kind != doublings[group[0]] or 2**kind > LONG_CHUNK
+            if full or padding > SLOTS_OF_A_CALL * len(group):
+                yield which[group]
+                group = []
+        group.append(i)
+    if group:
+        yield which[group]
 
 
-def _block(chunks: Chunks, which: np.ndarray, first: int, size: int) -> Block:
-    tokens, own, ends = chunks.begins[which], chunks.row_of[which] - first, chunks.ends[which]
-    num_slots, begin, rows = int(ends.max()), int(tokens[0]), slice(first, first + size)
-    mask = None
-    if len(which) < size or ends.min() < num_slots:
-        seen = np.ones(size, np.int64)
-        seen[own] = ends
-        mask = np.where(np.arange(num_slots) < seen[:, None], 0.0, -np.inf).astype(np.float32)
-        mask = torch.from_numpy(mask)[:, None, None]
-    if len(which) == size and (tokens - begin == own).all():  # every row in its order
-        here = slice(begin, begin + size)
-        return Block(rows, here, slice(None), here, num_slots, mask)
-    of_row = np.full(size, begin)
-    of_row[own] = tokens
-    return Block(rows, *(torch.from_numpy(x) for x in (of_row, own, tokens)), num_slots, mask)
+def _neighbours(chunks: Chunks, which: np.ndarray, first: int, size: int) -> Group:
+    """A group of the `size` rows from `first` on, of which some read the chunks `which` [R']."""
+    place, rows = np.zeros(size, np.int64), slice(first, first + size)
+    place[chunks.row_of[which] - first] = which
+    reads = np.zeros(size, bool)
+    reads[chunks.row_of[which] - first] = True
+    return _group(chunks, rows, np.where(reads, place, which[0]), reads)
+
+
+def _alike(chunks: Chunks, which: np.ndarray) -> Group:
+    """A group of the chunks `which` [G]."""
+    row = int(chunks.row_of[which[0]])
+    rows = torch.from_numpy(chunks.row_of[which]) if len(which) > 1 else slice(row, row + 1)
+    return _group(chunks, rows, which, np.ones(len(which), bool))
+
+
+def _group(chunks: Chunks, rows: slice | Tensor, which: np.ndarray, reads: np.ndarray) -> Group:
+    """A group of `rows` [G], of which those that `reads` [G] read the chunks `which` [G]."""
+    begin, after = chunks.begins[which], chunks.after[which]
+    ends, length = np.where(reads, chunks.ends[which], 1), after - begin
+    chunk, num_slots = int(length.max()), int(ends.max())
+    column = np.arange(chunk)
+    tokens = np.minimum(begin[:, None] + column, after[:, None] - 1)
+    seen = np.maximum(np.minimum(ends[:, None] - length[:, None] + column + 1, ends[:, None]), 1)
+    mask = None if seen.min() == num_slots else _mask(seen, num_slots)
+    own = (reads[:, None] & (column < length[:, None])).flatten()
+    tokens = tokens.flatten()
+    if own.all() and (np.diff(tokens) == 1).all():
+        here = slice(int(tokens[0]), int(tokens[-1]) + 1)
+        return Group(rows, chunk, here, slice(None), here, num_slots, mask)
+    own = own.nonzero()[0]
+    return Group(rows, chunk, *(torch.from_numpy(x) for x in (tokens, own, tokens[own])), num_slots, mask)
+
+
+def _mask(seen: np.ndarray, num_slots: int) -> Tensor:
+    """[G,C] slots that each token sees -> [G,1,C,num_slots]."""
+    mask = np.where(np.arange(num_slots) < seen[..., None], np.float32(0), np.float32(-np.inf))
+    return torch.from_numpy(mask)[:, None]

@@ -55,12 +55,15 @@ def _parts(module: Any) -> set[str]:
 
 
 class Decoder:
-    """The layers of one model with the weights that they have now, for as long as those do not change."""
+    """The layers of one model with the weights that they have now, for as long as those do not change.
 
-    def __init__(self, model: Any):
+    `exact`: attention and the projections into it are in float64 (see ra3/projections.py).
+    """
+
+    def __init__(self, model: Any, exact: bool):
         trunk = model.base_model
         self.embedding, self.norm, self.rotary = trunk.embed_tokens.weight, trunk.norm, trunk.rotary_emb
-        self.layers = [DecoderLayer(layer) for layer in trunk.layers]
+        self.layers = [DecoderLayer(layer, exact) for layer in trunk.layers]
         self.angles = torch.empty(0, 2, 0)
 
     def __call__(self, ids: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
@@ -85,15 +88,12 @@ class Decoder:
 class DecoderLayer:
     """One layer: attention over the cache, then the gated MLP."""
 
-    def __init__(self, layer: Any):
+    def __init__(self, layer: Any, exact: bool):
         attention, mlp = layer.self_attn, layer.mlp
         projections = [getattr(attention, name) for name in INTO]
-        wide = isinstance(projections[0], WideLinear)
-        self.into = torch.cat([p.weight for p in projections])
-        self.into_bias = None if projections[0].bias is None else torch.cat([p.bias for p in projections])
-        if wide:
-            self.into = self.into.double()
-            self.into_bias = None if self.into_bias is None else self.into_bias.double()
+        dtype = torch.float64 if exact and isinstance(projections[0], WideLinear) else torch.float32
+        self.into = torch.cat([p.weight for p in projections]).to(dtype)
+        self.into_bias = None if projections[0].bias is None else torch.cat([p.bias for p in projections]).to(dtype)
         self.head_size, self.scale = attention.head_dim, attention.scaling
         self.queries, self.keys = (p.weight.shape[0] // self.head_size for p in projections[:2])
         self.out, self.gate, self.up, self.down = getattr(attention, OUT_OF), mlp.gate_proj, mlp.up_proj, mlp.down_proj

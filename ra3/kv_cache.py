@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from ra3.chunks import Attended, Chunks
+from ra3.chunks import Chunks, Group, groups_of
 
 
 class SlotLayer(CacheLayerMixin):
@@ -100,26 +100,29 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """Cache of B rows for any full-attention Hugging Face model; `dtype` is the number format of its weights."""
+    """Cache of B rows for any full-attention Hugging Face model; `dtype` is the number format of its weights.
 
-    def __init__(self, num_rows: int, num_layers: int, device: torch.device, dtype: torch.dtype):
+    `exact`: a token must score the same alone, in a chunk and in a row (see ra3/attention.py).
+    """
+
+    def __init__(self, num_rows: int, num_layers: int, device: torch.device, dtype: torch.dtype, exact: bool = True):
         self.num_rows = num_rows
         self.decoder: Any = None
         """What reads over this cache in the place of the model's modules (ra3/decoder.py)."""
         self.next(Chunks([0], [0], [0], device))
-        may_narrow = device.type == "cpu" and dtype == torch.float32
+        may_narrow = exact and device.type == "cpu" and dtype == torch.float32
         super().__init__(layers=[SlotLayer(self, may_narrow) for _ in range(num_layers)])
 
     def next(self, chunks: Chunks) -> None:
         """Says what the next forward pass reads."""
-        self.chunks, self.end, self._attended = chunks, int(chunks.ends.max()), None
+        self.chunks, self.end, self._groups = chunks, int(chunks.ends.max()), None
 
     @property
-    def attended(self) -> Attended:
-        """How rows are attended in the pass under way, worked out once for all layers."""
-        if self._attended is None:
-            self._attended = Attended.of(self.chunks, self.num_rows)
-        return self._attended
+    def groups(self) -> list[Group]:
+        """Which rows are attended by one call in the pass under way, worked out once for all layers."""
+        if self._groups is None:
+            self._groups = groups_of(self.chunks, self.num_rows)
+        return self._groups
 
     def take(self, index: Tensor) -> None:
         """Keeps (or repeats) the rows at `index` [B']; rows are renumbered from 0."""

@@ -42,6 +42,8 @@ class Policy:
     """Folder that the model was loaded from."""
     dtype: torch.dtype = torch.float32
     """Number format of the forward pass; the weights are float32."""
+    exact: bool = True
+    """Whether tokens must score in one pass as in any other. What is not trained on, or compared, need not."""
     written_out: bool = False
     """Whether cached passes may go through `Decoder`: it computes what the modules do."""
     _texts: dict[int, str] = field(default_factory=dict)
@@ -106,6 +108,10 @@ class Policy:
         twin.model = copy.deepcopy(self.model)
         return twin
 
+    def roughly(self) -> Self:
+        """The same model, weights and all, where last bits do not matter: faster on a CPU."""
+        return replace(self, exact=False)
+
     def save(self, folder: Path) -> None:
         """Writes a standard Hugging Face folder. OSError if a file is in its place, which the library only mentions."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,8 +126,9 @@ class Policy:
     def new_cache(self, num_rows: int) -> SlotCache:
         """An empty key-value cache for `num_rows` rows, to be read while the weights stay as they are."""
         layers = self.model.config.get_text_config().num_hidden_layers
-        cache = SlotCache(num_rows, layers, self.device, self.model.dtype)
-        cache.decoder = Decoder(self.model) if self.written_out and has_these_parts(self.model) else None
+        cache = SlotCache(num_rows, layers, self.device, self.model.dtype, self.exact)
+        if self.written_out and has_these_parts(self.model):
+            cache.decoder = Decoder(self.model, self.exact)
         return cache
 
     def hidden(self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, exact: bool = True) -> Tensor:
@@ -133,7 +140,7 @@ class Policy:
         if cache is not None and cache.decoder:
             return cache.decoder(ids[0], positions[0], cache)[None]
         mask = RowLayout.of(positions).mask() if cache is None else self._no_mask
-        with self._autocast(), exactly(exact):
+        with self._autocast(), exactly(exact and self.exact):
             return self.model.base_model(
                 input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache,
                 use_cache=cache is not None,
@@ -188,7 +195,7 @@ class Policy:
     def _decoder_agrees(self) -> bool:
         """Whether `Decoder` computes what the modules do, in a chunk and after it."""
         ids, found = torch.tensor([[self.start_id, self.syntax.newline_id, self.syntax.think_id]]), []
-        for decoder in (None, Decoder(self.model)):
+        for decoder in (None, Decoder(self.model, self.exact)):
             cache = self.new_cache(1)
             cache.decoder = decoder
             for first, length in ((0, 2), (2, 1)):

@@ -55,17 +55,17 @@ def reading(draw):
     return [first, *((sorted(chosen), [draw(st.integers(1, 5)) for _ in chosen]) for chosen in some)], len(rows)
 
 
-@pytest.mark.parametrize("how", ["in blocks of 16", "in blocks of 2", "one by one", "padded"])
+@pytest.mark.parametrize("how", ["in groups of 16", "in groups of 2", "by length", "one by one", "padded"])
 @settings(max_examples=60)
 @given(reading())
 def test_every_token_sees_its_row_so_far(how, work):
     with pytest.MonkeyPatch.context() as patch:
-        if how == "in blocks of 2":
-            patch.setattr(chunks, "BLOCK", 2)
-        if how == "one by one":
-            patch.setattr(chunks, "SLOTS_OF_A_CALL", -1000)
+        if how in ("in groups of 2", "one by one"):
+            patch.setattr(chunks, "TOGETHER", 2 if how == "in groups of 2" else 1)
+        if how == "by length":
+            patch.setattr(chunks, "_neighbours", lambda read, which, *_: chunks._alike(read, which))
         if how == "padded":  # as on a GPU
-            patch.setattr(attention, "_in_blocks", attention._together)
+            patch.setattr(attention, "_in_groups", attention._together)
         for ours, expected in attended(*work):
             torch.testing.assert_close(ours, expected, atol=1e-12, rtol=1e-12)
 
