@@ -25,7 +25,7 @@ from ra3.settings import Midtrain, Update
 from ra3.steps import split
 from ra3.update import score
 
-DOCUMENTS_AT_ONCE = 64
+DOCUMENTS_AT_ONCE = 512
 
 
 def annotate(
@@ -40,6 +40,7 @@ def annotate(
     """One row per document, in order: its steps with latents sampled from q. c = inf writes none."""
     if math.isinf(config.estep.switch_penalty):
         return expert_rows(q, documents)
+    q, pi = q.roughly(), pi.roughly()
     samples = 1 if config.mstep.latents == "sample" else config.estep.group_size
     always = config.estep.think_floor == 1
     rules = LatentRules(config.estep.max_latent_tokens, think_floor=1.0 if always else 0.0)

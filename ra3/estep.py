@@ -101,7 +101,7 @@ class EStepJob:
 
 def estep(recorder: Recorder, pi: Policy, job: EStepJob) -> Policy:
     """Trains q, starting from pi, to write latents under which pi finds the expert's steps likely."""
-    q = pi.snapshot()
+    q, pi = pi.snapshot(), pi.roughly()
     optimizer = make_optimizer(q.model, "adamw", job.config.learning_rate)
     penalty = SwitchPenalty(job.config.price(job.em_round), job.config.target_think_rate)
     loss = PolicyLoss("clip", job.config.clip_low, job.config.clip_high)

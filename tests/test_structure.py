@@ -24,8 +24,8 @@ ORDER = (
     *("readers", "corpus", "steps", "latents", "annotated_folder", "sandbox", "faults"),
     *("problem_tests", "extraction", "problems", "sandbox.exams", "sandbox.grade", "bench", "testbed"),
     # the model: rows of tokens, the one forward pass, sampling
-    *("rows", "actions", "kv_cache", "attention", "projections", "row_attention", "output_head", "recomputation"),
-    *("heap", "model_folder"),
+    *("rows", "actions", "chunks", "kv_cache", "attention", "projections", "decoder", "row_attention", "output_head"),
+    *("recomputation", "heap", "model_folder"),
     *("policy", "flops", "walk", "interleave", "sampler", "completions"),
     *("fingerprints", "materials", "sources"),
     # one step of learning
