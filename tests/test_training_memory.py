@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import make_policy
+from conftest import make_model_folder, make_policy
 
 from ra3 import heap, memory_plan
 from ra3.actions import log_probability
@@ -154,12 +154,14 @@ def test_what_cannot_fit_is_refused_with_what_helps(policy, machine, fix):
 
 
 def test_the_command_line_says_what_it_needs_and_refuses_what_cannot_fit(tmp_path, capsys):
-    words = ["rlvr", "--run.out", str(tmp_path), "--run.threads", "1"]
-    huge = ["--rlvr.max-new-tokens", "100000000", "--update.micro-batch-tokens", "100000000"]
+    make_model_folder(tmp_path / "endless", max_position_embeddings=2 * 10**8)
+    words = ["rlvr", "--run.out", str(tmp_path / "runs"), "--run.threads", "1", "--model.weights", "random"]
+    huge = ["--model", str(tmp_path / "endless"), "--rlvr.max-new-tokens", "100000000"]
+    huge += ["--update.micro-batch-tokens", "100000000"]
     assert main([*words, *huge]) == 2
     told = capsys.readouterr()
     assert "does not fit in memory" in told.err + told.out and "fix:" in told.err + told.out
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="cgroups")
