@@ -136,7 +136,7 @@ def groups_of(chunks: Chunks, num_rows: int) -> list[Group]:
 
 
 def _by_length(chunks: Chunks, which: np.ndarray) -> Iterator[np.ndarray]:
-    """Chunks [R'] in groups that need little padding: of about one length, of rows that have read about equally much."""
+    """Chunks [R'] in groups that need little padding: of about one length, their rows having read about as much."""
     doublings = np.ceil(np.log2(chunks.after[which] - chunks.begins[which])).astype(np.int64)
     order = np.lexsort((chunks.ends[which], doublings))
     group: list[int] = []

@@ -105,7 +105,7 @@ def estep(recorder: Recorder, pi: Policy, job: EStepJob) -> Policy:
     optimizer = make_optimizer(q.model, "adamw", job.config.learning_rate)
     penalty = SwitchPenalty(job.config.price(job.em_round), job.config.target_think_rate)
     loss = PolicyLoss("clip", job.config.clip_low, job.config.clip_high)
-    total = job.config.updates
+    total = job.config.updates_for(len(job.documents))
     for step in recorder.loop(f"estep-{job.em_round}", total, q=q.model, optimizer=optimizer, penalty=penalty):
         documents = job.batch(step)
         rows = interleave(q, documents, job.config.group_size, job.rules(step), job.seeds(step, documents))

@@ -53,8 +53,9 @@ def _midtrain_lines(config: Config, policy: Policy, command: str) -> list[str]:
         return [*lines, f"  annotate   {len(train)} documents, {_duration(sampling_s * len(train))}"]
     method = METHODS[config.midtrain.method]
     if method.discover is not keep or command == "demo":
-        estep_s = rounds * estep.updates * rollouts * (sampling_s + 2 * fitting_s)
-        lines.append(f"  E-step     {rounds} x {estep.updates} updates of {rollouts} rollouts, {_duration(estep_s)}")
+        updates = estep.updates_for(len(train))
+        estep_s = rounds * updates * rollouts * (sampling_s + 2 * fitting_s)
+        lines.append(f"  E-step     {rounds} x {updates} updates of {rollouts} rollouts, {_duration(estep_s)}")
         lines.append(f"  annotate   {rounds} x {len(train)} documents, {_duration(rounds * len(train) * sampling_s)}")
     if method.write_in is None:
         return lines
