@@ -84,7 +84,8 @@ MUTATIONS = (
     Mutation("comments compared with all, whatever is asked for", "rollouts.py",
              "compare(boundaries.think)", "compare(boundaries.decided)",
              SAMPLER + "bias_is_as_documented[leave_one_out, comments among thinkers]"),
-    Mutation("temperature forgotten in training", "rl_step.py", "update, loss.temperature, live", "update, 1.0, live", ALONE.format("clip token_mean")),
+    Mutation("temperature forgotten in training", "rl_step.py", "update, loss.temperature, live", "update, 1.0, live",
+             ALONE.format("clip token_mean")),
     Mutation("a step after act not divided by 1 - P(#)", "actions.py", "scores_logp - logp_act, scores_logp)",
              "scores_logp, scores_logp)", "test_midtrain.py::test_one_latent_and_horizon_one_is_the_one_shot_form"),
 )  # fmt: skip
