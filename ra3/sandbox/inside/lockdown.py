@@ -35,8 +35,8 @@ class Lockdown:
         self.ruleset = ruleset if calls is None else None
 
     def entry(self) -> Callable[[int, int], None]:
-        """``enter(cpu_s, memory_mb)`` for the child: CPU limit (a signal, then the kill), memory limit; it ends with the
-        server; no process and no signal to another.
+        """``enter(cpu_s, memory_mb)`` for the child: CPU limit (a signal, then the kill), memory limit, an end with
+        the server, no process and no signal to another.
 
         Without a call filter: a Landlock domain of its own against signals, and a process limit of zero.
         """

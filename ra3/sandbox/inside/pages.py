@@ -38,7 +38,8 @@ def code(maps: str) -> Iterator[tuple[int, int]]:
 
     ``maps`` is the text of ``/proc/PID/maps``.
     """
-    start, follows, executable = 0, (), False
+    start, executable = 0, False
+    follows: tuple = ()
     for line in maps.splitlines():
         place, rights, offset, *file = line.split(maxsplit=5)
         low, high = (int(number, 16) for number in place.split("-"))

@@ -16,21 +16,20 @@ from array import array
 from os import WNOHANG, _exit, close, closerange, dup2, read, setsid, wait4, write
 from signal import set_wakeup_fd
 
-from . import identity, judge, kernel, lockdown, pages, program, serve
+from . import identity, judge, kernel, lockdown, pages, program, protocol, serve
 from .kernel import fork
-from .protocol import (
-    CALL, COMMAND, ENDED, FORK_FAILED, FRAME, FROM_PEER_FD, JUDGE, KILL, RESULT_FD, SERVE, START, STDIO, TO_PEER_FD,
-)  # fmt: skip
+from .protocol import COMMAND, ENDED, FORK_FAILED, KILL, RESULT_FD
 
 HIGHEST_FD, CHUNK = 256, 1 << 16
 RIGHTS_BYTES = socket.CMSG_SPACE(4 * array("i").itemsize)
 RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
-STARTED = FRAME.pack(0, START)
+STARTED = protocol.FRAME.pack(0, protocol.START)
+PEER = ((2, protocol.FROM_PEER_FD), (3, protocol.TO_PEER_FD))
 WAYS = {
-    CALL: (program.run_call, (), 4),
-    STDIO: (program.run_stdio, ((2, 0), (3, 1)), 4),
-    SERVE: (serve.run, ((2, FROM_PEER_FD), (3, TO_PEER_FD)), 6),
-    JUDGE: (judge.run, ((2, FROM_PEER_FD), (3, TO_PEER_FD)), 6),
+    protocol.CALL: (program.run_call, (), RESULT_FD + 1),
+    protocol.STDIO: (program.run_stdio, ((2, 0), (3, 1)), RESULT_FD + 1),
+    protocol.SERVE: (serve.run, PEER, protocol.TO_PEER_FD + 1),
+    protocol.JUDGE: (judge.run, PEER, protocol.TO_PEER_FD + 1),
 }
 """What a child does for each command, the numbers that its third and fourth descriptor get, the first one to close."""
 
