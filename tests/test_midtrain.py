@@ -18,7 +18,7 @@ from rich.console import Console
 from ra3.config import Config
 from ra3.corpus import Document
 from ra3.display import Display
-from ra3.estep import EStepJob, SwitchPenalty, copy_rate, estep, repeats
+from ra3.estep import EStepJob, SwitchPenalty, copy_rate, estep, repeats, updates_of
 from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument, encode
 from ra3.midtrain import midtrain
@@ -209,3 +209,10 @@ def test_copy_rate_counts_repeated_lines(policy, documents):
     assert not repeats([], [1, 2])
     rows = interleave(policy, documents, 2, LatentRules(4, think_floor=0.9), list(range(16)))
     assert 0 <= copy_rate(policy, rows, documents, 2) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("updates", "documents", "expected"), [(None, 950, 24), (None, 24, 8), (5, 950, 5), (0, 24, 0)]
+)
+def test_the_estep_reads_a_share_of_the_documents(updates, documents, expected):
+    assert updates_of(Estep(updates=updates, documents=4, group_size=4), documents) == expected
