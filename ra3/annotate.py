@@ -119,14 +119,6 @@ def annotate_whole(
     return comments
 
 
-def annotated_record(policy: Policy, document: EncodedDocument, rows: Rows, r: int, kind: str) -> dict[str, Any]:
-    """One line of annotated.jsonl: the text with its latents, where they stand, and the ids that are trained on."""
-    return {
-        **text_record(document, comment_texts(policy, rows, r, len(document.step_ids)), kind),
-        "ids": rows.tokens(r),
-    }
-
-
 def text_record(document: EncodedDocument, comments: Sequence[str | None], kind: str) -> dict[str, Any]:
     """A document's text with its latents, and where they stand."""
     text, spans = annotate_text(split(document.document, kind), comments)

@@ -21,7 +21,7 @@ from ra3.errors import UserError
 from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
 from ra3.model_folder import check_attention, check_vocabulary, load_model, load_tokenizer
-from ra3.output_head import logits_of
+from ra3.output_head import embedded, logits_of
 from ra3.projections import exactly, widen_attention
 from ra3.row_attention import ROWS, RowLayout
 
@@ -96,6 +96,11 @@ class Policy:
         """Parameters, shared ones counted once."""
         return sum(p.numel() for p in self.model.parameters())
 
+    @property
+    def positions(self) -> int | None:
+        """The longest sequence that the model was made for; None where its config does not say."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
     def token_text(self, token: int) -> str:
         """The text of a single token."""
         if token not in self._texts:
@@ -131,20 +136,24 @@ class Policy:
             cache.decoder = Decoder(self.model, self.exact)
         return cache
 
-    def hidden(self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, exact: bool = True) -> Tensor:
+    def hidden(
+        self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, exact: bool = True,
+        layout: RowLayout | None = None, learning: bool = False,
+    ) -> Tensor:  # fmt: skip
         """[B,C] ids at [B,C] positions -> [B,C,D] last hidden states: the one forward pass.
 
-        With a cache, B = 1 and the tokens are those of `cache.chunks`; without one, a row begins wherever positions
-        restart at 0, and rows do not see each other. `exact`: tokens must score as when they were sampled.
+        With a cache, B = 1 and the tokens are those of `cache.chunks`; without one, rows are those of `layout`, or one
+        begins wherever positions restart at 0; they do not see each other. `exact`: tokens must score as when they were
+        sampled. `learning`: a backward pass will follow, and may add to the gradient of the embedding by itself.
         """
         if cache is not None and cache.decoder:
             return cache.decoder(ids[0], positions[0], cache)[None]
-        mask = RowLayout.of(positions).mask() if cache is None else self._no_mask
+        mask = (layout or RowLayout.of(positions)).mask() if cache is None else self._no_mask
+        words = {"inputs_embeds": embedded(self.model.get_input_embeddings(), ids)} if learning else {"input_ids": ids}
         with self._autocast(), exactly(exact and self.exact):
             return self.model.base_model(
-                input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache,
-                use_cache=cache is not None,
-            ).last_hidden_state  # fmt: skip
+                **words, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
+            ).last_hidden_state
 
     @property
     def head_rows(self) -> int:

@@ -31,6 +31,8 @@ class FreeRules:
     """0 = greedy."""
     stop: tuple[str, ...] = ()
     """A completion ends when its text contains one of these."""
+    not_first: int | None = None
+    """A token that a completion may not begin with."""
 
 
 @phase("rollouts")
@@ -93,7 +95,10 @@ def _sample(walk: Walk, made: Completions, rows: np.ndarray, rules: FreeRules, d
     logits, uniform = walk.logits(rows), draws.next(rows)
     warm = rules.temperature > 0
     tempered = logits / rules.temperature if warm and rules.temperature != 1 else logits
-    tokens = choose(tempered, uniform) if warm else logits.argmax(-1)
+    if rules.not_first is not None and (first := made.length[rows] == 0).any():
+        tempered = tempered.clone()
+        tempered[torch.from_numpy(first), rules.not_first] = -torch.inf
+    tokens = choose(tempered, uniform) if warm else tempered.argmax(-1)
     logp = chosen_logp(logits, tokens)
     made.append(rows, ids=tokens, logp=logp, logp_old=logp if tempered is logits else chosen_logp(tempered, tokens))
     return tokens.cpu().numpy()

@@ -1,7 +1,6 @@
 """Every setting of ra3, by section. The text under a setting is its help, its type holds its bounds.
 
-The defaults are the vetted recipe for the embedded world. Nothing that can be derived is a setting. "ours" marks
-what the RA3 paper (arXiv 2509.25810) does not publish and this project chose. ra3/config.py joins the sections.
+The defaults are the vetted recipe for the embedded world. "ours": the RA3 paper (arXiv 2509.25810) leaves it open.
 """
 
 import sysconfig
@@ -153,8 +152,7 @@ class Mstep(Section):
     latents: Literal["sample", "best", "resample"] = "sample"
     """Latents written in: one sample per document, or of group_size the best by the ELBO, or one drawn by exp(ELBO)."""
     latent_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the intentions left out of the text, in every EM round but the last: a model that never goes without
-    them cannot tell the next E-step where they are needed (ours)."""
+    """Share of the intentions left out of the text before the last EM round, lest every line lean on one (ours)."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the matrices and AdamW for the rest."""
     weight_decay: float = Field(default=0.0, ge=0, le=1)
@@ -246,5 +244,7 @@ class Update(Section):
 
     micro_batch_tokens: PositiveInt = 8192
     """Most tokens of a forward and backward pass, on a CPU 2048. Fewer save memory; the result is the same."""
+    checkpoint_activations: bool = False
+    """Keep only what comes into each layer and compute the rest again: less memory, a forward pass more."""
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=True)
     """The gradient is scaled down to this norm. inf: never."""
