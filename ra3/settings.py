@@ -3,7 +3,6 @@
 The defaults are the vetted recipe for the embedded world. "ours": the RA3 paper (arXiv 2509.25810) leaves it open.
 """
 
-import math
 import sysconfig
 from typing import Literal
 
@@ -88,8 +87,7 @@ class Estep(Section):
     """Reinforcement learning finds the latents (E-step)."""
 
     updates: int | None = Field(default=None, ge=0)
-    """Policy updates in each EM round. 0: annotate with the model as it comes. none: as many as make 4 rollouts for
-    every 10 documents, so that the E-step costs a share of the M-step; at least 8."""
+    """Policy updates in an EM round. 0: annotate as it comes. none: 4 rollouts for every 10 documents, at least 8."""
     documents: PositiveInt = 4
     """Documents per update."""
     group_size: PositiveInt = 4
@@ -130,12 +128,6 @@ class Estep(Section):
     """The probability ratio is clipped above at 1 + clip_high."""
     document_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the training documents that the E-step draws from."""
-
-    def updates_for(self, num_documents: int) -> int:
-        """Policy updates of a round over a corpus: `updates`, or max(8, ceil(0.4 D / (documents * group_size)))."""
-        if self.updates is not None:
-            return self.updates
-        return max(8, math.ceil(0.4 * num_documents / (self.documents * self.group_size)))
 
     def price(self, em_round: int) -> float:
         """c at the start of an EM round: switch_penalty * penalty_growth ** em_round, in nats."""
