@@ -22,7 +22,7 @@ class Verdict:
     """None: our own machinery failed (``infra``); such a sample is left out and counted, neither right nor wrong."""
     reason: str
     """passed, wrong_answer, error:NAME, timeout, memory, syntax, missing_entry_point, output_cap, checker_failed or
-    infra."""
+    infra; of answers in sentences also wrong_step."""
     cpu_s: float
     """CPU seconds of all its runs."""
 
@@ -33,11 +33,14 @@ class Paper:
     def __init__(self, sitting: Sitting):
         self._sitting, self._cpu_s = sitting, 0.0
         self.verdict: Verdict | None = None
-        self.jobs = next(sitting)
+        self._send(None)
 
     def go_on(self, outcomes: list[Outcome]):
         """Hand in what the jobs came to."""
         self._cpu_s += sum(outcome.cpu_s for outcome in outcomes)
+        self._send(outcomes)
+
+    def _send(self, outcomes: list[Outcome] | None):
         try:
             self.jobs = self._sitting.send(outcomes)
         except StopIteration as end:
