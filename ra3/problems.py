@@ -192,7 +192,7 @@ def _test(row) -> Test:
         return JudgeTest(_typed(row, "judge", str), tuple(_typed(row, "names", list, [])))
     if keys == {"facts", "asked"}:
         return DerivationTest(tuple(_typed(row, "facts", list)), _typed(row, "asked", str))
-    allowed = "args and expected, stdin and stdout, stdin and checker (and reference), judge (and names), or facts, asked"
+    allowed = "args, expected; stdin, stdout; stdin, checker (and reference); judge (and names); or facts, asked"
     raise UserError(f"{json.dumps(row)[:80]} is not a test", allowed=allowed)
 
 

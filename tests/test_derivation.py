@@ -1,4 +1,4 @@
-"""Derivations: facts and steps as text and back, solutions by hand, and a verifier that pays nothing but right steps."""
+"""Derivations: facts and steps as text and back, solutions by hand, and a verifier that pays only right steps."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ WRONG = {
     "another name for the result": (RIGHT.replace("10 red cups", "10 hot pots"), "syntax"),
     "a given fact as a step": ("There are 7 new keys.\n" + RIGHT, "syntax"),
     "a fact of one's own": ("The new keys are the big hats and 0 more, so 7 + 0 = 7 new keys.\n", "wrong_step"),
-    "a quantity of one's own": ("The odd ends are the big hats doubled, so 7 * 2 = 14 odd ends.\n" + RIGHT, "wrong_step"),
+    "a quantity of one's own": ("The odd ends are the big hats less 7, so 7 - 7 = 0 odd ends.\n", "wrong_step"),
     "two steps on a line": (RIGHT.replace(".\nThe old", ". The old"), "syntax"),
     "a step inside an intention": (f"# {CUPS}{PENS}{KEYS}", "wrong_step"),
     "words before": ("So: " + RIGHT, "syntax"),
@@ -109,7 +109,7 @@ def test_nothing_else_is_paid(name):
     assert judged(answer) == reason
 
 
-@given(st.lists(st.sampled_from([CUPS, PENS, KEYS, POTS, "# a plan.\n", "\n", "The ", "so 7 + 3 = 10", "."])), st.text())
+@given(st.lists(st.sampled_from([CUPS, PENS, KEYS, POTS, "# a plan.\n", "\n", "The ", "so 7 + 3", "."])), st.text())
 @example([CUPS, PENS, KEYS], "")
 def test_what_is_paid_is_the_solution_and_intentions(pieces, other):
     for answer in ("".join(pieces), "".join(pieces) + other, other):
@@ -130,7 +130,7 @@ def test_long_answers_take_linear_time():
         (FACTS, "big cats", "nothing is said of 'big cats'"),
         (FACTS, "big hats", "whose answer is stated"),
         (FACTS + FACTS[:1], "new keys", "stated twice"),
-        (("The red cups are the big hats doubled.", "The big hats are the red cups less 1."), "red cups", "from itself"),
+        (("The red cups are the big hats halved.", "The big hats are the red cups halved."), "red cups", "from itself"),
         (("There are 3 big hats.", "The red cups are the big hats halved."), "red cups", "no whole number"),
         (("There are 3 big hats.", "The red cups are the big hats less 4."), "red cups", "no whole number"),
         (("There are lots of hats.",), "red cups", "is no fact"),
