@@ -34,7 +34,7 @@ def measure_heldout(
     """{"rows": ..., "curves": ...} of one model on held-out text.
 
     Nats per expert token without latents and given sampled ones, and the think rate, each a mean over documents; does
-    the code follow the latents; for the embedded world also, do they agree with the true boundaries and chains.
+    the code follow the latents; for an embedded world also, do they agree with the true boundaries and chains.
     """
     plain = expert_rows(policy, documents)
     seeds = [derive(seed, "heldout", d.document.id) for d in documents]
@@ -62,7 +62,7 @@ def measure_heldout(
 def gain_curves(
     model: str, documents: Sequence[EncodedDocument], boundaries: Boundaries, gain: Tensor, config: Eval, seed: int
 ) -> dict[str, list[Record]]:
-    """Embedded world only, by chain length: nats that an intention at a true boundary gains over the function it opens.
+    """Embedded worlds only, by chain length: nats that an intention at a true boundary gains to the next boundary.
 
     gain [B,S] is each step's log-likelihood given the latents minus that without any.
     """
@@ -98,8 +98,8 @@ def truth_rows(
     boundaries: Boundaries,
     config: Eval,
 ) -> list[Record]:
-    """Embedded world only: precision, recall and F1 of the places of thought against the true boundaries, and the share
-    of the comments written there that spell out the true chain."""
+    """Embedded worlds only: precision, recall and F1 of the places of thought against the true boundaries, and the
+    share of the comments written there that spell out the true chain."""
     known = [r for r, d in enumerate(documents) if d.document.truth]
     if not known:
         return []

@@ -102,7 +102,7 @@ def cost_table(results: Record) -> Table:
 
 
 def chain_table(cells: Sequence[Record]) -> Table:
-    """Embedded world: selective thinking by chain length."""
+    """Embedded worlds: selective thinking by chain length."""
     body = []
     for name, own in by_system(cells).items():
         lengths = sorted({x for cell in own for x in cell["curves"].get(CHAIN_CURVES[0], {})})
