@@ -12,7 +12,7 @@ import argparse
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -213,15 +213,16 @@ def _say(stage: str, number: int, loss: float, start: float = time.monotonic()) 
         print(f"{stage:6} {number:5} loss {loss:.4f}  {time.monotonic() - start:6.0f} s", flush=True)
 
 
-def command(reading: Reading, what: str) -> None:
+def command(reading: Reading, recipe: Recipe, what: str) -> None:
     """Command line of a world's ``base`` module: trains its base and writes a standard Hugging Face folder."""
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--layers", type=int, default=Recipe.layers)
-    parser.add_argument("--updates", type=int, default=Recipe.updates)
+    parser.add_argument("--seed", type=int, default=recipe.seed)
+    parser.add_argument("--layers", type=int, default=recipe.layers)
+    parser.add_argument("--updates", type=int, default=recipe.updates)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    trainer = train(reading, Recipe(seed=given.seed, layers=given.layers, updates=given.updates), _say)
+    chosen = replace(recipe, seed=given.seed, layers=given.layers, updates=given.updates)
+    trainer = train(reading, chosen, _say)
     trainer.model.save_pretrained(given.out)
     trainer.tokenizer.save_pretrained(given.out)

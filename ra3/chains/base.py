@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ra3.chains.tokenizer import fast_tokenizer
 from ra3.chains.world import LEVELS, document_text, drill, page
-from ra3.pretraining import Part, Reading, command
+from ra3.pretraining import Part, Reading, Recipe, command
 from ra3.word_tokenizer import END
 
 
@@ -15,4 +15,5 @@ def document(seed: int) -> list[Part]:
 
 
 if __name__ == "__main__":
-    command(Reading(fast_tokenizer(), drill, document), "Train the base model of the world of word problems.")
+    recipe = Recipe(batch=12, updates=900)
+    command(Reading(fast_tokenizer(), drill, document), recipe, "Train the base model of the world of word problems.")

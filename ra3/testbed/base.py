@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ra3.pretraining import Part, Reading, command
+from ra3.pretraining import Part, Reading, Recipe, command
 from ra3.testbed.tokenizer import fast_tokenizer
 from ra3.testbed.world import LEVELS, document_text, glossary, page
 from ra3.word_tokenizer import END
@@ -15,4 +15,4 @@ def document(seed: int) -> list[Part]:
 
 
 if __name__ == "__main__":
-    command(Reading(fast_tokenizer(), glossary, document), "Train the base model of the embedded world.")
+    command(Reading(fast_tokenizer(), glossary, document), Recipe(), "Train the base model of the embedded world.")
