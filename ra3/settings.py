@@ -1,9 +1,9 @@
 """Every setting of ra3, by section. The text under a setting is its help, its type holds its bounds.
 
-The defaults are the vetted recipe for the embedded world. Nothing that can be derived is a setting. "ours" marks
-what the RA3 paper (arXiv 2509.25810) does not publish and this project chose. ra3/config.py joins the sections.
+The defaults are the vetted recipe for the embedded world. "ours": the RA3 paper (arXiv 2509.25810) leaves it open.
 """
 
+import math
 import sysconfig
 from typing import Literal
 
@@ -87,11 +87,12 @@ class Corpus(Section):
 class Estep(Section):
     """Reinforcement learning finds the latents (E-step)."""
 
-    updates: int = Field(default=24, ge=0)
-    """Policy updates in each EM round. 0: annotate with the model as it comes."""
-    documents: PositiveInt = 16
+    updates: int | None = Field(default=None, ge=0)
+    """Policy updates in each EM round. 0: annotate with the model as it comes. none: as many as make 4 rollouts for
+    every 10 documents, so that the E-step costs a share of the M-step; at least 8."""
+    documents: PositiveInt = 4
     """Documents per update."""
-    group_size: PositiveInt = 8
+    group_size: PositiveInt = 4
     """Rollouts per document (G); each is judged against the others of its group."""
     switch_penalty: float = Field(default=0.1, ge=0, allow_inf_nan=True)
     """Cost c of opening a new intention, in nats. inf: never think, which is next-token prediction exactly."""
@@ -121,7 +122,7 @@ class Estep(Section):
     """Updates under think_floor."""
     target_think_rate: float | None = Field(default=None, gt=0, lt=1)
     """Adapt c until this share of the steps opens an intention. none: c stays as given."""
-    learning_rate: float = Field(default=3e-4, ge=0, le=1)
+    learning_rate: float = Field(default=1e-3, ge=0, le=1)
     """Step size."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)
     """The probability ratio is clipped below at 1 - clip_low."""
@@ -129,6 +130,12 @@ class Estep(Section):
     """The probability ratio is clipped above at 1 + clip_high."""
     document_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the training documents that the E-step draws from."""
+
+    def updates_for(self, num_documents: int) -> int:
+        """Policy updates of a round over a corpus: `updates`, or max(8, ceil(0.4 D / (documents * group_size)))."""
+        if self.updates is not None:
+            return self.updates
+        return max(8, math.ceil(0.4 * num_documents / (self.documents * self.group_size)))
 
     def price(self, em_round: int) -> float:
         """c at the start of an EM round: switch_penalty * penalty_growth ** em_round, in nats."""
@@ -153,8 +160,7 @@ class Mstep(Section):
     latents: Literal["sample", "best", "resample"] = "sample"
     """Latents written in: one sample per document, or of group_size the best by the ELBO, or one drawn by exp(ELBO)."""
     latent_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the intentions left out of the text, in every EM round but the last: a model that never goes without
-    them cannot tell the next E-step where they are needed (ours)."""
+    """Share of the intentions left out of the text before the last EM round, lest every line lean on one (ours)."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the matrices and AdamW for the rest."""
     weight_decay: float = Field(default=0.0, ge=0, le=1)
@@ -246,5 +252,7 @@ class Update(Section):
 
     micro_batch_tokens: PositiveInt = 8192
     """Most tokens of a forward and backward pass, on a CPU 2048. Fewer save memory; the result is the same."""
+    checkpoint_activations: bool = False
+    """Keep only what comes into each layer and compute the rest again: less memory, a forward pass more."""
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=True)
     """The gradient is scaled down to this norm. inf: never."""

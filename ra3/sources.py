@@ -65,6 +65,11 @@ class Library:
     heldout: list[EncodedDocument]
     corpus: Corpus
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest document with its context."""
+        return max(len(d.context_ids) + sum(map(len, d.step_ids)) for d in (*self.train, *self.heldout))
+
     def noted(self, run: Run) -> tuple[list[EncodedDocument], list[EncodedDocument]]:
         """(training, held-out) documents, after the run folder has got the facts and quarantine.jsonl.
 
@@ -89,7 +94,15 @@ class Library:
 
 
 def load_documents(config: Config, policy: Policy) -> Library:
-    """The corpus of a run, split into training and held-out documents. UserError where too few can be used."""
+    """The corpus of a run, split into training and held-out documents. UserError where too few can be used, or where
+    `corpus.max_tokens` is more than the model reads."""
+    if policy.positions and config.corpus.max_tokens > policy.positions:
+        raise UserError(
+            f"the model in {policy.source} has {policy.positions} positions",
+            where=f"corpus.max_tokens = {config.corpus.max_tokens}",
+            allowed=f"at most {policy.positions}; comments come on top",
+            fix="lower it: longer documents are cut",
+        )
     corpus = read_corpus(config)
     encoded = []
     for part in split_heldout(corpus.documents, config.corpus.heldout, config.run.seed):

@@ -25,7 +25,8 @@ ORDER = (
     *("derivation", "problem_tests", "extraction", "problems", "sandbox.exams", "sandbox.grade", "bench"),
     *("word_tokenizer", "pretraining", "testbed", "chains", "worlds"),
     # the model: rows of tokens, the one forward pass, sampling
-    *("rows", "actions", "kv_cache", "attention", "projections", "row_attention", "output_head", "model_folder"),
+    *("rows", "actions", "chunks", "kv_cache", "attention", "projections", "decoder", "row_attention", "output_head"),
+    *("recomputation", "heap", "model_folder"),
     *("policy", "flops", "walk", "interleave", "sampler", "completions"),
     *("fingerprints", "materials", "sources"),
     # one step of learning
@@ -45,9 +46,31 @@ ORDER = (
     ),
     # the acts
     *("estep", "annotate", "mstep", "em_round", "methods", "midtrain", "rlvr"),
-    *("statistics", "learning_curve", "sequential_test", "evaluate", "probes", "heldout"),
+    *(
+        "statistics",
+        "learning_curve",
+        "sequential_test",
+        "evaluate",
+        "probes",
+        "information",
+        "abstractions",
+        "heldout",
+    ),
     # the commands
-    *("pipeline", "grading", "demo", "plan", "theory", "arguments", "comparison", "runs_commands", "cli", "__main__"),
+    *(
+        "memory_plan",
+        "pipeline",
+        "grading",
+        "demo",
+        "plan",
+        "theory",
+        "arguments",
+        "comparison",
+        "runs_commands",
+        "exit_codes",
+        "cli",
+        "__main__",
+    ),
 )
 """Modules and packages of ra3, in reading order: each imports only those before it."""
 

@@ -79,7 +79,8 @@ def learn(this: Round) -> Policy:
     q, job = this.pi.snapshot(), EStepJob(this.documents, own, this.config.update, seed, this.em_round)
     optimizer = make_optimizer(q.model, "adamw", own.learning_rate)
     loss = PolicyLoss("clip", own.clip_low, own.clip_high)
-    for step in this.recorder.loop(f"estep-{this.em_round}", own.updates, q=q.model, optimizer=optimizer):
+    total = own.updates_for(len(this.documents))
+    for step in this.recorder.loop(f"estep-{this.em_round}", total, q=q.model, optimizer=optimizer):
         documents = job.batch(step)
         places = [derive(seed, "segment", this.em_round, step, d.document.id) for d in documents]
         segments = [segment(q, d, own.horizon, place) for d, place in zip(documents, places, strict=True)]
@@ -92,7 +93,7 @@ def learn(this: Round) -> Policy:
         numbers = policy_step(q, optimizer, rows, advantage, loss, this.config.update)
         numbers |= {"reward": float(reward.mean()), "dead_groups": float(dead_groups(groups, everyone).float().mean())}
         numbers["tokens_generated"] = float(found.act.sum())
-        this.recorder.log("estep", this.em_round, step, own.updates, numbers)
+        this.recorder.log("estep", this.em_round, step, total, numbers)
     return q
 
 

@@ -145,6 +145,7 @@ def interpreter() -> str:
 
 
 def environment() -> dict[str, str]:
-    """All that the server inherits; it clears this too before the first program."""
+    """All that the server inherits; it clears this too before the first program. Symbols are bound once, not by every
+    child."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
-    return {"PYTHONHASHSEED": "0", "TZ": "UTC", **kept}
+    return {"PYTHONHASHSEED": "0", "TZ": "UTC", "LD_BIND_NOW": "1", **kept}

@@ -1,5 +1,6 @@
 """The few Linux calls that Python's standard library does not offer, through ctypes. Every failure is an OSError."""
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -18,9 +19,14 @@ MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
+fork = ctypes.PyDLL(None).fork
+"""``fork(2)`` and no more; -1 if it fails. ``os.fork`` also makes locks and thread states anew, for which a process of
+one thread has no need."""
+_libc.syscall.restype = ctypes.c_long
 if LINUX:
-    _prctl = _libc.prctl
-    _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+    raw_prctl = _libc.prctl
+    """-1 if the kernel refuses."""
+    raw_prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 
 
 def _call(name, *arguments):
@@ -38,10 +44,14 @@ def syscall(number, *arguments):
 
 
 def prctl(option: int, value: int, last: int = 0):
-    """``prctl(option, value, last)``. Written flat: children call it, and every Python object they touch is copied."""
-    if _prctl(option, value, last, 0, 0) == -1:
-        number = ctypes.get_errno()
-        raise OSError(number, f"prctl: {os.strerror(number)}")
+    """``prctl(option, value, last)``."""
+    return _call("prctl", option, value, last, 0, 0)
+
+
+def trim():
+    """Give free memory of the C library back, so that no child inherits it."""
+    with contextlib.suppress(AttributeError):  # glibc only
+        _libc.malloc_trim(0)
 
 
 def unshare(flags):

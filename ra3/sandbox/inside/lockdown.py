@@ -9,6 +9,10 @@ import os
 import platform
 import resource
 import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from resource import RLIMIT_AS, RLIMIT_CPU, setrlimit
+from signal import SIGKILL
 
 from . import identity, kernel, landlock, preload, seccomp
 
@@ -28,26 +32,38 @@ class Lockdown:
     def __init__(self, ruleset: int | None, calls: seccomp.Filter | None, memory: bool):
         """``memory``: whether this system limits address space."""
         self.calls, self.memory = calls, memory
-        self.most_cpu_s, self.most_memory = _within("CPU", MOST), _within("AS", MOST) if memory else MOST
         self.ruleset = ruleset if calls is None else None
 
-    def enter(self, cpu_s: int, memory_mb: int):
-        """End with the server; CPU limit (a signal, then the kill), memory limit; no process and no signal to another.
+    def entry(self) -> Callable[[int, int], None]:
+        """``enter(cpu_s, memory_mb)`` for the child: CPU limit (a signal, then the kill), memory limit, an end with
+        the server, no process and no signal to another.
 
         Without a call filter: a Landlock domain of its own against signals, and a process limit of zero.
         """
+        most_cpu_s, most_memory, memory = _within("CPU", MOST), _within("AS", MOST), self.memory
+        steps = tuple(self._steps())
+
+        def enter(cpu_s: int, memory_mb: int):
+            setrlimit(RLIMIT_CPU, (min(cpu_s, most_cpu_s), min(cpu_s + 1, most_cpu_s)))
+            if memory:
+                size = min(memory_mb * MEGABYTE, most_memory)
+                setrlimit(RLIMIT_AS, (size, size))
+            for step in steps:
+                if step():
+                    raise OSError("a child could not enter its walls")
+
+        return enter
+
+    def _steps(self) -> Iterator[Callable]:
+        """What else a child does, each a call that gives nothing or 0; in C where every child comes by."""
         if kernel.LINUX:
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
-        soft, hard = min(cpu_s, self.most_cpu_s), min(cpu_s + 1, self.most_cpu_s)
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
-        if self.memory:
-            size = min(memory_mb * MEGABYTE, self.most_memory)
-            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+            yield partial(kernel.raw_prctl, kernel.PR_SET_PDEATHSIG, int(SIGKILL), 0, 0, 0)
         if self.calls is not None:
-            return self.calls.install()
+            yield self.calls.put_on
+            return
         if self.ruleset is not None:
-            landlock.restrict(self.ruleset)
-        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+            yield partial(landlock.restrict, self.ruleset)
+        yield partial(setrlimit, resource.RLIMIT_NPROC, (0, 0))
 
 
 def prepare(config: dict) -> tuple[dict[str, str], Lockdown]:
@@ -114,7 +130,7 @@ def _limit() -> str:
     held = ["CPU", *(["AS"] if kernel.LINUX else [])]
     for name, value in wanted.items():
         try:
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (_within(name, value), _within(name, value)))
+            setrlimit(getattr(resource, f"RLIMIT_{name}"), (_within(name, value), _within(name, value)))
         except (AttributeError, OSError, ValueError):
             continue
         held.append(name)
@@ -133,7 +149,7 @@ def measure(lockdown: Lockdown) -> str:
     child = os.fork()
     if child == 0:
         try:
-            lockdown.enter(MEASURE_CPU_S, MEASURE_MB)
+            lockdown.entry()(MEASURE_CPU_S, MEASURE_MB)
             refused = [name for name, attempt in ATTEMPTS.items() if _is_refused(attempt)]
             os.write(writer, ", ".join(refused).encode())
         finally:

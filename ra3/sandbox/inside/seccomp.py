@@ -10,6 +10,7 @@ is checked. Threads stay possible (``clone`` with CLONE_THREAD); processes do no
 
 import ctypes
 import struct
+from functools import partial
 
 from . import kernel
 
@@ -148,8 +149,11 @@ class Filter:
         self._code = ctypes.create_string_buffer(code, len(code))
         header = struct.pack("@HP", len(code) // 8, ctypes.addressof(self._code))
         self._header = ctypes.create_string_buffer(header, len(header))
-        self._address = ctypes.addressof(self._header)
+        address = ctypes.addressof(self._header)
+        self.put_on = partial(kernel.raw_prctl, kernel.PR_SET_SECCOMP, kernel.SECCOMP_MODE_FILTER, address, 0, 0)
+        """What ``install`` does, for as long as this object lives; not 0 if the kernel declines."""
 
     def install(self):
         """For good, for this process and everything it starts; needs NO_NEW_PRIVS. OSError if the kernel declines."""
-        kernel.prctl(kernel.PR_SET_SECCOMP, kernel.SECCOMP_MODE_FILTER, self._address)
+        if self.put_on():
+            raise OSError("the kernel takes no filter of system calls")

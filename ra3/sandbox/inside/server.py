@@ -12,23 +12,32 @@ import select
 import signal
 import socket
 import sys
+from array import array
+from os import WNOHANG, _exit, close, closerange, dup2, read, setsid, wait4, write
+from signal import set_wakeup_fd
 
-from . import identity, judge, lockdown, program, protocol, serve
+from . import identity, judge, kernel, lockdown, pages, program, protocol, serve
+from .kernel import fork
+from .protocol import COMMAND, ENDED, FORK_FAILED, KILL, RESULT_FD
 
-HIGHEST_FD = 256
-PEER = (protocol.FROM_PEER_FD, protocol.TO_PEER_FD)
+HIGHEST_FD, CHUNK = 256, 1 << 16
+RIGHTS_BYTES = socket.CMSG_SPACE(4 * array("i").itemsize)
+RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
+STARTED = protocol.FRAME.pack(0, protocol.START)
+PEER = ((2, protocol.FROM_PEER_FD), (3, protocol.TO_PEER_FD))
 WAYS = {
-    protocol.CALL: (program.run_call, ()),
-    protocol.STDIO: (program.run_stdio, (0, 1)),
-    protocol.SERVE: (serve.run, PEER),
-    protocol.JUDGE: (judge.run, PEER),
+    protocol.CALL: (program.run_call, (), RESULT_FD + 1),
+    protocol.STDIO: (program.run_stdio, ((2, 0), (3, 1)), RESULT_FD + 1),
+    protocol.SERVE: (serve.run, PEER, protocol.TO_PEER_FD + 1),
+    protocol.JUDGE: (judge.run, PEER, protocol.TO_PEER_FD + 1),
 }
-"""What a child does for each command, and the numbers that its further pipes get."""
+"""What a child does for each command, the numbers that its third and fourth descriptor get, the first one to close."""
 
 
 def main(control_fd: int, config: dict):
     """Put up the layers, tell the supervisor which there are, and serve."""
     control = socket.socket(fileno=control_fd)
+    pages.compact_code()
     try:
         level, walls = lockdown.prepare(config)
     except identity.Refused as reason:
@@ -38,6 +47,7 @@ def main(control_fd: int, config: dict):
     random.seed(0)  # each child begins with this state
     gc.collect()
     gc.freeze()
+    kernel.trim()
     control.sendall(json.dumps(level).encode() + b"\n")
     os.dup2(1, 2)
     server.serve()
@@ -47,11 +57,11 @@ class Server:
     """The loop around ``fork`` and ``wait4``."""
 
     def __init__(self, control: socket.socket, walls: lockdown.Lockdown):
-        self.control, self.walls = control, walls
+        self.control, self.enter, self.strays = control, walls.entry(), walls.calls is None
         self.wake, wake_writer = os.pipe()
         os.set_blocking(self.wake, False)
         os.set_blocking(wake_writer, False)
-        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.poller = select.poll()
         self.poller.register(control, select.POLLIN)
@@ -59,57 +69,53 @@ class Server:
 
     def serve(self):
         """Until the supervisor closes its end. A ``KILL`` that finds no child came too late and is dropped."""
+        receive, answer, unpack, pack = self.control.recvmsg, self.control.sendall, COMMAND.unpack, ENDED.pack
+        size, enter = COMMAND.size, self.enter
         while True:
-            order, fds, _, _ = socket.recv_fds(self.control, protocol.COMMAND.size, 4)
+            order, rights, _, _ = receive(size, RIGHTS_BYTES)
             if not order:
                 return
-            command, *limits = protocol.COMMAND.unpack(order)
-            if command != protocol.KILL:
-                self.control.sendall(protocol.ENDED.pack(*self.run(command, limits, fds)))
-
-    def run(self, command: bytes, limits: list[int], fds: list[int]) -> tuple[int, float, int]:
-        """Fork a child for the job and wait for its end: wait status, CPU seconds, resident bytes."""
-        try:
-            child = os.fork()
-        except OSError:
-            child = None
-        if child == 0:
-            become_program(command, limits, fds, self.walls)
-        for fd in fds:
-            os.close(fd)
-        return (protocol.FORK_FAILED, 0.0, 0) if child is None else self.wait(child)
+            command, cpu_s, memory_mb = unpack(order)
+            if command == KILL:
+                continue
+            fds = array("i", rights[0][2])
+            child = fork()
+            if child == 0:
+                become_program(command, cpu_s, memory_mb, fds, enter)
+            for fd in fds:
+                close(fd)
+            answer(pack(*(self.wait(child) if child > 0 else (FORK_FAILED, 0.0, 0))))
 
     def wait(self, child: int) -> tuple[int, float, int]:
-        """Wait for the child; meanwhile obey the supervisor, and end with it."""
+        """Wait for the child, meanwhile obey the supervisor: wait status, CPU seconds, resident bytes."""
+        poll, wake = self.poller.poll, self.wake
         while True:
-            for fd, _ in self.poller.poll():
-                if fd == self.wake:
-                    os.read(self.wake, 512)
+            for fd, _ in poll():
+                if fd == wake:
+                    read(fd, 512)
                 else:
                     self.obey(child)
-            if self.walls.calls is None and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if self.strays and os.waitid(os.P_PID, child, os.WEXITED | WNOHANG | os.WNOWAIT):
                 kill(child)
-            pid, status, usage = os.wait4(child, os.WNOHANG)
-            if pid:
-                self.bury_strays()
-                scale = 1 if sys.platform == "darwin" else 1024
-                return status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale
+            ended, status, usage = wait4(child, WNOHANG)
+            if ended:
+                if self.strays:
+                    bury_strays()
+                return status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * RESIDENT_UNIT
 
     def obey(self, child: int):
         """The only order during a job is to kill it; a closed socket means the same and the server's own end."""
-        order = self.control.recv(protocol.COMMAND.size)
+        order = self.control.recv(COMMAND.size)
         kill(child)
         if not order:
-            os._exit(0)
+            _exit(0)
 
-    def bury_strays(self):
-        """Reap processes that a child left behind, where nothing could keep it from starting any."""
-        while self.walls.calls is None:
-            try:
-                if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                    return
-            except ChildProcessError:
-                return
+
+def bury_strays():
+    """Reap processes that a child left behind, where nothing could keep it from starting any."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, WNOHANG)[0]:
+            continue
 
 
 def kill(child: int):
@@ -119,20 +125,25 @@ def kill(child: int):
             send(child, signal.SIGKILL)
 
 
-def become_program(command: bytes, limits: list[int], fds: list[int], walls: lockdown.Lockdown):
-    """In the child: take the job's descriptors, close all others, enter the walls, run, exit. Never returns."""
+def become_program(command: bytes, cpu_s: int, memory_mb: int, fds: "array[int]", enter):
+    """In the child: take the job's descriptors, close all others, enter the walls, run, exit. Never returns.
+
+    Each object that a child touches, if only to count a reference, costs it the copy of a page: hence the plain names.
+    """
     code = 1
     try:
-        signal.set_wakeup_fd(-1)
-        os.setsid()
-        payload = b"".join(iter(lambda: os.read(fds[0], 1 << 20), b""))
-        run, targets = WAYS[command]
-        for target, fd in zip(targets, fds[2:], strict=True):
-            os.dup2(fd, target)
-        walls.enter(*limits)
-        os.dup2(fds[1], protocol.RESULT_FD)
-        os.closerange(max(protocol.RESULT_FD, *targets, 0) + 1, HIGHEST_FD)
-        program.send(protocol.START)
+        set_wakeup_fd(-1)
+        setsid()
+        payload = read(fds[0], CHUNK)
+        if more := read(fds[0], CHUNK):
+            payload = b"".join([payload, more, *iter(lambda: read(fds[0], CHUNK), b"")])
+        run, places, first_to_close = WAYS[command]
+        for at, number in places:
+            dup2(fds[at], number)
+        enter(cpu_s, memory_mb)
+        dup2(fds[1], RESULT_FD)
+        closerange(first_to_close, HIGHEST_FD)
+        write(RESULT_FD, STARTED)
         code = run(payload)
     finally:
-        os._exit(code or 0)
+        _exit(code or 0)
