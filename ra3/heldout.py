@@ -149,7 +149,7 @@ def truth_rows(
 
 
 def information_rows(model: str, pairs: Sequence[tuple[str | None, str]], seed: int) -> list[Record]:
-    """What the latent at a true boundary, its last word or none, says about that of the true intention, beyond chance."""
+    """What the latent at a true boundary, its last word or none, says about the true one, beyond chance."""
     if not pairs:
         return []
     said = [last_word(comment or "") for comment, _ in pairs]
