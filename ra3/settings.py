@@ -48,7 +48,7 @@ class Model(Section):
     """Any Hugging Face causal language model on disk."""
 
     path: str = Field(default="testbed", min_length=1)
-    """Folder of a Hugging Face causal language model with its tokenizer. testbed: the small model of this package."""
+    """Folder of a Hugging Face causal language model with its tokenizer; testbed, chains: the embedded worlds' own."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
 
@@ -57,7 +57,7 @@ class Corpus(Section):
     """The expert text."""
 
     path: str = Field(default="testbed", min_length=1)
-    """Folder, .jsonl, .parquet, saved Hugging Face data set; testbed (embedded world); stdlib (Python's library)."""
+    """Folder, .jsonl, .parquet, saved Hugging Face data set; testbed, chains (embedded worlds); stdlib (Python's)."""
     pattern: str = Field(default="**/*.py", min_length=1)
     """Which files of a folder are documents (glob)."""
     text_key: str = Field(default="text", min_length=1)
@@ -174,7 +174,7 @@ class Rlvr(Section):
     """Reinforcement learning with unit tests as reward."""
 
     problems: str = Field(default="testbed", min_length=1)
-    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or testbed for the embedded world."""
+    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or an embedded world: testbed, chains."""
     unearned: Literal["drop", "keep"] = "drop"
     """What becomes of a benchmark's problems that pay a program that solves nothing, such as `return None`."""
     steps: int = Field(default=30, ge=0)
@@ -205,7 +205,7 @@ class Eval(Section):
     """Programs are sampled, run against the tests and counted."""
 
     problems: str = Field(default="testbed", min_length=1)
-    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or testbed for the embedded world."""
+    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or an embedded world: testbed, chains."""
     samples_file: str | None = Field(default=None, min_length=1)
     """Grade the samples of this file (JSON lines of task_id and completion) instead of sampling a model."""
     per_band: PositiveInt = 100
