@@ -5,9 +5,9 @@
 Each loop is a whole demo (E-step, annotation, M-step, RLVR, evaluation) with the demo's shapes and fewer steps, on a
 seed of its own. Resident memory and open descriptors of this process and of the sandbox's servers go to
 OUT/vitals.jsonl every few seconds. Stopped and started again it goes on with the loop in hand; hours are added up over
-all attempts. After every loop, at the end and with --show it prints each process's slope of memory after its first
-loop, which is warm-up. Exit code 1 if the highest memory of a loop has grown by more than a twentieth, or descriptors
-at all.
+all attempts. After every loop, at the end and with --show it compares the first with the last quarter of each process's
+loops, its first left out as warm-up. Exit code 1 if the usual or the lowest memory of a loop has grown by more than a
+twentieth, or the fewest descriptors at all.
 """
 
 from __future__ import annotations
@@ -86,15 +86,28 @@ def hours(lines: list[dict[str, Any]]) -> float:
 
 
 def levels(own: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """The highest of everything in each loop; of servers the median, for one just forked looks like this process."""
+    """Of each loop: medians of memory, which do not depend on how often a fast or a slow loop was looked at, and the
+    least of memory and descriptors, `low_kb` and `low_files`, which is what stays. A server that has just been forked
+    looks like this process."""
     found = []
     for _, lines in groupby(own, lambda line: line["loop"]):
         loop = list(lines)
-        level = {key: max(line[key] for line in loop) for key in loop[0]}
+        level = {key: max(line[key] for line in loop) for key in ("loop", "seconds", "cpu_s")}
+        level["kb"] = median(line["kb"] for line in loop)
+        for key in ("kb", "files"):
+            level[f"low_{key}"] = min(line[key] for line in loop)
         for key in ("server_kb", "server_files"):
             level[key] = median([line[key] for line in loop if line["servers"]] or [0])
         found.append(level)
     return found
+
+
+def quarters(later: list[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Medians over the first and over the last quarter of the loops: every loop has a seed of its own, and its peak
+    depends on it."""
+    size = len(later) // 4
+    first, last = later[:size], later[-size:]
+    return tuple({key: median(level[key] for level in part) for key in part[0]} for part in (first, last))  # type: ignore[return-value]
 
 
 def verdict(lines: list[dict[str, Any]]) -> tuple[str, bool]:
@@ -102,22 +115,24 @@ def verdict(lines: list[dict[str, Any]]) -> tuple[str, bool]:
     told, flat = [f"{hours(lines):.2f} hours, {len({line['loop'] for line in lines}) - 1} loops"], True
     for attempt, own in groupby(lines, lambda line: line["attempt"]):
         later = levels(list(own))[1:-1]
-        if len(later) < 2:
-            told.append(f"process {attempt}: too few loops to tell")
+        if len(later) < 8:
+            told.append(f"process {attempt}: {len(later)} whole loops after its first, too few to tell")
             flat = False
             continue
-        first, last = later[0], later[-1]
-        slope = linear_regression([p["seconds"] / 3600 for p in later], [p["kb"] / 1024 for p in later]).slope
+        first, last = quarters(later)
+        slope = linear_regression([p["seconds"] / 3600 for p in later], [p["low_kb"] / 1024 for p in later]).slope
         told.append(
-            f"process {attempt}: loops {first['loop']:.0f} to {last['loop']:.0f} in "
-            f"{(last['seconds'] - first['seconds']) / 3600:.2f} hours ({last['cpu_s'] - first['cpu_s']:.0f} s of CPU); "
-            f"highest memory {first['kb'] / 1024:.0f} -> {last['kb'] / 1024:.0f} MB ({slope:+.1f} MB per hour), "
-            f"files {first['files']:.0f} -> {last['files']:.0f}; "
+            f"process {attempt}: {len(later)} loops after its first in "
+            f"{(later[-1]['seconds'] - later[0]['seconds']) / 3600:.2f} hours "
+            f"({later[-1]['cpu_s'] - later[0]['cpu_s']:.0f} s of CPU); first and last quarter, medians: "
+            f"memory {first['kb'] / 1024:.0f} -> {last['kb'] / 1024:.0f} MB, "
+            f"lowest {first['low_kb'] / 1024:.0f} -> {last['low_kb'] / 1024:.0f} MB ({slope:+.1f} MB per hour), "
+            f"files {first['low_files']:.0f} -> {last['low_files']:.0f}; "
             f"servers {first['server_kb'] / 1024:.1f} -> {last['server_kb'] / 1024:.1f} MB, "
             f"files {first['server_files']:.0f} -> {last['server_files']:.0f}"
         )
-        level = all(last[key] <= GROWTH * first[key] for key in ("kb", "server_kb"))
-        flat = flat and level and all(last[key] <= first[key] for key in ("files", "server_files"))
+        level = all(last[key] <= GROWTH * first[key] for key in ("kb", "low_kb", "server_kb"))
+        flat = flat and level and all(last[key] <= first[key] for key in ("low_files", "server_files"))
     return "\n".join(told), flat
 
 

@@ -1,13 +1,14 @@
 """How the cost of an interleaved rollout grows with the document: milliseconds per expert line against lines.
 
-    python benchmarks/interleave_growth.py [--models shipped 25M 0.1B] [--repeats 3] [--json FILE]
+    python benchmarks/interleave_growth.py [--models shipped 25M 0.1B] [--documents 1] [--repeats 3] [--json FILE]
 
 Every length reads lines of the same text: one document of 200 lines is cut into parts of 10, 20, 50, 100 and 200 lines.
 Latents are the same everywhere too: each line thinks with probability 0.3 and writes 8 tokens, whatever the model would
 rather do. The lengths take turns, and the least CPU time of the repeats counts, because other processes only add to it.
 Beside it: how the multiplications grow, counted; and, in the same run, what one would write with transformers'
 `generate`: a call that reads the whole prefix again for every line, and another where a line is given a comment. That
-loop is timed on a few evenly spaced lines of the sampler's own rollouts.
+loop is timed on a few evenly spaced lines of the sampler's own rollouts, with the library's own model and attention,
+and gets the same rows at once: 8 rollouts of one document, or with `--documents 16` those of 16, an E-step's batch.
 """
 
 import argparse
@@ -18,22 +19,22 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from ra3.actions import ActionSpaces
 from ra3.corpus import Document
 from ra3.interleave import LatentRules, interleave
 from ra3.latents import EncodedDocument, encode
 from ra3.policy import Policy
-from ra3.row_attention import ROWS
 from ra3.rows import Rows
-from ra3.sources import testbed_model
 from ra3.testbed import world
+from ra3.worlds import WORLDS
 
 GROUP, COMMENT_TOKENS, LONGEST = 8, 8, 200
 RULES = LatentRules(COMMENT_TOKENS, think_floor=0.3)
@@ -89,7 +90,7 @@ class Point:
 def load(name: str) -> EvenPolicy:
     """The shipped model, or one of random weights with its tokenizer."""
     cpu = torch.device("cpu")
-    shipped = Policy.load(testbed_model(), "pretrained", torch.float32, cpu, 0)
+    shipped = Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, cpu, 0)
     if name == "shipped":
         return EvenPolicy.of(shipped)
     with tempfile.TemporaryDirectory() as folder:
@@ -122,44 +123,56 @@ def cpu_s(action: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def roll(policy: Policy, documents: list[EncodedDocument]) -> list[Rows]:
-    """8 rollouts of each document, one document at a time."""
-    seeds = [range(i * GROUP, (i + 1) * GROUP) for i in range(len(documents))]
-    return [interleave(policy, [d], GROUP, RULES, list(s)) for d, s in zip(documents, seeds, strict=True)]
+def roll(policy: Policy, batches: list[list[EncodedDocument]]) -> list[Rows]:
+    """8 rollouts of each document, one batch at a time."""
+    return [interleave(policy, batch, GROUP, RULES, list(range(len(batch) * GROUP))) for batch in batches]
+
+
+def batches_of(documents: list[EncodedDocument], size: int) -> list[list[EncodedDocument]]:
+    """The documents, `size` at a time; repeated where there are fewer."""
+    if len(documents) < size:
+        return [[documents[i % len(documents)] for i in range(size)]]
+    return [documents[i : i + size] for i in range(0, len(documents) - size + 1, size)]
 
 
 @torch.no_grad()
-def loop_line(policy: Policy, prefixes: list[list[int]], thinks: list[bool]) -> None:
-    """One line of G rows with `generate`: decide from the whole prefix; those that think write a comment."""
-    generate_with(policy, prefixes, 1)
+def loop_line(policy: Policy, model: Any, prefixes: list[list[int]], thinks: list[bool]) -> None:
+    """One line of all rows with `generate`: decide from the whole prefix; those that think write a comment."""
+    generate_with(policy, model, prefixes, 1)
     thinking = [[*p, policy.syntax.think_id] for p, think in zip(prefixes, thinks, strict=True) if think]
     if thinking:
-        generate_with(policy, thinking, COMMENT_TOKENS)
+        generate_with(policy, model, thinking, COMMENT_TOKENS)
 
 
-def generate_with(policy: Policy, prompts: list[list[int]], num_tokens: int) -> None:
+def generate_with(policy: Policy, model: Any, prompts: list[list[int]], num_tokens: int) -> None:
     """Samples `num_tokens` on from `prompts`, padded on the left."""
     width = max(len(p) for p in prompts)
     ids = torch.tensor([[policy.end_id] * (width - len(p)) + p for p in prompts])
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-    policy.model.generate(
+    model.generate(
         ids, attention_mask=mask, max_new_tokens=num_tokens, min_new_tokens=num_tokens, do_sample=True,
         pad_token_id=policy.end_id,
     )  # fmt: skip
+
+
+def library_model(policy: Policy) -> Any:
+    """The same weights in a model that is the library's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        policy.save(Path(folder))
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 def loop_ms(policy: Policy, rows: Rows, num_lines: int, probes: int) -> float:
     """Mean CPU milliseconds per line and row of the loop, on `probes` lines from the first to the last."""
     at = sorted({round(i * (num_lines - 1) / (probes - 1)) for i in range(probes)})
     total = 0.0
-    policy.model.set_attn_implementation("sdpa")  # the library's own
+    model = library_model(policy)
     for line in at:
-        ends = [int(((rows.seg[r] < line) & rows.valid[r]).sum()) for r in range(GROUP)]
+        ends = [int(((rows.seg[r] < line) & rows.valid[r]).sum()) for r in range(len(rows))]
         prefixes = [rows.ids[r, :end].tolist() for r, end in enumerate(ends)]
-        thinks = [bool((rows.latent[r] & (rows.seg[r] == line)).any()) for r in range(GROUP)]
-        total += cpu_s(lambda p=prefixes, t=thinks: loop_line(policy, p, t))
-    policy.model.set_attn_implementation(ROWS)
-    return 1000 * total / len(at) / GROUP
+        thinks = [bool((rows.latent[r] & (rows.seg[r] == line)).any()) for r in range(len(rows))]
+        total += cpu_s(lambda p=prefixes, t=thinks: loop_line(policy, model, p, t))
+    return 1000 * total / len(at) / len(rows)
 
 
 def multiplications(policy: Policy, rows: Rows) -> float:
@@ -170,20 +183,22 @@ def multiplications(policy: Policy, rows: Rows) -> float:
     return policy.num_parameters + 2 * config.num_attention_heads * head * config.num_hidden_layers * prefix
 
 
-def measure(name: str, lengths: list[int], repeats: int, most_lines: int, loop_at: list[int]) -> list[Point]:
+def measure(
+    name: str, lengths: list[int], at_once: int, repeats: int, most_lines: int, loop_at: list[int]
+) -> list[Point]:
     """All lengths of one model, taking turns."""
     policy = load(name)
-    documents = {n: parts(policy, n, most_lines) for n in lengths}
-    roll(policy, documents[lengths[0]][:1])  # the warm-up
+    batches = {n: batches_of(parts(policy, n, most_lines), at_once) for n in lengths}
+    roll(policy, batches[lengths[0]][:1])  # the warm-up
     best, rows = dict.fromkeys(lengths, float("inf")), {}
     for _ in range(repeats):
         for n in lengths:
             start = time.process_time()
-            rows[n] = roll(policy, documents[n])
+            rows[n] = roll(policy, batches[n])
             seconds = time.process_time() - start
-            best[n] = min(best[n], 1000 * seconds / len(documents[n]) / GROUP / n)
+            best[n] = min(best[n], 1000 * seconds / sum(map(len, rows[n])) / n)
     counted = {n: multiplications(policy, rows[n][0]) for n in lengths}
-    read = {n: sum(int((r.length - 1).sum()) for r in rows[n]) / len(rows[n]) / GROUP / n for n in lengths}
+    read = {n: sum(int((r.length - 1).sum()) for r in rows[n]) / sum(map(len, rows[n])) / n for n in lengths}
     first = lengths[0]
     return [
         Point(
@@ -199,6 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=["shipped", *QWEN], default=["shipped", *QWEN])
     parser.add_argument("--lengths", nargs="+", type=int, choices=LENGTHS, default=list(LENGTHS))
+    parser.add_argument("--documents", type=int, default=1, help="documents whose rollouts are alive at once")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--lines", type=int, default=LONGEST, help="lines per length and repeat, at least one part")
     parser.add_argument("--loop-at", nargs="*", type=int, default=[50], help="lengths at which the loop is timed too")
@@ -209,7 +225,7 @@ def main() -> None:
     costs = f"{'ms/line':>9}{'growth':>8}{'counted':>9}{'loop':>9}{'ratio':>7}"
     print(f"{'model':<9}{'lines':>6}{'tokens/line':>12}{costs}")
     for name in args.models:
-        for p in measure(name, args.lengths, args.repeats, args.lines, args.loop_at):
+        for p in measure(name, args.lengths, args.documents, args.repeats, args.lines, args.loop_at):
             points.append(p)
             costs = f"{p.tokens_per_line:>12.2f}{p.ms_per_line:>9.3f}{p.growth:>+8.0%}{p.multiplications:>+9.0%}"
             if p.loop_ms_per_line:

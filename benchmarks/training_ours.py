@@ -40,11 +40,18 @@ def document_rows(documents: list[list[int]]) -> Rows:
     return build(builders)
 
 
+def update_settings(task: Task) -> Update:
+    """Tokens of a pass, and whether activations are computed again."""
+    return Update(
+        micro_batch_tokens=task["micro_batch_tokens"], checkpoint_activations=task.get("checkpointing", False)
+    )
+
+
 def mstep(policy: Policy, task: Task) -> Step:
     """Next-token prediction: step n trains on the n-th batch of documents, round and round."""
     optimizer = make_optimizer(policy.model, task.get("optimizer", "adamw"), 1e-5)
     batches = [document_rows(batch) for batch in task["batches"]]
-    update = Update(micro_batch_tokens=task["micro_batch_tokens"])
+    update = update_settings(task)
 
     def step(n: int) -> dict[str, float]:
         rows = batches[n % len(batches)]
@@ -59,7 +66,7 @@ def rlvr(policy: Policy, task: Task) -> Step:
     optimizer = make_optimizer(policy.model, "adamw", 1e-6)
     rules = FreeRules(task["max_new_tokens"])
     loss = PolicyLoss("clip", 0.2, 0.28)
-    update = Update(micro_batch_tokens=task["micro_batch_tokens"])
+    update = update_settings(task)
     prompts, samples = task["prompts"], task["samples"]
 
     def step(n: int) -> dict[str, float]:

@@ -1,13 +1,16 @@
 """M-step and RLVR step against TRL's SFTTrainer (with packing) and GRPOTrainer, side by side, and the memory of both.
 
     python benchmarks/training_speed.py --peer-python PYTHON [--models shipped 25M 0.1B] [--repeats 5] [--json FILE]
+        [--checkpointing] [--optimizer muon]
 
 PYTHON is that of an environment with trl 1.16 and torch. Every side of a comparison is a process of its own that holds
 the same weights, documents or prompts, in float32 with AdamW, the same number of threads and the same tokens (programs)
 per update. The sides take turns, step by step, after warm-up steps; medians count. Both wall and CPU seconds are
 measured: where other processes share the machine the second is the steadier. Tokens are those that carry a loss;
-padding counts for nothing. Memory is the largest resident size of the process, start-up included. TRL runs in several
-variants, and ra3 is compared with the one that is best at the thing compared.
+padding counts for nothing. Memory is the largest resident size of the process, start-up included. Where TRL runs in
+several variants, ra3 is compared with the one that is best at the thing compared. `--checkpointing`: all sides compute
+activations again; `--optimizer muon`: ra3's M-step with its default optimiser, TRL with its own. The sides' processes
+live together: 0.1B takes up to 9 GiB.
 """
 
 from __future__ import annotations
@@ -28,9 +31,9 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
-from ra3.sources import testbed_model
 from ra3.testbed import world
 from ra3.testbed.tokenizer import fast_tokenizer
+from ra3.worlds import WORLDS
 
 HERE = Path(__file__).parent
 SIZES = {
@@ -111,7 +114,7 @@ def summary(side: Side, steps: list[dict[str, float]]) -> dict[str, Any]:
 def make_model(name: str, folder: Path) -> Path:
     """The folder of the shipped model, or of a random one with its tokenizer."""
     if name == "shipped":
-        return testbed_model()
+        return WORLDS["testbed"].model
     tokenizer = fast_tokenizer()
     tokenizer.save_pretrained(folder / name)
     rest = {
@@ -148,17 +151,16 @@ def joined(pages: Iterator[list[int]], least: int, end: int) -> list[int]:
 
 
 def mstep_sides(base: dict[str, Any], name: str, trl: list[str]) -> list[Side]:
-    """ra3, and TRL with bins of two sizes or one, and with checkpointing; bins of 1024 tokens are a pass in both."""
+    """ra3, and TRL with bins of two sizes or one; bins of 1024 tokens are a pass in both."""
     size = TOKENS[name]
     task = base | {"kind": "mstep", "batches": batches(name, size, 8), "strategy": "bfd"}
-    variants = [(256, False), (1024, False), (256, True)] if name == "shipped" else [(1024, False), (1024, True)]
 
-    def theirs(width: int, again: bool) -> Side:
+    def theirs(width: int) -> Side:
         packing = {"bin_tokens": width, "bins_at_once": 1, "accumulate": size // width}
-        label = f"TRL, bins of {width}" + ", checkpointing" * again
-        return Side(label, trl, task | packing | {"checkpointing": again})
+        return Side(f"TRL, bins of {width}", trl, task | packing)
 
-    return [Side("ra3", OURS, task | {"micro_batch_tokens": 1024}), *(theirs(*variant) for variant in variants)]
+    ours = Side("ra3", OURS, task | {"micro_batch_tokens": 1024})
+    return [ours, *map(theirs, [256, 1024] if name == "shipped" else [1024])]
 
 
 def rlvr_sides(base: dict[str, Any], name: str, trl: list[str], continuous: bool) -> list[Side]:
@@ -170,7 +172,6 @@ def rlvr_sides(base: dict[str, Any], name: str, trl: list[str], continuous: bool
     rows = prompts * samples
     theirs = task | {"rows_at_once": rows, "accumulate": 1}
     sides = [Side("ra3", OURS, task | {"micro_batch_tokens": 8192}), Side("TRL", trl, theirs)]
-    sides.append(Side("TRL, checkpointing", trl, theirs | {"checkpointing": True}))
     return sides + [Side("TRL, continuous batching", trl, theirs | {"continuous": True})] * continuous
 
 
@@ -215,6 +216,8 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--continuous", action="store_true", help="TRL also with transformers' continuous batching")
+    parser.add_argument("--checkpointing", action="store_true", help="all sides compute activations again")
+    parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw", help="of ra3's M-step")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     args = parser.parse_args()
     logging.disable_progress_bar()
@@ -222,7 +225,10 @@ def main() -> None:
     trl, rows = [args.peer_python, str(HERE / "training_trl.py")], []
     with tempfile.TemporaryDirectory() as folder:
         for name in args.models:
-            base = {"name": name, "model": str(make_model(name, Path(folder))), "threads": args.threads}
+            base = {
+                "name": name, "model": str(make_model(name, Path(folder))), "threads": args.threads,
+                "checkpointing": args.checkpointing, "optimizer": args.optimizer,
+            }  # fmt: skip
             for what in args.what:
                 made = mstep_sides(base, name, trl), rlvr_sides(base, name, trl, args.continuous)
                 sides = made[what == "rlvr"]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +58,28 @@ class TokenScores:
         return TokenScores(*(getattr(self, f.name).detach() for f in fields(self)))
 
 
+def log_probability(logits: Tensor, ids: Tensor) -> Tensor:
+    """[N,V] logits, [N] ids -> [N], log p_i = x_i - log sum_v exp x_v; of what is [N,V], one is kept for the gradient
+    and one is made by it."""
+    return _LogProbability.apply(logits, ids)
+
+
+class _LogProbability(torch.autograd.Function):
+    """d log p_i / dx_v = [v = i] - p_v."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> Tensor:
+        logp = logits.log_softmax(-1)
+        ctx.save_for_backward(logp, ids)
+        return logp.gather(-1, ids[:, None])[:, 0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (logp, ids), gradient = ctx.saved_tensors, gradients[0][:, None]
+        out = logp.exp().mul_(-gradient)
+        return out.scatter_add_(-1, ids[:, None], gradient), None
+
+
 def decision_logps(logits: Tensor, think_id: int) -> tuple[Tensor, Tensor]:
     """[N,V] -> (log q(think), log q(act)), each [N]; log q(act) sums the other tokens: exact also near p("#") = 1."""
     total = logits.logsumexp(-1)
@@ -73,7 +96,7 @@ def mask_logits(logits: Tensor, allowed: Tensor) -> Tensor:
 def entropy(logits: Tensor) -> Tensor:
     """[N,V] -> [N], H = -sum_v p log p in nats; entries of -inf count as probability 0."""
     logp = logits.log_softmax(-1)
-    return -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0.0)).sum(-1)
+    return -(logp.exp() * logp.clamp(min=torch.finfo(logp.dtype).min)).sum(-1)
 
 
 def token_scores(
@@ -83,8 +106,8 @@ def token_scores(
 
     `temperature` divides the logits of the chosen tokens (the sampling distribution); `logp` is at temperature 1.
     """
-    logp = logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1)
-    chosen = logp.clone() if temperature == 1.0 else _full_choice(logits / temperature, ids)
+    logp = log_probability(logits, ids)
+    chosen = logp.clone() if temperature == 1.0 else log_probability(logits / temperature, ids)
     uncertainty = torch.zeros_like(logp)
     for kind, score in ((DECISION, _decision_choice), (COMMENT, _comment_choice)):
         at = (space == kind) & act
@@ -111,17 +134,13 @@ def _at(logits: Tensor, where: Tensor, temperature: float) -> Tensor:
     return own if temperature == 1.0 else own / temperature
 
 
-def _full_choice(logits: Tensor, ids: Tensor) -> Tensor:
-    return logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1)
-
-
 def _decision_choice(logits: Tensor, ids: Tensor, spaces: ActionSpaces) -> Tensor:
     think, act = decision_logps(logits, spaces.think_id)
     return torch.where(ids == spaces.think_id, think, act)
 
 
 def _comment_choice(logits: Tensor, ids: Tensor, spaces: ActionSpaces) -> Tensor:
-    return _full_choice(mask_logits(logits, spaces.comment_mask), ids)
+    return log_probability(mask_logits(logits, spaces.comment_mask), ids)
 
 
 def _choice_entropy(logits: Tensor, space: Tensor, spaces: ActionSpaces) -> Tensor:

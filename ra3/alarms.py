@@ -20,19 +20,21 @@ class Alarms:
     def __init__(self):
         self._said: set[tuple[str, str]] = set()
         self._streak: dict[tuple[str, str], int] = {}
-        self._entropy: dict[str, float] = {}
+        self._first: dict[tuple[str, str], float] = {}
 
     def check(self, stage: str, values: Mapping[str, object]) -> list[str]:
         """Warnings that have become true with this step."""
         numbers = {key: number(value) for key, value in values.items()}
-        found = _conditions(stage, numbers, self._first_entropy(stage, numbers.get("entropy", math.nan)))
+        first = {key: self._first_of(stage, key, numbers.get(key, math.nan)) for key in ("entropy", "comment_tokens")}
+        found = _conditions(stage, numbers, first)
         due = [text for key, (sick, patience, text) in found.items() if self._due((stage, key), sick, patience)]
         return [f"{stage}: {text}" for text in due]
 
-    def _first_entropy(self, stage: str, entropy: float) -> float:
-        if entropy > 0:
-            self._entropy.setdefault(stage, entropy)
-        return self._entropy.get(stage, math.nan)
+    def _first_of(self, stage: str, key: str, value: float) -> float:
+        """What the number was when it first was above 0."""
+        if value > 0:
+            self._first.setdefault((stage, key), value)
+        return self._first.get((stage, key), math.nan)
 
     def _due(self, key: tuple[str, str], sick: bool, patience: int) -> bool:
         self._streak[key] = self._streak.get(key, 0) + 1 if sick else 0
@@ -42,7 +44,7 @@ class Alarms:
         return True
 
 
-def _conditions(stage: str, numbers: dict[str, float], first_entropy: float) -> dict[str, tuple[bool, int, str]]:
+def _conditions(stage: str, numbers: dict[str, float], first: dict[str, float]) -> dict[str, tuple[bool, int, str]]:
     """name -> (does it hold now, steps it must hold, what to say). A missing number (nan) never alarms."""
     get = defaultdict(lambda: math.nan, numbers)
     infinite = [key for key in ("loss", "grad_norm", "nll_total") if key in numbers and not math.isfinite(numbers[key])]
@@ -54,10 +56,10 @@ def _conditions(stage: str, numbers: dict[str, float], first_entropy: float) -> 
             "The problems are all too easy or all too hard, or samples hardly differ.",
         ),
         "entropy": (
-            get["entropy"] < 0.1 * first_entropy,
+            get["entropy"] < 0.1 * first["entropy"],
             PATIENCE,
-            f"entropy has collapsed from {first_entropy:.3g} to {get['entropy']:.3g}: the policy no longer explores. "
-            "Lower the learning rate or raise clip_high.",
+            f"entropy has collapsed from {first['entropy']:.3g} to {get['entropy']:.3g}: the policy no longer "
+            "explores. Lower the learning rate or raise clip_high.",
         ),
         "truncated": (
             get["truncated"] > 0.5,
@@ -74,6 +76,24 @@ def _conditions(stage: str, numbers: dict[str, float], first_entropy: float) -> 
             stage == "estep" and get["think_rate"] >= 0.999,
             PATIENCE,
             "the think rate is 1: every line gets an intention, none is selective. Raise switch_penalty.",
+        ),
+        "copies": (
+            get["copy_rate"] > 0.5,
+            PATIENCE,
+            "more than half of the intentions repeat the line they announce: they say what the code says anyway. "
+            "Raise switch_penalty, or lengthen horizon so that an intention must last.",
+        ),
+        "echoes": (
+            get["echo_rate"] > 0.5,
+            PATIENCE,
+            "more than half of the intentions repeat the line before them: they look back, not ahead. "
+            "Raise switch_penalty, or lengthen horizon so that an intention must last.",
+        ),
+        "shrinking": (
+            get["think_rate"] > 0.001 and get["comment_tokens"] < 0.25 * first["comment_tokens"],
+            PATIENCE,
+            f"intentions have shrunk from {first['comment_tokens']:.3g} to {get['comment_tokens']:.3g} tokens: the "
+            "reward pays for opening one, not for what it says. Lower learning_rate or raise switch_penalty.",
         ),
         "logp_gap_max": (
             get["logp_gap_max"] > 1e-3,

@@ -25,7 +25,7 @@ from ra3.settings import Midtrain, Update
 from ra3.steps import split
 from ra3.update import score
 
-DOCUMENTS_AT_ONCE = 64
+DOCUMENTS_AT_ONCE = 512
 
 
 def annotate(
@@ -40,6 +40,7 @@ def annotate(
     """One row per document, in order: its steps with latents sampled from q. c = inf writes none."""
     if math.isinf(config.estep.switch_penalty):
         return expert_rows(q, documents)
+    q, pi = q.roughly(), pi.roughly()
     samples = 1 if config.mstep.latents == "sample" else config.estep.group_size
     always = config.estep.think_floor == 1
     rules = LatentRules(config.estep.max_latent_tokens, think_floor=1.0 if always else 0.0)
@@ -116,14 +117,6 @@ def annotate_whole(
             end = first + len(part.step_ids)
             comments[i][first:end] = comment_texts(policy, rows, r, len(part.step_ids))
     return comments
-
-
-def annotated_record(policy: Policy, document: EncodedDocument, rows: Rows, r: int, kind: str) -> dict[str, Any]:
-    """One line of annotated.jsonl: the text with its latents, where they stand, and the ids that are trained on."""
-    return {
-        **text_record(document, comment_texts(policy, rows, r, len(document.step_ids)), kind),
-        "ids": rows.tokens(r),
-    }
 
 
 def text_record(document: EncodedDocument, comments: Sequence[str | None], kind: str) -> dict[str, Any]:

@@ -24,4 +24,8 @@ CompareOut = Annotated[
     Path | None, Parameter(show_default=False, help="Folder for its run folders. Default: runs/compare-NAME.")
 ]
 CompareWorkers = Annotated[int, Parameter(help="Cells that run at once, each in a process of its own.")]
+SweptSettings = Annotated[str, Parameter(help="SETTING=VALUE,VALUE,... or, for all variants, SETTING=VALUE.")]
+SweepRecipe = Annotated[str | None, Parameter(show_default=False, help="The recipe that the settings change.")]
+SweepSeeds = Annotated[str, Parameter(help="The seeds, with commas between.")]
+SweepRlvr = Annotated[bool, Parameter(negative="", show_default=False, help="Put every variant through RLVR, too.")]
 RunFolder = Annotated[Path, Parameter(help="The run folder, for example runs/demo.")]

@@ -1,5 +1,7 @@
 """Rows -> micro-batches: several rows in one flat sequence, no padding, exact positions for every token.
 
+Rows of a group begin alike: with their prompt. What they share is read once in each micro-batch, as in sampling.
+
 A loss over a step's rows is a sum over tokens divided by a denominator of the *whole* step, never of a micro-batch, so
 it does not depend on how the rows were packed.
 """
@@ -17,37 +19,69 @@ from ra3.rows import Rows
 
 @dataclass(frozen=True)
 class Packed:
-    """N tokens of packed rows and, for each, where it comes from in its Rows."""
+    """N tokens to read, which make up rows of M tokens: a shared beginning is in several rows."""
 
     ids: Tensor
     """[N] int64."""
     positions: Tensor
-    """[N] int64, restarting at 0 with every row."""
+    """[N] int64."""
     row: Tensor
-    """[N] int64, the token's row."""
+    """[M] int64, the row of every token of the rows, row after row."""
+    column: Tensor
+    """[M] int64, its position, restarting at 0 with every row."""
+    token: Tensor
+    """[M] int64, which of the N it is."""
 
 
 def micro_batches(rows: Rows, max_tokens: int, rank: int = 0, ranks: int = 1) -> Iterator[Packed]:
-    """Packs all rows, longest first, at most `max_tokens` tokens a micro-batch, or one longer row.
+    """Packs all rows, longest first but group by group, at most `max_tokens` tokens to read a micro-batch, or one
+    longer row.
 
     Rank `rank` of `ranks` gets every `ranks`-th row. The micro-batch that needs the most memory comes first, so that a
     run which cannot fit fails at once.
     """
-    lengths = rows.length.tolist()
-    longest_first = sorted(range(len(lengths)), key=lambda r: (-lengths[r], r))[rank::ranks]
+    first, shared = alike(rows)
+    lengths, families, saved = rows.length.tolist(), first.tolist(), shared.tolist()
+    longest: dict[int, int] = {}
+    for family, length in zip(families, lengths, strict=True):
+        longest[family] = max(length, longest.get(family, 0))
+    order = sorted(range(len(lengths)), key=lambda r: (-longest[families[r]], families[r], -lengths[r], r))
     members, tokens = [], 0
-    for r in longest_first:
-        if members and tokens + lengths[r] > max_tokens:
-            yield _pack(rows, members)
-            members, tokens = [], 0
+    for r in order[rank::ranks]:
+        beside = bool(members) and families[members[-1]] == families[r]
+        if members and tokens + lengths[r] - beside * saved[r] > max_tokens:
+            yield _pack(rows, members, first, shared)
+            members, tokens, beside = [], 0, False
         members.append(r)
-        tokens += lengths[r]
+        tokens += lengths[r] - beside * saved[r]
     if members:
-        yield _pack(rows, members)
+        yield _pack(rows, members, first, shared)
 
 
-def _pack(rows: Rows, members: list[int]) -> Packed:
+def alike(rows: Rows) -> tuple[Tensor, Tensor]:
+    """[B] the first row of each row's group, and [B] the tokens with which all rows of that group begin."""
+    _, group = rows.group.unique(return_inverse=True)
+    index = torch.arange(len(rows), device=group.device)
+    first = _least(index, group)
+    same = (rows.ids == rows.ids[first]) & rows.valid & rows.valid[first]
+    return first, _least(same.long().cumprod(1).sum(1), group)
+
+
+def _least(values: Tensor, group: Tensor) -> Tensor:
+    """[B] the least of the values [B] in each row's group."""
+    return values.new_zeros(len(values)).scatter_reduce(0, group, values, "amin", include_self=False)[group]
+
+
+def _pack(rows: Rows, members: list[int], first: Tensor, shared: Tensor) -> Packed:
+    families = first[members].tolist()
     row = torch.tensor(members, device=rows.ids.device)
-    column = torch.arange(rows.ids.shape[1], device=rows.ids.device)
+    model = torch.tensor([families.index(f) for f in families], device=row.device)
+    column = torch.arange(rows.ids.shape[1], device=row.device)
     valid = column < rows.length[row, None]
-    return Packed(rows.ids[row][valid], column.expand_as(valid)[valid], row[:, None].expand_as(valid)[valid])
+    common = column < shared[row, None]
+    repeated = common & (model != torch.arange(len(members), device=row.device))[:, None]
+    read = valid & ~repeated
+    number = read.flatten().cumsum(0).unflatten(0, read.shape) - 1
+    token = torch.where(common, number[model], number)
+    column = column.expand_as(valid)
+    return Packed(rows.ids[row][read], column[read], row[:, None].expand_as(valid)[valid], column[valid], token[valid])

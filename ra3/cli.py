@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
-import signal
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError
+from cyclopts import App
 
 from ra3 import __version__
 from ra3.arguments import (
@@ -30,10 +27,10 @@ from ra3.arguments import (
     Tokens,
     Workers,
 )
-from ra3.comparison import compare
-from ra3.errors import UserError
+from ra3.comparison import compare, sweep
+from ra3.exit_codes import exit_code
 from ra3.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
-from ra3.interrupts import Stopped, stopping_at_once
+from ra3.interrupts import stopping_at_once
 from ra3.runs_commands import runs
 from ra3.watchdog import Watchdog
 
@@ -65,8 +62,8 @@ app = App(
 )
 
 
-app.command(runs)
-app.command(compare)
+for command in (runs, compare, sweep):
+    app.command(command)
 
 
 def _usage(command: str) -> str:
@@ -163,8 +160,6 @@ def sandbox_server(*, key_file: KeyFile, listen: Listen = "127.0.0.1:7130", work
 @app.command
 def report(folder: RunFolder, /) -> None:
     """Write report.html into a run folder: curves, results and annotated code in one offline file."""
-    if not folder.is_dir():
-        raise UserError("there is no such run folder", where=str(folder), fix=_known_runs(folder))
     from ra3.report import write_report
 
     print(write_report(folder))
@@ -179,31 +174,10 @@ def theory(*, out: TheoryOut = Path("runs/theory"), seed: Seed = 0) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code: 0 done, 1 a bug, 2 an error of use, 130 Ctrl-C, 143 SIGTERM."""
+    """Run one command line and return its exit code (`ra3/exit_codes.py`)."""
     words = list(sys.argv[1:] if argv is None else argv)
     with stopping_at_once():
         return exit_code(lambda: _run(words), words)
-
-
-def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
-    """Call `action`; whatever it raises becomes one message on stderr and an exit code."""
-    try:
-        action()
-        sys.stdout.flush()
-        return 0
-    except (UserError, CycloptsError) as error:
-        return _complain(str(error), 2)
-    except (Stopped, KeyboardInterrupt) as stop:
-        return _complain(_stopped(words), 128 + getattr(stop, "signum", signal.SIGINT))
-    except BrokenPipeError:  # `ra3 midtrain --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except Exception as error:
-        from ra3.faults import in_words
-
-        if told := in_words(error):
-            return _complain(str(told), 2)
-        return _complain(f"this is a bug in ra3: {type(error).__name__}: {error}\nRA3_DEBUG=1 shows where.", 1)
 
 
 def _run(words: list[str]) -> None:
@@ -230,21 +204,3 @@ def _show_plan(command: str, config: Config) -> None:
     from ra3.plan import describe
 
     print(describe(command, config))
-
-
-def _known_runs(folder: Path) -> str:
-    runs = [str(file.parent) for file in sorted(folder.parent.glob("*/config.json"))]
-    return f"run folders there: {', '.join(runs[:8])}" if runs else "give the folder that a run printed when it started"
-
-
-def _stopped(words: Sequence[str]) -> str:
-    again = shlex.join(word for word in words if word != "--resume")
-    resume = "" if words[:1] == ["compare"] else " --resume"
-    return f"stopped; go on with\n  ra3 {again}{resume}" if {*words[:1]} & {*SECTIONS, "compare"} else "stopped"
-
-
-def _complain(message: str, code: int) -> int:
-    if os.environ.get("RA3_DEBUG") == "1":
-        traceback.print_exc()
-    print(f"ra3: {message}", file=sys.stderr)
-    return code

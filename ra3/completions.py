@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from ra3.policy import Policy
@@ -15,6 +16,17 @@ def encode_prompts(policy: Policy, problems: Sequence[Problem]) -> list[list[int
     flat = [line for own in lines for line in own]
     pieces = iter(policy.tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else [])
     return [[token for _ in own for token in next(pieces)] for own in lines]
+
+
+def beyond_positions(policy: Policy, problems: Sequence[Problem], new_tokens: int) -> dict[str, str]:
+    """{problem: why} of those whose prompt and a completion of `new_tokens` are longer than the model reads."""
+    room = (policy.positions or sys.maxsize) - new_tokens
+    lengths = [1 + len(ids) for ids in encode_prompts(policy, problems)]
+    return {
+        problem.id: f"its prompt of {length} tokens and {new_tokens} more are over {policy.positions} positions"
+        for problem, length in zip(problems, lengths, strict=True)
+        if length > room
+    }
 
 
 def completion_texts(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[str]:

@@ -112,9 +112,9 @@ def mid_trained(part: Part, base: Policy, config: Config) -> dict[str, Any]:
     policy = midtrain(part.recorder, base, train, config)
     part.demo.trained[part.name] = policy
     save_model(part.recorder.run, policy)
-    write_annotated(part.recorder, policy, train, config)
+    found = {"abstractions": write_annotated(part.recorder, policy, train, config)}
     measured = heldout_results(part.recorder, {part.name: policy}, heldout, config)
-    return merged([measured, evaluated(part.recorder, part.name, policy, *part.exam)])
+    return found | merged([measured, evaluated(part.recorder, part.name, policy, *part.exam)])
 
 
 def rl_trained(part: Part, start: Policy, name: str) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from pydantic.fields import FieldInfo
 from ra3.config import Config
 from ra3.settings import Section
 
-KINDS = {int: "whole number", float: "number", str: "text", tuple: "whole numbers with commas between"}
+KINDS = {
+    bool: "true or false", int: "whole number", float: "number", str: "text",
+    tuple: "whole numbers with commas between",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

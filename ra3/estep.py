@@ -99,13 +99,21 @@ class EStepJob:
         ]
 
 
+def updates_of(config: Estep, num_documents: int) -> int:
+    """Updates of a round over D documents: as set, or max(8, ceil(0.4 D / (documents * group_size))), so that the
+    E-step costs a share of the M-step."""
+    if config.updates is not None:
+        return config.updates
+    return max(8, math.ceil(0.4 * num_documents / (config.documents * config.group_size)))
+
+
 def estep(recorder: Recorder, pi: Policy, job: EStepJob) -> Policy:
     """Trains q, starting from pi, to write latents under which pi finds the expert's steps likely."""
-    q = pi.snapshot()
+    q, pi = pi.snapshot(), pi.roughly()
     optimizer = make_optimizer(q.model, "adamw", job.config.learning_rate)
     penalty = SwitchPenalty(job.config.price(job.em_round), job.config.target_think_rate)
     loss = PolicyLoss("clip", job.config.clip_low, job.config.clip_high)
-    total = job.config.updates
+    total = updates_of(job.config, len(job.documents))
     for step in recorder.loop(f"estep-{job.em_round}", total, q=q.model, optimizer=optimizer, penalty=penalty):
         documents = job.batch(step)
         rows = interleave(q, documents, job.config.group_size, job.rules(step), job.seeds(step, documents))
@@ -117,7 +125,7 @@ def estep(recorder: Recorder, pi: Policy, job: EStepJob) -> Policy:
             numbers = policy_step(q, optimizer, rows, credit.advantage, loss, job.update)
         numbers |= latent_metrics(rows, boundaries, credit, job.config.group_size) | {"switch_penalty": penalty.value}
         numbers |= gain_metrics(pi, documents, rows, pi_scores, job)
-        numbers["copy_rate"] = copy_rate(q, rows, documents, job.config.group_size)
+        numbers |= copy_rates(q, rows, documents, job.config.group_size)
         recorder.log("estep", job.em_round, step, total, numbers)
         if recorder.wants_rollouts(step, total):
             for record in rollout_records(q, rows, credit.advantage, credit.reward.sum(1), documents):
@@ -160,17 +168,20 @@ def expert_nll(rows: Rows, scores: RowScores) -> float:
     return -float(logp.sum() / rows.expert.sum())
 
 
-def copy_rate(policy: Policy, rows: Rows, documents: Sequence[EncodedDocument], group_size: int) -> float:
-    """Share of comments that repeat the line they precede: at least 4/5 of their tokens stand in it, in a row."""
-    copies, comments = 0, 0
+def copy_rates(policy: Policy, rows: Rows, documents: Sequence[EncodedDocument], group_size: int) -> dict[str, float]:
+    """Share of comments that repeat the line they precede, and the line before it: at least 4/5 of their tokens stand
+    in it, in a row."""
+    copies, echoes, comments = 0, 0, 0
     comment_tokens = rows.act & (rows.space == COMMENT)
     for r in comment_tokens.any(1).nonzero()[:, 0].tolist():
         steps = documents[r // group_size].step_ids
         for t in rows.seg[r][comment_tokens[r]].unique().tolist():
             words = rows.ids[r][comment_tokens[r] & (rows.seg[r] == t)].tolist()
+            said = [w for w in words if policy.token_text(w).strip()]
             comments += 1
-            copies += repeats([w for w in words if policy.token_text(w).strip()], steps[t])
-    return copies / max(comments, 1)
+            copies += repeats(said, steps[t])
+            echoes += t > 0 and repeats(said, steps[t - 1])
+    return {"copy_rate": copies / max(comments, 1), "echo_rate": echoes / max(comments, 1)}
 
 
 def repeats(words: Sequence[int], line: Sequence[int]) -> bool:

@@ -16,7 +16,7 @@ from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import Verdict, grade
 from ra3.seeds import derive
 from ra3.settings import Eval
-from ra3.statistics import interval, paired_difference, pass_at_k
+from ra3.statistics import interval, paired_difference, pass_at_k, powers_of_two
 
 Record = dict[str, Any]
 """A row of results.json."""
@@ -45,12 +45,12 @@ class Answer:
 
 
 def measures(model: str, answers: Sequence[Answer], config: Eval, seed: int) -> Record:
-    """Everything measured on one model: {"rows": pass@k by band, "problems": counts, "curves": by chain length}."""
+    """Everything measured on one model: {"rows": pass@k by band, "problems": counts, "curves": by k and by chain}."""
     counts = problem_counts(model, answers)
     return {
         "rows": pass_rows(model, counts, config, seed),
         "problems": counts,
-        "curves": chain_curves(model, answers, config, seed),
+        "curves": chain_curves(model, answers, config, seed) | reach_curves(model, counts, config, seed),
     }
 
 
@@ -112,6 +112,17 @@ def pass_rows(model: str, counts: Sequence[Record], config: Eval, seed: int) -> 
     return rows
 
 
+def reach_curves(model: str, counts: Sequence[Record], config: Eval, seed: int) -> dict[str, list[Record]]:
+    """pass@k by k, for k = 1, 2, 4, ... up to the samples that every problem of the band has: what is reachable."""
+    curves = {}
+    for band, own in grouped(counts, lambda c: c["band"]).items():
+        ks = powers_of_two(min(c["judged"] for c in own))
+        scores = {k: [pass_at_k(c["judged"], c["passed"], k) for c in own] for k in ks}
+        found = {k: interval(scores[k], derive(seed, "interval", band, k), config.confidence) for k in ks}
+        curves[f"pass_on_{band}_by_k"] = [{"model": model, "x": k, **found[k]._asdict()} for k in ks]
+    return curves
+
+
 def paired_rows(a: Sequence[Record], b: Sequence[Record], config: Eval, seed: int) -> list[Record]:
     """Differences a - b of pass@1 per band, from the counts of two models on the same problems."""
     rows = []
@@ -127,9 +138,9 @@ def paired_rows(a: Sequence[Record], b: Sequence[Record], config: Eval, seed: in
 
 
 def chain_curves(model: str, answers: Sequence[Answer], config: Eval, seed: int) -> dict[str, list[Record]]:
-    """Embedded world only, by chain length: how often an intention comes first, whether it is right, the pass rate."""
+    """Embedded worlds only, by chain length: how often an intention comes first, whether it is right, the pass rate."""
     curves: dict[str, list[Record]] = {"think_rate_by_chain": [], "comment_right_by_chain": [], "pass_by_chain": []}
-    known = [a for a in answers if "chain" in a.problem.meta]
+    known = [a for a in answers if "intention" in a.problem.meta]
     for length, own in sorted(grouped(known, lambda a: a.problem.meta["chain_length"]).items()):
         judged = [a for a in own if a.verdict.passed is not None]
         measured = {
@@ -150,8 +161,8 @@ def thinks_first(answer: Answer) -> bool:
 
 
 def comment_is_right(answer: Answer) -> bool:
-    """The first line spells out the problem's chain."""
-    return answer.completion.split("\n", 1)[0] == "# " + " ".join(answer.problem.meta["chain"])
+    """The first line is the problem's true intention."""
+    return answer.completion.split("\n", 1)[0] == answer.problem.meta["intention"]
 
 
 def shares_by_problem(answers: Sequence[Answer], holds: Callable[[Answer], bool]) -> list[float]:

@@ -55,6 +55,11 @@ GLOSSARY: dict[str, Meaning] = {
         "near 0",
         "above 0.5: the line is written twice instead of being explained",
     ),
+    "echo_rate": Meaning(
+        "Share of intentions that repeat the line before them.",
+        "near 0",
+        "above 0.5: the comment looks back instead of ahead",
+    ),
     "latent_gain": Meaning(
         "expert_nll_act - expert_nll: what the intentions save, nats per expert token.",
         "positive, rising in the E-step",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ra3.bench.samples import Sample, read_samples
+from ra3.completions import beyond_positions
 from ra3.config import Config
 from ra3.disk import write_atomic
 from ra3.display import show_problems
@@ -32,6 +33,7 @@ def evaluate(config: Config, options: RunOptions) -> Path:
         return grade_samples(config.eval.samples_file, config, options)
     policy = load_policy(config)
     found = load_eval_problems(config, config.run.seed)
+    refuse_long(beyond_positions(policy, found.problems, config.eval.max_new_tokens), config)
     with opened(config, options, policy) as recorder, opened_sandbox(config, recorder) as sandbox:
         problems, name = found.noted(recorder), Path(config.model.path).name
         results = evaluated(recorder, name, policy, problems, sandbox, config)
@@ -65,6 +67,17 @@ def refuse_gaps(samples: Sequence[Sample], problems: Sequence[Problem], path: st
             + (", ..." if len(missing) > 5 else ""),
             where=path,
             fix="add them; an empty completion counts as a wrong one",
+        )
+
+
+def refuse_long(too_long: Mapping[str, str], config: Config) -> None:
+    """A score without the longest problems is none of the benchmark's."""
+    if too_long:
+        first = "; ".join(f"{name}: {why}" for name, why in list(too_long.items())[:3])
+        raise UserError(
+            f"{len(too_long)} of its problems are longer than the model reads ({first})",
+            where=config.eval.problems,
+            fix="lower eval.max_new_tokens, or take those problems out of a copy of the file",
         )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import mean
 
 from torch import Tensor
 
+from ra3.abstractions import last_word
 from ra3.actions import expert_logp
 from ra3.annotate import comment_texts
 from ra3.evaluate import Record
+from ra3.information import information
 from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument
 from ra3.policy import Policy
@@ -20,6 +23,9 @@ from ra3.seeds import derive
 from ra3.settings import Eval, Update
 from ra3.statistics import bootstrap, boundary_agreement, wilson
 from ra3.update import score
+
+DISCOUNT = 0.95
+"""Per step, to say what intentions make of a horizon."""
 
 
 def measure_heldout(
@@ -34,7 +40,7 @@ def measure_heldout(
     """{"rows": ..., "curves": ...} of one model on held-out text.
 
     Nats per expert token without latents and given sampled ones, and the think rate, each a mean over documents; does
-    the code follow the latents; for the embedded world also, do they agree with the true boundaries and chains.
+    the code follow the latents; for an embedded world also, do they agree with the true boundaries and chains.
     """
     plain = expert_rows(policy, documents)
     seeds = [derive(seed, "heldout", d.document.id) for d in documents]
@@ -53,7 +59,8 @@ def measure_heldout(
     for metric, values in measured.items():
         found = bootstrap(values.tolist(), derive(seed, metric), config.confidence)
         out.append(_row(model, metric, len(values), **found._asdict()))
-    out += swap_rows(model, policy, rows, config) + truth_rows(model, policy, documents, rows, boundaries, config)
+    out += probe_rows(model, policy, rows, config) + duration_rows(model, boundaries)
+    out += truth_rows(model, policy, documents, rows, boundaries, config, seed)
     steps = rows.num_steps
     gain = step_sums(logp, rows.seg, steps) - step_sums(without * plain.expert, plain.seg, steps)
     return {"rows": out, "curves": gain_curves(model, documents, boundaries, gain, config, seed)}
@@ -62,7 +69,7 @@ def measure_heldout(
 def gain_curves(
     model: str, documents: Sequence[EncodedDocument], boundaries: Boundaries, gain: Tensor, config: Eval, seed: int
 ) -> dict[str, list[Record]]:
-    """Embedded world only, by chain length: nats that an intention at a true boundary gains over the function it opens.
+    """Embedded worlds only, by chain length: nats that an intention at a true boundary gains to the next boundary.
 
     gain [B,S] is each step's log-likelihood given the latents minus that without any.
     """
@@ -80,14 +87,34 @@ def gain_curves(
     return {"latent_gain_by_chain": points} if points else {}
 
 
-def swap_rows(model: str, policy: Policy, rows: Rows, config: Eval) -> list[Record]:
-    """Share of the intentions whose code changes when another one of the document takes their place; none to swap:
-    no row."""
+def probe_rows(model: str, policy: Policy, rows: Rows, config: Eval) -> list[Record]:
+    """Share of the intentions whose code changes when another one of the document takes their place, and when they are
+    deleted; a row only where there is an intention to swap, or to delete."""
     changed = code_changes(policy, rows)
-    if not changed:
+    found = (("swap_changes_code", changed.swapped), ("delete_changes_code", changed.deleted))
+    return [
+        _row(model, metric, len(changes), **wilson(sum(changes), len(changes), config.confidence)._asdict())
+        for metric, changes in found
+        if changes
+    ]
+
+
+def duration_rows(model: str, boundaries: Boundaries) -> list[Record]:
+    """Mean number of steps tau that an intention covers, and what it makes of a discount: mean of DISCOUNT^tau."""
+    taus = durations(boundaries.think, boundaries.exists)
+    if not taus:
         return []
-    found = wilson(sum(changed), len(changed), config.confidence)
-    return [_row(model, "swap_changes_code", len(changed), **found._asdict())]
+    measured = {"duration": mean(taus), "discount_per_intention": mean(DISCOUNT**tau for tau in taus)}
+    return [_row(model, name, len(taus), mean=value, low=value, high=value) for name, value in measured.items()]
+
+
+def durations(think: Tensor, exists: Tensor) -> list[int]:
+    """think, exists [B,S] -> for each intention the steps up to the next one or the end of its document."""
+    found = []
+    for row, length in zip(think, exists.sum(1).tolist(), strict=True):
+        starts = row.nonzero()[:, 0].tolist()
+        found += [end - start for start, end in zip(starts, [*starts, length][1:], strict=True)]
+    return found
 
 
 def truth_rows(
@@ -97,9 +124,10 @@ def truth_rows(
     rows: Rows,
     boundaries: Boundaries,
     config: Eval,
+    seed: int,
 ) -> list[Record]:
-    """Embedded world only: precision, recall and F1 of the places of thought against the true boundaries, and the share
-    of the comments written there that spell out the true chain."""
+    """Embedded worlds only: precision, recall and F1 of the places of thought against the true boundaries, the share
+    of the comments written there that are the true ones, and what the latents say about what was to be done."""
     known = [r for r, d in enumerate(documents) if d.document.truth]
     if not known:
         return []
@@ -111,21 +139,28 @@ def truth_rows(
         for name, value in agreement._asdict().items()
         if name != "precision" or any(predicted)
     ]
-    written = [
-        (comment, wanted)
-        for r, truth in zip(known, truths, strict=True)
-        for comment, wanted in _at_boundaries(comment_texts(policy, rows, r, len(documents[r].step_ids)), truth)
-    ]
+    comments = [comment_texts(policy, rows, r, len(documents[r].step_ids)) for r in known]
+    pairs = [pair for own, truth in zip(comments, truths, strict=True) for pair in _at_boundaries(own, truth)]
+    written = [(comment, wanted) for comment, wanted in pairs if comment is not None]
     if written:
         found = wilson(sum(comment == wanted for comment, wanted in written), len(written), config.confidence)
         out.append(_row(model, "comments_right", len(written), **found._asdict()))
-    return out
+    return out + information_rows(model, pairs, derive(seed, "information"))
 
 
-def _at_boundaries(comments: Sequence[str | None], truth: Record) -> list[tuple[str, str]]:
-    """(comment written, true comment) at the true boundaries where one was written."""
-    pairs = zip(truth["boundaries"], truth["comments"], strict=True)
-    return [(found, wanted) for boundary, wanted in pairs if (found := comments[boundary]) is not None]
+def information_rows(model: str, pairs: Sequence[tuple[str | None, str]], seed: int) -> list[Record]:
+    """What the latent at a true boundary, its last word or none, says about the true one, beyond chance."""
+    if not pairs:
+        return []
+    said = [last_word(comment or "") for comment, _ in pairs]
+    found = information(said, [last_word(wanted) for _, wanted in pairs], seed)
+    measured = {"latent_information": found.bits, "latent_information_share": found.share}
+    return [_row(model, name, len(pairs), mean=value, low=value, high=value) for name, value in measured.items()]
+
+
+def _at_boundaries(comments: Sequence[str | None], truth: Record) -> list[tuple[str | None, str]]:
+    """(comment written or None, true comment) at each true boundary."""
+    return [(comments[t], wanted) for t, wanted in zip(truth["boundaries"], truth["comments"], strict=True)]
 
 
 def _row(model: str, metric: str, count: int, **found: float) -> Record:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from ra3.actions import decision_logps, mask_logits
 from ra3.flops import counted
@@ -87,12 +89,14 @@ def interleave(
     walk = Walk(policy, [[policy.start_id, *d.context_ids] for d in documents], group_size)
     rollouts = [Rollout.start(policy, i, d) for i, d in enumerate(documents) for _ in range(group_size)]
     draws = Uniforms(seeds, max(len(r.steps) for r in rollouts) * (rules.max_latent_tokens + 1))
-    while open_rows := [r for r, rollout in enumerate(rollouts) if not rollout.done]:
-        writing = [r for r in open_rows if rollouts[r].words is not None]
-        at_boundary = [r for r in open_rows if rollouts[r].words is None]
+    while len(rows := walk.alive()):
+        alive = rows.tolist()
+        writing = [r for r in alive if rollouts[r].words is not None]
+        at_boundary = [r for r in alive if rollouts[r].words is None]
         _write(walk, rollouts, writing, rules, draws)
         _decide(walk, rollouts, at_boundary, rules, draws)
-        _read(walk, rollouts, open_rows)
+        _read(walk, rollouts, alive)
+        walk.end([r for r in alive if rollouts[r].done])
     return counted(policy, build([rollout.row for rollout in rollouts]))
 
 
@@ -160,14 +164,19 @@ def _write(walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], rules: 
 def _read(walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int]) -> None:
     """Every row reads its chunk; the steps among them are scored."""
     chunks = [rollouts[r].chunk for r in rows]
-    before = walk.read(rows, chunks).split([len(c) for c in chunks])
-    stepping = [i for i, r in enumerate(rows) if rollouts[r].words is None]
-    if not stepping:
-        return
-    steps = [rollouts[rows[i]].step for i in stepping]
-    hidden = torch.cat([before[i][-len(step) :] for i, step in zip(stepping, steps, strict=True)])
-    targets = torch.tensor([token for step in steps for token in step], device=hidden.device)
-    unchosen = torch.zeros_like(targets)
-    logp = iter(walk.policy.scores(hidden, targets, unchosen, unchosen.bool()).logp.tolist())
-    for i, step in zip(stepping, steps, strict=True):
-        rollouts[rows[i]].go_on([next(logp) for _ in step])
+    before = walk.read(rows, [token for chunk in chunks for token in chunk], [len(c) for c in chunks])
+    ends = accumulate(len(c) for c in chunks)
+    stepping = [(rollouts[r], end) for r, end in zip(rows, ends, strict=True) if rollouts[r].words is None]
+    places = [place for rollout, end in stepping for place in range(end - len(rollout.step), end)]
+    targets = [token for rollout, _ in stepping for token in rollout.step]
+    logp = iter(_logp(walk.policy, before[torch.tensor(places, dtype=torch.long, device=before.device)], targets))
+    for rollout, _ in stepping:
+        rollout.go_on([next(logp) for _ in rollout.step])
+
+
+def _logp(policy: Policy, before: Tensor, targets: Sequence[int]) -> list[float]:
+    """Log-probabilities of N tokens from the hidden states [N,D] before them, a few at a time."""
+    if not targets:
+        return []
+    columns = (x.split(policy.head_rows) for x in (before, torch.tensor(targets, device=before.device)))
+    return [x for hidden, ids in zip(*columns, strict=True) for x in chosen_logp(policy.logits(hidden), ids).tolist()]

@@ -6,88 +6,13 @@ positions. Rows can be repeated (a prompt shared by a group), run in subsets, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-
-@dataclass(frozen=True)
-class Chunks:
-    """What one forward pass reads: R chunks of different rows, N tokens one after the other."""
-
-    rows: Sequence[int]
-    """[R] the row of each chunk."""
-    starts: Sequence[int]
-    """[R] the position of its first token in the row."""
-    lengths: Sequence[int]
-    """[R] its tokens, at least one."""
-    device: torch.device
-
-    @cached_property
-    def ends(self) -> list[int]:
-        """[R] slots that a chunk's last token sees."""
-        return [start + length for start, length in zip(self.starts, self.lengths, strict=True)]
-
-    @cached_property
-    def spans(self) -> list[tuple[int, int]]:
-        """[R] where each chunk begins and ends among the N tokens."""
-        after = list(accumulate(self.lengths))
-        return [(end - length, end) for end, length in zip(after, self.lengths, strict=True)]
-
-    @cached_property
-    def row(self) -> Tensor:
-        """[N] the row of each token."""
-        return torch.tensor(self.rows, device=self.device).repeat_interleave(self._lengths)
-
-    @cached_property
-    def positions(self) -> Tensor:
-        """[N] the position of each token in its row."""
-        shift = [start - begin for start, (begin, _) in zip(self.starts, self.spans, strict=True)]
-        shift = torch.tensor(shift, device=self.device).repeat_interleave(self._lengths)
-        return torch.arange(len(shift), device=self.device) + shift
-
-    @cached_property
-    def padded(self) -> Tensor:
-        """[R,C] the tokens of each chunk, padded to the longest with its last token."""
-        begin, end = torch.tensor(self.spans, device=self.device).unbind(1)
-        column = torch.arange(max(self.lengths), device=self.device)
-        return torch.minimum(begin[:, None] + column, end[:, None] - 1)
-
-    @cached_property
-    def unpadded(self) -> Tensor:
-        """[N] the places of the tokens in `padded`, read row after row."""
-        column = torch.arange(max(self.lengths), device=self.device)
-        return (column < self._lengths[:, None]).flatten().nonzero()[:, 0]
-
-    @cached_property
-    def even(self) -> bool:
-        """All chunks are of one length, and their rows have read about as much before."""
-        return len(set(self.lengths)) == 1 and 4 * min(self.ends) >= 3 * max(self.ends)
-
-    @cached_property
-    def seen(self) -> list[Tensor | None]:
-        """[R] of bool [C,end], what the tokens of each chunk see of their row; None where one token sees all."""
-        return [
-            None if length == 1 else torch.ones(length, end, dtype=torch.bool, device=self.device).tril(end - length)
-            for length, end in zip(self.lengths, self.ends, strict=True)
-        ]
-
-    @cached_property
-    def seen_padded(self) -> Tensor | None:
-        """[R,1,C,S] bool, the same for all chunks, `padded`; None where every token sees all S slots."""
-        if min(self.ends) == max(self.ends) and max(self.lengths) == 1:
-            return None
-        slots = torch.arange(max(self.ends), device=self.device)
-        return slots <= self.positions[self.padded][:, None, :, None]
-
-    @cached_property
-    def _lengths(self) -> Tensor:
-        return torch.tensor(self.lengths, device=self.device)
+from ra3.chunks import Chunks, Group, groups_of
 
 
 class SlotLayer(CacheLayerMixin):
@@ -116,18 +41,23 @@ class SlotLayer(CacheLayerMixin):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
         """Writes [1, heads, N, head_dim]; returns all keys, with this layer as their `layer`, and all values."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
+        self.write(key_states[0].transpose(0, 1), value_states[0].transpose(0, 1))
         assert self.keys is not None and self.values is not None
-        if self.cache.end > self.keys.shape[2]:
-            self.keys, self.values = self._grown(self.keys), self._grown(self.values)
-        for store, states in ((self.keys, key_states), (self.values, value_states)):
-            store[self.chunks.row, :, self.chunks.positions] = states[0].transpose(0, 1).to(store.dtype)
-        if not self.precise:
-            self.longest_key = max(self.longest_key, float(key_states.norm(dim=-1).max()))
         keys = self.keys[:, :, : self.cache.end]
         keys.layer = self  # pyright: ignore[reportAttributeAccessIssue]
         return keys, self.values[:, :, : self.cache.end]
+
+    def write(self, keys: Tensor, values: Tensor) -> None:
+        """Writes [N, heads, head_dim], the keys and values of the tokens that are read."""
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
+        assert self.keys is not None and self.values is not None
+        if self.cache.end > self.keys.shape[2]:
+            self.keys, self.values = self._grown(self.keys), self._grown(self.values)
+        for store, states in ((self.keys, keys), (self.values, values)):
+            store[self.chunks.row, :, self.chunks.positions] = states.to(store.dtype)
+        if not self.precise:
+            self.longest_key = max(self.longest_key, float(keys.norm(dim=-1).max()))
 
     def hold(self, precise: bool) -> None:
         """From now on keys and values are held in float64 or, if they need not be `precise`, in float32."""
@@ -142,13 +72,19 @@ class SlotLayer(CacheLayerMixin):
 
     @staticmethod
     def _empty(like: Tensor, num_rows: int, num_slots: int) -> Tensor:
-        return like.new_zeros(num_rows, like.shape[1], num_slots, like.shape[3])
+        return like.new_zeros(num_rows, like.shape[1], num_slots, like.shape[-1])
 
     def take(self, index: Tensor) -> None:
         """Keeps (or repeats) the rows at `index` [B']."""
         if self.is_initialized:
             assert self.keys is not None and self.values is not None
             self.keys, self.values = self.keys.index_select(0, index), self.values.index_select(0, index)
+
+    def copy(self, source: Tensor, target: Tensor, num_slots: int) -> None:
+        """The first slots of the rows `target` become those of the rows `source`."""
+        for store in (self.keys, self.values):
+            assert store is not None
+            store[target, :, :num_slots] = store[source, :, :num_slots]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """(number of visible slots, offset)."""
@@ -164,17 +100,29 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """Cache of B rows for any full-attention Hugging Face model; `dtype` is the number format of its weights."""
+    """Cache of B rows for any full-attention Hugging Face model; `dtype` is the number format of its weights.
 
-    def __init__(self, num_rows: int, num_layers: int, device: torch.device, dtype: torch.dtype):
+    `exact`: a token must score the same alone, in a chunk and in a row (see ra3/attention.py).
+    """
+
+    def __init__(self, num_rows: int, num_layers: int, device: torch.device, dtype: torch.dtype, exact: bool = True):
         self.num_rows = num_rows
+        self.decoder: Any = None
+        """What reads over this cache in the place of the model's modules (ra3/decoder.py)."""
         self.next(Chunks([0], [0], [0], device))
-        may_narrow = device.type == "cpu" and dtype == torch.float32
+        may_narrow = exact and device.type == "cpu" and dtype == torch.float32
         super().__init__(layers=[SlotLayer(self, may_narrow) for _ in range(num_layers)])
 
     def next(self, chunks: Chunks) -> None:
         """Says what the next forward pass reads."""
-        self.chunks, self.end = chunks, max(chunks.ends)
+        self.chunks, self.end, self._groups = chunks, int(chunks.ends.max()), None
+
+    @property
+    def groups(self) -> list[Group]:
+        """Which rows are attended by one call in the pass under way, worked out once for all layers."""
+        if self._groups is None:
+            self._groups = groups_of(self.chunks, self.num_rows)
+        return self._groups
 
     def take(self, index: Tensor) -> None:
         """Keeps (or repeats) the rows at `index` [B']; rows are renumbered from 0."""
@@ -182,3 +130,9 @@ class SlotCache(Cache):
             assert isinstance(layer, SlotLayer)
             layer.take(index)
         self.num_rows = len(index)
+
+    def copy(self, source: Tensor, target: Tensor, num_slots: int) -> None:
+        """The first slots of the rows `target` become those of the rows `source`."""
+        for layer in self.layers:
+            assert isinstance(layer, SlotLayer)
+            layer.copy(source, target, num_slots)

@@ -45,7 +45,8 @@ def rise(compute: np.ndarray, midpoint: float, steepness: float) -> np.ndarray:
 def fit_sigmoid(rewards: Sequence[float]) -> Sigmoid:
     """Least squares over updates 1..N, by a grid over log C_mid and log B that is narrowed around its best point.
 
-    Rewards are shares: the asymptote is kept at 1 or below. C_mid is sought up to 4 N; a fit at that bound says that
+    Rewards are shares: the asymptote is kept at 1 or below. It is a curve of learning: a course that falls is fitted by
+    its mean. C_mid is sought up to 4 N; a fit at that bound says that
     the course does not show where it bends. Raises ValueError for fewer than five rewards.
     """
     course = np.asarray(rewards, dtype=np.float64)
@@ -63,10 +64,10 @@ def fit_sigmoid(rewards: Sequence[float]) -> Sigmoid:
 
 
 def _linear(course: np.ndarray, midpoint: float, steepness: float) -> Sigmoid:
-    """The best R_0 and A for these C_mid and B; where A would pass 1 it is 1, and R_0 alone is fitted."""
+    """The best R_0 and A >= R_0 for these C_mid and B; where A would pass 1 it is 1, and R_0 alone is fitted."""
     shape = rise(np.arange(1, len(course) + 1), midpoint, steepness)
     centred = shape - shape.mean()
-    gain = float(centred @ course) / max(float(centred @ centred), 1e-30)
+    gain = max(0.0, float(centred @ course) / max(float(centred @ centred), 1e-30))
     start = float(course.mean() - gain * shape.mean())
     if start + gain > 1:
         left = 1 - shape

@@ -96,7 +96,7 @@ def next_token_step(policy: Policy, optimizer: Optimizer, rows: Rows, update: Up
         return next_token_loss(picked.scores.logp, torch.full_like(picked.scores.logp, 1 / float(count)))
 
     rows = plain(rows)
-    scores, numbers = fit(policy, optimizer, rows, trained, loss_fn, update.micro_batch_tokens, update.max_grad_norm)
+    scores, numbers = fit(policy, optimizer, rows, trained, loss_fn, update)
     return {
         "nll_total": numbers["loss"],
         "grad_norm": numbers["grad_norm"],

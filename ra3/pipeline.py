@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
-from ra3.annotate import DOCUMENTS_AT_ONCE, annotate_whole, annotated_record, text_record
+from ra3.abstractions import Dictionary
+from ra3.annotate import DOCUMENTS_AT_ONCE, annotate_whole, comment_texts, text_record
 from ra3.annotated_folder import AnnotatedFolder, placeable
+from ra3.completions import beyond_positions
 from ra3.config import Config
 from ra3.display import Display, show_results, start_box
 from ra3.em_round import document_parts, trained_once
@@ -24,6 +26,7 @@ from ra3.interrupts import StopRequest
 from ra3.latents import EncodedDocument, encode_all
 from ra3.manifest import seal
 from ra3.materials import earned, load_rl_problems, read_corpus
+from ra3.memory_plan import memory_plan, refuse_too_large
 from ra3.midtrain import midtrain as em_loop
 from ra3.policy import Policy
 from ra3.profile import profile_text
@@ -44,13 +47,14 @@ def midtrain(config: Config, options: RunOptions) -> Path:
     """Mid-trains the model on the corpus; returns the run folder."""
     policy = load_policy(config)
     library = load_documents(config, policy)
-    with opened(config, options, policy) as recorder:
+    with opened(config, options, policy, library.longest) as recorder:
         train, heldout = library.noted(recorder.run)
         trained = em_loop(recorder, policy, train, config)
         save_model(recorder.run, trained)
-        write_annotated(recorder, trained, train, config)
+        found = {"abstractions": write_annotated(recorder, trained, train, config)}
         return finish(
-            recorder, heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config)
+            recorder,
+            found | heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config),
         )
 
 
@@ -58,6 +62,8 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     """RLVR on the model; returns the run folder."""
     policy = load_policy(config)
     found = load_rl_problems(config, config.run.seed)
+    too_long = beyond_positions(policy, found.problems, config.rlvr.max_new_tokens)
+    found = found.without(too_long, config.rlvr.problems)
     with opened(config, options, policy) as recorder, opened_sandbox(config, recorder) as sandbox:
         recorder.run.pin(problems=of_items(found.problems))
         found = found.without(recorder.once("unearned", lambda: earned(found, sandbox, config)), config.rlvr.problems)
@@ -101,8 +107,14 @@ def annotate(config: Config, options: RunOptions) -> Path:
 
 
 @contextmanager
-def opened(config: Config, options: RunOptions, policy: Policy | None) -> Iterator[Recorder]:
-    """The run folder of a command, with its recorder; the start box is shown. Samples of a file need no policy."""
+def opened(
+    config: Config, options: RunOptions, policy: Policy | None, longest: int | None = None
+) -> Iterator[Recorder]:
+    """The run folder of a command, with its recorder; the start box and the memory plan are shown. Samples of a file
+    need no policy. UserError where rows of `longest` tokens, or of as many as the settings allow, cannot fit."""
+    plan = memory_plan(policy, config, options.command, longest) if policy else None
+    if plan:
+        refuse_too_large(plan, config)
     with ExitStack() as stack:
         run = stack.enter_context(
             Run.create(
@@ -116,9 +128,12 @@ def opened(config: Config, options: RunOptions, policy: Policy | None) -> Iterat
             run.pin(model=of_weights(policy.model))
             run.note(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
         start_box(run, subject, config.run.seed, device, " ".join(options.recipes) or "defaults")
+        display = Display(run)
+        if plan:
+            display.say(f"memory: {plan.text()}")
         own = config.run
         recorder = Recorder(
-            run, Display(run), own.checkpoint_every_s, own.log_rollouts_every, own.checkpoint_every_steps,
+            run, display, own.checkpoint_every_s, own.log_rollouts_every, own.checkpoint_every_steps,
             own.stuck_after_s,
         )  # fmt: skip
         if options.profile:
@@ -158,18 +173,23 @@ def heldout_results(
     )
 
 
-def write_annotated(recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> None:
-    """annotated.jsonl: the documents with the latents that were sampled for the last M-step, if any were."""
+def write_annotated(
+    recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config
+) -> list[dict[str, Any]]:
+    """annotated.jsonl: the documents with the latents that were sampled for the last M-step, if any were; returns the
+    dictionary of what these latents are about."""
+    dictionary = Dictionary(config.corpus.steps)
     if not (parts := recorder.finished_parts(f"annotate-{config.midtrain.em_rounds - 1}")):
-        return
-    records = (
-        annotated_record(policy, document, Rows(**part), r, config.corpus.steps)
-        for part, own in zip(parts, document_parts(documents), strict=True)
-        for r, document in enumerate(own)
-    )
+        return []
     with recorder.run.guard("write annotated.jsonl"), recorder.run.path("annotated.jsonl").open("w") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=True) + "\n")
+        for part, own in zip(parts, document_parts(documents), strict=True):
+            rows = Rows(**part)
+            for r, document in enumerate(own):
+                comments = comment_texts(policy, rows, r, len(document.step_ids))
+                record = text_record(document, comments, config.corpus.steps) | {"ids": rows.tokens(r)}
+                file.write(json.dumps(record, ensure_ascii=True) + "\n")
+                dictionary.add(document.document, comments)
+    return dictionary.records()
 
 
 def save_model(run: Run, policy: Policy) -> None:

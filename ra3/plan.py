@@ -9,20 +9,19 @@ import torch
 
 from ra3.config import Config
 from ra3.em_round import keep
+from ra3.estep import updates_of
 from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument
 from ra3.materials import load_eval_problems, load_rl_problems
+from ra3.memory_plan import memory_plan
 from ra3.methods import METHODS
 from ra3.mstep import MStepJob, next_token_step
 from ra3.optimizers import make_optimizer
-from ra3.policy import HEAD_CHUNK_LOGITS, Policy
+from ra3.policy import Policy
 from ra3.sampler import FreeRules, generate
 from ra3.sources import load_documents, load_policy
-from ra3.update import PASS_TOKENS_ON_CPU
 
 PROBE_DOCUMENTS = 8
-COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
-"""Models held at once: pi, q and the one returned."""
 
 
 def describe(command: str, config: Config) -> str:
@@ -31,7 +30,7 @@ def describe(command: str, config: Config) -> str:
     lines = [
         f"plan of ra3 {command} (nothing has been run)",
         f"  model      {policy.source}: {policy.num_parameters:,} parameters, {policy.device}, {config.run.dtype}",
-        f"  memory     about {_memory_gib(policy, config, command):.1f} GiB at the peak",
+        f"  memory     {memory_plan(policy, config, command).text()}",
     ]
     if command in ("midtrain", "demo", "annotate"):
         lines += _midtrain_lines(config, policy, command)
@@ -55,8 +54,9 @@ def _midtrain_lines(config: Config, policy: Policy, command: str) -> list[str]:
         return [*lines, f"  annotate   {len(train)} documents, {_duration(sampling_s * len(train))}"]
     method = METHODS[config.midtrain.method]
     if method.discover is not keep or command == "demo":
-        estep_s = rounds * estep.updates * rollouts * (sampling_s + 2 * fitting_s)
-        lines.append(f"  E-step     {rounds} x {estep.updates} updates of {rollouts} rollouts, {_duration(estep_s)}")
+        updates = updates_of(estep, len(train))
+        estep_s = rounds * updates * rollouts * (sampling_s + 2 * fitting_s)
+        lines.append(f"  E-step     {rounds} x {updates} updates of {rollouts} rollouts, {_duration(estep_s)}")
         lines.append(f"  annotate   {rounds} x {len(train)} documents, {_duration(rounds * len(train) * sampling_s)}")
     if method.write_in is None:
         return lines
@@ -111,18 +111,6 @@ def _timed(work: Callable[[], object]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def _memory_gib(policy: Policy, config: Config, command: str) -> float:
-    """Weights of every copy, gradients and two optimiser moments of the trained one, all float32; of one pass the
-    activations (about 16 widths and 4 inner widths a token and layer) and five times the logits held at once."""
-    text, tokens = policy.model.config.get_text_config(), config.update.micro_batch_tokens
-    if policy.device.type == "cpu":
-        tokens = min(tokens, PASS_TOKENS_ON_CPU)
-    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
-    floats = policy.num_parameters * (COPIES[command] + (0 if command in ("eval", "annotate") else 3))
-    floats += tokens * text.num_hidden_layers * (16 * text.hidden_size + 4 * inner) + 5 * HEAD_CHUNK_LOGITS
-    return floats * 4 / 2**30
 
 
 def _duration(seconds: float) -> str:

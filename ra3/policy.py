@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from ra3.actions import ActionSpaces, TokenScores, token_scores
+from ra3.chunks import Chunks
+from ra3.decoder import Decoder, has_these_parts
 from ra3.errors import UserError
 from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
 from ra3.model_folder import check_attention, check_vocabulary, load_model, load_tokenizer
-from ra3.output_head import logits_of
+from ra3.output_head import embedded, logits_of
 from ra3.projections import exactly, widen_attention
 from ra3.row_attention import ROWS, RowLayout
 
@@ -40,6 +42,10 @@ class Policy:
     """Folder that the model was loaded from."""
     dtype: torch.dtype = torch.float32
     """Number format of the forward pass; the weights are float32."""
+    exact: bool = True
+    """Whether tokens must score in one pass as in any other. What is not trained on, or compared, need not."""
+    written_out: bool = False
+    """Whether cached passes may go through `Decoder`: it computes what the modules do."""
     _texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod
@@ -61,6 +67,7 @@ class Policy:
         spaces = ActionSpaces(syntax.think_id, syntax.newline_id, mask).to(device)
         policy = cls(model, tokenizer, syntax, spaces, str(folder), dtype)
         policy._check_head()
+        policy.written_out = dtype == torch.float32 and has_these_parts(model) and policy._decoder_agrees()
         return policy
 
     @property
@@ -89,6 +96,11 @@ class Policy:
         """Parameters, shared ones counted once."""
         return sum(p.numel() for p in self.model.parameters())
 
+    @property
+    def positions(self) -> int | None:
+        """The longest sequence that the model was made for; None where its config does not say."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
     def token_text(self, token: int) -> str:
         """The text of a single token."""
         if token not in self._texts:
@@ -100,6 +112,10 @@ class Policy:
         twin = copy.copy(self)
         twin.model = copy.deepcopy(self.model)
         return twin
+
+    def roughly(self) -> Self:
+        """The same model, weights and all, where last bits do not matter: faster on a CPU."""
+        return replace(self, exact=False)
 
     def save(self, folder: Path) -> None:
         """Writes a standard Hugging Face folder. OSError if a file is in its place, which the library only mentions."""
@@ -113,21 +129,31 @@ class Policy:
         return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
 
     def new_cache(self, num_rows: int) -> SlotCache:
-        """An empty key-value cache for `num_rows` rows."""
-        return SlotCache(num_rows, self.model.config.get_text_config().num_hidden_layers, self.device, self.model.dtype)
+        """An empty key-value cache for `num_rows` rows, to be read while the weights stay as they are."""
+        layers = self.model.config.get_text_config().num_hidden_layers
+        cache = SlotCache(num_rows, layers, self.device, self.model.dtype, self.exact)
+        if self.written_out and has_these_parts(self.model):
+            cache.decoder = Decoder(self.model, self.exact)
+        return cache
 
-    def hidden(self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, exact: bool = True) -> Tensor:
+    def hidden(
+        self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, exact: bool = True,
+        layout: RowLayout | None = None, learning: bool = False,
+    ) -> Tensor:  # fmt: skip
         """[B,C] ids at [B,C] positions -> [B,C,D] last hidden states: the one forward pass.
 
-        With a cache, B = 1 and the tokens are those of `cache.chunks`; without one, a row begins wherever positions
-        restart at 0, and rows do not see each other. `exact`: tokens must score as when they were sampled.
+        With a cache, B = 1 and the tokens are those of `cache.chunks`; without one, rows are those of `layout`, or one
+        begins wherever positions restart at 0; they do not see each other. `exact`: tokens must score as when they were
+        sampled. `learning`: a backward pass will follow, and may add to the gradient of the embedding by itself.
         """
-        mask = RowLayout.of(positions).mask() if cache is None else self._no_mask
-        with self._autocast(), exactly(exact):
+        if cache is not None and cache.decoder:
+            return cache.decoder(ids[0], positions[0], cache)[None]
+        mask = (layout or RowLayout.of(positions)).mask() if cache is None else self._no_mask
+        words = {"inputs_embeds": embedded(self.model.get_input_embeddings(), ids)} if learning else {"input_ids": ids}
+        with self._autocast(), exactly(exact and self.exact):
             return self.model.base_model(
-                input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache,
-                use_cache=cache is not None,
-            ).last_hidden_state  # fmt: skip
+                **words, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
+            ).last_hidden_state
 
     @property
     def head_rows(self) -> int:
@@ -173,3 +199,17 @@ class Policy:
                 allowed="an output embedding, with at most final_logit_softcapping, logit_scale or logits_scaling",
                 fix="use another model",
             )
+
+    @torch.no_grad()
+    def _decoder_agrees(self) -> bool:
+        """Whether `Decoder` computes what the modules do, in a chunk and after it."""
+        ids, found = torch.tensor([[self.start_id, self.syntax.newline_id, self.syntax.think_id]]), []
+        for decoder in (None, Decoder(self.model, self.exact)):
+            cache = self.new_cache(1)
+            cache.decoder = decoder
+            for first, length in ((0, 2), (2, 1)):
+                chunks = Chunks([0], [first], [length], self.device)
+                cache.next(chunks)
+                own = self.hidden(ids[:, first : first + length], chunks.positions[None], cache)
+            found.append(own)
+        return torch.allclose(*found, atol=1e-5, rtol=1e-4)

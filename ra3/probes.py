@@ -1,31 +1,46 @@
-"""Is an intention real? If the code follows it, another intention in its place must change the code."""
+"""Is an intention real? If the code follows it, another one in its place must change the code, and none at all, too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from ra3.completions import before_stop, completion_texts
 from ra3.policy import Policy
 from ra3.rows import Rows
 from ra3.sampler import FreeRules, generate
 
-Place = tuple[list[int], list[int], list[int]]
-"""(tokens before an intention, the intention, another intention of the same document)."""
+
+@dataclass(frozen=True)
+class Place:
+    """An intention where it stands."""
+
+    before: list[int]
+    """Tokens before it."""
+    own: list[int]
+    other: list[int] | None
+    """Another intention of the same document; None: all are the same."""
 
 
-def swapped_places(rows: Rows, stray: int = 0) -> list[Place]:
-    """Every intention of `rows` with the next different one of its row; `stray` tokens open each row and are left out.
+class Changes(NamedTuple):
+    """For each intention, whether the code after it, written greedily, is other code ..."""
 
-    A row whose intentions are all the same gives none.
-    """
-    places = []
+    swapped: list[bool]
+    """... after another intention of the document in its place, where there is another;"""
+    deleted: list[bool]
+    """... without any, where the policy must act."""
+
+
+def places(rows: Rows, stray: int = 0) -> list[Place]:
+    """Every intention of `rows`, with the next different one of its row; `stray` tokens of its start are left out."""
+    found = []
     for r in range(len(rows)):
         written = _intentions(rows, r)
         for at, (start, own) in enumerate(written):
             others = [other for _, other in written[at + 1 :] + written[:at] if other != own]
-            if others:
-                places.append((rows.ids[r, stray:start].tolist(), own, others[0]))
-    return places
+            found.append(Place(rows.ids[r, stray:start].tolist(), own, others[0] if others else None))
+    return found
 
 
 def _intentions(rows: Rows, r: int) -> list[tuple[int, list[int]]]:
@@ -37,19 +52,23 @@ def _intentions(rows: Rows, r: int) -> list[tuple[int, list[int]]]:
     return found
 
 
-def code_changes(policy: Policy, rows: Rows, max_new_tokens: int = 64) -> list[bool]:
-    """For each intention that can be swapped: whether the code written after it, greedily, differs from what follows
-    another intention of the same document in the same place. Code counts to the end of its block."""
-    places = swapped_places(rows, stray=1)  # generate puts the start token back
-    own = _greedy(policy, [before + intention for before, intention, _ in places], max_new_tokens)
-    swapped = _greedy(policy, [before + other for before, _, other in places], max_new_tokens)
-    return [a != b for a, b in zip(own, swapped, strict=True)]
+def code_changes(policy: Policy, rows: Rows, max_new_tokens: int = 64) -> Changes:
+    """What becomes of the code where an intention is swapped, or deleted. Code counts to the end of its block."""
+    found = places(rows, stray=1)  # generate puts the start token back
+    rules, act = FreeRules(max_new_tokens, 0.0), FreeRules(max_new_tokens, 0.0, not_first=policy.syntax.think_id)
+    own = _code(policy, [p.before + p.own for p in found], rules)
+    swapped = iter(_code(policy, [p.before + p.other for p in found if p.other], rules))
+    deleted = _code(policy, [p.before for p in found], act)
+    return Changes(
+        [code != next(swapped) for code, p in zip(own, found, strict=True) if p.other],
+        [code != without for code, without in zip(own, deleted, strict=True)],
+    )
 
 
-def _greedy(policy: Policy, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
+def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: FreeRules) -> list[str]:
     if not prompts:
         return []
-    rows = generate(policy, prompts, 1, FreeRules(max_new_tokens, 0.0), [0] * len(prompts))
+    rows = generate(policy, prompts, 1, rules, [0] * len(prompts))
     return [block(text) for text in completion_texts(policy, rows, ())]
 
 

@@ -2,7 +2,7 @@
 
 A score q k of 92 moves by 1e-5 when the last bit of q or k moves, and in float32 that bit depends on how many tokens
 share the matrix product; so the same token would score differently alone, in a chunk and in a row. Passes that need not
-be exact, over text in which nothing was chosen, stay in float32.
+be exact, over text in which nothing was chosen, stay in float32. So do gradients: they need not repeat to the last bit.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import Linear
 from torch.nn.functional import linear
@@ -41,8 +42,27 @@ class WideLinear(Linear):
         """[...,D] -> [...,E] in float64, or in float32."""
         if not EXACT.get():
             return super().forward(input)
-        bias = None if self.bias is None else self.bias.double()
-        return linear(input.double(), self.weight.double(), bias)
+        return _WideProduct.apply(input, self.weight, self.bias)
+
+
+class _WideProduct(torch.autograd.Function):
+    """x W^T + b in float64; its gradients in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return linear(x.double(), weight.double(), None if bias is None else bias.double())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        gradient = gradients[0].to(weight.dtype)
+        flat, (for_x, for_weight, for_bias) = gradient.flatten(0, -2), ctx.needs_input_grad
+        return (
+            gradient @ weight if for_x else None,
+            flat.T @ x.flatten(0, -2) if for_weight else None,
+            flat.sum(0) if for_bias else None,
+        )
 
 
 class NarrowLinear(Linear):

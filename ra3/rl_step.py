@@ -48,9 +48,8 @@ def policy_step(
         logp = picked.scores.logp_act
         return loss_fn(logp, picked.of(old), picked.of(adv), picked.of(weight), loss.clip_low, loss.clip_high)
 
-    scores, numbers = fit(
-        policy, optimizer, rows, acted, token_loss, update.micro_batch_tokens, update.max_grad_norm, loss.temperature
-    )
+    live = ((advantage != 0) & acted).any(1)
+    scores, numbers = fit(policy, optimizer, rows, acted, token_loss, update, loss.temperature, live)
     return {**numbers, **_health(rows, scores, advantage, acted, loss)}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -28,19 +28,21 @@ SHORTEST_IN_STACK = 0.8
 
 @dataclass(frozen=True)
 class RowLayout:
-    """Where the rows of a flat sequence of N tokens begin and end, and how they are stacked in M slots."""
+    """Which of N tokens the rows are made of, and how they are stacked in M slots; several rows may share a token."""
 
     stacks: tuple[tuple[int, int], ...]
     """(rows R, length T) of every stack: R * T slots, row after row."""
     token: Tensor
     """[M] the token in each slot; padding repeats the row's last token."""
     slot: Tensor
-    """[N] the slot of every token, which is not padding."""
+    """[N] the first slot of every token, which is not padding."""
 
     @classmethod
-    def of(cls, positions: Tensor) -> RowLayout:
-        """[B,C] positions that restart at 0 with every row, read row after row."""
+    def of(cls, positions: Tensor, owner: Tensor | None = None) -> RowLayout:
+        """Positions that restart at 0 with every row, read row after row; `owner`, of the same shape, says which token
+        stands at each, in order if it is not given."""
         flat = positions.flatten()
+        owner = torch.arange(len(flat), device=flat.device) if owner is None else owner.flatten()
         start = (flat == 0).nonzero()[:, 0]
         length = torch.diff(start, append=start.new_tensor([len(flat)]))
         shapes, tokens, real = [], [], []
@@ -50,8 +52,10 @@ class RowLayout:
             shapes.append((len(rows), width))
             tokens.append((first + torch.minimum(column, own - 1)).flatten())
             real.append((column < own).flatten())
-        token, used = torch.cat(tokens), torch.cat(real).nonzero()[:, 0]
-        return cls(tuple(shapes), token, torch.empty_like(flat).scatter_(0, token[used], used))
+        token, used = owner[torch.cat(tokens)], torch.cat(real).nonzero()[:, 0]
+        slot = used.new_empty(int(owner.max()) + 1)
+        slot.scatter_reduce_(0, token[used], used, "amin", include_self=False)
+        return cls(tuple(shapes), token, slot)
 
     def mask(self) -> Tensor:
         """What tells attention of this layout: a mask that masks nothing and carries the layout as `rows`."""
@@ -71,14 +75,12 @@ def row_attention(
     if layout is None:
         return slot_attention(module, query, key, value, attention_mask, **kwargs)
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    wide = EXACT.get() and query.dtype == torch.float32 and query.device.type == "cpu"
-    slots = [_Placed.apply(x.transpose(1, 2).flatten(0, 1), layout) for x in (query, key, value)]
-    q, k, v = (x.double() if wide else x for x in slots)
-    parts, end = [], 0
-    for rows, width in layout.stacks:
-        begin, end = end, end + rows * width
-        stacked = (x[begin:end].unflatten(0, (rows, width)).transpose(1, 2) for x in (q, k, v))
-        out = scaled_dot_product_attention(*stacked, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+    wide = EXACT.get() and next(module.parameters()).dtype == torch.float32 and query.device.type == "cpu"
+    slots = [_placed(x.transpose(1, 2).flatten(0, 1), layout) for x in (query, key, value)]
+    sizes, parts = [rows * width for rows, width in layout.stacks], []
+    for (rows, _), *own in zip(layout.stacks, *(x.split(sizes) for x in slots), strict=True):
+        q, k, v = (x.unflatten(0, (rows, -1)).transpose(1, 2) for x in own)
+        out = _Wide.apply(q, k, v, scale) if wide else _causal(q, k, v, scale)
         parts.append(out.transpose(1, 2).flatten(0, 1))
     flat = _Taken.apply(torch.cat(parts).to(query.dtype), layout)
     return flat.unflatten(0, (query.shape[0], -1)), None
@@ -94,17 +96,32 @@ def _alike(length: list[int]) -> list[tuple[list[int], int]]:
     return stacks
 
 
-class _Placed(torch.autograd.Function):
-    """[N,...] tokens -> [M,...] slots. Nobody looks at padding, so that a token's gradient is that of its own slot."""
+def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """[R,H,T,D], of R rows every token sees those up to itself."""
+    grouped = query.shape[1] != key.shape[1]
+    return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=grouped)
+
+
+class _Wide(torch.autograd.Function):
+    """`_causal` in float64; its gradients in float32, from a second pass in float32."""
 
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, layout: RowLayout) -> Tensor:
-        ctx.layout = layout
-        return tokens.index_select(0, layout.token)
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(query.float(), key.float(), value.float())
+        ctx.scale = scale
+        return _causal(query.double(), key.double(), value.double(), scale)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0].index_select(0, ctx.layout.slot), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.enable_grad():
+            query, key, value = narrow = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+            out = _causal(query, key, value, ctx.scale)
+        return *torch.autograd.grad(out, narrow, gradients[0].float()), None
+
+
+def _placed(tokens: Tensor, layout: RowLayout) -> Tensor:
+    """[N,H,D] tokens -> [M,H,D] slots; a token's gradient is the sum over its slots."""
+    return embedding(layout.token, tokens.flatten(1)).unflatten(1, tokens.shape[1:])
 
 
 class _Taken(torch.autograd.Function):

@@ -136,6 +136,11 @@ class RowBuilder:
         """Adds a token that the policy sampled."""
         self._extend([token], [True], [space], [False], [seg], [logp], [logp_old], [importance])
 
+    def choose(self, ids: Sequence[int], logps: Sequence[float], logps_old: Sequence[float]) -> None:
+        """Adds tokens that the policy sampled from the full vocabulary, all in step 0."""
+        n = len(ids)
+        self._extend(ids, [True] * n, [FULL] * n, [False] * n, [0] * n, logps, logps_old, [1.0] * n)
+
     def force(self, ids: Sequence[int], seg: int, logps: Sequence[float], expert: bool = True) -> None:
         """Adds tokens that were given, not chosen."""
         n = len(ids)

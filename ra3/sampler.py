@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ra3.flops import counted
 from ra3.ledger import phase
 from ra3.policy import Policy
-from ra3.rows import FULL, RowBuilder, Rows, build, concatenate
+from ra3.rows import RowBuilder, Rows, build
 from ra3.walk import Uniforms, Walk, choose, chosen_logp
 
 MAX_SAMPLED_ROWS = 256
-"""Rows that are decoded at once."""
+"""Completions that are asked for at once, where many are."""
 
 
 @dataclass(frozen=True)
@@ -29,69 +31,95 @@ class FreeRules:
     """0 = greedy."""
     stop: tuple[str, ...] = ()
     """A completion ends when its text contains one of these."""
+    not_first: int | None = None
+    """A token that a completion may not begin with."""
 
 
 @phase("rollouts")
 @torch.no_grad()
 def generate(
-    policy: Policy, prompts: Sequence[Sequence[int]], samples: int, rules: FreeRules, seeds: Sequence[int]
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    samples: int,
+    rules: FreeRules,
+    seeds: Sequence[int],
+    at_once: int | None = None,
 ) -> Rows:
     """`samples` completions of every prompt; row p * samples + i is the i-th of prompt p, `seeds` one per row.
 
-    A prompt is read once for all its samples. Rows that end (end of text, stop string) leave the batch.
+    A prompt is read once for all its samples. Rows that end (end of text, stop string) leave the batch, and others take
+    their places; `at_once` rows are alive at a time (None: as many as suit the device).
     """
-    per_batch = max(1, MAX_SAMPLED_ROWS // samples)
-    parts = []
-    for first in range(0, len(prompts), per_batch):
-        chunk = prompts[first : first + per_batch]
-        own = seeds[first * samples : (first + len(chunk)) * samples]
-        parts.append(_generate_batch(policy, chunk, samples, rules, own, first))
-    return counted(policy, concatenate(parts))
-
-
-def _generate_batch(
-    policy: Policy, prompts: Sequence[Sequence[int]], samples: int, rules: FreeRules, seeds: Sequence[int], first: int
-) -> Rows:
     prefixes = [[policy.start_id, *p] for p in prompts]
-    walk = Walk(policy, prefixes, samples)
-    builders = [RowBuilder.start(first + i, p) for i, p in enumerate(prefixes) for _ in range(samples)]
-    draws, tails = Uniforms(seeds, rules.max_new_tokens), [""] * len(builders)
-    live = list(range(len(builders)))
-    for n in range(rules.max_new_tokens):
-        tokens = _sample_live(walk, builders, live, rules, draws)
-        going = [i for i, r in enumerate(live) if not _ended(policy, rules, tails, r, tokens[i])]
-        if not going:
-            return build(builders)
-        if n + 1 == rules.max_new_tokens:
-            break
-        if len(going) < len(live):
-            live = [live[i] for i in going]
-            walk.take(going)
-        walk.read(range(len(live)), [(tokens[i],) for i in going])
-    for r in (live[i] for i in going):
-        builders[r].closed = False
-    return build(builders)
+    walk, draws = Walk(policy, prefixes, samples, at_once), Uniforms(seeds, rules.max_new_tokens)
+    made, stops = Completions(walk.count, rules.max_new_tokens), Stops(policy, rules.stop)
+    while len(alive := walk.alive()):
+        tokens = _sample(walk, made, alive, rules, draws)
+        ended = stops.ended(alive, tokens)
+        over = ended | (made.length[alive] == rules.max_new_tokens)
+        made.closed[alive] = ended
+        walk.end(alive[over])
+        if not over.all():
+            walk.read(alive[~over], tokens[~over], np.ones((~over).sum(), np.int64))
+    return counted(policy, made.rows(prefixes, samples))
 
 
-def _sample_live(
-    walk: Walk, builders: list[RowBuilder], live: list[int], rules: FreeRules, draws: Uniforms
-) -> list[int]:
-    logits = walk.logits(range(len(live)))
-    tempered = logits / rules.temperature if rules.temperature > 0 else logits
-    uniform = draws.next(live)
-    tokens = choose(tempered, uniform) if rules.temperature > 0 else logits.argmax(-1)
-    full, own = chosen_logp(logits, tokens).tolist(), chosen_logp(tempered, tokens).tolist()
-    for r, token, logp, old in zip(live, tokens.tolist(), full, own, strict=True):
-        builders[r].append(token, 0, FULL, logp, old)
-    return tokens.tolist()
+class Completions:
+    """The tokens of B completions while they grow, each [B,max_new_tokens]."""
+
+    def __init__(self, count: int, max_new_tokens: int):
+        self.length, self.closed = np.zeros(count, np.int64), np.zeros(count, bool)
+        self.ids = np.zeros((count, max_new_tokens), np.int64)
+        self.logp, self.logp_old = (np.zeros((count, max_new_tokens), np.float32) for _ in range(2))
+
+    def append(self, rows: np.ndarray, **columns: Tensor) -> None:
+        """One more token of each of these rows."""
+        for name, values in columns.items():
+            getattr(self, name)[rows, self.length[rows]] = values.cpu().numpy()
+        self.length[rows] += 1
+
+    def rows(self, prefixes: Sequence[Sequence[int]], samples: int) -> Rows:
+        """Prompts and completions as rows."""
+        builders = []
+        for r, length in enumerate(self.length.tolist()):
+            builder = RowBuilder.start(r // samples, prefixes[r // samples])
+            ids, logp, old = (x[r, :length].tolist() for x in (self.ids, self.logp, self.logp_old))
+            builder.choose(ids, logp, old)
+            builder.closed = bool(self.closed[r])
+            builders.append(builder)
+        return build(builders)
 
 
-def _ended(policy: Policy, rules: FreeRules, tails: list[str], row: int, token: int) -> bool:
-    """Whether `row` ends with `token`; keeps just enough text to see a stop string across tokens."""
-    if token == policy.end_id:
-        return True
-    tails[row] += policy.token_text(token)
-    if any(stop in tails[row] for stop in rules.stop):
-        return True
-    tails[row] = tails[row][-max((len(s) for s in rules.stop), default=1) :]
-    return False
+def _sample(walk: Walk, made: Completions, rows: np.ndarray, rules: FreeRules, draws: Uniforms) -> np.ndarray:
+    """[R] the next token of each row."""
+    logits, uniform = walk.logits(rows), draws.next(rows)
+    warm = rules.temperature > 0
+    tempered = logits / rules.temperature if warm and rules.temperature != 1 else logits
+    if rules.not_first is not None and (first := made.length[rows] == 0).any():
+        tempered = tempered.clone()
+        tempered[torch.from_numpy(first), rules.not_first] = -torch.inf
+    tokens = choose(tempered, uniform) if warm else tempered.argmax(-1)
+    logp = chosen_logp(logits, tokens)
+    made.append(rows, ids=tokens, logp=logp, logp_old=logp if tempered is logits else chosen_logp(tempered, tokens))
+    return tokens.cpu().numpy()
+
+
+class Stops:
+    """Whether rows end: by the end of the text, or by a stop string, which may lie across tokens."""
+
+    def __init__(self, policy: Policy, stop: Sequence[str]):
+        self.policy, self.stop, self.tails = policy, stop, {}
+        self.keep = max(map(len, stop), default=0)
+
+    def ended(self, rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """[R] bool, rows that end with these tokens."""
+        ended = tokens == self.policy.end_id
+        if self.stop:
+            pairs = zip(rows.tolist(), tokens.tolist(), strict=True)
+            ended |= np.fromiter((self._stopped(row, token) for row, token in pairs), bool, len(rows))
+        return ended
+
+    def _stopped(self, row: int, token: int) -> bool:
+        tail = self.tails.get(row, "") + self.policy.token_text(token)
+        self.tails[row] = tail[-self.keep :]
+        return any(stop in tail for stop in self.stop)

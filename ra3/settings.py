@@ -1,7 +1,6 @@
 """Every setting of ra3, by section. The text under a setting is its help, its type holds its bounds.
 
-The defaults are the vetted recipe for the embedded world. Nothing that can be derived is a setting. "ours" marks
-what the RA3 paper (arXiv 2509.25810) does not publish and this project chose. ra3/config.py joins the sections.
+The defaults are the vetted recipe for the embedded world. "ours": the RA3 paper (arXiv 2509.25810) leaves it open.
 """
 
 import sysconfig
@@ -49,7 +48,7 @@ class Model(Section):
     """Any Hugging Face causal language model on disk."""
 
     path: str = Field(default="testbed", min_length=1)
-    """Folder of a Hugging Face causal language model with its tokenizer. testbed: the small model of this package."""
+    """Folder of a Hugging Face causal language model with its tokenizer; testbed, chains: the embedded worlds' own."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
 
@@ -58,7 +57,7 @@ class Corpus(Section):
     """The expert text."""
 
     path: str = Field(default="testbed", min_length=1)
-    """Folder, .jsonl, .parquet, saved Hugging Face data set; testbed (embedded world); stdlib (Python's library)."""
+    """Folder, .jsonl, .parquet, saved Hugging Face data set; testbed, chains (embedded worlds); stdlib (Python's)."""
     pattern: str = Field(default="**/*.py", min_length=1)
     """Which files of a folder are documents (glob)."""
     text_key: str = Field(default="text", min_length=1)
@@ -87,11 +86,11 @@ class Corpus(Section):
 class Estep(Section):
     """Reinforcement learning finds the latents (E-step)."""
 
-    updates: int = Field(default=24, ge=0)
-    """Policy updates in each EM round. 0: annotate with the model as it comes."""
-    documents: PositiveInt = 16
+    updates: int | None = Field(default=None, ge=0)
+    """Policy updates in an EM round. 0: annotate as it comes. none: 4 rollouts for every 10 documents, at least 8."""
+    documents: PositiveInt = 4
     """Documents per update."""
-    group_size: PositiveInt = 8
+    group_size: PositiveInt = 4
     """Rollouts per document (G); each is judged against the others of its group."""
     switch_penalty: float = Field(default=0.1, ge=0, allow_inf_nan=True)
     """Cost c of opening a new intention, in nats. inf: never think, which is next-token prediction exactly."""
@@ -121,7 +120,7 @@ class Estep(Section):
     """Updates under think_floor."""
     target_think_rate: float | None = Field(default=None, gt=0, lt=1)
     """Adapt c until this share of the steps opens an intention. none: c stays as given."""
-    learning_rate: float = Field(default=3e-4, ge=0, le=1)
+    learning_rate: float = Field(default=1e-3, ge=0, le=1)
     """Step size."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)
     """The probability ratio is clipped below at 1 - clip_low."""
@@ -153,8 +152,7 @@ class Mstep(Section):
     latents: Literal["sample", "best", "resample"] = "sample"
     """Latents written in: one sample per document, or of group_size the best by the ELBO, or one drawn by exp(ELBO)."""
     latent_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the intentions left out of the text, in every EM round but the last: a model that never goes without
-    them cannot tell the next E-step where they are needed (ours)."""
+    """Share of the intentions left out of the text before the last EM round, lest every line lean on one (ours)."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the matrices and AdamW for the rest."""
     weight_decay: float = Field(default=0.0, ge=0, le=1)
@@ -176,7 +174,7 @@ class Rlvr(Section):
     """Reinforcement learning with unit tests as reward."""
 
     problems: str = Field(default="testbed", min_length=1)
-    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or testbed for the embedded world."""
+    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or an embedded world: testbed, chains."""
     unearned: Literal["drop", "keep"] = "drop"
     """What becomes of a benchmark's problems that pay a program that solves nothing, such as `return None`."""
     steps: int = Field(default=30, ge=0)
@@ -207,7 +205,7 @@ class Eval(Section):
     """Programs are sampled, run against the tests and counted."""
 
     problems: str = Field(default="testbed", min_length=1)
-    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or testbed for the embedded world."""
+    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or an embedded world: testbed, chains."""
     samples_file: str | None = Field(default=None, min_length=1)
     """Grade the samples of this file (JSON lines of task_id and completion) instead of sampling a model."""
     per_band: PositiveInt = 100
@@ -246,5 +244,7 @@ class Update(Section):
 
     micro_batch_tokens: PositiveInt = 8192
     """Most tokens of a forward and backward pass, on a CPU 2048. Fewer save memory; the result is the same."""
+    checkpoint_activations: bool = False
+    """Keep only what comes into each layer and compute the rest again: less memory, a forward pass more."""
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=True)
     """The gradient is scaled down to this norm. inf: never."""

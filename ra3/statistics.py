@@ -52,6 +52,11 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return float(1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1)))
 
 
+def powers_of_two(n: int) -> list[int]:
+    """The k of a pass@k curve from n samples: powers_of_two(20) == [1, 2, 4, 8, 16]."""
+    return [2**i for i in range(n.bit_length())]
+
+
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     """Interval for one proportion p̂ = successes / trials, useful also at 0 and at 1 (Wilson 1927).
 

@@ -8,16 +8,21 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from ra3.actions import TokenScores, token_scores
 from ra3.batches import Packed, micro_batches
 from ra3.flops import TRAINING, forward_flops
+from ra3.heap import give_back
 from ra3.ledger import count, phase
 from ra3.not_finite import NotFinite
 from ra3.optimizers import Optimizer
 from ra3.policy import Policy
 from ra3.ranks import rank_and_count, sum_gradients, sum_over_ranks
+from ra3.recomputation import recomputing
+from ra3.row_attention import RowLayout
 from ra3.rows import Rows
+from ra3.settings import Update
 
 
 @dataclass(frozen=True)
@@ -66,14 +71,16 @@ def picked_batches(
         yield Picked(policy.scores(asked.before, *asked.what, temperature), asked.row, asked.column)
 
 
-def asked_batches(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int) -> Iterator[Asked]:
+def asked_batches(
+    policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, learning: bool = False
+) -> Iterator[Asked]:
     """The trunk's forward passes. `max_tokens` bounds each; on a CPU so does its cache. Where nothing was chosen,
-    nothing need score exactly as when it was sampled."""
+    nothing need score exactly as when it was sampled. `learning`: see Policy.hidden."""
     exact = bool(rows.act.any())
     rows, wanted = rows.to(policy.device), wanted.to(policy.device)
     limit = min(max_tokens, PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
     for packed in micro_batches(rows, limit, *rank_and_count()):
-        yield _forward(policy, rows, packed, wanted, exact)
+        yield _forward(policy, rows, packed, wanted, exact, learning)
 
 
 @phase("scoring")
@@ -105,32 +112,49 @@ def fit(
     rows: Rows,
     wanted: Tensor,
     loss_fn: Callable[[Picked], Tensor],
-    max_tokens: int,
-    max_grad_norm: float,
+    update: Update,
     temperature: float = 1.0,
+    live: Tensor | None = None,
 ) -> tuple[RowScores, dict[str, float]]:
-    """One optimiser step on the sum of `loss_fn` over all micro-batches of all ranks.
+    """One optimiser step on the sum of `loss_fn` over all micro-batches of all ranks. Rows that are not in `live` [B]
+    are known to have no gradient: they are scored, and cost no backward pass.
 
     Returns the scores that the step was computed from (the policy before the update) and {"loss", "grad_norm"}. The
     policy is not touched if the loss or the gradient is not finite: that raises NotFinite with the rows to blame.
     """
-    tokens = float(wanted.sum())
-    count(trained=tokens, flops=TRAINING * forward_flops(policy, rows.length, tokens))
     optimizer.zero_grad()
-    total, parts = 0.0, []
-    for asked in asked_batches(policy, rows, wanted, max_tokens):
-        loss, picked = learn(policy, asked, loss_fn, temperature)
-        total += loss
-        parts.append(picked)
+    give_back()
+    live = torch.ones_like(rows.closed) if live is None else live
+    with recomputing(policy.model, update.checkpoint_activations):
+        losses, parts = _passes(policy, rows, wanted, live, loss_fn, update.micro_batch_tokens, temperature)
     sum_gradients(policy.model.parameters())
-    total = float(sum_over_ranks(torch.tensor(total, dtype=torch.float64, device=policy.device)))
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), max_grad_norm))
+    total = float(sum_over_ranks(torch.tensor(sum(losses), dtype=torch.float64, device=policy.device)))
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), update.max_grad_norm))
     if not (math.isfinite(total) and math.isfinite(grad_norm)):
-        bad = culprits(policy, rows, wanted, loss_fn, max_tokens, temperature)
+        bad = culprits(policy, rows, wanted, loss_fn, update.micro_batch_tokens, temperature)
         optimizer.zero_grad()
         raise NotFinite(f"loss {total:g}, gradient norm {grad_norm:g}", rows, bad)
     optimizer.step()
     return scatter(policy, parts, rows), {"loss": total, "grad_norm": grad_norm}
+
+
+def _passes(
+    policy: Policy, rows: Rows, wanted: Tensor, live: Tensor, loss_fn: Callable[[Picked], Tensor], max_tokens: int,
+    temperature: float,
+) -> tuple[list[float], list[Picked]]:  # fmt: skip
+    """The loss and the scores of every micro-batch; the gradients of rows that are `live` are added up."""
+    losses, parts = [], []
+    for which, learning in ((live, True), (~live, False)):
+        index = which.nonzero()[:, 0]
+        own, tokens, index = rows.select(index), wanted[index], index.to(policy.device)
+        operations = forward_flops(policy, own.length, float(tokens.sum()))
+        count(trained=float(tokens.sum()), flops=(TRAINING if learning else 1) * operations)
+        with torch.set_grad_enabled(learning):
+            for asked in asked_batches(policy, own, tokens, max_tokens, learning):
+                loss, picked = learn(policy, replace(asked, row=index[asked.row]), loss_fn, temperature)
+                losses.append(loss)
+                parts.append(picked)
+    return losses, parts
 
 
 def culprits(
@@ -140,7 +164,7 @@ def culprits(
     bad = []
     for r in range(len(rows)):
         policy.model.zero_grad()
-        alone = asked_batches(policy, rows.select([r]), wanted[r : r + 1], max_tokens)
+        alone = asked_batches(policy, rows.select([r]), wanted[r : r + 1], max_tokens, learning=True)
         total = sum(learn(policy, replace(asked, row=asked.row + r), loss_fn, temperature)[0] for asked in alone)
         norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), math.inf)
         if not (math.isfinite(total) and bool(torch.isfinite(norm))):
@@ -151,7 +175,7 @@ def culprits(
 def learn(
     policy: Policy, asked: Asked, loss_fn: Callable[[Picked], Tensor], temperature: float
 ) -> tuple[float, Picked]:
-    """Adds the gradient of `loss_fn` on these tokens; returns the loss and the scores.
+    """Adds the gradient of `loss_fn` on these tokens, where gradients are enabled; returns the loss and the scores.
 
     The loss is a sum over tokens, so it is taken back through the output head a few tokens at a time: logits [n,V] live
     only from their forward to their backward pass, and nothing is computed twice. Then the trunk follows, once.
@@ -159,8 +183,10 @@ def learn(
     columns = (asked.before.detach(), *asked.what, asked.row, asked.column)
     losses, parts, gradients = [], [], []
     for h, ids, space, act, row, column in zip(*(x.split(policy.head_rows) for x in columns), strict=True):
-        leaf = h.requires_grad_()
-        scores = token_scores(policy.logits(leaf, learning=True), ids, space, act, policy.spaces, temperature)
+        leaf = h.requires_grad_(torch.is_grad_enabled())
+        logits = policy.logits(leaf, learning=leaf.requires_grad)
+        scores = token_scores(logits, ids, space, act, policy.spaces, temperature)
+        del logits
         loss = loss_fn(Picked(scores, row, column))
         if loss.requires_grad:
             loss.backward()
@@ -172,8 +198,14 @@ def learn(
     return float(torch.stack(losses).double().sum()), Picked(TokenScores.concatenate(parts), asked.row, asked.column)
 
 
-def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, exact: bool) -> Asked:
-    hidden = policy.hidden(packed.ids[None], packed.positions[None], exact=exact)[0]
-    at = ((packed.positions > 0) & wanted[packed.row, packed.positions]).nonzero()[:, 0]
-    row, column = packed.row[at], packed.positions[at]
-    return Asked(hidden[at - 1], (rows.ids[row, column], rows.space[row, column], rows.act[row, column]), row, column)
+def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, exact: bool, learning: bool) -> Asked:
+    layout = RowLayout.of(packed.column, packed.token)
+    hidden = policy.hidden(packed.ids[None], packed.positions[None], None, exact, layout, learning)[0]
+    at = ((packed.column > 0) & wanted[packed.row, packed.column]).nonzero()[:, 0]
+    row, column = packed.row[at], packed.column[at]
+    return Asked(
+        embedding(packed.token[at - 1], hidden),
+        (rows.ids[row, column], rows.space[row, column], rows.act[row, column]),
+        row,
+        column,
+    )

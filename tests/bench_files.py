@@ -9,6 +9,9 @@ import pickle
 import zlib
 from pathlib import Path
 
+from ra3.bench import load_benchmark
+from ra3.problems import Problem
+
 
 def write(path: Path, *rows: object) -> Path:
     """JSON lines, or JSON for .json, compressed for .gz."""
@@ -16,6 +19,11 @@ def write(path: Path, *rows: object) -> Path:
     text = json.dumps(list(rows)) if plain else "".join(json.dumps(row) + "\n" for row in rows)
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     return path
+
+
+def loaded(tmp_path: Path, name: str, *rows: object, suffix: str = ".jsonl.gz") -> list[Problem]:
+    """The problems of benchmark `name` from a file of these rows."""
+    return load_benchmark(f"{name}:{write(tmp_path / f'rows{suffix}', *rows)}").problems
 
 
 def packed(value: object) -> str:

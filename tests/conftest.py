@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from transformers import AutoConfig
 
 from ra3.latents import encode_all
 from ra3.policy import Policy
+from ra3.sandbox import Sandbox
 from ra3.testbed.tokenizer import fast_tokenizer
 from ra3.testbed.world import documents as world_documents
 
@@ -95,3 +100,28 @@ def whole(home) -> Path:
 def whole_rl(home) -> Path:
     """The folder of an undisturbed small run of RLVR."""
     return undisturbed(home, rlvr("whole-rl"))
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch) -> None:
+    """A cache of benchmark files that nothing has filled."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def one_server() -> Iterator[Sandbox]:
+    """A sandbox with its usual limits."""
+    with Sandbox(1) as running:
+        yield running
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Path]:
+    """A file system of 4 MiB, which `cli_runs.remount` makes smaller or read-only; needs root."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

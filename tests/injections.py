@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 NOBODY = 65534
 LARGEST_PIECE = 2**17
@@ -114,3 +116,8 @@ def hang_in_second_step() -> None:
         log(self, *arguments)
 
     Recorder.log = hanging
+
+
+def remount(disk: Path, option: str) -> None:
+    """Change how the file system `disk` (a fixture) is mounted: its size, or `ro`."""
+    subprocess.run(["mount", "-o", f"remount,{option}", str(disk)], check=True)

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ra3 import attention
+from ra3 import attention, chunks
 from ra3.attention import slot_attention
-from ra3.kv_cache import Chunks, SlotCache, SlotLayer
+from ra3.chunks import Chunks
+from ra3.kv_cache import SlotCache, SlotLayer
 
 CPU = torch.device("cpu")
 HEADS, KEY_HEADS, SIZE = 4, 2, 8
@@ -31,16 +32,16 @@ def attended(passes, num_rows, scale=1.0, dtype=torch.float64):
     assert isinstance(layer, SlotLayer)
     keys, values = ([torch.zeros(0, KEY_HEADS, SIZE) for _ in range(num_rows)] for _ in range(2))
     for rows, lengths in passes:
-        chunks = Chunks(rows, [len(keys[r]) for r in rows], lengths, CPU)
+        read = Chunks(rows, [len(keys[r]) for r in rows], lengths, CPU)
         count = sum(lengths)
         query = scale * torch.randn(count, HEADS, SIZE, generator=generator, dtype=torch.float64)
         key, value = (torch.randn(count, KEY_HEADS, SIZE, generator=generator, dtype=torch.float64) for _ in range(2))
-        for row, (begin, end) in zip(rows, chunks.spans, strict=True):
+        for row, begin, end in zip(rows, read.begins.tolist(), read.after.tolist(), strict=True):
             keys[row], values[row] = torch.cat([keys[row], key[begin:end]]), torch.cat([values[row], value[begin:end]])
-        cache.next(chunks)
+        cache.next(read)
         stored = layer.update(key.transpose(0, 1)[None], value.transpose(0, 1)[None])
         out, _ = slot_attention(None, query.transpose(0, 1)[None], *stored, None)
-        where = zip(chunks.row.tolist(), chunks.positions.tolist(), strict=True)
+        where = zip(read.row.tolist(), read.positions.tolist(), strict=True)
         expected = [written_out(q, keys[r], values[r], p) for q, (r, p) in zip(query, where, strict=True)]
         yield out[0], torch.stack(expected)
 
@@ -54,15 +55,17 @@ def reading(draw):
     return [first, *((sorted(chosen), [draw(st.integers(1, 5)) for _ in chosen]) for chosen in some)], len(rows)
 
 
-@pytest.mark.parametrize("how", ["as the rows are", "one by one", "padded"])
+@pytest.mark.parametrize("how", ["in groups of 16", "in groups of 2", "by length", "one by one", "padded"])
 @settings(max_examples=60)
 @given(reading())
 def test_every_token_sees_its_row_so_far(how, work):
     with pytest.MonkeyPatch.context() as patch:
-        if how != "as the rows are":
-            attend = attention._together if how == "padded" else attention._each
-            patch.setattr(attention, "_each", attend)
-            patch.setattr(attention, "_together", attend)
+        if how in ("in groups of 2", "one by one"):
+            patch.setattr(chunks, "TOGETHER", 2 if how == "in groups of 2" else 1)
+        if how == "by length":
+            patch.setattr(chunks, "_neighbours", lambda read, which, *_: chunks._alike(read, which))
+        if how == "padded":  # as on a GPU
+            patch.setattr(attention, "_in_groups", attention._together)
         for ours, expected in attended(*work):
             torch.testing.assert_close(ours, expected, atol=1e-12, rtol=1e-12)
 

@@ -22,35 +22,20 @@ from ra3.bench.null_solutions import paid_null_programs
 from ra3.errors import UserError
 from ra3.extraction import fenced_program
 from ra3.problem_tests import CallTest, CheckedTest
-from ra3.problems import Problem
-from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import grade
 
-
-@pytest.fixture(scope="module")
-def sandbox():
-    with Sandbox(1) as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def loaded(tmp_path: Path, name: str, *rows: object, suffix: str = ".jsonl.gz") -> list[Problem]:
-    return load_benchmark(f"{name}:{files.write(tmp_path / f'rows{suffix}', *rows)}").problems
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.mark.parametrize("name", files.CASES)
-def test_right_answers_pass_and_wrong_ones_do_not(tmp_path, sandbox, name):
+def test_right_answers_pass_and_wrong_ones_do_not(tmp_path, one_server, name):
     rows, right, wrong = files.CASES[name]
-    problems = loaded(tmp_path, name, *rows, suffix=".json" if name.startswith("code") else ".jsonl.gz")
+    problems = files.loaded(tmp_path, name, *rows, suffix=".json" if name.startswith("code") else ".jsonl.gz")
     assert {p.meta["band"] for p in problems} == {name}
-    verdicts = grade(sandbox, [*zip(problems, right, strict=True), *zip(problems, wrong, strict=True)])
+    verdicts = grade(one_server, [*zip(problems, right, strict=True), *zip(problems, wrong, strict=True)])
     assert [v.reason for v in verdicts[: len(rows)]] == ["passed"] * len(rows)
     assert not any(v.passed for v in verdicts[len(rows) :])
-    assert paid_null_programs(problems, sandbox) == {}
+    assert paid_null_programs(problems, one_server) == {}
 
 
 def test_parquet_files(tmp_path):
@@ -61,18 +46,18 @@ def test_parquet_files(tmp_path):
 
 
 def test_references_are_run_once(tmp_path, monkeypatch):
-    first = loaded(tmp_path, "humaneval+", files.HUMANEVAL_PLUS)
+    first = files.loaded(tmp_path, "humaneval+", files.HUMANEVAL_PLUS)
     monkeypatch.setattr("ra3.bench.references.Sandbox", None)
-    assert loaded(tmp_path, "humaneval+", files.HUMANEVAL_PLUS) == first
+    assert files.loaded(tmp_path, "humaneval+", files.HUMANEVAL_PLUS) == first
     assert first[0].tests == (CallTest((1,), 2), CallTest((2,), 4), CallTest((0.1,), 0.2), CallTest((-3,), -6))
     assert first[0].meta["atol"] == tolerance([0.2], 0) == 1e-6
 
 
 def test_a_stored_answer_that_is_damaged_is_computed_again(tmp_path):
-    first = loaded(tmp_path, "humaneval+", files.HUMANEVAL_PLUS)
+    first = files.loaded(tmp_path, "humaneval+", files.HUMANEVAL_PLUS)
     (stored,) = (tmp_path / "cache/ra3").iterdir()
     stored.write_bytes(stored.read_bytes()[:20])
-    again = loaded(tmp_path, "humaneval+", files.HUMANEVAL_PLUS)
+    again = files.loaded(tmp_path, "humaneval+", files.HUMANEVAL_PLUS)
     assert again[0].tests == first[0].tests
 
 

@@ -10,9 +10,10 @@ import pytest
 from conftest import make_model_folder
 
 from ra3 import __version__
-from ra3.cli import SECTIONS, exit_code, main
+from ra3.cli import SECTIONS, main
 from ra3.describe import settings
 from ra3.errors import UserError
+from ra3.exit_codes import exit_code
 from ra3.flags import ALIASES, parse
 from ra3.interrupts import Stopped
 
@@ -173,8 +174,11 @@ def test_exit_codes(error, code, capsys):
 def test_a_stop_shows_how_to_go_on(capsys):
     exit_code(raises(Stopped(signal.SIGINT)), ["midtrain", "--name", "a b", "--resume"])
     assert capsys.readouterr().err == "ra3: stopped; go on with\n  ra3 midtrain --name 'a b' --resume\n"
-    exit_code(raises(KeyboardInterrupt()), ["report"])
-    assert capsys.readouterr().err == "ra3: stopped\n"
+    exit_code(raises(Stopped(signal.SIGINT)), ["compare", "effect"])  # goes on by itself
+    assert capsys.readouterr().err == "ra3: stopped; go on with\n  ra3 compare effect\n"
+    for words in (["report"], ["overlap", "demo"], []):
+        exit_code(raises(KeyboardInterrupt()), words)
+        assert capsys.readouterr().err == "ra3: stopped\n"
 
 
 def test_debug_shows_the_stack(monkeypatch, capsys):

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from cli_runs import ra3
-from injections import ordinary_user, small_files
+from injections import ordinary_user, remount, small_files
 from small_runs import midtrain, refused, same, went_on
 
 
 def test_a_limit_on_the_size_of_files(home, whole):
     refused(ra3(home, *midtrain("limited"), prepare=small_files), "the file would be larger than is allowed here")
     went_on(home, midtrain("limited"), whole)
-
-
-@pytest.fixture
-def disk(tmp_path) -> Iterator[Path]:
-    """A file system of 4 MiB; needs root."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no small file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def remount(folder: Path, option: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{option}", str(folder)], check=True)
 
 
 def test_a_read_only_disk(home, whole, disk):

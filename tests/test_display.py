@@ -11,12 +11,18 @@ from ra3.display import SHOWN, Display, cell, duration, is_share, plain_line, sh
 from ra3.metrics import GLOSSARY
 from ra3.runs import Run
 
-HEALTHY = {"dead_groups": 0.1, "entropy": 0.9, "truncated": 0.0, "think_rate": 0.4, "logp_gap_max": 1e-7, "loss": 0.3}
+HEALTHY = {
+    "dead_groups": 0.1, "entropy": 0.9, "truncated": 0.0, "think_rate": 0.4, "logp_gap_max": 1e-7, "loss": 0.3,
+    "copy_rate": 0.1, "echo_rate": 0.0, "comment_tokens": 6.0,
+}  # fmt: skip
 SICK = {
     "dead_groups": (0.95, "score alike"),
     "entropy": (0.01, "no longer explores"),
     "truncated": (0.6, "cut by the token limit"),
     "think_rate": (0.0, "died out"),
+    "copy_rate": (0.6, "the line they announce"),
+    "echo_rate": (0.6, "the line before them"),
+    "comment_tokens": (1.2, "shrunk from 6 to 1.2 tokens"),
 }
 
 

@@ -14,9 +14,9 @@ from ra3.recipes import shipped_recipes
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-OTHER_OPTIONS = {"out", "check", "version", "key-file", "listen", "workers"}
+OTHER_OPTIONS = {"out", "check", "version", "key-file", "listen", "workers", "recipe", "seeds", "rlvr"}
 FOREIGN = {"kind", "programs", "seed", "layers", "updates"}
-"""Options of benchmarks and of `python -m ra3.testbed.base`."""
+"""Options of benchmarks and of `python -m ra3.testbed.base` and `ra3.chains.base`."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -46,7 +46,7 @@ def test_flags_commands_and_recipes_exist(page):
     known = {*settings(), *ALIASES.values(), *OPTIONS, *OTHER_OPTIONS, *FOREIGN}
     flags = [flag for line in text.splitlines() if "ra3 " in line for flag in re.findall(r"\s--([a-z][\w.-]*)", line)]
     assert [flag for flag in flags if dotted_key(flag) not in known] == []
-    commands = {*SECTIONS, "report", "runs", "theory", "compare", "COMMAND"}
+    commands = {*SECTIONS, "report", "runs", "theory", "compare", "sweep", "COMMAND"}
     assert [
         word for word in re.findall(r"\bra3 (\w+)(?=[ `\n])", text) if word.islower() and word not in commands
     ] == []

@@ -14,27 +14,28 @@ from ra3.evaluate import (
     paired_rows,
     pass_rows,
     problem_counts,
+    reach_curves,
     sample_answers,
     unpack,
 )
-from ra3.heldout import measure_heldout
+from ra3.heldout import durations, measure_heldout
 from ra3.interleave import LatentRules, interleave
 from ra3.latents import encode_all
 from ra3.policy import Policy
-from ra3.probes import block, code_changes, swapped_places
+from ra3.probes import block, code_changes, places
 from ra3.sampler import FreeRules, generate
 from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import Verdict
 from ra3.settings import Eval, Update
-from ra3.sources import testbed_model as shipped_folder
 from ra3.testbed import world
+from ra3.worlds import WORLDS
 
 SETTINGS = Eval(samples=4, per_band=12, k=(1, 2), max_new_tokens=64)
 
 
 @pytest.fixture(scope="module")
 def base():
-    return Policy.load(shipped_folder(), "pretrained", torch.float32, torch.device("cpu"), 0)
+    return Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
 
 
 @pytest.fixture(scope="module")
@@ -121,17 +122,30 @@ def pages(base):
 
 def test_a_swapped_intention_is_another_one_of_its_document(base, pages):
     rows = interleave(base, pages, 1, LatentRules(16), list(range(12)))
-    places = swapped_places(rows, stray=1)
-    assert places
-    for before, own, other in places:
+    found = [(p.before, p.own, p.other) for p in places(rows, stray=1) if p.other]
+    assert found
+    for before, own, other in found:
         row = next(rows.tokens(r) for r in range(12) if rows.tokens(r)[1 : 1 + len(before + own)] == before + own)
         assert own != other and base.tokenizer.decode(own).startswith("#")
         assert base.tokenizer.decode(other) in base.tokenizer.decode(row)
 
 
 def test_the_code_follows_a_swapped_intention(base, pages):
-    changed = code_changes(base, interleave(base, pages, 1, LatentRules(16), list(range(12))))
-    assert len(changed) >= 4 and sum(changed) / len(changed) > 0.5  # the base writes some that say nothing, too
+    rows = interleave(base, pages, 1, LatentRules(16), list(range(12)))
+    swapped, deleted = code_changes(base, rows)
+    assert len(swapped) >= 4 and sum(swapped) / len(swapped) > 0.5  # the base writes some that say nothing, too
+    assert len(deleted) == len(places(rows)) and 0 < sum(deleted) < len(deleted)
+
+
+def test_a_completion_does_not_begin_with_what_is_forbidden(base):
+    """At the head of a function of a long chain the base opens a comment at some of 40 tries; forbidden, at none."""
+    (prompt,) = encode_prompts(base, world.problems("eval", 9, 1, "known"))
+    think = base.syntax.think_id
+    for rules, opened in ((FreeRules(1), True), (FreeRules(1, not_first=think), False)):
+        rows = generate(base, [prompt], 40, rules, list(range(40)))
+        assert any(think in rows.tokens(r)[1 + len(prompt) :] for r in range(40)) is opened
+    greedy = generate(base, [prompt], 1, FreeRules(1, 0.0, not_first=think), [0])
+    assert think not in greedy.tokens(0)[1 + len(prompt) :]
 
 
 def test_a_block_ends_where_indentation_or_a_comment_says_so():
@@ -150,4 +164,25 @@ def test_heldout_measures_know_the_truth(base, pages):
     assert rows["comments_right"] >= 0.9
     assert 0 < rows["boundary_recall"] < 1 and rows["boundary_precision"] > 0.5
     assert rows["nll_per_token_given_latents"] > 0
-    assert 0 < rows["swap_changes_code"] <= 1
+    assert 0 < rows["swap_changes_code"] <= 1 and 0 < rows["delete_changes_code"] <= 1
+    assert rows["duration"] >= 1 and 0 < rows["discount_per_intention"] <= 0.95
+
+
+def test_what_the_careless_base_writes_says_something_about_the_operation(base):
+    expert = encode_all(base.tokenizer, world.documents("expert", 77, 24), base.syntax)[0]
+    rows = {row["metric"]: row["mean"] for row in measure_heldout("m", base, expert, 16, SETTINGS, Update(), 0)["rows"]}
+    assert rows["latent_information"] > 0.2 and 0 < rows["latent_information_share"] < rows["boundary_recall"]
+
+
+def test_an_intention_lasts_until_the_next_one_or_the_end():
+    """5 steps with intentions at 1 and 3: 2 steps each; 4 steps with one at 0: 4; none: none."""
+    think = torch.tensor([[0, 1, 0, 1, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
+    exists = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], dtype=torch.bool)
+    assert durations(think, exists) == [2, 2, 4]
+
+
+def test_pass_at_k_is_reported_for_every_doubling():
+    """Two problems of 4 samples, 0 and 1 right: pass@1 1/8, pass@2 1/4, pass@4 1/2."""
+    counts = [{"id": str(c), "band": "edge", "judged": 4, "passed": c} for c in (0, 1)]
+    (points,) = reach_curves("m", counts, SETTINGS, 0).values()
+    assert [(p["x"], p["mean"]) for p in points] == [(1, 0.125), (2, 0.25), (4, 0.5)]

@@ -1,22 +1,16 @@
 """Tests that are code of the benchmark: judges beside a program, checkers after it."""
 
 import pytest
+from verdict_reason import reason
 
 from ra3.problems import CallTest, CheckedTest, JudgeTest, Problem, StdioTest
 from ra3.sandbox import Sandbox
-from ra3.sandbox.grade import grade
 
 
 @pytest.fixture(scope="module")
 def sandbox():
     with Sandbox(workers=1, cpu_s=0.2, wall_s=4.0, memory_mb=256) as running:
         yield running
-
-
-def reason(sandbox, problem, completion):
-    (verdict,) = grade(sandbox, [(problem, completion)])
-    assert verdict.passed is (verdict.reason == "passed")
-    return verdict.reason
 
 
 def judged(source, *names, **meta):

@@ -32,6 +32,11 @@ def test_a_flat_course_is_its_level():
     assert fit_sigmoid([0.4] * 10).at([1, 10]).tolist() == pytest.approx([0.4, 0.4])
 
 
+def test_a_course_that_falls_has_no_asymptote_below_its_mean():
+    found = fit_sigmoid([0.99, 0.98, 0.99, 0.97, 0.98, 0.95])
+    assert found.start == found.asymptote == pytest.approx(5.86 / 6)
+
+
 @pytest.mark.parametrize("rewards", [[0.1] * 4, [0.1, 0.2, float("nan"), 0.3, 0.4]])
 def test_too_little_is_refused(rewards):
     with pytest.raises(ValueError, match="five finite rewards"):

@@ -18,6 +18,7 @@ KEYS = {
     "expert_nll_act",
     "latent_gain",
     "copy_rate",
+    "echo_rate",
     "dead_groups",
     "entropy",
     "logp_gap_max",

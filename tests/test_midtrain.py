@@ -18,13 +18,14 @@ from rich.console import Console
 from ra3.config import Config
 from ra3.corpus import Document
 from ra3.display import Display
-from ra3.estep import EStepJob, SwitchPenalty, copy_rate, estep, repeats
+from ra3.estep import EStepJob, SwitchPenalty, copy_rates, estep, repeats, updates_of
 from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument, encode
 from ra3.midtrain import midtrain
 from ra3.mstep import leave_out
 from ra3.recorder import Recorder
 from ra3.rollouts import Boundaries, estep_credit
+from ra3.rows import COMMENT, DECISION, RowBuilder, build
 from ra3.runs import Run
 from ra3.settings import Estep, Midtrain, Mstep, Update
 from ra3.update import score
@@ -208,4 +209,28 @@ def test_copy_rate_counts_repeated_lines(policy, documents):
     assert repeats([5, 6, 7, 8, 9], [1, 5, 6, 7, 8]) and not repeats([5, 6, 7, 8, 9], [5, 6, 7, 1, 8, 9])
     assert not repeats([], [1, 2])
     rows = interleave(policy, documents, 2, LatentRules(4, think_floor=0.9), list(range(16)))
-    assert 0 <= copy_rate(policy, rows, documents, 2) < 0.5
+    found = copy_rates(policy, rows, documents, 2)
+    assert 0 <= found["copy_rate"] < 0.5 and 0 <= found["echo_rate"] < 0.5
+
+
+@pytest.mark.parametrize(("back", "rates"), [(0, (1.0, 0.0)), (1, (0.0, 1.0))])
+def test_a_comment_that_says_what_stands_beside_it_is_counted(policy, documents, back, rates):
+    """The one comment of a document says `def NAME`, before that line or after it."""
+    document = documents[0]
+    line = next(t for t, step in enumerate(document.step_ids) if t and policy.tokenizer.decode(step).startswith("def"))
+    row = RowBuilder.start(0, [policy.start_id, *document.context_ids])
+    for t, step in enumerate(document.step_ids):
+        if t == line + back:
+            row.append(policy.syntax.think_id, t, DECISION, 0.0, 0.0)
+            for token in [*document.step_ids[line][:-1], policy.syntax.newline_id]:
+                row.append(token, t, COMMENT, 0.0, 0.0)
+        row.force(step, t, [0.0] * len(step))
+    found = copy_rates(policy, build([row]), documents, 1)
+    assert (found["copy_rate"], found["echo_rate"]) == rates
+
+
+@pytest.mark.parametrize(
+    ("updates", "documents", "expected"), [(None, 950, 24), (None, 24, 8), (5, 950, 5), (0, 24, 0)]
+)
+def test_the_estep_reads_a_share_of_the_documents(updates, documents, expected):
+    assert updates_of(Estep(updates=updates, documents=4, group_size=4), documents) == expected

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import make_policy, raise_think_logit
+from injections import remount
 from safetensors.torch import load_file
 
 from ra3.latents import remove
@@ -121,6 +120,7 @@ def test_ctrl_c_and_resume_change_nothing(home, whole):
         (["--corpus", "empty"], ["there is no document here", "empty"]),
         (["--corpus.documnts", "3"], ["did you mean --corpus.documents?"]),
         (["--midtrain.estep.gamma", "2"], ["midtrain.estep.gamma", "<= 1"]),
+        (["--corpus.max-tokens", "4096"], ["corpus.max_tokens = 4096", "has 2048 positions"]),
     ],
 )
 def test_a_mistake_leaves_no_run_folder(home, words, parts):
@@ -128,25 +128,14 @@ def test_a_mistake_leaves_no_run_folder(home, words, parts):
     assert not (home / "nowhere").exists()
 
 
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """A file system of 300 KiB; needs root."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)]
-    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no small file system can be mounted here")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_full_disk_loses_nothing(home, whole, small_disk):
-    words = midtrain("full", out=small_disk)
+def test_a_full_disk_loses_nothing(home, whole, disk):
+    remount(disk, "size=300k")
+    words = midtrain("full", out=disk)
     assert refused(ra3(home, *words), "the disk is full", "kept:", "free some space", "--resume")
-    subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
+    remount(disk, "size=16m")
     result = ra3(home, *words, "--resume")
     assert result.returncode == 0, result.stderr
-    assert same_product(whole, small_disk / "full")
+    assert same_product(whole, disk / "full")
 
 
 def test_evaluation_on_a_file_of_problems(home):
@@ -165,6 +154,19 @@ def test_two_steps_of_rlvr(home):
     steps = [json.loads(line) for line in (home / "runs" / "rl" / "metrics.jsonl").read_text().splitlines()]
     assert [(s["stage"], s["step"], s["infra"]) for s in steps] == [("rlvr", 0, 0), ("rlvr", 1, 0)]
     assert (home / "runs" / "rl" / "model" / "model.safetensors").exists()
+
+
+def test_problems_longer_than_the_model_reads(home):
+    """They are not trained on, and no score is given without them."""
+    short, long = PROBLEM.format("short"), PROBLEM.format("long").replace("def", "# " + "la " * 2000 + "\\ndef")
+    (home / "long.jsonl").write_text(short + long)
+    words = ["--model", "tiny", *TINY[:4], "--run.name", "long"]
+    result = ra3(home, "rlvr", *words, "--rlvr.problems", "long.jsonl", "--rlvr.steps", 1, "--rlvr.batch-problems", 1)
+    assert result.returncode == 0, result.stderr
+    (left_out,) = json.loads((home / "runs" / "long" / "environment.json").read_text())["left_out"].items()
+    assert left_out[0] == "long" and "and 64 more are over 2048 positions" in left_out[1]
+    exam = ra3(home, "eval", *words, "--eval.problems", "long.jsonl")
+    assert refused(exam, "1 of its problems are longer than the model reads (long: ", "lower eval.max_new_tokens")
 
 
 def test_an_annotated_folder_turns_back(home):

@@ -167,3 +167,23 @@ def test_results_without_a_headline_of_their_own_still_have_one(tmp_path):
     with Run.create(tmp_path, "a", {}, "eval") as run:
         run.write_json("results.json", {"rows": [{"model": "m", "band": "b", "metric": "score", "mean": 3}]})
     assert "The results are in the table below." in read_page(tmp_path / "a").text
+
+
+def test_reach_and_found_abstractions_are_shown_where_they_are_measured(tmp_path):
+    curve = [{"model": "ra3", "x": k, "mean": m, "low": m, "high": m} for k, m in ((1, 0.2), (2, 0.3), (4, 0.5))]
+    word = {
+        "word": "sort",
+        "count": 12,
+        "comments": 9,
+        "example": "# <sort> it",
+        "code": "    y = 1\n",
+        "code_share": 0.75,
+    }
+    with Run.create(tmp_path, "a", {"midtrain": {"method": "ra3"}}, "midtrain") as run:
+        run.write_json(
+            "results.json", {"rows": [], "curves": {"pass_on_edge_by_k": curve}, "abstractions": [word, {}, 3]}
+        )
+    page = read_page(tmp_path / "a")
+    assert "What is reachable" in page.text and "pass@k on edge" in page.text
+    assert "Found abstractions" in page.text and "# <sort> it" in page.text and "75%" in page.text
+    assert "When it thinks" not in page.text

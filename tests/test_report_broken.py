@@ -104,10 +104,14 @@ def test_size_stays_bounded(tmp_path):
 
 
 def test_no_run_is_an_error_in_words(tmp_path):
-    with pytest.raises(UserError, match="there is no such run folder"):
-        write_report(tmp_path / "missing")
     with pytest.raises(UserError, match="holds no run"):
         write_report(tmp_path)
+    with pytest.raises(UserError, match=r"there is no such run folder(?s:.*)a run printed when it started"):
+        write_report(tmp_path / "missing")
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="run folders there: .*first"):
+        write_report(tmp_path / "frist")
 
 
 def test_esc_shows_what_would_be_hidden():

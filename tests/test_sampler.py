@@ -12,7 +12,7 @@ from ra3.rollouts import Boundaries
 from ra3.rows import COMMENT, CONTEXT, DECISION
 from ra3.sampler import FreeRules, generate
 from ra3.update import score
-from ra3.walk import Uniforms, choose
+from ra3.walk import ROWS_AT_ONCE, Uniforms, choose
 
 RULES = LatentRules(max_latent_tokens=4, think_floor=0.4)
 
@@ -77,6 +77,40 @@ def test_generation_does_not_depend_on_its_batch(policy, documents):
     assert [together.tokens(i) for i in range(8)] == [
         generate(policy, [p], 1, FreeRules(12), [i]).tokens(0) for i, p in enumerate(prompts)
     ]
+
+
+def test_rows_that_wait_take_the_places_of_those_that_end(policy, documents):
+    """Five samples of each prompt, so that a prompt's samples are started at different times."""
+    prompts = [list(d.context_ids) for d in documents]
+    prompts[1] = [*prompts[1], *documents[1].step_ids[0]]
+    seeds = list(range(5 * len(prompts)))
+    everyone = generate(policy, prompts, 5, FreeRules(30), seeds)
+    assert not everyone.closed.all() and everyone.closed.any(), "the rows must end at different times"
+    for at_once in (1, 2, 7, 16):
+        some = generate(policy, prompts, 5, FreeRules(30), seeds, at_once)
+        assert torch.equal(some.ids, everyone.ids) and torch.equal(some.closed, everyone.closed)
+        assert (some.logp - everyone.logp).abs().max() < 1e-5
+
+
+def test_rollouts_do_not_depend_on_who_waits(policy, documents, rollouts, monkeypatch):
+    monkeypatch.setitem(ROWS_AT_ONCE, "cpu", 4)
+    assert torch.equal(interleave(policy, documents, 3, RULES, list(range(3 * len(documents)))).ids, rollouts.ids)
+
+
+@pytest.mark.parametrize(("architecture", "written_out"), [("llama", True), ("qwen2", True), ("gemma", False)])
+def test_layers_written_out_compute_what_the_modules_do(tmp_path, documents, architecture, written_out):
+    policy = make_policy(tmp_path, architecture, num_key_value_heads=1)
+    assert policy.written_out == written_out
+    policy.model.base_model.layers[0].self_attn.k_proj.weight.data *= 3  # rotations must matter
+    rows = [interleave(policy, documents, 2, RULES, list(range(16)))]
+    policy.written_out = False
+    rows.append(interleave(policy, documents, 2, RULES, list(range(16))))
+    assert torch.equal(rows[0].ids, rows[1].ids)
+    assert (rows[0].logp - rows[1].logp).abs().max() < 1e-5
+
+
+def test_a_model_with_other_parts_is_not_written_out(tmp_path):
+    assert not make_policy(tmp_path, "qwen3").written_out  # it norms queries and keys
 
 
 def test_generation_matches_the_librarys_greedy_decoding(policy, documents):

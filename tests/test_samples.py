@@ -21,30 +21,17 @@ from ra3.grading import refuse_gaps
 from ra3.materials import overlap_lines
 from ra3.problem_tests import CallTest, JudgeTest
 from ra3.problems import Problem, program
-from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import grade
 
 DATA = os.environ.get("RA3_BENCH_DATA", "")
 needs_data = pytest.mark.skipif(not DATA, reason="RA3_BENCH_DATA names no folder of benchmark files")
 
 
-@pytest.fixture(scope="module")
-def sandbox():
-    with Sandbox(1) as found:
-        yield found
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def loaded(tmp_path: Path, name: str, *rows: object, suffix: str = ".jsonl.gz") -> list[Problem]:
-    return load_benchmark(f"{name}:{files.write(tmp_path / f'rows{suffix}', *rows)}").problems
-
-
-def test_a_samples_file(tmp_path, sandbox):
-    problems = loaded(tmp_path, "humaneval", files.HUMANEVAL, files.HUMANEVAL_LOOP)
+def test_a_samples_file(tmp_path, one_server):
+    problems = files.loaded(tmp_path, "humaneval", files.HUMANEVAL, files.HUMANEVAL_LOOP)
     rows = [
         {"task_id": "HumanEval/0", "completion": "    return 2 * x\n"},
         {"task_id": 0, "solution": "def twice(x):\n    return x + x\n"},
@@ -52,7 +39,7 @@ def test_a_samples_file(tmp_path, sandbox):
         {"task_id": "HumanEval/1", "response": "I do not know."},
     ]
     samples = read_samples(files.write(tmp_path / "samples.jsonl", *rows), problems)
-    assert [v.passed for v in grade(sandbox, samples)] == [True, True, True, False]
+    assert [v.passed for v in grade(one_server, samples)] == [True, True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +52,7 @@ def test_a_samples_file(tmp_path, sandbox):
     ],
 )  # fmt: skip
 def test_a_bad_sample_is_named_with_its_line(tmp_path, line, message):
-    problems = loaded(tmp_path, "humaneval", files.HUMANEVAL)
+    problems = files.loaded(tmp_path, "humaneval", files.HUMANEVAL)
     path = tmp_path / "samples.jsonl"
     path.write_text(f'{{"task_id": "HumanEval/0", "completion": ""}}\n{line}\n')
     with pytest.raises(UserError, match=message) as caught:
@@ -76,16 +63,16 @@ def test_a_bad_sample_is_named_with_its_line(tmp_path, line, message):
 def test_twenty_null_programs_of_each_kind(tmp_path):
     for name in ("humaneval", "codecontests"):
         rows = files.CASES[name][0]
-        for problem in loaded(tmp_path, name, *rows):
+        for problem in files.loaded(tmp_path, name, *rows):
             assert len(null_programs(problem)) == 20
             assert program(standing_alone(problem), "x = 1\n") == "x = 1\n"
 
 
-def test_a_degenerate_problem_is_found(sandbox):
+def test_a_degenerate_problem_is_found(one_server):
     problem = Problem("same", "", "f", (CallTest((1,), 1), CallTest((2,), 2)), meta={"numbers": "python"})
     anything = Problem("any", "", "f", (JudgeTest("f(1)"),))
-    assert paid_null_programs([problem], sandbox) == {"same": ["args[0]", "args[-1]"]}
-    assert len(paid_null_programs([anything], sandbox)["any"]) == 20
+    assert paid_null_programs([problem], one_server) == {"same": ["args[0]", "args[-1]"]}
+    assert len(paid_null_programs([anything], one_server)["any"]) == 20
 
 
 STATEMENT = (
@@ -170,9 +157,9 @@ def test_mbpp_plus_overlaps_the_training_split_of_mbpp():
 
 
 @needs_data
-def test_references_of_the_public_files_pass(sandbox):
+def test_references_of_the_public_files_pass(one_server):
     for name, file, count in (("humaneval", "HumanEval.jsonl.gz", 164), ("mbpp-all", "MBPP.jsonl.gz", 974)):
         problems = load_benchmark(f"{name}:{DATA}/{file}").problems
-        verdicts = grade(sandbox, [(standing_alone(p), p.meta["reference"]) for p in problems])
+        verdicts = grade(one_server, [(standing_alone(p), p.meta["reference"]) for p in problems])
         failed = {p.id: v.reason for p, v in zip(problems, verdicts, strict=True) if not v.passed}
         assert len(problems) == count and failed == {}

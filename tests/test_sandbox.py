@@ -1,6 +1,7 @@
 """What the sandbox returns for a program, and the verdict on it."""
 
 import pytest
+from verdict_reason import reason
 
 from ra3.problems import CallTest, Problem, StdioTest
 from ra3.sandbox import Job, Sandbox
@@ -21,12 +22,6 @@ def call(sandbox, source, *arguments):
     (outcome,) = sandbox.run([Job.call(source, "f", [arguments])])
     assert outcome.fault is None
     return outcome.results[0]
-
-
-def reason(sandbox, problem, completion):
-    (verdict,) = grade(sandbox, [(problem, completion)])
-    assert verdict.passed is (verdict.reason == "passed")
-    return verdict.reason
 
 
 @pytest.mark.parametrize(

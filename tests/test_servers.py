@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
+from verdict_reason import reason
 
 from ra3.errors import UserError
 from ra3.problems import CallTest, JudgeTest, Problem
@@ -25,12 +26,6 @@ RULE = Problem("rule", "", "f", tuple(CallTest((x,), (7 * x + 3) % 11) for x in 
 def sandbox():
     with Sandbox(workers=2, cpu_s=0.8, wall_s=4.0, memory_mb=256) as running:
         yield running
-
-
-def reason(sandbox, problem, completion):
-    (verdict,) = grade(sandbox, [(problem, completion)])
-    assert verdict.passed is (verdict.reason == "passed")
-    return verdict.reason
 
 
 def test_a_batch_deadline_ends_the_batch():

@@ -30,8 +30,9 @@ def rows(policy, documents):
 def test_every_token_is_packed_once(rows):
     seen = torch.zeros_like(rows.ids)
     for packed in micro_batches(rows, 300):
-        seen[packed.row, packed.positions] += 1
-        assert torch.equal(rows.ids[packed.row, packed.positions], packed.ids)
+        seen[packed.row, packed.column] += 1
+        assert torch.equal(rows.ids[packed.row, packed.column], packed.ids[packed.token])
+        assert torch.equal(packed.column, packed.positions[packed.token])
     assert torch.equal(seen, rows.valid.long())
 
 
@@ -40,7 +41,7 @@ def test_packed_scores_are_the_models_own(tmp_path, rows, architecture):
     sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2} if architecture == "gpt2" else {}
     policy = make_policy(tmp_path, architecture, **sizes)
     rows = replace(rows, length=rows.length // torch.tensor([1, 2, 3, 4]).repeat(4))
-    assert any((packed.positions == 0).sum() > 1 for packed in micro_batches(rows, 1200))  # rows share a pass
+    assert any((packed.column == 0).sum() > 1 for packed in micro_batches(rows, 1200))  # rows share a pass
     scores = score(policy, rows, rows.valid, 1200)
     for r in range(4):
         ids = torch.tensor(rows.tokens(r))

@@ -1,4 +1,4 @@
-"""`ra3 compare`: reads the file, runs what is owed, writes results.json and compare.html, prints the tables."""
+"""What `ra3 compare` and `ra3 sweep` do: run what is owed, write results.json and compare.html, print the tables."""
 
 from __future__ import annotations
 
@@ -7,42 +7,58 @@ import shlex
 import sys
 from pathlib import Path
 
+from ra3.comparison.cells import read_cells
+from ra3.comparison.equal_flops import budgets, missing, twins
 from ra3.comparison.grid import owed, run_owed
-from ra3.comparison.measured import read_cells, summarised
+from ra3.comparison.measured import summarised
 from ra3.comparison.page import comparison_page
-from ra3.comparison.plan import Cell, Comparison, find_comparison, read_comparison
+from ra3.comparison.plan import Cell, Comparison
 from ra3.comparison.tables import tables
 from ra3.disk import disk_errors, plain, write_atomic
 from ra3.errors import UserError
 
 
-def run(file: str, out: Path | None, workers: int, dry_run: bool) -> None:
+def run(comparison: Comparison, folder: Path, workers: int, dry_run: bool) -> None:
     """The whole comparison, or what is missing of it; with `dry_run` only the commands that are owed are printed."""
-    comparison = read_comparison(find_comparison(file))
-    folder = out or Path("runs") / f"compare-{comparison.name}"
-    cells = comparison.cells(folder)
+    cells = known_cells(comparison, folder)
     commands = owed(cells)
-    total = sum(len(cell.steps) for cell in cells)
+    total, later = sum(len(cell.steps) for cell in cells), missing(comparison, folder)
     print(f"{comparison.name}: {len(cells)} cells, {total} commands, {len(commands)} of them owed, in {folder}")
+    if later:
+        print(f"and {later} cells at the FLOPs of {comparison.equal_flops}, once they are measured")
     if dry_run:
         print("\n".join(step.text for step in commands))
         return
     problems: list[str] = []
     try:
-        problems += run_owed(cells, workers, folder / "logs", lambda line: print(line, flush=True))
+        problems += run_all(comparison, folder, workers)
     finally:  # also of a comparison that was stopped: what is there
-        write_comparison(comparison, cells, folder, problems)
+        write_comparison(comparison, folder, problems)
     if problems:
         raise UserError("\n".join(problems), where=str(folder), fix="mend it and run the same command again")
 
 
-def write_comparison(comparison: Comparison, cells: list[Cell], folder: Path, problems: list[str]) -> None:
+def known_cells(comparison: Comparison, folder: Path) -> list[Cell]:
+    """Every cell whose settings are known: twins at equal FLOPs once it has been measured what they get."""
+    return [*comparison.cells(folder), *twins(comparison, folder)]
+
+
+def run_all(comparison: Comparison, folder: Path, workers: int) -> list[str]:
+    """Runs what is owed, then the twins that this has made known; one sentence for each cell that failed."""
+    problems: list[str] = []
+    for cells in (comparison.cells, lambda out: twins(comparison, out)):
+        problems += run_owed(cells(folder), workers, folder / "logs", lambda line: print(line, flush=True))
+    return problems
+
+
+def write_comparison(comparison: Comparison, folder: Path, problems: list[str]) -> None:
     """results.json, compare.html, and the tables on the terminal, from what is there."""
-    results = summarised(comparison, read_cells(cells))
+    cells = known_cells(comparison, folder)
+    results = summarised(comparison, read_cells(cells), budgets(comparison, folder))
     command = f"ra3 {shlex.join(sys.argv[1:])}"
     with disk_errors(folder, "write the comparison"):
         write_atomic(folder / "results.json", json.dumps(plain(results), indent=2).encode())
-        page = comparison_page(comparison.name, results, cells, command, problems)
+        page = comparison_page(comparison, results, cells, command, problems)
         write_atomic(folder / "compare.html", page.encode())
     for table in tables(results):
         print(table.markdown)

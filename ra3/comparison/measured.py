@@ -1,81 +1,19 @@
-"""The numbers of a comparison: read from its run folders, put together over the seeds. The seed is the unit."""
+"""The numbers of a comparison put together over the seeds. The seed is the unit."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
-from ra3.comparison.plan import Cell, Comparison
+from ra3.comparison.cells import AFTER, Record
+from ra3.comparison.equal_flops import Budget, rivals
+from ra3.comparison.plan import Comparison
 from ra3.learning_curve import fit_sigmoid
-from ra3.ledger import by_phase, read_ledger
-from ra3.metrics import read_lines
 from ra3.seeds import derive
 from ra3.sequential_test import decide
 from ra3.statistics import Interval, interquartile_mean, stratified_bootstrap, student_t
-
-Record = dict[str, Any]
-SMOOTH = 3
-"""RLVR rewards are averaged over so many steps before they are compared."""
-CHAIN_CURVES = ("think_rate_by_chain", "comment_right_by_chain", "latent_gain_by_chain")
-AFTER = "+rlvr"
-
-
-def system(variant: str, stage: str) -> str:
-    """What a variant is called after a stage: system("ra3", "rlvr-eval") == "ra3+rlvr"."""
-    return variant + AFTER if stage.startswith("rlvr") else variant
-
-
-def read_cells(cells: Sequence[Cell]) -> list[Record]:
-    """One record for every evaluation there is: system, seed, scores by band and metric, curves, cost, rewards."""
-    return [found for cell in cells for stage in ("eval", "rlvr-eval") if (found := read_cell(cell, stage))]
-
-
-def read_cell(cell: Cell, stage: str) -> Record | None:
-    """The record of one evaluation; None where it is not there yet."""
-    folder, made_by = cell.folder(stage), cell.folder("midtrain" if stage == "eval" else "rlvr")
-    results = _results(folder)
-    if not results:
-        return None
-    trained = _results(made_by) if stage == "eval" else {}
-    raw = rlvr_rewards(made_by) if made_by and stage != "eval" else []
-    own = [row for row in trained.get("rows", []) if row["model"] != "base"]
-    curves = {**trained.get("curves", {}), **results.get("curves", {})}
-    return {
-        "system": system(cell.variant, stage),
-        "variant": cell.variant,
-        "seed": cell.seed,
-        "scores": {f"{row['band']} {row['metric']}": row["mean"] for row in results["rows"]},
-        "heldout": {row["metric"]: row["mean"] for row in own},
-        "curves": {
-            name: {point["x"]: point["mean"] for point in points if point["model"] != "base"}
-            for name, points in curves.items()
-        },
-        "rewards": smoothed(raw),
-        "raw_rewards": raw,
-        "cost": training_cost(made_by) if made_by else {},
-    }
-
-
-def training_cost(folder: Path) -> dict[str, float]:
-    """What training took: FLOPs, tokens generated, scored and trained on, CPU seconds; held-out measuring left out."""
-    phases = [by_phase(read_ledger(folder), stage) for stage in ("estep", "annotate", "mstep", "rlvr")]
-    spent = [asdict(s) for own in phases for s in own.values()]
-    return {key: sum(s[key] for s in spent) for key in ("flops", "generated", "scored", "trained", "cpu_s")}
-
-
-def rlvr_rewards(folder: Path) -> list[float]:
-    """Reward of each RLVR step."""
-    return [line["reward"] for line in read_lines(folder / "metrics.jsonl") if line.get("stage") == "rlvr"]
-
-
-def smoothed(rewards: Sequence[float]) -> list[float]:
-    """Rewards averaged over the last SMOOTH steps."""
-    return [mean(rewards[max(0, i - SMOOTH + 1) : i + 1]) for i in range(len(rewards))]
 
 
 def steps_share(own: Sequence[float], other: Sequence[float]) -> float:
@@ -84,16 +22,20 @@ def steps_share(own: Sequence[float], other: Sequence[float]) -> float:
     return reached / len(other)
 
 
-def summarised(comparison: Comparison, cells: Sequence[Record]) -> Record:
-    """Everything for results.json: `cells`; over the seeds `summary`, `differences`, `steps`."""
+def summarised(comparison: Comparison, cells: Sequence[Record], budgets: Sequence[Budget] = ()) -> Record:
+    """Everything for results.json: `cells`; over the seeds `summary`, `differences`, `steps`, `sigmoids`, `reach`."""
     return {
         "seeds": list(comparison.seeds),
-        "against": comparison.against,
+        "against": comparison.against[0],
+        "equal_flops": comparison.equal_flops,
+        "budgets": [asdict(budget) for budget in budgets],
         "cells": list(cells),
         "summary": [row for name, own in by_system(cells).items() for row in summary_rows(name, own)],
         "differences": difference_rows(comparison, cells),
         "steps": steps_rows(comparison, cells),
         "sigmoids": [row for name, own in by_system(cells).items() if (row := sigmoid_row(name, own))],
+        "sigmoid_differences": sigmoid_differences(comparison, cells),
+        "reach": reach_rows(cells),
     }
 
 
@@ -108,48 +50,42 @@ def summary_rows(name: str, own: Sequence[Record]) -> list[Record]:
     for metric, table in tables.items():
         spread = stratified_bootstrap(table, derive(0, "compare", name, metric), interquartile_mean)
         averages = [mean(scores) for scores in table]
-        rows.append(
-            {
-                "system": name,
-                "metric": metric,
-                "seeds": len(own),
-                **average(averages)._asdict(),
-                "iqm": spread._asdict(),
-            }
-        )
+        place = {"system": name, "metric": metric, "seeds": len(own)}
+        rows.append({**place, **average(averages)._asdict(), "iqm": spread._asdict()})
     return rows
+
+
+def pairs(comparison: Comparison, cells: Sequence[Record]) -> Iterator[tuple[str, str, list[tuple[Record, Record]]]]:
+    """(system, the one it is compared with, their records on the same seeds), before and after RLVR."""
+    systems = by_system(cells)
+    for name, own in systems.items():
+        after = AFTER if name.endswith(AFTER) else ""
+        for rival in rivals(comparison, name.removesuffix(AFTER)):
+            second = {cell["seed"]: cell for cell in systems.get(rival + after, [])}
+            if both := [(cell, second[cell["seed"]]) for cell in own if cell["seed"] in second]:
+                yield name, rival + after, both
 
 
 def difference_rows(comparison: Comparison, cells: Sequence[Record]) -> list[Record]:
     """Each system minus the one it is compared with, on the same seeds: mean, Student's interval, seeds above 0."""
-    systems, rows = by_system(cells), []
-    for name in systems:
-        other = comparison.against + (AFTER if name.endswith(AFTER) else "")
-        if name == other or other not in systems:
-            continue
-        second = {cell["seed"]: cell for cell in systems[other]}
-        pairs = [(cell, second[cell["seed"]]) for cell in systems[name] if cell["seed"] in second]
-        for metric in [m for m in systems[name][0]["scores"] if m.endswith("pass@1")] if pairs else []:
-            gaps = [a["scores"][metric] - b["scores"][metric] for a, b in pairs]
+    rows = []
+    for name, other, both in pairs(comparison, cells):
+        for metric in [m for m in both[0][0]["scores"] if m.endswith("pass@1")]:
+            first, second = ([cell["scores"][metric] for cell in side] for side in zip(*both, strict=True))
+            gaps = [a - b for a, b in zip(first, second, strict=True)]
             place = {"a": name, "b": other, "metric": metric, "above": sum(gap > 0 for gap in gaps), "seeds": len(gaps)}
-            first, others = ([cell["scores"][metric] for cell in side] for side in zip(*pairs, strict=True))
-            decision = decide(first, others, derive(0, "compare", name, metric))
+            decision = decide(first, second, derive(0, "compare", name, metric))
             rows.append({**place, **average(gaps)._asdict(), "decision": decision._asdict()})
     return rows
 
 
 def steps_rows(comparison: Comparison, cells: Sequence[Record]) -> list[Record]:
     """RLVR steps until a system reaches the final reward of the one it is compared with, as a share: the median."""
-    systems, rows = by_system(cells), []
-    second = {cell["seed"]: cell["rewards"] for cell in systems.get(comparison.against + AFTER, [])}
-    for name, own in systems.items():
-        shares = [
-            steps_share(cell["rewards"], second[cell["seed"]])
-            for cell in own
-            if cell["rewards"] and second.get(cell["seed"]) and cell["variant"] != comparison.against
-        ]
+    rows = []
+    for name, other, both in pairs(comparison, cells):
+        shares = [steps_share(a["rewards"], b["rewards"]) for a, b in both if a["rewards"] and b["rewards"]]
         if shares:
-            rows.append({"a": name, "b": comparison.against + AFTER, "median_share": median(shares), "shares": shares})
+            rows.append({"a": name, "b": other, "median_share": median(shares), "shares": shares})
     return rows
 
 
@@ -161,6 +97,35 @@ def sigmoid_row(name: str, own: Sequence[Record]) -> Record | None:
     values = {part: [getattr(fit, part) for fit in fits] for part in ("asymptote", "midpoint", "steepness")}
     found = {part: average(numbers)._asdict() for part, numbers in values.items()}
     return {"system": name, "seeds": len(fits), **found}
+
+
+def sigmoid_differences(comparison: Comparison, cells: Sequence[Record]) -> list[Record]:
+    """Asymptote A of a system minus that of the one it is compared with, paired by seed, with Student's interval."""
+    rows = []
+    for name, other, both in pairs(comparison, cells):
+        courses = [[cell["raw_rewards"] for cell in pair] for pair in both]
+        fits = [[fit_sigmoid(own).asymptote for own in pair] for pair in courses if min(map(len, pair)) >= 5]
+        if fits:
+            rows.append({"a": name, "b": other, "seeds": len(fits), **average([a - b for a, b in fits])._asdict()})
+    return rows
+
+
+def reach_rows(cells: Sequence[Record]) -> list[Record]:
+    """What RLVR did to a variant's pass@k, paired by seed, at the smallest k and the largest: does it sharpen only, or
+    also widen what is reachable?"""
+    before = {(cell["variant"], cell["seed"]): cell["reach"] for cell in cells if not cell["system"].endswith(AFTER)}
+    after = [cell for cell in cells if cell["system"].endswith(AFTER)]
+    rows = []
+    for name in dict.fromkeys(cell["variant"] for cell in after):
+        both = [(c["reach"], before.get((name, c["seed"]), {})) for c in after if c["variant"] == name]
+        for band in both[0][0]:
+            ks = sorted(set.intersection(*(set(own.get(band, {})) for pair in both for own in pair)))
+            for k in {ks[0]: 0, ks[-1]: 0} if ks else ():
+                gaps = [a[band][k] - b[band][k] for a, b in both]
+                sides = (mean(own[side][band][k] for own in both) for side in (1, 0))
+                place = dict(zip(("before", "after"), sides, strict=True))
+                rows.append({"variant": name, "band": band, "k": k, **place, **average(gaps)._asdict()})
+    return rows
 
 
 def average(values: Sequence[float]) -> Interval:
@@ -186,8 +151,3 @@ def over_seeds(cells: Sequence[Record], pick: Callable[[Record], float | None]) 
     """Median and range over the seeds of what `pick` finds; "" if it finds nothing."""
     there = [value for cell in cells if (value := pick(cell)) is not None and not math.isnan(value)]
     return f"{median(there):.2f} ({min(there):.2f} to {max(there):.2f})" if there else ""
-
-
-def _results(folder: Path | None) -> Record:
-    path = folder / "results.json" if folder else None
-    return json.loads(path.read_text()) if path and path.is_file() else {}

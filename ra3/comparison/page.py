@@ -2,78 +2,100 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from statistics import mean
 
-from ra3.comparison.measured import AFTER, Record, by_system, shown_metric
-from ra3.comparison.plan import Cell
-from ra3.comparison.tables import Table, tables
+from ra3.comparison.cells import AFTER, Record
+from ra3.comparison.figures import figure_plots
+from ra3.comparison.latent_tables import heldout_table
+from ra3.comparison.look import Look
+from ra3.comparison.measured import shown_metric
+from ra3.comparison.plan import Cell, Comparison
+from ra3.comparison.plots import chain_plots, overview_plots, reach_plots, reward_plot
+from ra3.comparison.table import Table, points, shown
+from ra3.comparison.tables import differences_table, reach_table, scores_table, seeds_table
+from ra3.comparison.training_tables import budget_table, cost_table, sigmoids_table, steps_table
 from ra3.report.page import document, plot_grid
-from ra3.report.plots import PAINT, Plot, new_axes, svg_text
-from ra3.report.text import colour_names, esc
+from ra3.report.plots import Plot
+from ra3.report.text import esc
+
+VALUE = re.compile(r"([+-]?\d[\d.]*) \[([+-]?[\d.]+), ([+-]?[\d.]+)\](.*)")
+"""A number with its interval, as `points` and `numbers` write it, and what comes after."""
 
 
-def comparison_page(name: str, results: Record, cells: Sequence[Cell], command: str, problems: Sequence[str]) -> str:
+def comparison_page(
+    comparison: Comparison, results: Record, cells: Sequence[Cell], command: str, problems: Sequence[str]
+) -> str:
     """The page as text."""
     wanted = sum(len([s for s in cell.steps if s.command == "eval"]) for cell in cells)
     troubles = "".join(f'<p class="plain troubles">{esc(problem)}</p>' for problem in problems)
+    there = f"{len(results['cells'])} of {wanted} evaluations are there, on seeds {_seeds(results)}; made by "
     header = (
-        f"<h1>{esc(name)}</h1>"
-        f'<p class="verdict">{len(results["cells"])} of {wanted} evaluations are there; '
-        f"made by <code>{esc(command)}</code>.</p>{troubles}"
+        f"<h1>{esc(headline(results) or comparison.name)}</h1>"
+        f'<p class="verdict">{esc(there)}<code>{esc(command)}</code>.</p>{troubles}'
     )
-    sections = [(table.title, table.intro, table_html(table)) for table in tables(results)]
-    plots = (pareto_plot(results["cells"]), reward_plot(results["cells"]))
-    sections += [
-        ("Curves", "", plot_grid([plot for plot in plots if plot], "")),
-        ("Commands", "Each cell, in order.", commands_html(cells)),
+    body = document(
+        f"ra3 compare: {comparison.name}", f"compare &middot; {esc(comparison.name)}", header,
+        [*_sections(comparison, results), ("Commands", "Each cell, in order.", commands_html(cells))],
+    )  # fmt: skip
+    return body
+
+
+def _sections(comparison: Comparison, results: Record) -> list[tuple[str, str, str]]:
+    """(title, introduction, markup); one without markup is left out by `document`."""
+    cells, look = results["cells"], Look.of(list(comparison.variants), comparison.figures)
+    rewards = reward_plot(cells, look)
+
+    def tables(*found: Table) -> str:
+        own = [table for table in found if table.rows]
+        return "".join(f'<h3>{esc(t.title)}</h3><p class="intro">{esc(t.intro)}</p>{table_html(t)}' for t in own)
+
+    return [
+        ("Results", "", tables(scores_table(results), differences_table(results))),
+        ("Overview", "", _large(overview_plots(results, look))),
+        ("What each part does", "", _large(figure_plots(comparison.figures, cells, look))),
+        ("What is reachable", "", _large(reach_plots(cells, look)) + tables(reach_table(results))),
+        ("RLVR", "", _large([rewards] if rewards else []) + tables(steps_table(results), sigmoids_table(results))),
+        ("Cost", "", tables(cost_table(results), budget_table(results))),
+        ("Intentions", "", tables(heldout_table(cells)) + _large(chain_plots(cells, look))),
+        ("Seeds", "", tables(seeds_table(cells))),
     ]
-    return document(f"ra3 compare: {name}", f"compare &middot; {esc(name)}", header, sections)
+
+
+def headline(results: Record) -> str:
+    """The first sentence: who solves most, before RLVR and after it, and how far ahead of the first rival."""
+    metric = shown_metric(results["cells"])
+    rows = [row for row in results["summary"] if row["metric"] == metric]
+    sentences = []
+    for after in ("", AFTER):
+        own = sorted((r for r in rows if r["system"].endswith(AFTER) == bool(after)), key=lambda r: -r["mean"])
+        if not own or (after and len(own) < 2):
+            continue
+        best, rival = own[0]["system"], results["against"] + after
+        gaps = {(r["a"], r["b"]): r for r in results["differences"] if r["metric"] == metric}
+        ahead = ""
+        if gap := gaps.get((best, rival)):
+            ahead = f", {points(gap['mean'], gap['low'], gap['high'], signed=True)} points over {shown(rival)}"
+        sentences.append(f"{shown(best)}: {100 * own[0]['mean']:.1f}%{ahead}")
+    return f"Highest {metric}. {'; '.join(sentences)}." if sentences else ""
 
 
 def table_html(table: Table) -> str:
-    """A table as markup."""
+    """A table as markup; intervals stand under their numbers, and differences without 0 in theirs are coloured."""
     top = "".join(f'<th scope="col">{esc(name)}</th>' for name in table.head)
-    lines = "".join("<tr>" + "".join(f"<td>{esc(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    lines = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
     return f'<div class="wide"><table class="runs"><tr>{top}</tr>{lines}</table></div>'
 
 
-def reward_plot(cells: Sequence[Record]) -> Plot | None:
-    """Reward by RLVR step: the mean over seeds as a line, each seed faintly."""
-    systems = {name: own for name, own in by_system(cells).items() if any(cell["rewards"] for cell in own)}
-    if not systems:
-        return None
-    figure, axes = new_axes("RLVR step", share=True)
-    colours = colour_names(list(systems))
-    for name, own in systems.items():
-        courses = [cell["rewards"] for cell in own if cell["rewards"]]
-        for course in courses:
-            axes.plot(range(1, len(course) + 1), course, color=PAINT[colours[name]], linewidth=0.8, alpha=0.3)
-        average = [mean(values) for values in zip(*courses, strict=False)]
-        axes.plot(range(1, len(average) + 1), average, color=PAINT[colours[name]], linewidth=1.8, label=name)
-    axes.legend(frameon=False, fontsize=7.5)
-    return Plot("Reward in RLVR", "Share of programs that pass; bold: mean over seeds.", svg_text(figure))
-
-
-def pareto_plot(cells: Sequence[Record]) -> Plot | None:
-    """pass@1 against the FLOPs of mid-training: each seed a faint point, the mean over seeds a full one."""
-    from matplotlib.ticker import MaxNLocator
-
-    trained = [cell for cell in cells if cell["cost"].get("flops") and not cell["system"].endswith(AFTER)]
-    metric = shown_metric(trained)
-    if not trained:
-        return None
-    figure, axes = new_axes("FLOPs of mid-training, multiples of the least", share=True)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    systems, least = by_system(trained), min(cell["cost"]["flops"] for cell in trained)
-    colours = colour_names(list(systems))
-    for name, own in systems.items():
-        points = [(cell["cost"]["flops"] / least, cell["scores"][metric]) for cell in own]
-        x, y = (list(values) for values in zip(*points, strict=True))
-        axes.plot(x, y, ".", color=PAINT[colours[name]], markersize=4, alpha=0.4)
-        axes.plot(mean(x), mean(y), "o", color=PAINT[colours[name]], markersize=6)
-        axes.annotate(name, (mean(x), mean(y)), (5, 4), textcoords="offset points", fontsize=7.5)
-    return Plot("Quality against cost", f"{metric}; small points: seeds. Up and left is better.", svg_text(figure))
+def _cell(text: str) -> str:
+    found = VALUE.fullmatch(text)
+    if not found:
+        return esc(text)
+    value, low, high, rest = found.groups()
+    apart = value[0] in "+-" and low[0] == high[0] and 0.0 not in (float(low), float(high))
+    colour = (" up" if value[0] == "+" else " down") if apart else ""
+    more = f'<br><span class="range">{esc(rest.lstrip("; "))}</span>' if rest else ""
+    return f'<b class="mean{colour}">{esc(value)}</b><span class="range">{esc(low)} to {esc(high)}</span>{more}'
 
 
 def commands_html(cells: Sequence[Cell]) -> str:
@@ -84,3 +106,11 @@ def commands_html(cells: Sequence[Cell]) -> str:
         title = f"{esc(cell.variant)}, seed {cell.seed}"
         blocks.append(f"<details><summary>{title}</summary><pre>{esc(lines)}</pre></details>")
     return "".join(blocks)
+
+
+def _large(plots: list[Plot]) -> str:
+    return plot_grid(plots, "", "large")
+
+
+def _seeds(results: Record) -> str:
+    return ", ".join(map(str, results["seeds"]))

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ra3.config import Config, flatten
+from ra3.config import Config
 from ra3.describe import show
 from ra3.errors import UserError
 from ra3.recipes import load
 
 BASE = "base"
 """The variant of this name is the model as it comes: it is evaluated, not mid-trained."""
-KEYS = {"recipe": str, "seeds": list, "rlvr": list, "against": str, "settings": dict, "variants": dict}
-REQUIRED = ("seeds", "variants")
 
 
 @dataclass(frozen=True)
@@ -62,8 +59,25 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Line:
+    """Variants that a figure joins: Line("c", (("0", "c = 0"), ("0.1", "c = 0.1"))), each as it is called there."""
+
+    name: str
+    points: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the page: score by variant. `ordered`: the variants are values of one setting."""
+
+    title: str
+    lines: tuple[Line, ...]
+    ordered: bool = False
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """A comparison as its file describes it."""
+    """A comparison as its file, or a sweep's words, describe it."""
 
     name: str
     recipes: tuple[str, ...]
@@ -72,15 +86,22 @@ class Comparison:
     """Settings of each variant by dotted key."""
     rlvr: tuple[str, ...]
     """The variants from which RLVR starts."""
-    against: str
-    """The variant that the others are compared with."""
+    against: tuple[str, ...]
+    """The variants that the others are compared with; costs are multiples of the first one's."""
+    equal_flops: str | None = None
+    """The variant whose FLOPs every other mid-trained one also gets, in a twin (ra3/comparison/equal_flops.py)."""
+    figures: tuple[Figure, ...] = ()
 
     def cells(self, out: Path) -> list[Cell]:
         """Every cell, seeds outermost: what is there after half of the time is whole seeds."""
-        return [Cell(v, seed, tuple(self._steps(v, seed, out))) for seed in self.seeds for v in self.variants]
+        return [self.cell(v, seed, own, v in self.rlvr, out) for seed in self.seeds for v, own in self.variants.items()]
 
-    def _steps(self, variant: str, seed: int, out: Path) -> Iterator[Step]:
-        name, own = cell_name(variant, seed), self.variants[variant]
+    def cell(self, variant: str, seed: int, own: Mapping[str, Any], rlvr: bool, out: Path) -> Cell:
+        """The cell of a variant with the settings `own`; `rlvr`: RLVR starts from it."""
+        return Cell(variant, seed, tuple(self._steps(variant, seed, own, rlvr, out)))
+
+    def _steps(self, variant: str, seed: int, own: Mapping[str, Any], rlvr: bool, out: Path) -> Iterator[Step]:
+        name = cell_name(variant, seed)
 
         def step(command: str, ending: str, model: Path | None) -> Step:
             place = {"run.seed": seed, "run.out": str(out), "run.name": name + ending}
@@ -91,77 +112,33 @@ class Comparison:
         if trained:
             yield step("midtrain", "", None)
         yield step("eval", "-eval", trained)
-        if variant in self.rlvr:
+        if rlvr:
             yield step("rlvr", "-rlvr", trained)
             yield step("eval", "-rlvr-eval", out / f"{name}-rlvr" / "model")
+
+    def checked(self, where: str) -> Comparison:
+        """Itself. UserError where names do not fit, or a variant's settings are wrong."""
+        names = list(self.variants)
+        if unknown := [name for name in (*self.rlvr, *self.against, *self._drawn()) if name not in names]:
+            raise UserError(f"there is no variant {unknown[0]}", where, ", ".join(names))
+        if self.equal_flops is not None and self.equal_flops not in (trained := [n for n in names if n != BASE]):
+            raise UserError(
+                f"equal_flops cannot be {self.equal_flops!r}", where, f"a mid-trained variant: {', '.join(trained)}"
+            )
+        slugs = [cell_name(name, 0) for name in names]
+        if twice := [name for name, slug in zip(names, slugs, strict=True) if slugs.count(slug) > 1]:
+            raise UserError(f"these variants have the same run folders: {', '.join(twice)}", where, fix="rename one")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UserError("a seed is there twice", where, fix="each seed once: it would not be another sample")
+        for cell in self.cells(Path("runs"))[: len(names)]:
+            for step in cell.steps:
+                step.config()
+        return self
+
+    def _drawn(self) -> list[str]:
+        return [variant for figure in self.figures for line in figure.lines for _, variant in line.points]
 
 
 def cell_name(variant: str, seed: int) -> str:
     """Name of a cell's first run folder: cell_name("RA3, c = 0", 3) == "ra3-c-0-3"."""
     return f"{re.sub('[^a-z0-9.]+', '-', variant.lower()).strip('-.') or 'variant'}-{seed}"
-
-
-def read_comparison(path: Path) -> Comparison:
-    """The comparison in a TOML file. UserError for anything in it that is wrong, a variant's settings included."""
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read this comparison: {error.strerror}", str(path), fix=_known()) from error
-    except ValueError as error:
-        raise UserError(f"this file is not valid TOML: {error}", where=str(path)) from error
-    _refuse_shape(tree, str(path))
-    shared = dict(flatten(tree.get("settings", {})))
-    variants = {name: {**shared, **dict(flatten(own))} for name, own in tree["variants"].items()}
-    recipes = (tree["recipe"],) if "recipe" in tree else ()
-    against = tree.get("against", next(iter(variants)))
-    found = Comparison(
-        path.stem, recipes, tuple(tree["seeds"]), variants, tuple(tree.get("rlvr", ())), against
-    )  # fmt: skip
-    _refuse_names(found, str(path))
-    for cell in found.cells(Path("runs"))[: len(variants)]:
-        for step in cell.steps:
-            step.config()
-    return found
-
-
-def find_comparison(name: str) -> Path:
-    """The file `name`, or the comparison of that name that ships with ra3."""
-    return Path(name) if Path(name).is_file() else shipped().get(name.removesuffix(".toml"), Path(name))
-
-
-def shipped() -> dict[str, Path]:
-    """The comparisons that come with ra3, by name."""
-    package = Path(__file__).parent.parent
-    installed = package / "recipe_files"
-    folder = installed if installed.is_dir() else package.parent / "recipes"
-    return {file.stem: file for file in sorted((folder / "compare").glob("*.toml"))}
-
-
-def _known() -> str:
-    return f"give a .toml file, or one of {', '.join(shipped())}"
-
-
-def _refuse_shape(tree: dict[str, Any], where: str) -> None:
-    allowed = ", ".join(KEYS)
-    for key, value in tree.items():
-        if key not in KEYS:
-            raise UserError(f"unknown key {key}", where, allowed, fix="settings belong under [settings] or a variant")
-        if not isinstance(value, KEYS[key]):
-            raise UserError(f"{key} cannot be {value!r}", where, f"a {KEYS[key].__name__}")
-    if missing := [key for key in REQUIRED if not tree.get(key)]:
-        raise UserError(f"this comparison has no {' and no '.join(missing)}", where, fix="seeds = [1, 2], [variants.X]")
-    if bad := [seed for seed in tree["seeds"] if type(seed) is not int or seed < 0]:
-        raise UserError(f"seeds cannot be {bad[0]!r}", where, "whole numbers >= 0")
-    if bad := [name for name, own in tree["variants"].items() if not isinstance(own, dict)]:
-        raise UserError(f"variants.{bad[0]} is no table", where, fix=f"[variants.{bad[0]}] and settings under it")
-
-
-def _refuse_names(found: Comparison, where: str) -> None:
-    names = list(found.variants)
-    if unknown := [name for name in (*found.rlvr, found.against) if name not in names]:
-        raise UserError(f"there is no variant {unknown[0]}", where, ", ".join(names))
-    slugs = [cell_name(name, 0) for name in names]
-    if twice := [name for name, slug in zip(names, slugs, strict=True) if slugs.count(slug) > 1]:
-        raise UserError(f"these variants have the same run folders: {', '.join(twice)}", where, fix="rename one")
-    if len(set(found.seeds)) < len(found.seeds):
-        raise UserError("a seed is there twice", where, fix="each seed once: it would not be another sample")

@@ -41,7 +41,7 @@ def one_shot(this: Round) -> Round:
     """The round with one forced latent per document, which answers for everything after it and costs nothing."""
     documents = one_place(this.pi, this.documents, this.config.update.micro_batch_tokens)
     free = {"switch_penalty": 0.0, "alpha": None, "latent_vocab": None, "horizon": sys.maxsize, "gamma": 1.0}
-    forced = {"think_floor": 1.0, "floor_updates": this.config.midtrain.estep.updates, "target_think_rate": None}
+    forced = {"think_floor": 1.0, "floor_updates": sys.maxsize, "target_think_rate": None}
     return replace(this, documents=documents).changed(estep={**free, **forced})
 
 

@@ -11,6 +11,7 @@ Ours: "what comes next" is the next expert step, not one token, and thoughts are
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import replace
 
 from ra3.em_round import Method, Round
@@ -33,7 +34,7 @@ def one_random_place(document: EncodedDocument, seed: int) -> EncodedDocument:
 def discover(this: Round) -> Policy:
     """The model after reinforcement."""
     free = {"switch_penalty": 0.0, "alpha": None, "latent_vocab": None, "horizon": 1}
-    forced = {"think_floor": 1.0, "floor_updates": this.config.midtrain.estep.updates, "target_think_rate": None}
+    forced = {"think_floor": 1.0, "floor_updates": sys.maxsize, "target_think_rate": None}
     own = this.changed(estep={**free, **forced, "advantage": "leave_one_out", "comment_baseline": "all"})
     return own.discover(view=one_random_place, judge="self")
 

@@ -62,7 +62,7 @@ class View:
 def read_view(folder: Path) -> View:
     """Read `folder`; raises UserError if there is no run in it."""
     if not folder.is_dir():
-        raise UserError("there is no such run folder", where=str(folder), fix="name a folder under runs/")
+        raise UserError("there is no such run folder", where=str(folder), fix=_neighbours(folder))
     inner = sorted((p for p in folder.iterdir() if p.is_dir() and _is_run(p)), key=lambda p: _rank(system_name(p.name)))
     if not inner and not _is_run(folder):
         raise UserError(
@@ -79,6 +79,11 @@ def read_view(folder: Path) -> View:
     rows = _unique(_rows(sources, "rows", ("mean",)), ("model", "band", "metric"))
     differences = _unique(_rows(sources, "differences", ("mean", "low", "high")), ("a", "b", "band", "metric"))
     return View(folder.resolve().name, folder, _named(systems), rows, _curves(sources), differences, troubles)
+
+
+def _neighbours(folder: Path) -> str:
+    runs = [str(file.parent) for file in sorted(folder.parent.glob("*/config.json"))]
+    return f"run folders there: {', '.join(runs[:8])}" if runs else "give the folder that a run printed when it started"
 
 
 def system_name(folder_name: str) -> str:

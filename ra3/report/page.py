@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ra3.disk import disk_errors, write_atomic
 from ra3.profile import READING
+from ra3.report.abstractions import abstraction_tables
 from ra3.report.folder import View, in_order, read_view
 from ra3.report.headline import headline
-from ra3.report.plots import Plot, chain_curves, learning_curves
+from ra3.report.plots import Plot, chain_curves, learning_curves, reach_curves
 from ra3.report.rollouts import rollouts_section
 from ra3.report.style import style_sheet
 from ra3.report.tables import (
@@ -48,8 +49,10 @@ def page(view: View) -> str:
         (
             "When it thinks",
             CHAINS_INTRO,
-            _chains(view),
+            _with_swatches(view, chain_curves(view)),
         ),
+        ("What is reachable", REACH_INTRO, _with_swatches(view, reach_curves(view))),
+        ("Found abstractions", ABSTRACTIONS_INTRO, abstraction_tables(view)),
         (
             "Learning curves",
             "",
@@ -79,6 +82,13 @@ def document(title: str, eyebrow: str, header: str, sections: Iterable[tuple[str
 
 
 CHAINS_INTRO = "Selective thinking, read off the evaluation: by how long a chain of references a problem needs."
+REACH_INTRO = (
+    "pass@k, unbiased, up to as many samples as there are: what is reached at the first try, and what is at all."
+)
+ABSTRACTIONS_INTRO = (
+    "What the intentions written into the training text are about, gathered by their last word: how often, an example, "
+    "and the code that follows most often."
+)
 ROLLOUTS_INTRO = (
     "What the policy wrote, with the credit each token got: green raised its probability, pink lowered it. "
     "Hover over a token for its log-probability and advantage. Shown are the best and the worst sample of one group."
@@ -101,23 +111,19 @@ def _results_intro(view: View) -> str:
     return "Measured on text that was held out." if view.rows else ""
 
 
-def _chains(view: View) -> str:
-    plots = chain_curves(view)
-    return (
-        _swatches(in_order(p["model"] for points in view.curves.values() for p in points)) + plot_grid(plots, "")
-        if plots
-        else ""
-    )
+def _with_swatches(view: View, plots: list[Plot]) -> str:
+    names = in_order(p["model"] for points in view.curves.values() for p in points)
+    return _swatches(names) + plot_grid(plots, "") if plots else ""
 
 
-def plot_grid(plots: list[Plot], nothing: str) -> str:
-    """Finished plots side by side, or the sentence that says why there are none."""
+def plot_grid(plots: list[Plot], nothing: str, size: str = "") -> str:
+    """Finished plots side by side ("large": two of them), or the sentence that says why there are none."""
     figures = "".join(
         f"<figure><h3>{esc(plot.title)}</h3>{plot.svg}<figcaption>{esc(plot.caption)}</figcaption></figure>"
         for plot in plots
     )
     return (
-        f'<div class="plots">{figures}</div>'
+        f'<div class="{f"plots {size}".strip()}">{figures}</div>'
         if figures
         else (f'<p class="plain">{esc(nothing)}</p>' if nothing else "")
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from ra3.metrics import number
 from ra3.report.folder import System, View, in_order
-from ra3.report.text import colour_names, is_after_rlvr
+from ra3.report.text import OTHERS, colour_names, is_after_rlvr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ SIZE_INCHES = (3.7, 2.35)
 MAX_POINTS = 240
 # Colours matplotlib draws with, and the CSS each becomes.
 INK, GRID = "#010101", "#020202"
-PAINT = {name: f"#0a0b{i:02x}" for i, name in enumerate(("base", "ntp", "ra3", "s1", "s2", "s3", "s4"))}
+PAINT = {name: f"#0a0b{i:02x}" for i, name in enumerate(("base", "ntp", "ra3", *OTHERS))}
 CSS = {INK: "currentColor", GRID: "var(--grid)", **{paint: f"var(--{name})" for name, paint in PAINT.items()}}
 RC: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -50,6 +51,7 @@ class Panel:
     share: bool = False
 
 
+BY_K = "_by_k"
 TITLES = {"comment_right": "Intention is right", "pass": "Pass rate"}
 PANELS = (
     Panel(
@@ -104,7 +106,12 @@ def learning_curves(view: View) -> list[Plot]:
 
 def chain_curves(view: View) -> list[Plot]:
     """One plot per curve in the results, e.g. think rate by chain length, with its interval as a band."""
-    return [_curve(name, points) for name, points in view.curves.items()]
+    return [_curve(name, points) for name, points in view.curves.items() if not name.endswith(BY_K)]
+
+
+def reach_curves(view: View) -> list[Plot]:
+    """pass@k by k, one plot for each band."""
+    return [_curve(name, points) for name, points in view.curves.items() if name.endswith(BY_K)]
 
 
 def _panel(panel: Panel, systems: list[System]) -> Plot | None:
@@ -139,17 +146,20 @@ def _curve(name: str, points: list[dict]) -> Plot:
     title = TITLES.get(what, what.replace("_", " ").capitalize()) + (
         f" by {by.replace('_', ' ')} length" if by == "chain" else f" by {by}"
     )
+    if by == "k":
+        doubled(axes, sorted({point["x"] for point in points}))
+        title = what.replace("_", " ").replace("pass", "pass@k", 1)
     return Plot(title, "Band: 95% interval. Dashed: after RLVR.", svg_text(figure))
 
 
-def new_axes(x_label: str, share: bool) -> tuple[Figure, Axes]:
-    """An empty figure of the page's size and look; `share` runs the y axis from 0 to 100%."""
+def new_axes(x_label: str, share: bool, size: tuple[float, float] = SIZE_INCHES) -> tuple[Figure, Axes]:
+    """An empty figure of the page's look, `size` in inches; `share` runs the y axis from 0 to 100%."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
     axes.set_xlabel(x_label)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -161,6 +171,12 @@ def new_axes(x_label: str, share: bool) -> tuple[Figure, Axes]:
         axes.set_ylim(-0.03, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return figure, axes
+
+
+def doubled(axes: Axes, values: Sequence[float]) -> None:
+    """An x axis on which each doubling takes as much room; a tick at each of the values."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(values), [f"{value:g}" for value in values])
 
 
 def _course(axes: Axes, values: np.ndarray, paint: str, style: str) -> None:

@@ -7,11 +7,13 @@ LEVELS = range(1, 9)
 LIGHT = """
 --page:#f6f7f8; --card:#fff; --ink:#1d2329; --soft:#5d6873; --line:#e2e6ea; --grid:#d9dee3; --track:#eceff2;
 --base:#7d8791; --ntp:#2470b8; --ra3:#d9651b; --s1:#2c8a5b; --s2:#8b5fc0; --s3:#b7466b; --s4:#8a7a1f;
+--s5:#1b8a9c; --s6:#6a5acd; --s7:#9c5a2e; --s8:#5b8a1b;
 --good:27 128 86; --bad:190 45 105; --intention:#b24f0e; --intention-bg:#fdf1e6;
 """
 DARK = """
 --page:#14171a; --card:#1c2024; --ink:#e4e8ec; --soft:#9aa5b0; --line:#2e343a; --grid:#394047; --track:#2a3036;
 --base:#98a2ac; --ntp:#5aa5ea; --ra3:#f28a45; --s1:#55b588; --s2:#b08ae0; --s3:#e07a9a; --s4:#c2b04f;
+--s5:#4fbccc; --s6:#9a8cf0; --s7:#d0926a; --s8:#9ac65a;
 --good:62 190 130; --bad:238 92 150; --intention:#f5a468; --intention-bg:#2c231b;
 """
 RULES = """
@@ -44,6 +46,8 @@ th,td{text-align:left;vertical-align:top;padding:7px 14px 7px 0}
 tr+tr>*{border-top:1px solid var(--line)}
 th{font-weight:600}
 th[scope=col]{color:var(--soft);font-size:13px}
+section h3+.intro{margin-bottom:6px}
+.wide+h3,.plots+h3,.wide+.plots{margin-top:22px}
 .wide{overflow-x:auto}
 .results{margin:10px 0 18px;width:100%;table-layout:fixed}
 .results caption{text-align:left;color:var(--soft);font-size:13px;padding:0 0 4px}
@@ -62,6 +66,12 @@ th[scope=col]{color:var(--soft);font-size:13px}
 .plots figcaption{color:var(--soft);font-size:12.5px;line-height:1.4}
 .plots svg{display:block;width:100%;height:auto;max-width:460px;margin:4px 0 2px;font-family:inherit}
 .plots svg text{font-family:inherit}
+.plots.large{grid-template-columns:repeat(auto-fill,minmax(460px,1fr))}
+.plots.large svg{max-width:560px}
+.runs .mean{font-size:14px;display:block}
+.runs .up{color:rgb(var(--good))}.runs .down{color:rgb(var(--bad))}
+.words pre{font-size:11.5px;line-height:1.35}
+.words td{font-size:13px}
 .runs td,.glossary td,.glossary th{font-size:13px}
 .glossary th code{white-space:nowrap}
 .glossary td:nth-child(3){min-width:220px}

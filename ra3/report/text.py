@@ -10,6 +10,8 @@ from ra3.display import is_share
 
 # Control characters, direction overrides, invisible joiners, lone surrogates: shown by their number.
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+OTHERS = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8")
+"""Colours of systems that are none of the demo's."""
 LABELS = {"base": "base", "ntp": "NTP", "ra3": "RA3", "rlvr": "RLVR"}
 
 
@@ -47,4 +49,4 @@ def family(name: str) -> str:
 def colour_names(names: list[str]) -> dict[str, str]:
     """system -> CSS variable: fixed for base, NTP and RA3, then s1, s2, ... for others in the order given."""
     others = [name for name in names if not family(name)]
-    return {name: family(name) or f"s{others.index(name) % 4 + 1}" for name in names}
+    return {name: family(name) or OTHERS[others.index(name) % len(OTHERS)] for name in names}

@@ -1,0 +1,95 @@
+"""What the run folders of a comparison say: one record for every evaluation that is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from ra3.comparison.plan import Cell
+from ra3.ledger import read_ledger
+from ra3.metrics import read_lines
+from ra3.profile import families, total
+from ra3.statistics import pass_at_k, powers_of_two
+
+Record = dict[str, Any]
+SMOOTH = 3
+"""RLVR rewards are averaged over so many steps before they are compared."""
+AFTER = "+rlvr"
+TRAINING = ("estep", "annotate", "mstep", "rlvr")
+"""The kinds of stages that are training; held-out measuring is none."""
+
+
+def system(variant: str, stage: str) -> str:
+    """What a variant is called after a stage: system("ra3", "rlvr-eval") == "ra3+rlvr"."""
+    return variant + AFTER if stage.startswith("rlvr") else variant
+
+
+def read_cells(cells: Sequence[Cell]) -> list[Record]:
+    """One record for every evaluation there is: system, seed, scores by band and metric, curves, cost, rewards."""
+    return [found for cell in cells for stage in ("eval", "rlvr-eval") if (found := read_cell(cell, stage))]
+
+
+def read_cell(cell: Cell, stage: str) -> Record | None:
+    """The record of one evaluation; None where it is not there yet."""
+    folder, made_by = cell.folder(stage), cell.folder("midtrain" if stage == "eval" else "rlvr")
+    results = _results(folder)
+    if not results:
+        return None
+    trained = _results(made_by) if stage == "eval" else {}
+    raw = rlvr_rewards(made_by) if made_by and stage != "eval" else []
+    own = [row for row in trained.get("rows", []) if row["model"] != "base"]
+    curves = {**trained.get("curves", {}), **results.get("curves", {})}
+    return {
+        "system": system(cell.variant, stage),
+        "variant": cell.variant,
+        "seed": cell.seed,
+        "scores": {f"{row['band']} {row['metric']}": row["mean"] for row in results["rows"]},
+        "reach": reach(results.get("problems", [])),
+        "heldout": {row["metric"]: row["mean"] for row in own},
+        "curves": {
+            name: {point["x"]: point["mean"] for point in points if point["model"] != "base"}
+            for name, points in curves.items()
+        },
+        "rewards": smoothed(raw),
+        "raw_rewards": raw,
+        "cost": training_cost(made_by) if made_by else {},
+    }
+
+
+def reach(counts: Sequence[Record]) -> dict[str, dict[int, float]]:
+    """band -> k -> pass@k for k = 1, 2, 4, ... up to the samples that every problem of the band has."""
+    bands: dict[str, list[Record]] = {}
+    for count in counts:
+        bands.setdefault(count["band"], []).append(count)
+    return {
+        band: {
+            k: mean(pass_at_k(c["judged"], c["passed"], k) for c in own)
+            for k in powers_of_two(min(c["judged"] for c in own))
+        }
+        for band, own in bands.items()
+    }
+
+
+def training_cost(folder: Path) -> dict[str, float]:
+    """What training took: FLOPs, tokens generated, scored and trained on, CPU seconds, most memory."""
+    kinds = families(read_ledger(folder))
+    return asdict(total({place: spent for kind in TRAINING for place, spent in kinds.get(kind, {}).items()}))
+
+
+def rlvr_rewards(folder: Path) -> list[float]:
+    """Reward of each RLVR step."""
+    return [line["reward"] for line in read_lines(folder / "metrics.jsonl") if line.get("stage") == "rlvr"]
+
+
+def smoothed(rewards: Sequence[float]) -> list[float]:
+    """Rewards averaged over the last SMOOTH steps."""
+    return [mean(rewards[max(0, i - SMOOTH + 1) : i + 1]) for i in range(len(rewards))]
+
+
+def _results(folder: Path | None) -> Record:
+    path = folder / "results.json" if folder else None
+    return json.loads(path.read_text()) if path and path.is_file() else {}

@@ -1,0 +1,129 @@
+"""Equal FLOPs: every mid-trained variant has a twin whose mid-training takes the FLOPs of one variant's, the reference.
+
+    F = E + f D        E: FLOPs of E-step and annotation;  f: of one token in the M-step;  D: tokens of the M-steps
+    D' = (F_ref - E) / f
+
+E and f are read from the ledger of the variant's run at equal tokens, F_ref from the reference's, both on the twin's
+seed. A method without an M-step gets more or fewer updates of its E-step, U' = U F_ref / F. Where E alone exceeds F_ref
+there is no such twin, and the page says so. What a twin really takes differs a little, as its latents do; it is shown.
+A run that was interrupted between checkpoints has paid for some work twice, and its ledger counts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ra3.comparison.grid import finished
+from ra3.comparison.plan import BASE, Cell, Comparison
+from ra3.ledger import Costs, Spent, read_ledger
+from ra3.metrics import read_lines
+from ra3.profile import families, total
+
+TWIN = ", equal FLOPs"
+ROUNDED_TO = 1000
+"""Tokens are given in thousands, so that a command can be read."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a twin gets, and why: Budget("ntp", 70, 3.2e12, 0.0, {"midtrain.mstep.tokens": 217000})."""
+
+    variant: str
+    seed: int
+    flops: float
+    """F_ref."""
+    before: float
+    """E: what the variant's E-step and annotation take."""
+    settings: dict[str, Any]
+    """What differs from the run at equal tokens; empty: E alone exceeds F_ref."""
+
+
+def twin_of(variant: str) -> str:
+    """What the twin at equal FLOPs is called: twin_of("ntp") == "ntp, equal FLOPs"."""
+    return variant + TWIN
+
+
+def midtraining(costs: Costs) -> dict[str, Spent]:
+    """What mid-training took: "before" (E-step and annotation) and "mstep"; measuring left out."""
+    kinds = families(costs)
+    before = kinds.get("estep", {}) | kinds.get("annotate", {})
+    return {"before": total(before), "mstep": total(kinds.get("mstep", {}))}
+
+
+def equalised(em_rounds: int, updates: int, own: dict[str, Spent], flops: float) -> dict[str, Any]:
+    """The settings with which a variant of cost `own`, with so many updates in an E-step, takes `flops`; none if its
+    E-step takes more."""
+    before, mstep = own["before"].flops, own["mstep"]
+    if not before + mstep.flops:  # a method that does nothing
+        return {}
+    if not mstep.trained:
+        return {"midtrain.estep.updates": max(1, round(updates * flops / before))}
+    tokens = (flops - before) / (mstep.flops / mstep.trained)
+    in_round = int(tokens / em_rounds / ROUNDED_TO) * ROUNDED_TO
+    return {"midtrain.mstep.tokens": in_round} if in_round > 0 else {}
+
+
+def budgets(comparison: Comparison, out: Path) -> list[Budget]:
+    """What every twin gets, as far as the runs are there that it is read from."""
+    reference = comparison.equal_flops
+    if reference is None:
+        return []
+    found = [
+        budget
+        for seed in comparison.seeds
+        for variant in comparison.variants
+        if variant not in (BASE, reference) and (budget := _budget(comparison, variant, reference, seed, out))
+    ]
+    return found
+
+
+def twins(comparison: Comparison, out: Path) -> list[Cell]:
+    """The twins' cells, as far as it is known what they get."""
+    variants, rlvr = comparison.variants, comparison.rlvr
+    return [
+        comparison.cell(twin_of(b.variant), b.seed, {**variants[b.variant], **b.settings}, b.variant in rlvr, out)
+        for b in budgets(comparison, out)
+        if b.settings
+    ]
+
+
+def missing(comparison: Comparison, out: Path) -> int:
+    """How many twins still wait for the runs that say what they get."""
+    if comparison.equal_flops is None:
+        return 0
+    trained = len([name for name in comparison.variants if name not in (BASE, comparison.equal_flops)])
+    return trained * len(comparison.seeds) - len(budgets(comparison, out))
+
+
+def rivals(comparison: Comparison, variant: str) -> Iterator[str]:
+    """The variants that one is compared with: a twin with twins, the reference, which is its own twin, with both.
+
+    Each pair once: what others are compared with is itself compared only with those after it in `against`.
+    """
+    twin, both = variant.endswith(TWIN), variant == comparison.equal_flops
+    plain, all_ = variant.removesuffix(TWIN), comparison.against
+    for against in all_[all_.index(plain) + 1 :] if plain in all_ else all_:
+        its_twin = against if against in (comparison.equal_flops, BASE) else twin_of(against)
+        others = [] if twin else [against]
+        others += [its_twin] if twin or both else []
+        yield from dict.fromkeys(other for other in others if other != variant)
+
+
+def _budget(comparison: Comparison, variant: str, reference: str, seed: int, out: Path) -> Budget | None:
+    """None while one of the two runs is not finished."""
+    variants = comparison.variants
+    steps = [comparison.cell(name, seed, variants[name], False, out).steps[0] for name in (variant, reference)]
+    if not all(finished(step) for step in steps):
+        return None
+    own, other = (midtraining(read_ledger(step.folder)) for step in steps)
+    flops = other["before"].flops + other["mstep"].flops
+    settings = equalised(steps[0].config().midtrain.em_rounds, _updates(steps[0].folder), own, flops)
+    return Budget(variant, seed, flops, own["before"].flops, settings)
+
+
+def _updates(folder: Path) -> int:
+    """Updates of the run's first E-step."""
+    return sum((line["stage"], line["round"]) == ("estep", 0) for line in read_lines(folder / "metrics.jsonl"))
