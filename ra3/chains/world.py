@@ -2,13 +2,13 @@
 
 A page is a context of facts in random order and some questions with their solutions, one sentence a line::
 
-    The big hats are 7.                                context: facts that form chains; old pens -> red cups -> big hats
+    There are 7 big hats.                              context: facts that form chains; old pens -> red cups -> big hats
     The old pens are the red cups doubled.             has length 2 (its steps), and some facts that lead elsewhere
     The red cups are the big hats and 3 more.
     How many old pens are there?                       text: the question names the end of a chain ...
     # old pens from red cups from big hats.            ... the intention: a plan, from the end back to what is given ...
-    The red cups are the big hats and 3 more, so big hats: 7 + 3 = 10 red cups.
-    The old pens are the red cups doubled, so red cups: 10 * 2 = 20 old pens.    ... and the steps, from what is given
+    The red cups are the big hats and 3 more, so 7 + 3 = 10 red cups.
+    The old pens are the red cups doubled, so 10 * 2 = 20 old pens.      ... and the steps, from what is given
 
 Each link of the plan is one trivial look-up in writing; a transformer of few layers cannot follow a long chain back in
 the one pass it has before the first step. At later steps several facts build on the last quantity, and only the plan
@@ -181,8 +181,7 @@ def documents(split: str, seed: int, count: int) -> list[Document]:
 
 
 def drill(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[tuple[str, bool]]:
-    """A drill page in parts, with whether a part is worth learning: facts, then many of their chains spelled out, in
-    turn with the first step of some chain where lengths differ.
+    """A drill page in parts, with whether a part is worth learning: facts, then many of their chains spelled out.
 
     Which chain comes next is random, so only what follows its first name counts. With facts that branch off, or fewer
     chains, look-ups are not learned (docs/lab-log.md).
@@ -191,15 +190,8 @@ def drill(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[tuple[
     rng = random.Random(drawn.seed)
     starts = [chain[at:] for chain in drawn.chains for at in range(len(chain) - 1)]
     parts = [(drawn.context, False)]
-    steps = [solution(drawn.facts, chain[-2])[0] for chain in drawn.chains]
-    taught = [step for step in steps if step.fact.relation in OLD] if len(set(lengths)) > 1 else []
-    for number in range(entries):
-        chain = rng.choice(starts)
-        line, opening = plan_line(chain), f"# {chain[0]}"
-        if number % 2 and taught:
-            step = rng.choice(taught)
-            line, opening = step.sentence, f"The {step.fact.name}"
-        parts += [(opening, False), (line.removeprefix(opening), True)]
+    for chain in (rng.choice(starts) for _ in range(entries)):
+        parts += [(f"# {chain[0]}", False), (plan_line(chain).removeprefix(f"# {chain[0]}"), True)]
     return parts
 
 
