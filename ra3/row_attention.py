@@ -79,8 +79,8 @@ def row_attention(
     slots = [_placed(x.transpose(1, 2).flatten(0, 1), layout) for x in (query, key, value)]
     sizes, parts = [rows * width for rows, width in layout.stacks], []
     for (rows, _), *own in zip(layout.stacks, *(x.split(sizes) for x in slots), strict=True):
-        stacked = (x.unflatten(0, (rows, -1)).transpose(1, 2) for x in own)
-        out = _Wide.apply(*stacked, scale) if wide else _causal(*stacked, scale)
+        q, k, v = (x.unflatten(0, (rows, -1)).transpose(1, 2) for x in own)
+        out = _Wide.apply(q, k, v, scale) if wide else _causal(q, k, v, scale)
         parts.append(out.transpose(1, 2).flatten(0, 1))
     flat = _Taken.apply(torch.cat(parts).to(query.dtype), layout)
     return flat.unflatten(0, (query.shape[0], -1)), None
@@ -114,9 +114,9 @@ class _Wide(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         with torch.enable_grad():
-            narrow = [x.detach().requires_grad_() for x in ctx.saved_tensors]
-            out = _causal(*narrow, ctx.scale)
-        return *torch.autograd.grad(out, narrow, gradients[0].float()), None
+            q, k, v = (x.detach().requires_grad_() for x in ctx.saved_tensors)
+            out = _causal(q, k, v, ctx.scale)
+        return *torch.autograd.grad(out, (q, k, v), gradients[0].float()), None
 
 
 def _placed(tokens: Tensor, layout: RowLayout) -> Tensor:
