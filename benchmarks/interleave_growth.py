@@ -33,8 +33,8 @@ from ra3.interleave import LatentRules, interleave
 from ra3.latents import EncodedDocument, encode
 from ra3.policy import Policy
 from ra3.rows import Rows
-from ra3.sources import testbed_model
 from ra3.testbed import world
+from ra3.worlds import WORLDS
 
 GROUP, COMMENT_TOKENS, LONGEST = 8, 8, 200
 RULES = LatentRules(COMMENT_TOKENS, think_floor=0.3)
@@ -90,7 +90,7 @@ class Point:
 def load(name: str) -> EvenPolicy:
     """The shipped model, or one of random weights with its tokenizer."""
     cpu = torch.device("cpu")
-    shipped = Policy.load(testbed_model(), "pretrained", torch.float32, cpu, 0)
+    shipped = Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, cpu, 0)
     if name == "shipped":
         return EvenPolicy.of(shipped)
     with tempfile.TemporaryDirectory() as folder:

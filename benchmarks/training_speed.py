@@ -31,9 +31,9 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
-from ra3.sources import testbed_model
 from ra3.testbed import world
 from ra3.testbed.tokenizer import fast_tokenizer
+from ra3.worlds import WORLDS
 
 HERE = Path(__file__).parent
 SIZES = {
@@ -114,7 +114,7 @@ def summary(side: Side, steps: list[dict[str, float]]) -> dict[str, Any]:
 def make_model(name: str, folder: Path) -> Path:
     """The folder of the shipped model, or of a random one with its tokenizer."""
     if name == "shipped":
-        return testbed_model()
+        return WORLDS["testbed"].model
     tokenizer = fast_tokenizer()
     tokenizer.save_pretrained(folder / name)
     rest = {

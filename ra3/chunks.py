@@ -184,7 +184,8 @@ def _group(chunks: Chunks, rows: slice | Tensor, which: np.ndarray, reads: np.nd
         here = slice(int(tokens[0]), int(tokens[-1]) + 1)
         return Group(rows, chunk, here, slice(None), here, num_slots, mask)
     own = own.nonzero()[0]
-    return Group(rows, chunk, *(torch.from_numpy(x) for x in (tokens, own, tokens[own])), num_slots, mask)
+    at = torch.from_numpy(tokens[own])
+    return Group(rows, chunk, torch.from_numpy(tokens), torch.from_numpy(own), at, num_slots, mask)
 
 
 def _mask(seen: np.ndarray, num_slots: int) -> Tensor:

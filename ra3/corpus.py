@@ -35,7 +35,7 @@ class Document:
     context: str = ""
     """Prompt before the text: conditioned on, never annotated, carries no loss."""
     truth: dict[str, list[Any]] | None = None
-    """Embedded world only: aligned lists, ``{"boundaries": [step index, ...], "chains": [...], "ops": [...]}``."""
+    """Embedded worlds only: aligned lists, ``{"boundaries": [step index, ...], "chains": [...], ...}``."""
 
 
 @dataclass(frozen=True)

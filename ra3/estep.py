@@ -99,13 +99,21 @@ class EStepJob:
         ]
 
 
+def updates_of(config: Estep, num_documents: int) -> int:
+    """Updates of a round over D documents: as set, or max(8, ceil(0.4 D / (documents * group_size))), so that the
+    E-step costs a share of the M-step."""
+    if config.updates is not None:
+        return config.updates
+    return max(8, math.ceil(0.4 * num_documents / (config.documents * config.group_size)))
+
+
 def estep(recorder: Recorder, pi: Policy, job: EStepJob) -> Policy:
     """Trains q, starting from pi, to write latents under which pi finds the expert's steps likely."""
     q, pi = pi.snapshot(), pi.roughly()
     optimizer = make_optimizer(q.model, "adamw", job.config.learning_rate)
     penalty = SwitchPenalty(job.config.price(job.em_round), job.config.target_think_rate)
     loss = PolicyLoss("clip", job.config.clip_low, job.config.clip_high)
-    total = job.config.updates_for(len(job.documents))
+    total = updates_of(job.config, len(job.documents))
     for step in recorder.loop(f"estep-{job.em_round}", total, q=q.model, optimizer=optimizer, penalty=penalty):
         documents = job.batch(step)
         rows = interleave(q, documents, job.config.group_size, job.rules(step), job.seeds(step, documents))

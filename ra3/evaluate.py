@@ -138,9 +138,9 @@ def paired_rows(a: Sequence[Record], b: Sequence[Record], config: Eval, seed: in
 
 
 def chain_curves(model: str, answers: Sequence[Answer], config: Eval, seed: int) -> dict[str, list[Record]]:
-    """Embedded world only, by chain length: how often an intention comes first, whether it is right, the pass rate."""
+    """Embedded worlds only, by chain length: how often an intention comes first, whether it is right, the pass rate."""
     curves: dict[str, list[Record]] = {"think_rate_by_chain": [], "comment_right_by_chain": [], "pass_by_chain": []}
-    known = [a for a in answers if "chain" in a.problem.meta]
+    known = [a for a in answers if "intention" in a.problem.meta]
     for length, own in sorted(grouped(known, lambda a: a.problem.meta["chain_length"]).items()):
         judged = [a for a in own if a.verdict.passed is not None]
         measured = {
@@ -161,8 +161,8 @@ def thinks_first(answer: Answer) -> bool:
 
 
 def comment_is_right(answer: Answer) -> bool:
-    """The first line spells out the problem's chain."""
-    return answer.completion.split("\n", 1)[0] == "# " + " ".join(answer.problem.meta["chain"])
+    """The first line is the problem's true intention."""
+    return answer.completion.split("\n", 1)[0] == answer.problem.meta["intention"]
 
 
 def shares_by_problem(answers: Sequence[Answer], holds: Callable[[Answer], bool]) -> list[float]:

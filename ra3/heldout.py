@@ -40,7 +40,7 @@ def measure_heldout(
     """{"rows": ..., "curves": ...} of one model on held-out text.
 
     Nats per expert token without latents and given sampled ones, and the think rate, each a mean over documents; does
-    the code follow the latents; for the embedded world also, do they agree with the true boundaries and chains.
+    the code follow the latents; for an embedded world also, do they agree with the true boundaries and chains.
     """
     plain = expert_rows(policy, documents)
     seeds = [derive(seed, "heldout", d.document.id) for d in documents]
@@ -69,7 +69,7 @@ def measure_heldout(
 def gain_curves(
     model: str, documents: Sequence[EncodedDocument], boundaries: Boundaries, gain: Tensor, config: Eval, seed: int
 ) -> dict[str, list[Record]]:
-    """Embedded world only, by chain length: nats that an intention at a true boundary gains over the function it opens.
+    """Embedded worlds only, by chain length: nats that an intention at a true boundary gains to the next boundary.
 
     gain [B,S] is each step's log-likelihood given the latents minus that without any.
     """
@@ -126,8 +126,8 @@ def truth_rows(
     config: Eval,
     seed: int,
 ) -> list[Record]:
-    """Embedded world only: precision, recall and F1 of the places of thought against the true boundaries, the share
-    of the comments written there that spell out the true chain, and what the latents say about the operation."""
+    """Embedded worlds only: precision, recall and F1 of the places of thought against the true boundaries, the share
+    of the comments written there that are the true ones, and what the latents say about what was to be done."""
     known = [r for r, d in enumerate(documents) if d.document.truth]
     if not known:
         return []
@@ -149,7 +149,7 @@ def truth_rows(
 
 
 def information_rows(model: str, pairs: Sequence[tuple[str | None, str]], seed: int) -> list[Record]:
-    """What the latent at a true boundary, its last word or none, says about the operation, beyond chance."""
+    """What the latent at a true boundary, its last word or none, says about the true one, beyond chance."""
     if not pairs:
         return []
     said = [last_word(comment or "") for comment, _ in pairs]

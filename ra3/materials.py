@@ -1,4 +1,4 @@
-"""The documents and problems of a run - the embedded world, files, benchmarks - less what must not be trained on."""
+"""The documents and problems of a run - embedded worlds, files, benchmarks - less what must not be trained on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from ra3.corpus import BadRow, Corpus, Document, read
 from ra3.errors import UserError
 from ra3.problems import Problem, load
 from ra3.sandbox import Sandbox
-from ra3.testbed import world
+from ra3.worlds import WORLDS
 
 if TYPE_CHECKING:
     from ra3.recorder import Recorder
 
-TESTBED = "testbed"
 SHOWN = 10
-TESTBED_DOCUMENTS, TESTBED_PROBLEMS = 1000, 2000
+WORLD_DOCUMENTS, WORLD_PROBLEMS = 1000, 2000
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,9 @@ def load_rl_problems(config: Config, seed: int) -> ProblemSet:
 
 
 def _rl_problems(config: Config, seed: int) -> ProblemSet:
-    return _read(config.rlvr.problems) or ProblemSet(world.problems("rl", seed, TESTBED_PROBLEMS))
+    if world := WORLDS.get(config.rlvr.problems):
+        return ProblemSet(world.problems("rl", seed, WORLD_PROBLEMS, None))
+    return _read(config.rlvr.problems)
 
 
 def earned(found: ProblemSet, sandbox: Sandbox, config: Config) -> dict[str, str]:
@@ -73,11 +74,11 @@ def earned(found: ProblemSet, sandbox: Sandbox, config: Config) -> dict[str, str
 
 
 def load_eval_problems(config: Config, seed: int) -> ProblemSet:
-    """Problems to evaluate on: `per_band` of each band of the embedded world or a file, all of a benchmark."""
+    """Problems to evaluate on: `per_band` of each band of an embedded world or a file, all of a benchmark."""
     settings = config.eval
+    if world := WORLDS.get(settings.problems):
+        return ProblemSet(world.evaluation(seed, settings.per_band))
     found = _read(settings.problems)
-    if found is None:
-        return ProblemSet([p for band in world.BANDS for p in world.problems("eval", seed, settings.per_band, band)])
     if named(settings.problems) and "per_band" not in settings.model_fields_set:
         return found
     taken: dict[str, int] = {}
@@ -90,10 +91,8 @@ def load_eval_problems(config: Config, seed: int) -> ProblemSet:
     return replace(found, problems=kept)
 
 
-def _read(path: str) -> ProblemSet | None:
-    """The problems of a file or a benchmark; None for the embedded world."""
-    if path == TESTBED:
-        return None
+def _read(path: str) -> ProblemSet:
+    """The problems of a file or a benchmark."""
     if named(path) or not (path.endswith(".jsonl") or Path(path).exists()):
         found = load_benchmark(path)
         return ProblemSet(found.problems, found.left_out)
@@ -126,8 +125,8 @@ def read_corpus(config: Config) -> Corpus:
 def read_documents(config: Config) -> Corpus:
     """The documents of `corpus.path` as they are."""
     settings = config.corpus
-    if settings.path == TESTBED:
-        count = settings.documents or TESTBED_DOCUMENTS
+    if world := WORLDS.get(settings.path):
+        count = settings.documents or WORLD_DOCUMENTS
         return Corpus(world.documents("expert", config.run.seed, count), [])
     return read(
         settings.location,

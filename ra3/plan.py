@@ -9,6 +9,7 @@ import torch
 
 from ra3.config import Config
 from ra3.em_round import keep
+from ra3.estep import updates_of
 from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument
 from ra3.materials import load_eval_problems, load_rl_problems
@@ -53,7 +54,7 @@ def _midtrain_lines(config: Config, policy: Policy, command: str) -> list[str]:
         return [*lines, f"  annotate   {len(train)} documents, {_duration(sampling_s * len(train))}"]
     method = METHODS[config.midtrain.method]
     if method.discover is not keep or command == "demo":
-        updates = estep.updates_for(len(train))
+        updates = updates_of(estep, len(train))
         estep_s = rounds * updates * rollouts * (sampling_s + 2 * fitting_s)
         lines.append(f"  E-step     {rounds} x {updates} updates of {rollouts} rollouts, {_duration(estep_s)}")
         lines.append(f"  annotate   {rounds} x {len(train)} documents, {_duration(rounds * len(train) * sampling_s)}")

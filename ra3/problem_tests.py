@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ra3.derivation import facts_by_name, solution
+
 PLAIN = "None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset; expected numbers are finite"
 
 
@@ -52,7 +54,18 @@ class JudgeTest:
     """Further functions or classes that it takes from the program."""
 
 
-Test = CallTest | StdioTest | CheckedTest | JudgeTest
+@dataclass(frozen=True)
+class DerivationTest:
+    """The answer is no program but sentences that work ``asked`` out from the facts, all right; nothing is run.
+
+    Example: ``DerivationTest(("The big hats are 7.", "The red cups are the big hats doubled."), "red cups")``
+    """
+
+    facts: tuple[str, ...]
+    asked: str
+
+
+Test = CallTest | StdioTest | CheckedTest | JudgeTest | DerivationTest
 
 
 def _call_faults(test: CallTest, entry_point: str | None, finite: bool) -> Iterator[tuple[str, str]]:
@@ -90,8 +103,20 @@ def _judge_faults(test: JudgeTest, entry_point: str | None, finite: bool) -> Ite
         yield f"a judge that does not call {min(unused)!r}", "code that uses what it takes from the program"
 
 
+def _derivation_faults(test: DerivationTest, entry_point: str | None, finite: bool) -> Iterator[tuple[str, str]]:
+    if not all(isinstance(text, str) for text in (*test.facts, test.asked)):
+        yield "facts that are no text", "sentences, and the name of a quantity"
+        return
+    try:
+        if not solution(facts_by_name(test.facts), test.asked):
+            yield f"a question whose answer is stated, {test.asked!r}", "a quantity that follows from others"
+    except ValueError as error:
+        yield f"facts that do not answer it: {error}", "facts as in ra3/derivation.py, from which `asked` follows"
+
+
 CHECKS = {
     CallTest: _call_faults, StdioTest: _script_faults, CheckedTest: _checker_faults, JudgeTest: _judge_faults,
+    DerivationTest: _derivation_faults,
 }  # fmt: skip
 
 

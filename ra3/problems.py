@@ -13,6 +13,8 @@ A file of problems is JSON lines, one problem each::
     {"stdin": "1\n", "checker": "def check(stdin, output, reference): ...", "reference": "2\n"}
                                                        check returns True; reference may be left out
     {"judge": "assert f(1) == 2", "names": ["g"]}      this code runs without an exception and calls the program
+    {"facts": ["The big hats are 7.", "The red cups are the big hats doubled."], "asked": "red cups"}
+                                                       the answer is sentences that work it out (``ra3.derivation``)
 
 ``entry_point`` goes with the first and the last form and only with those. A JSON value stands for the same Python
 value; any other plain value is written as a Python literal, ``{"__python__": "(1, 2)"}``, wherever a value may stand,
@@ -42,7 +44,7 @@ from pathlib import Path
 
 from ra3.errors import UserError
 from ra3.extraction import fenced_program
-from ra3.problem_tests import CallTest, CheckedTest, JudgeTest, StdioTest, Test, faults, is_text
+from ra3.problem_tests import CallTest, CheckedTest, DerivationTest, JudgeTest, StdioTest, Test, faults, is_text
 
 KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffix", "answer"}
 ANSWERS = ("completion", "fenced")
@@ -80,13 +82,15 @@ class Problem:
 
     def __post_init__(self):
         kinds = {type(test) for test in self.tests}
-        if len(kinds) != 1 or not kinds <= {CallTest, StdioTest, CheckedTest, JudgeTest}:
+        if len(kinds) != 1 or not kinds <= {CallTest, StdioTest, CheckedTest, JudgeTest, DerivationTest}:
             raise self._wrong("has no tests" if not kinds else "mixes kinds of tests", "one or more of one kind")
         if kinds & {CallTest, JudgeTest}:
             if not (isinstance(self.entry_point, str) and self.entry_point.isidentifier()):
                 raise self._wrong(f"has the entry point {self.entry_point!r}", "the name of the tested function")
         elif self.entry_point is not None:
             raise self._wrong("has an entry point and stdin/stdout tests", "an entry point with tests that call it")
+        if DerivationTest in kinds and (self.prefix or self.suffix or self.answer != "completion"):
+            raise self._wrong("adds code to an answer in sentences", "no prefix, no suffix, answer = completion")
         self._check_meta()
         for name in ("id", "prompt", "prefix", "suffix"):
             if not is_text(getattr(self, name)):
@@ -186,7 +190,9 @@ def _test(row) -> Test:
         return CheckedTest(*(_typed(row, key, str, "") for key in ("stdin", "checker", "reference")))
     if keys in ({"judge"}, {"judge", "names"}):
         return JudgeTest(_typed(row, "judge", str), tuple(_typed(row, "names", list, [])))
-    allowed = "args and expected, stdin and stdout, stdin and checker (and reference), or judge (and names)"
+    if keys == {"facts", "asked"}:
+        return DerivationTest(tuple(_typed(row, "facts", list)), _typed(row, "asked", str))
+    allowed = "args, expected; stdin, stdout; stdin, checker (and reference); judge (and names); or facts, asked"
     raise UserError(f"{json.dumps(row)[:80]} is not a test", allowed=allowed)
 
 

@@ -114,9 +114,9 @@ class _Wide(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         with torch.enable_grad():
-            q, k, v = (x.detach().requires_grad_() for x in ctx.saved_tensors)
-            out = _causal(q, k, v, ctx.scale)
-        return *torch.autograd.grad(out, (q, k, v), gradients[0].float()), None
+            query, key, value = narrow = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+            out = _causal(query, key, value, ctx.scale)
+        return *torch.autograd.grad(out, narrow, gradients[0].float()), None
 
 
 def _placed(tokens: Tensor, layout: RowLayout) -> Tensor:

@@ -3,7 +3,6 @@
 The defaults are the vetted recipe for the embedded world. "ours": the RA3 paper (arXiv 2509.25810) leaves it open.
 """
 
-import math
 import sysconfig
 from typing import Literal
 
@@ -49,7 +48,7 @@ class Model(Section):
     """Any Hugging Face causal language model on disk."""
 
     path: str = Field(default="testbed", min_length=1)
-    """Folder of a Hugging Face causal language model with its tokenizer. testbed: the small model of this package."""
+    """Folder of a Hugging Face causal language model with its tokenizer; testbed, chains: the embedded worlds' own."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
 
@@ -58,7 +57,7 @@ class Corpus(Section):
     """The expert text."""
 
     path: str = Field(default="testbed", min_length=1)
-    """Folder, .jsonl, .parquet, saved Hugging Face data set; testbed (embedded world); stdlib (Python's library)."""
+    """Folder, .jsonl, .parquet, saved Hugging Face data set; testbed, chains (embedded worlds); stdlib (Python's)."""
     pattern: str = Field(default="**/*.py", min_length=1)
     """Which files of a folder are documents (glob)."""
     text_key: str = Field(default="text", min_length=1)
@@ -88,8 +87,7 @@ class Estep(Section):
     """Reinforcement learning finds the latents (E-step)."""
 
     updates: int | None = Field(default=None, ge=0)
-    """Policy updates in each EM round. 0: annotate with the model as it comes. none: as many as make 4 rollouts for
-    every 10 documents, so that the E-step costs a share of the M-step; at least 8."""
+    """Policy updates in an EM round. 0: annotate as it comes. none: 4 rollouts for every 10 documents, at least 8."""
     documents: PositiveInt = 4
     """Documents per update."""
     group_size: PositiveInt = 4
@@ -130,12 +128,6 @@ class Estep(Section):
     """The probability ratio is clipped above at 1 + clip_high."""
     document_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the training documents that the E-step draws from."""
-
-    def updates_for(self, num_documents: int) -> int:
-        """Policy updates of a round over a corpus: `updates`, or max(8, ceil(0.4 D / (documents * group_size)))."""
-        if self.updates is not None:
-            return self.updates
-        return max(8, math.ceil(0.4 * num_documents / (self.documents * self.group_size)))
 
     def price(self, em_round: int) -> float:
         """c at the start of an EM round: switch_penalty * penalty_growth ** em_round, in nats."""
@@ -182,7 +174,7 @@ class Rlvr(Section):
     """Reinforcement learning with unit tests as reward."""
 
     problems: str = Field(default="testbed", min_length=1)
-    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or testbed for the embedded world."""
+    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or an embedded world: testbed, chains."""
     unearned: Literal["drop", "keep"] = "drop"
     """What becomes of a benchmark's problems that pay a program that solves nothing, such as `return None`."""
     steps: int = Field(default=30, ge=0)
@@ -213,7 +205,7 @@ class Eval(Section):
     """Programs are sampled, run against the tests and counted."""
 
     problems: str = Field(default="testbed", min_length=1)
-    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or testbed for the embedded world."""
+    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or an embedded world: testbed, chains."""
     samples_file: str | None = Field(default=None, min_length=1)
     """Grade the samples of this file (JSON lines of task_id and completion) instead of sampling a model."""
     per_band: PositiveInt = 100

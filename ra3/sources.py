@@ -1,10 +1,9 @@
-"""Where a run's model and documents come from: the embedded world, or the user's own files."""
+"""Where a run's model and documents come from: an embedded world, or the user's own files."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -14,21 +13,23 @@ from ra3.corpus import Corpus, refuse_bad, split_heldout
 from ra3.errors import UserError
 from ra3.fingerprints import of_items
 from ra3.latents import EncodedDocument, encode_all
-from ra3.materials import TESTBED, read_corpus
+from ra3.materials import read_corpus
 from ra3.policy import Policy
 from ra3.runs import Run
+from ra3.worlds import WORLDS
 
 
 def load_policy(config: Config) -> Policy:
     """The model of `model.path` on the run's device, after the number of CPU threads is set."""
     set_threads(config.run.threads)
     device = choose_device(config.run.device)
-    folder = testbed_model() if config.model.path == TESTBED else Path(config.model.path)
+    world = WORLDS.get(config.model.path)
+    folder = world.model if world else Path(config.model.path)
     if not folder.is_dir():
         raise UserError(
             "there is no such model folder",
             where=f"model.path = {folder}",
-            allowed='a Hugging Face folder on this machine, or "testbed"',
+            allowed=f"a Hugging Face folder on this machine, or an embedded world: {', '.join(WORLDS)}",
             fix="check the path; nothing is downloaded",
         )
     if (folder / "environment.json").exists():
@@ -39,11 +40,6 @@ def load_policy(config: Config) -> Policy:
         )
     dtype = getattr(torch, config.run.dtype)
     return Policy.load(folder, config.model.weights, dtype, device, config.run.seed)
-
-
-def testbed_model() -> Path:
-    """The folder of the base model that ships with the package."""
-    return Path(str(files("ra3.testbed") / "model"))
 
 
 def choose_device(name: str) -> torch.device:

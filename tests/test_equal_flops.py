@@ -10,7 +10,6 @@ from cli_runs import ra3
 from ra3.comparison.equal_flops import equalised, midtraining, rivals
 from ra3.comparison.plan import Comparison
 from ra3.comparison.training_tables import budget_table
-from ra3.config import Config
 from ra3.ledger import Spent
 
 COSTS = {
@@ -36,14 +35,12 @@ def test_the_cost_of_mid_training_leaves_measuring_out():
     ],
 )
 def test_tokens_fill_what_the_estep_leaves(flops, settings):
-    config = Config.model_validate({"midtrain": {"em_rounds": 2}})
-    assert equalised(config, midtraining(COSTS), flops) == settings
+    assert equalised(2, 24, midtraining(COSTS), flops) == settings
 
 
 def test_without_an_mstep_the_updates_are_scaled():
     costs = {place: spent for place, spent in COSTS.items() if not place[0].startswith("mstep")}
-    config = Config.model_validate({"midtrain": {"estep": {"updates": 24}}})
-    assert equalised(config, midtraining(costs), 9e9) == {"midtrain.estep.updates": 36}
+    assert equalised(2, 24, midtraining(costs), 9e9) == {"midtrain.estep.updates": 36}
 
 
 @pytest.mark.parametrize(

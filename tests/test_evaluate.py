@@ -27,15 +27,15 @@ from ra3.sampler import FreeRules, generate
 from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import Verdict
 from ra3.settings import Eval, Update
-from ra3.sources import testbed_model as shipped_folder
 from ra3.testbed import world
+from ra3.worlds import WORLDS
 
 SETTINGS = Eval(samples=4, per_band=12, k=(1, 2), max_new_tokens=64)
 
 
 @pytest.fixture(scope="module")
 def base():
-    return Policy.load(shipped_folder(), "pretrained", torch.float32, torch.device("cpu"), 0)
+    return Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from ra3.methods.rlpt import judged, segment, written
 from ra3.mstep import leave_out
 from ra3.policy import Policy
 from ra3.rows import FULL, RowBuilder, build
-from ra3.sources import testbed_model as shipped_model
+from ra3.worlds import WORLDS
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
@@ -106,7 +106,7 @@ def test_rlp_pays_the_next_step_after_one_thought_and_has_no_m_step(tmp_path, po
 
 
 def test_rlpt_learns_from_a_model_that_meets_some_segments(tmp_path, documents):
-    base = Policy.load(shipped_model(), "pretrained", torch.float32, torch.device("cpu"), 0)
+    base = Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
     settings = config("rlpt", updates=4, floor_updates=0, think_floor=0.0, horizon=3, group_size=8)
     learned, lines = trained(tmp_path, base, documents, settings)
     metrics = [json.loads(line) for line in lines]

@@ -18,7 +18,7 @@ from rich.console import Console
 from ra3.config import Config
 from ra3.corpus import Document
 from ra3.display import Display
-from ra3.estep import EStepJob, SwitchPenalty, copy_rates, estep, repeats
+from ra3.estep import EStepJob, SwitchPenalty, copy_rates, estep, repeats, updates_of
 from ra3.interleave import LatentRules, expert_rows, interleave
 from ra3.latents import EncodedDocument, encode
 from ra3.midtrain import midtrain
@@ -227,3 +227,10 @@ def test_a_comment_that_says_what_stands_beside_it_is_counted(policy, documents,
         row.force(step, t, [0.0] * len(step))
     found = copy_rates(policy, build([row]), documents, 1)
     assert (found["copy_rate"], found["echo_rate"]) == rates
+
+
+@pytest.mark.parametrize(
+    ("updates", "documents", "expected"), [(None, 950, 24), (None, 24, 8), (5, 950, 5), (0, 24, 0)]
+)
+def test_the_estep_reads_a_share_of_the_documents(updates, documents, expected):
+    assert updates_of(Estep(updates=updates, documents=4, group_size=4), documents) == expected

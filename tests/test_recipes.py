@@ -91,7 +91,7 @@ def test_an_unknown_key_names_the_file_and_the_nearest_key(recipe):
 
 def test_a_bad_value_names_what_is_allowed_and_what_came():
     assert refused(midtrain__estep__updates="-1") == (
-        'the command line: midtrain.estep.updates cannot be "-1"\n  allowed: whole number >= 0'
+        'the command line: midtrain.estep.updates cannot be "-1"\n  allowed: whole number >= 0, or none'
     )
 
 

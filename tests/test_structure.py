@@ -20,9 +20,10 @@ ORDER = (
     *("environment", "folder_lock", "forks", "manifest", "interrupts", "runs", "glossary", "metrics", "ledger"),
     *("checkpoint",),
     *("alarms", "display", "watchdog", "recorder", "profile", "run_folders", "report"),
-    # text: documents, steps, latents; problems and their verdicts; the embedded world
+    # text: documents, steps, latents; problems and their verdicts; the embedded worlds
     *("readers", "corpus", "steps", "latents", "annotated_folder", "sandbox", "faults"),
-    *("problem_tests", "extraction", "problems", "sandbox.exams", "sandbox.grade", "bench", "testbed"),
+    *("derivation", "problem_tests", "extraction", "problems", "sandbox.exams", "sandbox.grade", "bench"),
+    *("word_tokenizer", "pretraining", "testbed", "chains", "worlds"),
     # the model: rows of tokens, the one forward pass, sampling
     *("rows", "actions", "chunks", "kv_cache", "attention", "projections", "decoder", "row_attention", "output_head"),
     *("recomputation", "heap", "model_folder"),
@@ -74,8 +75,8 @@ ORDER = (
 """Modules and packages of ra3, in reading order: each imports only those before it."""
 
 EMPTY_NAMES = {"utils", "util", "common", "base", "helpers", "misc"}
-NAMED_ALL_THE_SAME = {"testbed/base.py"}
-"""It makes the world's base model."""
+NAMED_ALL_THE_SAME = {"testbed/base.py", "chains/base.py"}
+"""They make the worlds' base models."""
 
 LIGHT = ("cli", "config", "recipes", "errors", "corpus", "steps", "latents", "statistics", "problems", "sandbox")
 HEAVY = ("torch", "transformers", "tokenizers", "datasets", "matplotlib")

@@ -9,11 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ra3.seeds import derive
-from ra3.sources import testbed_model as model_folder
 from ra3.steps import split
 from ra3.testbed import world
 from ra3.testbed.ops import BY_NAME, NEW, OLD, OPERATIONS, body
 from ra3.testbed.tokenizer import fast_tokenizer
+from ra3.worlds import WORLDS
 
 TOKENIZER = fast_tokenizer()
 WORDS = (*world.NAMES, *BY_NAME)
@@ -121,14 +121,15 @@ def test_problems_are_solved_by_their_operation(band):
         run = functions(solution(problem))[problem.entry_point]
         assert all(run(*map(list, test.args)) == test.expected for test in problem.tests)
         assert () not in [test.args for test in problem.tests] and ([],) in [test.args for test in problem.tests]
-        assert problem.meta["band"] == band and len(problem.meta["chain"]) == problem.meta["chain_length"] + 1
+        assert problem.meta["band"] == band
+        assert len(problem.meta["intention"].split()) == problem.meta["chain_length"] + 2  # "#", names, operation
         assert problem.meta["chain_length"] in world.LEVELS[band].lengths
 
 
 def test_the_true_comment_follows_the_definitions_of_its_context():
     for problem in world.problems("eval", 2, 60):
-        chain = problem.meta["chain"]
-        assert world.comment_line(chain).split()[-1] == problem.meta["op"]
+        chain = problem.meta["intention"].removeprefix("# ").split()
+        assert chain[-1] == problem.meta["op"]
         for name, value in zip(chain, chain[1:], strict=False):
             assert any(name in line and value in line.split(name, 1)[1] for line in problem.prompt.splitlines())
 
@@ -172,7 +173,7 @@ def test_lines_tokenise_alone_as_they_do_together_and_short():
 def test_the_shipped_model_is_a_standard_folder_that_fits_the_tokenizer():
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = model_folder()
+    folder = WORLDS["testbed"].model
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert type(model).__name__ == "LlamaForCausalLM" and model.config.vocab_size == len(tokenizer)
     assert tokenizer.get_vocab() == TOKENIZER.get_vocab()

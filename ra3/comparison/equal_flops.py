@@ -18,8 +18,8 @@ from typing import Any
 
 from ra3.comparison.grid import finished
 from ra3.comparison.plan import BASE, Cell, Comparison
-from ra3.config import Config
 from ra3.ledger import Costs, Spent, read_ledger
+from ra3.metrics import read_lines
 from ra3.profile import families, total
 
 TWIN = ", equal FLOPs"
@@ -53,15 +53,16 @@ def midtraining(costs: Costs) -> dict[str, Spent]:
     return {"before": total(before), "mstep": total(kinds.get("mstep", {}))}
 
 
-def equalised(config: Config, own: dict[str, Spent], flops: float) -> dict[str, Any]:
-    """The settings with which a variant of cost `own` under `config` takes `flops`; none if its E-step takes more."""
+def equalised(em_rounds: int, updates: int, own: dict[str, Spent], flops: float) -> dict[str, Any]:
+    """The settings with which a variant of cost `own`, with so many updates in an E-step, takes `flops`; none if its
+    E-step takes more."""
     before, mstep = own["before"].flops, own["mstep"]
     if not before + mstep.flops:  # a method that does nothing
         return {}
     if not mstep.trained:
-        return {"midtrain.estep.updates": max(1, round(config.midtrain.estep.updates * flops / before))}
+        return {"midtrain.estep.updates": max(1, round(updates * flops / before))}
     tokens = (flops - before) / (mstep.flops / mstep.trained)
-    in_round = int(tokens / config.midtrain.em_rounds / ROUNDED_TO) * ROUNDED_TO
+    in_round = int(tokens / em_rounds / ROUNDED_TO) * ROUNDED_TO
     return {"midtrain.mstep.tokens": in_round} if in_round > 0 else {}
 
 
@@ -119,4 +120,10 @@ def _budget(comparison: Comparison, variant: str, reference: str, seed: int, out
         return None
     own, other = (midtraining(read_ledger(step.folder)) for step in steps)
     flops = other["before"].flops + other["mstep"].flops
-    return Budget(variant, seed, flops, own["before"].flops, equalised(steps[0].config(), own, flops))
+    settings = equalised(steps[0].config().midtrain.em_rounds, _updates(steps[0].folder), own, flops)
+    return Budget(variant, seed, flops, own["before"].flops, settings)
+
+
+def _updates(folder: Path) -> int:
+    """Updates of the run's first E-step."""
+    return sum((line["stage"], line["round"]) == ("estep", 0) for line in read_lines(folder / "metrics.jsonl"))

@@ -2,7 +2,7 @@
 
     max_pi sum_t log pi(a_t, z*_t | s_t),   z*_t = the true intention where one belongs, else act
 
-Here the author is the embedded world's generator; any other corpus has no `truth`, and the method refuses it. (The RA3
+Here the author is an embedded world's generator; any other corpus has no `truth`, and the method refuses it. (The RA3
 paper's "comments distilled from a larger model" are imitations of such an author.)
 """
 
@@ -16,6 +16,7 @@ from ra3.interleave import forced_steps
 from ra3.latents import EncodedDocument
 from ra3.policy import Policy
 from ra3.rows import RowBuilder, Rows, build
+from ra3.worlds import WORLDS
 
 
 def true_rows(policy: Policy, documents: Sequence[EncodedDocument], wanted: Sequence[bool]) -> Rows:
@@ -43,7 +44,7 @@ def true_latents(policy: Policy, document: EncodedDocument) -> dict[int, list[in
         raise UserError(
             "this method writes true intentions in, and the document has none, or none that fits its steps",
             where=f"{document.document.id}, midtrain.method",
-            allowed='corpus.path = "testbed" with corpus.steps = "line"',
+            allowed=" or ".join(f"corpus.path = {name} with corpus.steps = {w.steps}" for name, w in WORLDS.items()),
             fix='for text that is commented already, midtrain.method = "ntp" is the same method',
         )
     ids = policy.tokenizer(truth["comments"], add_special_tokens=False)["input_ids"] if places else []

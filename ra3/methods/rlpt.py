@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ra3.advantages import ESTIMATORS, dead_groups
 from ra3.em_round import Method, Round, trained_once
-from ra3.estep import EStepJob
+from ra3.estep import EStepJob, updates_of
 from ra3.latents import EncodedDocument
 from ra3.optimizers import make_optimizer
 from ra3.policy import Policy
@@ -79,7 +79,7 @@ def learn(this: Round) -> Policy:
     q, job = this.pi.snapshot(), EStepJob(this.documents, own, this.config.update, seed, this.em_round)
     optimizer = make_optimizer(q.model, "adamw", own.learning_rate)
     loss = PolicyLoss("clip", own.clip_low, own.clip_high)
-    total = own.updates_for(len(this.documents))
+    total = updates_of(own, len(this.documents))
     for step in this.recorder.loop(f"estep-{this.em_round}", total, q=q.model, optimizer=optimizer):
         documents = job.batch(step)
         places = [derive(seed, "segment", this.em_round, step, d.document.id) for d in documents]

@@ -7,7 +7,8 @@ verdict. A program fails by its first test that fails; only if none does and one
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 
-from ra3.problems import CallTest, CheckedTest, JudgeTest, Problem, StdioTest
+from ra3.derivation import facts_by_name, solution, verdict
+from ra3.problems import CallTest, CheckedTest, DerivationTest, JudgeTest, Problem, StdioTest
 from ra3.sandbox.compare import Rule, same_output, same_value
 from ra3.sandbox.jobs import DEFAULT_OUTPUT, Job, Outcome, Result, encode_inputs, encode_strictly
 
@@ -115,9 +116,25 @@ class JudgeExam:
         return "passed" if result.data == b"true" else "error:ProtocolError"
 
 
-def exam(problem: Problem) -> CallExam | ScriptExam | JudgeExam:
+class DerivationExam:
+    """No job: the answer is read as text, in this process, and nothing of it is run."""
+
+    def __init__(self, problem: Problem):
+        tests = [test for test in problem.tests if isinstance(test, DerivationTest)]
+        self.prompt, self.solutions = problem.prompt, [solution(facts_by_name(t.facts), t.asked) for t in tests]
+
+    def sit(self, source: str) -> Sitting:
+        """The verdict at once; ``source`` is the prompt and the answer."""
+        yield from ()
+        return _first_failure(verdict(steps, source.removeprefix(self.prompt)) for steps in self.solutions)
+
+
+def exam(problem: Problem) -> CallExam | ScriptExam | JudgeExam | DerivationExam:
     """A problem's tests in the form in which they are sent and compared, made once for all its answers."""
-    kinds = {CallTest: CallExam, StdioTest: ScriptExam, CheckedTest: ScriptExam, JudgeTest: JudgeExam}
+    kinds = {
+        CallTest: CallExam, StdioTest: ScriptExam, CheckedTest: ScriptExam, JudgeTest: JudgeExam,
+        DerivationTest: DerivationExam,
+    }  # fmt: skip
     return kinds[type(problem.tests[0])](problem)
 
 

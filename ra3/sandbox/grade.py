@@ -1,8 +1,9 @@
 """Verdicts: the one path for rewards and for evaluation. A program is right if every test gave what was expected."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from ra3.ledger import phase
 from ra3.problems import Problem, program
@@ -22,7 +23,7 @@ class Verdict:
     """None: our own machinery failed (``infra``); such a sample is left out and counted, neither right nor wrong."""
     reason: str
     """passed, wrong_answer, error:NAME, timeout, memory, syntax, missing_entry_point, output_cap, checker_failed or
-    infra."""
+    infra; of answers in sentences also wrong_step."""
     cpu_s: float
     """CPU seconds of all its runs."""
 
@@ -33,13 +34,16 @@ class Paper:
     def __init__(self, sitting: Sitting):
         self._sitting, self._cpu_s = sitting, 0.0
         self.verdict: Verdict | None = None
-        self.jobs = next(sitting)
+        self._take(partial(next, sitting))
 
     def go_on(self, outcomes: list[Outcome]):
         """Hand in what the jobs came to."""
         self._cpu_s += sum(outcome.cpu_s for outcome in outcomes)
+        self._take(partial(self._sitting.send, outcomes))
+
+    def _take(self, jobs: Callable[[], list[Job]]):
         try:
-            self.jobs = self._sitting.send(outcomes)
+            self.jobs = jobs()
         except StopIteration as end:
             passed = None if end.value == "infra" else end.value == "passed"
             self.jobs, self.verdict = [], Verdict(passed, end.value, self._cpu_s)

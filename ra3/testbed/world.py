@@ -176,7 +176,8 @@ def _problem(split: str, band: str, seed: int, index: int) -> Problem:
     chain, rng = drawn.chains[0], random.Random(drawn.seed)
     inputs = [_arguments(rng, number) for number in range(8)]
     tests = tuple(CallTest(args=(values,), expected=BY_NAME[chain[-1]].run(list(values))) for values in inputs)
-    meta = {"band": band, "chain_length": len(chain) - 1, "op": chain[-1], "chain": list(chain)}
+    intention = comment_line(chain).rstrip("\n")
+    meta = {"band": band, "chain_length": len(chain) - 1, "op": chain[-1], "intention": intention}
     return Problem(
         id=f"testbed/{split}/{band}/{seed}/{index}",
         prompt=drawn.context + header(chain),

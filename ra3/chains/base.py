@@ -1,0 +1,19 @@
+"""Makes the base model of the world of word problems: ``python -m ra3.chains.base --out DIR``."""
+
+from __future__ import annotations
+
+from ra3.chains.tokenizer import fast_tokenizer
+from ra3.chains.world import LEVELS, document_text, drill, page
+from ra3.pretraining import Part, Reading, Recipe, command
+from ra3.word_tokenizer import END
+
+
+def document(seed: int) -> list[Part]:
+    """The page that ``seed`` makes, in parts: the context carries no loss, the text does."""
+    drawn = page(LEVELS["pretrain"], seed)
+    return [(drawn.context, False), (document_text(drawn, LEVELS["pretrain"].useless) + END, True)]
+
+
+if __name__ == "__main__":
+    recipe = Recipe(batch=12, learned=0.05, chains=200, updates=600)
+    command(Reading(fast_tokenizer(), drill, document), recipe, "Train the base model of the world of word problems.")

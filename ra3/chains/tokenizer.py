@@ -1,0 +1,24 @@
+"""The world's tokenizer: ``#``, newline, full stop, ``", so"``, numbers up to 99 and quantities' names stand alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ra3.chains.world import LARGEST, NAMES, USELESS, plan_line, question
+from ra3.derivation import RELATIONS, Fact, worked_out
+from ra3.word_tokenizer import word_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def fast_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer, built from the world's own lines."""
+    alone = rf"[#\n.]|, so| ?[0-9]{{1,2}}(?![0-9])|(?: |(?<![A-Za-z0-9]))(?:{'|'.join(NAMES)})(?![A-Za-z0-9])"
+    numbers = [Fact(NAMES[0], number=number).sentence for number in range(LARGEST + 1)]
+    names = [question((name,)) for name in NAMES]
+    known = {NAMES[1]: 2, NAMES[2]: 2}
+    operands = {"number": "2", "quantity": NAMES[2]}
+    facts = [Fact(NAMES[0], NAMES[1], key, operands.get(r.operand, "")) for key, r in RELATIONS.items()]
+    lines = [line for fact in facts for line in (fact.sentence, worked_out(fact, known).sentence)]
+    return word_tokenizer(alone, (*numbers, *names, *lines, plan_line(NAMES[:2]), *USELESS))

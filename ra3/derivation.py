@@ -1,0 +1,205 @@
+"""Derivations: word problems about quantities, their solutions in sentences, and a strict verifier of every sentence.
+
+A fact gives a quantity its number, or says how it follows from others; a step of a solution repeats the fact and works
+it out::
+
+    The big hats are 7.                                                             a number that is given
+    The red cups are the big hats and 3 more.                                       a quantity that follows from another
+    The red cups are the big hats and 3 more, so big hats: 7 + 3 = 10 red cups.     the step that works it out
+
+``verdict`` reads an answer as text and runs nothing. It pays only if every line is a step that the question needs, true
+to the facts, with the right numbers, after the steps it builds on, and the last quantity asked for is worked out. Lines
+that begin with ``#`` are intentions and prove nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+NAME = r"[a-z]+ [a-z]+"
+NUMBER = r"(?:0|[1-9][0-9]{0,5})"
+MOST = 999_999
+"""Numbers are whole, from 0 to this."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One way in which a quantity follows from another: ``Relation("+", "and {} more")``."""
+
+    sign: str
+    words: str
+    """What a fact says after the other quantity; {} is the operand."""
+    operand: str = "number"
+    """What the operand is: "number" or "quantity", or the number itself where the words imply it."""
+
+    @property
+    def pattern(self) -> str:
+        """Regular expression of the words; its one group is the operand, empty where that is implied."""
+        operand = {"number": NUMBER, "quantity": NAME}.get(self.operand, "")
+        return self.words.replace("{}", f"({operand})") + ("" if operand else "()")
+
+    @property
+    def stated(self) -> bool:
+        """The operand stands in the words."""
+        return "{}" in self.words
+
+
+RELATIONS = {
+    "more": Relation("+", "and {} more"),
+    "fewer": Relation("-", "less {}"),
+    "doubled": Relation("*", "doubled", "2"),
+    "tripled": Relation("*", "tripled", "3"),
+    "halved": Relation("/", "halved", "2"),
+    "together": Relation("+", "and the {} together", "quantity"),
+    "without": Relation("-", "less the {}", "quantity"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What a problem says of a quantity, such as ``Fact("red cups", "big hats", "more", "3")``."""
+
+    name: str
+    base: str = ""
+    """The quantity it follows from; "" for one whose number is given."""
+    relation: str = ""
+    """A key of RELATIONS."""
+    operand: str = ""
+    """A number or a quantity, as written."""
+    number: int = 0
+    """Of a quantity that is given."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The quantities that it follows from."""
+        if not self.base:
+            return ()
+        return (self.base, self.operand) if RELATIONS[self.relation].operand == "quantity" else (self.base,)
+
+    @property
+    def claim(self) -> str:
+        """The fact without its full stop."""
+        if not self.base:
+            return f"The {self.name} are {self.number}"
+        return f"The {self.name} are the {self.base} {RELATIONS[self.relation].words.format(self.operand)}"
+
+    @property
+    def sentence(self) -> str:
+        """The fact as a line of a problem."""
+        return f"{self.claim}.\n"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One worked-out fact: ``Step(fact, 7, "+", 3, 10)``."""
+
+    fact: Fact
+    left: int
+    sign: str
+    right: int
+    result: int
+
+    @property
+    def sentence(self) -> str:
+        """The step as a line of a solution."""
+        base, *other = self.fact.sources
+        right = f"{other[0]}: {self.right}" if other else str(self.right)
+        return f"{self.fact.claim}, so {base}: {self.left} {self.sign} {right} = {self.result} {self.fact.name}.\n"
+
+
+_GIVEN = re.compile(rf"The ({NAME}) are ({NUMBER})")
+_LINKS = {key: re.compile(rf"The ({NAME}) are the ({NAME}) {relation.pattern}") for key, relation in RELATIONS.items()}
+_WORKING = re.compile(rf"({NAME}): ({NUMBER}) ([-+*/]) (?:({NAME}): )?({NUMBER}) = ({NUMBER}) ({NAME})")
+
+
+def read_fact(claim: str) -> Fact | None:
+    """The fact that a sentence without its full stop states, or None."""
+    if given := _GIVEN.fullmatch(claim):
+        return Fact(given[1], number=int(given[2]))
+    for key, pattern in _LINKS.items():
+        if link := pattern.fullmatch(claim):
+            return Fact(link[1], link[2], key, link[3])
+    return None
+
+
+def read_step(line: str) -> Step | None:
+    """The step that a line without its newline states, or None."""
+    claim, so, working = line.removesuffix(".").partition(", so ")
+    fact, found = read_fact(claim), _WORKING.fullmatch(working)
+    if not (line.endswith(".") and so and fact and fact.base and found and found[7] == fact.name):
+        return None
+    if fact.sources != tuple(name for name in (found[1], found[4]) if name):
+        return None
+    return Step(fact, int(found[2]), found[3], int(found[5]), int(found[6]))
+
+
+def worked_out(fact: Fact, known: Mapping[str, int]) -> Step:
+    """The right step for a fact whose sources are known. ValueError where the number is not whole or out of range."""
+    relation = RELATIONS[fact.relation]
+    right = known[fact.operand] if relation.operand == "quantity" else int(fact.operand or relation.operand)
+    left = known[fact.base]
+    exact = relation.sign != "/" or left % right == 0
+    result = {"+": left + right, "-": left - right, "*": left * right, "/": left // right}[relation.sign]
+    if not (exact and 0 <= result <= MOST):
+        raise ValueError(f"{left} {relation.sign} {right} is no whole number from 0 to {MOST}")
+    return Step(fact, left, relation.sign, right, result)
+
+
+def facts_by_name(sentences: Iterable[str]) -> dict[str, Fact]:
+    """The facts of a problem by quantity. ValueError for a sentence that is no fact, or a quantity stated twice."""
+    found: dict[str, Fact] = {}
+    for sentence in sentences:
+        fact = read_fact(sentence.removesuffix("\n").removesuffix("."))
+        if fact is None or fact.sentence.rstrip("\n") != sentence.removesuffix("\n"):
+            raise ValueError(f"{sentence!r} is no fact")
+        if fact.name in found:
+            raise ValueError(f"{fact.name!r} is stated twice")
+        found[fact.name] = fact
+    return found
+
+
+def solution(facts: Mapping[str, Fact], asked: str) -> list[Step]:
+    """The steps that work ``asked`` out, each after those it builds on.
+
+    ValueError where a quantity is not stated, follows from itself, or has no whole number.
+    """
+    known = {name: fact.number for name, fact in facts.items() if not fact.base}
+    steps: list[Step] = []
+    todo, under_way = [asked], set()
+    while todo:
+        name = todo[-1]
+        if name not in facts:
+            raise ValueError(f"nothing is said of {name!r}")
+        missing = [source for source in facts[name].sources if source not in known]
+        if not missing:
+            todo.pop()
+            if name not in known:
+                steps.append(worked_out(facts[name], known))
+                known[name] = steps[-1].result
+        elif name in under_way:
+            raise ValueError(f"{name!r} follows from itself")
+        else:
+            under_way.add(name)
+            todo += missing
+    return steps
+
+
+def verdict(steps: Sequence[Step], answer: str) -> str:
+    """Why an answer is paid or not; ``steps`` is the solution. Time is linear in the length of the answer.
+
+    passed; syntax: a line that is no step; wrong_step: a step that is false, comes before what it builds on, comes
+    twice, or is not needed; wrong_answer: the quantity asked for is not worked out.
+    """
+    missing = {step.fact.name: step for step in steps}
+    for line in answer.removesuffix("\n").split("\n") if answer else ():
+        if line.startswith("#"):
+            continue
+        step = read_step(line)
+        if step is None:
+            return "syntax"
+        if step != missing.get(step.fact.name) or any(source in missing for source in step.fact.sources):
+            return "wrong_step"
+        del missing[step.fact.name]
+    return "wrong_answer" if missing else "passed"
