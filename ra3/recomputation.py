@@ -39,14 +39,9 @@ def _switch(layers: list[GradientCheckpointingLayer], on: bool) -> None:
     """The library recomputes layers in training mode; what is inside them stays as it was, dropout off."""
     for layer in layers:
         layer.gradient_checkpointing = layer.training = on
-<<<<<<< HEAD
-        again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False, context_fn=_as_now)
-        vars(layer)["_gradient_checkpointing_func"] = again
-=======
         layer._gradient_checkpointing_func = partial(  # pyright: ignore[reportArgumentType]
             checkpoint, use_reentrant=False, preserve_rng_state=False, context_fn=_as_now
         )
->>>>>>> main
 
 
 def _as_now() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
