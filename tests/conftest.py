@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from ra3.testbed.tokenizer import fast_tokenizer
 from ra3.testbed.world import documents as world_documents
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so do its children
 settings.register_profile("any machine", deadline=None)  # a loaded machine is slow, not wrong
 settings.load_profile("any machine")
 
