@@ -3,9 +3,9 @@
 A fact gives a quantity its number, or says how it follows from others; a step of a solution repeats the fact and works
 it out::
 
-    There are 7 big hats.                                                   a number that is given
-    The red cups are the big hats and 3 more.                               a quantity that follows from another
-    The red cups are the big hats and 3 more, so 7 + 3 = 10 red cups.       the step that works it out
+    The big hats are 7.                                                             a number that is given
+    The red cups are the big hats and 3 more.                                       a quantity that follows from another
+    The red cups are the big hats and 3 more, so big hats: 7 + 3 = 10 red cups.     the step that works it out
 
 ``verdict`` reads an answer as text and runs nothing. It pays only if every line is a step that the question needs, true
 to the facts, with the right numbers, after the steps it builds on, and the last quantity asked for is worked out. Lines
@@ -82,7 +82,7 @@ class Fact:
     def claim(self) -> str:
         """The fact without its full stop."""
         if not self.base:
-            return f"There are {self.number} {self.name}"
+            return f"The {self.name} are {self.number}"
         return f"The {self.name} are the {self.base} {RELATIONS[self.relation].words.format(self.operand)}"
 
     @property
@@ -104,18 +104,20 @@ class Step:
     @property
     def sentence(self) -> str:
         """The step as a line of a solution."""
-        return f"{self.fact.claim}, so {self.left} {self.sign} {self.right} = {self.result} {self.fact.name}.\n"
+        base, *other = self.fact.sources
+        right = f"{other[0]}: {self.right}" if other else str(self.right)
+        return f"{self.fact.claim}, so {base}: {self.left} {self.sign} {right} = {self.result} {self.fact.name}.\n"
 
 
-_GIVEN = re.compile(rf"There are ({NUMBER}) ({NAME})")
+_GIVEN = re.compile(rf"The ({NAME}) are ({NUMBER})")
 _LINKS = {key: re.compile(rf"The ({NAME}) are the ({NAME}) {relation.pattern}") for key, relation in RELATIONS.items()}
-_WORKING = re.compile(rf"({NUMBER}) ([-+*/]) ({NUMBER}) = ({NUMBER}) ({NAME})")
+_WORKING = re.compile(rf"({NAME}): ({NUMBER}) ([-+*/]) (?:({NAME}): )?({NUMBER}) = ({NUMBER}) ({NAME})")
 
 
 def read_fact(claim: str) -> Fact | None:
     """The fact that a sentence without its full stop states, or None."""
     if given := _GIVEN.fullmatch(claim):
-        return Fact(given[2], number=int(given[1]))
+        return Fact(given[1], number=int(given[2]))
     for key, pattern in _LINKS.items():
         if link := pattern.fullmatch(claim):
             return Fact(link[1], link[2], key, link[3])
@@ -125,10 +127,12 @@ def read_fact(claim: str) -> Fact | None:
 def read_step(line: str) -> Step | None:
     """The step that a line without its newline states, or None."""
     claim, so, working = line.removesuffix(".").partition(", so ")
-    fact, sum_ = read_fact(claim), _WORKING.fullmatch(working)
-    if not (line.endswith(".") and so and fact and fact.base and sum_ and sum_[5] == fact.name):
+    fact, found = read_fact(claim), _WORKING.fullmatch(working)
+    if not (line.endswith(".") and so and fact and fact.base and found and found[7] == fact.name):
         return None
-    return Step(fact, int(sum_[1]), sum_[2], int(sum_[3]), int(sum_[4]))
+    if fact.sources != tuple(name for name in (found[1], found[4]) if name):
+        return None
+    return Step(fact, int(found[2]), found[3], int(found[5]), int(found[6]))
 
 
 def worked_out(fact: Fact, known: Mapping[str, int]) -> Step:

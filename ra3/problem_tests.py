@@ -58,7 +58,7 @@ class JudgeTest:
 class DerivationTest:
     """The answer is no program but sentences that work ``asked`` out from the facts, all right; nothing is run.
 
-    Example: ``DerivationTest(("There are 7 big hats.", "The red cups are the big hats doubled."), "red cups")``
+    Example: ``DerivationTest(("The big hats are 7.", "The red cups are the big hats doubled."), "red cups")``
     """
 
     facts: tuple[str, ...]

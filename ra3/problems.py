@@ -13,7 +13,7 @@ A file of problems is JSON lines, one problem each::
     {"stdin": "1\n", "checker": "def check(stdin, output, reference): ...", "reference": "2\n"}
                                                        check returns True; reference may be left out
     {"judge": "assert f(1) == 2", "names": ["g"]}      this code runs without an exception and calls the program
-    {"facts": ["There are 7 big hats.", "The red cups are the big hats doubled."], "asked": "red cups"}
+    {"facts": ["The big hats are 7.", "The red cups are the big hats doubled."], "asked": "red cups"}
                                                        the answer is sentences that work it out (``ra3.derivation``)
 
 ``entry_point`` goes with the first and the last form and only with those. A JSON value stands for the same Python

@@ -16,17 +16,17 @@ from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import Verdict, grade
 
 FACTS = (
-    "There are 7 big hats.",
-    "There are 4 dry nets.",
+    "The big hats are 7.",
+    "The dry nets are 4.",
     "The red cups are the big hats and 3 more.",
     "The old pens are the red cups and the dry nets together.",
     "The new keys are the old pens halved.",
     "The hot pots are the red cups less 1.",
 )
-CUPS = "The red cups are the big hats and 3 more, so 7 + 3 = 10 red cups.\n"
-PENS = "The old pens are the red cups and the dry nets together, so 10 + 4 = 14 old pens.\n"
-KEYS = "The new keys are the old pens halved, so 14 / 2 = 7 new keys.\n"
-POTS = "The hot pots are the red cups less 1, so 10 - 1 = 9 hot pots.\n"
+CUPS = "The red cups are the big hats and 3 more, so big hats: 7 + 3 = 10 red cups.\n"
+PENS = "The old pens are the red cups and the dry nets together, so red cups: 10 + dry nets: 4 = 14 old pens.\n"
+KEYS = "The new keys are the old pens halved, so old pens: 14 / 2 = 7 new keys.\n"
+POTS = "The hot pots are the red cups less 1, so red cups: 10 - 1 = 9 hot pots.\n"
 RIGHT = CUPS + PENS + KEYS
 PROBLEM = Problem("keys", "How many new keys are there?\n", None, (DerivationTest(FACTS, "new keys"),))
 
@@ -79,11 +79,13 @@ WRONG = {
     "right answer, wrong number": (RIGHT.replace("7 + 3 = 10", "6 + 4 = 10"), "wrong_step"),
     "right answer, wrong sign": (RIGHT.replace("7 + 3", "7 - 3"), "wrong_step"),
     "wrong sum": (RIGHT.replace("3 = 10", "3 = 11"), "wrong_step"),
-    "errors that cancel": (RIGHT.replace("3 = 10", "3 = 11").replace("so 10 + 4 = 14", "so 11 + 3 = 14"), "wrong_step"),
+    "errors that cancel": (RIGHT.replace("= 10", "= 11").replace("10 + dry nets: 4", "11 + dry nets: 3"), "wrong_step"),
     "another name for the result": (RIGHT.replace("10 red cups", "10 hot pots"), "syntax"),
-    "a given fact as a step": ("There are 7 new keys.\n" + RIGHT, "syntax"),
-    "a fact of one's own": ("The new keys are the big hats and 0 more, so 7 + 0 = 7 new keys.\n", "wrong_step"),
-    "a quantity of one's own": ("The odd ends are the big hats less 7, so 7 - 7 = 0 odd ends.\n", "wrong_step"),
+    "a given fact as a step": ("The new keys are 7.\n" + RIGHT, "syntax"),
+    "a fact of one's own": ("The new keys are the big hats less 0, so big hats: 7 - 0 = 7 new keys.\n", "wrong_step"),
+    "a quantity of one's own": (CUPS.replace("red cups", "wet ends") + RIGHT, "wrong_step"),
+    "a source that is not the fact's": (RIGHT.replace("so big hats: 7", "so dry nets: 7"), "syntax"),
+    "another operand": (RIGHT.replace("+ dry nets: 4", "+ 4"), "syntax"),
     "two steps on a line": (RIGHT.replace(".\nThe old", ". The old"), "syntax"),
     "a step inside an intention": (f"# {CUPS}{PENS}{KEYS}", "wrong_step"),
     "words before": ("So: " + RIGHT, "syntax"),
@@ -99,7 +101,7 @@ WRONG = {
     "a program": ("import os; os._exit(0)\n", "syntax"),
     "a null byte": (RIGHT + "\0", "syntax"),
     "capitals": (RIGHT.replace("red cups", "Red cups"), "syntax"),
-    "a name of three words": (RIGHT.replace("so 7", "so so 7"), "syntax"),
+    "a name of three words": (RIGHT.replace("so big hats", "so so big hats"), "syntax"),
 }  # fmt: skip
 
 
@@ -131,10 +133,10 @@ def test_long_answers_take_linear_time():
         (FACTS, "big hats", "whose answer is stated"),
         (FACTS + FACTS[:1], "new keys", "stated twice"),
         (("The red cups are the big hats halved.", "The big hats are the red cups halved."), "red cups", "from itself"),
-        (("There are 3 big hats.", "The red cups are the big hats halved."), "red cups", "no whole number"),
-        (("There are 3 big hats.", "The red cups are the big hats less 4."), "red cups", "no whole number"),
+        (("The big hats are 3.", "The red cups are the big hats halved."), "red cups", "no whole number"),
+        (("The big hats are 3.", "The red cups are the big hats less 4."), "red cups", "no whole number"),
         (("There are lots of hats.",), "red cups", "is no fact"),
-        (("There are 3 big hats. ",), "big hats", "is no fact"),
+        (("The big hats are 3. ",), "big hats", "is no fact"),
         ((3,), "red cups", "no text"),
     ],
 )  # fmt: skip

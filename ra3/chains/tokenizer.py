@@ -21,4 +21,5 @@ def fast_tokenizer() -> PreTrainedTokenizerFast:
     operands = {"number": "2", "quantity": NAMES[2]}
     facts = [Fact(NAMES[0], NAMES[1], key, operands.get(r.operand, "")) for key, r in RELATIONS.items()]
     lines = [line for fact in facts for line in (fact.sentence, worked_out(fact, known).sentence)]
-    return word_tokenizer(alone, (*numbers, *names, *lines, plan_line(NAMES[:2]), *USELESS))
+    plan = plan_line(NAMES[:2], {NAMES[1]: Fact(NAMES[1], number=2)})
+    return word_tokenizer(alone, (*numbers, *names, *lines, plan, *USELESS))

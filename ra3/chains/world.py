@@ -2,13 +2,13 @@
 
 A page is a context of facts in random order and some questions with their solutions, one sentence a line::
 
-    There are 7 big hats.                              context: facts that form chains; old pens -> red cups -> big hats
+    The big hats are 7.                                context: facts that form chains; old pens -> red cups -> big hats
     The old pens are the red cups doubled.             has length 2 (its steps), and some facts that lead elsewhere
     The red cups are the big hats and 3 more.
     How many old pens are there?                       text: the question names the end of a chain ...
-    # old pens from red cups from big hats.            ... the intention: a plan, from the end back to what is given ...
-    The red cups are the big hats and 3 more, so 7 + 3 = 10 red cups.
-    The old pens are the red cups doubled, so 10 * 2 = 20 old pens.      ... and the steps, from what is given
+    # old pens from red cups from big hats from 7.     ... the intention: a plan, from the end back to what is given ...
+    The red cups are the big hats and 3 more, so big hats: 7 + 3 = 10 red cups.
+    The old pens are the red cups doubled, so red cups: 10 * 2 = 20 old pens.    ... and the steps, from what is given
 
 Each link of the plan is one trivial look-up in writing; a transformer of few layers cannot follow a long chain back in
 the one pass it has before the first step. At later steps several facts build on the last quantity, and only the plan
@@ -18,6 +18,7 @@ tells which of them leads to the question. Knobs and splits are as in ``ra3.test
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,9 +78,9 @@ class Page:
         return "".join(fact.sentence for fact in self.facts.values())
 
 
-def plan_line(chain: Chain | list[str]) -> str:
-    """The true intention of a solution: its chain, e.g. ``"# old pens from red cups from big hats.\\n"``."""
-    return f"# {' from '.join(chain)}.\n"
+def plan_line(chain: Chain, facts: Mapping[str, Fact]) -> str:
+    """The true intention of a solution: its chain and the number given, ``"# red cups from big hats from 7.\\n"``."""
+    return f"# {' from '.join((*chain, str(facts[chain[-1]].number)))}.\n"
 
 
 def question(chain: Chain) -> str:
@@ -144,7 +145,7 @@ def _lines(page: Page, useless: float) -> tuple[list[str], list[int]]:
     for chain, commented in zip(page.chains, page.comments, strict=True):
         lines.append(question(chain))
         boundaries.append(len(lines))
-        lines += [plan_line(chain)] if commented else []
+        lines += [plan_line(chain, page.facts)] if commented else []
         for number, step in enumerate(solution(page.facts, chain[0])):
             lines += [rng.choice(USELESS)] if number and rng.random() < useless else []
             lines.append(step.sentence)
@@ -164,7 +165,7 @@ def _document(split: str, seed: int, index: int) -> Document:
     truth = {
         "boundaries": boundaries,
         "chains": [list(chain) for chain in drawn.chains],
-        "comments": [plan_line(chain) for chain in drawn.chains],
+        "comments": [plan_line(chain, drawn.facts) for chain in drawn.chains],
     }
     return Document(id=f"chains/{split}/{seed}/{index}", text="".join(lines), context=drawn.context, truth=truth)
 
@@ -181,7 +182,8 @@ def documents(split: str, seed: int, count: int) -> list[Document]:
 
 
 def drill(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[tuple[str, bool]]:
-    """A drill page in parts, with whether a part is worth learning: facts, then many of their chains spelled out.
+    """A drill page in parts, with whether a part is worth learning: facts, then many of their chains spelled out, in
+    turn with the first step of some chain where lengths differ.
 
     Which chain comes next is random, so only what follows its first name counts. With facts that branch off, or fewer
     chains, look-ups are not learned (docs/lab-log.md).
@@ -190,8 +192,15 @@ def drill(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[tuple[
     rng = random.Random(drawn.seed)
     starts = [chain[at:] for chain in drawn.chains for at in range(len(chain) - 1)]
     parts = [(drawn.context, False)]
-    for chain in (rng.choice(starts) for _ in range(entries)):
-        parts += [(f"# {chain[0]}", False), (plan_line(chain).removeprefix(f"# {chain[0]}"), True)]
+    steps = [solution(drawn.facts, chain[-2])[0] for chain in drawn.chains]
+    taught = [step for step in steps if step.fact.relation in OLD] if len(set(lengths)) > 1 else []
+    for number in range(entries):
+        chain = rng.choice(starts)
+        line, opening = plan_line(chain, drawn.facts), f"# {chain[0]}"
+        if number % 2 and taught:
+            step = rng.choice(taught)
+            line, opening = step.sentence, f"The {step.fact.name}"
+        parts += [(opening, False), (line.removeprefix(opening), True)]
     return parts
 
 
@@ -200,7 +209,7 @@ def _problem(split: str, band: str, seed: int, index: int) -> Problem:
 
     drawn = page(LEVELS[band], derive(seed, "chains", split, band, index))
     (chain,) = drawn.chains
-    meta = {"band": band, "chain_length": len(chain) - 1, "intention": plan_line(chain).rstrip("\n")}
+    meta = {"band": band, "chain_length": len(chain) - 1, "intention": plan_line(chain, drawn.facts).rstrip("\n")}
     return Problem(
         id=f"chains/{split}/{band}/{seed}/{index}",
         prompt=drawn.context + question(chain),
