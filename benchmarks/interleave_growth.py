@@ -24,8 +24,9 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
+from random_models import QWEN2, save_config
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from ra3.actions import ActionSpaces
 from ra3.corpus import Document
@@ -39,17 +40,6 @@ from ra3.worlds import WORLDS
 GROUP, COMMENT_TOKENS, LONGEST = 8, 8, 200
 RULES = LatentRules(COMMENT_TOKENS, think_floor=0.3)
 LENGTHS = (10, 20, 50, 100, 200)
-QWEN = {
-    "25M": {
-        "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 12,
-        "num_key_value_heads": 2,
-    },
-    "0.1B": {
-        "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8,
-        "num_key_value_heads": 2, "vocab_size": 151936,
-    },
-}  # fmt: skip
-"""Random weights; two key heads as in the small Qwen2 models, and for the larger one their vocabulary."""
 
 
 class EvenPolicy(Policy):
@@ -94,12 +84,7 @@ def load(name: str) -> EvenPolicy:
     if name == "shipped":
         return EvenPolicy.of(shipped)
     with tempfile.TemporaryDirectory() as folder:
-        shipped.tokenizer.save_pretrained(folder)
-        rest = {
-            "vocab_size": shipped.spaces.comment_mask.numel(), "bos_token_id": shipped.start_id,
-            "eos_token_id": shipped.end_id, "tie_word_embeddings": True, "max_position_embeddings": 32768,
-        }  # fmt: skip
-        AutoConfig.for_model("qwen2", **(rest | QWEN[name])).save_pretrained(folder)
+        save_config(name, Path(folder))
         return EvenPolicy.of(Policy.load(Path(folder), "random", torch.float32, cpu, 0))
 
 
@@ -212,7 +197,7 @@ def measure(
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=["shipped", *QWEN], default=["shipped", *QWEN])
+    parser.add_argument("--models", nargs="+", choices=["shipped", *QWEN2], default=["shipped", *QWEN2])
     parser.add_argument("--lengths", nargs="+", type=int, choices=LENGTHS, default=list(LENGTHS))
     parser.add_argument("--documents", type=int, default=1, help="documents whose rollouts are alive at once")
     parser.add_argument("--repeats", type=int, default=3)

@@ -28,7 +28,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM
+from random_models import save_config
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from ra3.testbed import world
@@ -36,18 +37,6 @@ from ra3.testbed.tokenizer import fast_tokenizer
 from ra3.worlds import WORLDS
 
 HERE = Path(__file__).parent
-SIZES = {
-    "25M": {
-        "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 12,
-        "num_key_value_heads": 2,
-    },
-    "0.1B": {
-        "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8,
-        "num_key_value_heads": 2, "vocab_size": 151936,
-    },
-}  # fmt: skip
-"""Random Qwen2 models, as in interleave_growth.py."""
-
 TOKENS = {"shipped": 8192, "25M": 2048, "0.1B": 1024}
 """Tokens of an M-step's update."""
 PROGRAMS = {"shipped": (16, 8, 64), "25M": (4, 8, 64), "0.1B": (2, 8, 64)}
@@ -115,13 +104,7 @@ def make_model(name: str, folder: Path) -> Path:
     """The folder of the shipped model, or of a random one with its tokenizer."""
     if name == "shipped":
         return WORLDS["testbed"].model
-    tokenizer = fast_tokenizer()
-    tokenizer.save_pretrained(folder / name)
-    rest = {
-        "vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
-        "tie_word_embeddings": True, "max_position_embeddings": 32768,
-    }  # fmt: skip
-    config = AutoConfig.for_model("qwen2", **(rest | SIZES[name]))
+    config = save_config(name, folder / name)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder / name)
     return folder / name
 
