@@ -56,11 +56,6 @@ class Chunks:
         return self.after - self._lengths
 
     @cached_property
-    def alone(self) -> np.ndarray:
-        """[R] bool, the chunk is a single token."""
-        return self._lengths == 1
-
-    @cached_property
     def row(self) -> Tensor:
         """[N] the row of each token."""
         return self._tensor(np.repeat(self.row_of, self._lengths))

@@ -111,15 +111,6 @@ def test_problems_are_solved_by_their_steps_and_the_answer_alone_is_not_paid(ban
         assert problem.meta["chain_length"] == len(steps) and len(steps) in LEVELS[band].lengths
 
 
-def test_unknown_splits_and_bands_are_refused():
-    with pytest.raises(ValueError, match="documents come from"):
-        world.documents("eval", 0, 1)
-    with pytest.raises(ValueError, match="problems come from"):
-        world.problems("expert", 0, 1)
-    with pytest.raises(ValueError, match="band is one of"):
-        world.problems("eval", 0, 1, "easy")
-
-
 def test_plans_are_written_in_and_taken_out_to_the_byte():
     for document in world.documents("expert", 5, 50):
         steps = split(document, "sentence")

@@ -23,7 +23,7 @@ ORDER = (
     # text: documents, steps, latents; problems and their verdicts; the embedded worlds
     *("readers", "corpus", "steps", "latents", "annotated_folder", "sandbox", "faults"),
     *("derivation", "problem_tests", "extraction", "problems", "sandbox.exams", "sandbox.grade", "bench"),
-    *("word_tokenizer", "pretraining", "testbed", "chains", "worlds"),
+    *("word_tokenizer", "pretraining", "world_pages", "testbed", "chains", "worlds"),
     # the model: rows of tokens, the one forward pass, sampling
     *("rows", "actions", "chunks", "kv_cache", "attention", "projections", "decoder", "row_attention", "output_head"),
     *("recomputation", "heap", "model_folder"),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ra3.chains import world as chains
 from ra3.seeds import derive
 from ra3.steps import split
 from ra3.testbed import world
@@ -134,7 +135,8 @@ def test_the_true_comment_follows_the_definitions_of_its_context():
             assert any(name in line and value in line.split(name, 1)[1] for line in problem.prompt.splitlines())
 
 
-def test_unknown_splits_and_bands_are_refused():
+@pytest.mark.parametrize("world", [world, chains])
+def test_unknown_splits_and_bands_are_refused(world):
     with pytest.raises(ValueError, match="documents come from"):
         world.documents("eval", 0, 1)
     with pytest.raises(ValueError, match="problems come from"):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from ra3.derivation import RELATIONS, Fact, solution, worked_out
 from ra3.seeds import derive
+from ra3.world_pages import documents_of, page_lines, problems_of
 
 if TYPE_CHECKING:
     from ra3.corpus import Document
@@ -141,15 +142,15 @@ def page(level: Level, seed: int) -> Page:
 
 def _lines(page: Page, useless: float) -> tuple[list[str], list[int]]:
     """The page's text line by line, and the index of the line at which each intention begins."""
-    rng, lines, boundaries = random.Random(page.seed), [], []
-    for chain, commented in zip(page.chains, page.comments, strict=True):
-        lines.append(question(chain))
-        boundaries.append(len(lines))
-        lines += [plan_line(chain, page.facts)] if commented else []
-        for number, step in enumerate(solution(page.facts, chain[0])):
-            lines += [rng.choice(USELESS)] if number and rng.random() < useless else []
-            lines.append(step.sentence)
-    return lines, boundaries
+    parts = (
+        (
+            question(chain),
+            plan_line(chain, page.facts) if commented else "",
+            [step.sentence for step in solution(page.facts, chain[0])],
+        )
+        for chain, commented in zip(page.chains, page.comments, strict=True)
+    )
+    return page_lines(page.seed, parts, useless, USELESS)
 
 
 def document_text(page: Page, useless: float) -> str:
@@ -176,9 +177,7 @@ def documents(split: str, seed: int, count: int) -> list[Document]:
     ``truth`` holds lists aligned with the questions: ``boundaries`` (index of the step at which the intention belongs),
     ``chains`` and ``comments`` (the intention as a line, written in the text or not).
     """
-    if split not in ("pretrain", "expert"):
-        raise ValueError(f"documents come from 'pretrain' or 'expert', not {split!r}")
-    return [_document(split, seed, index) for index in range(count)]
+    return documents_of(_document, split, seed, count)
 
 
 def drill(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[tuple[str, bool]]:
@@ -222,9 +221,4 @@ def _problem(split: str, band: str, seed: int, index: int) -> Problem:
 
 def problems(split: str, seed: int, count: int, band: str | None = None) -> list[Problem]:
     """``count`` problems of ``"rl"`` or ``"eval"``: all of one ``band``, or bands in turn (rl: known, edge, edge)."""
-    if split not in ("rl", "eval"):
-        raise ValueError(f"problems come from 'rl' or 'eval', not {split!r}")
-    if band is not None and band not in BANDS:
-        raise ValueError(f"band is one of {', '.join(BANDS)}, not {band!r}")
-    turns = (band,) if band else ("known", "edge", "edge") if split == "rl" else BANDS
-    return [_problem(split, turns[index % len(turns)], seed, index) for index in range(count)]
+    return problems_of(_problem, BANDS, split, seed, count, band)

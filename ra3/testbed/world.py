@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from ra3.seeds import derive
 from ra3.testbed.ops import BY_NAME, NEW, OLD, body
+from ra3.world_pages import documents_of, page_lines, problems_of
 
 if TYPE_CHECKING:
     from ra3.corpus import Document
@@ -105,15 +106,11 @@ def header(chain: tuple[str, ...]) -> str:
 
 def _lines(page: Page, useless: float) -> tuple[list[str], list[int]]:
     """The page's text line by line, and the index of the line at which each intention begins."""
-    rng, lines, boundaries = random.Random(page.seed), [], []
-    for chain, commented in zip(page.chains, page.comments, strict=True):
-        lines.append(header(chain))
-        boundaries.append(len(lines))
-        lines += [comment_line(chain)] if commented else []
-        for number, line in enumerate(body(chain[-1])):
-            lines += [rng.choice(USELESS)] if number and rng.random() < useless else []
-            lines.append(line)
-    return lines, boundaries
+    parts = (
+        (header(chain), comment_line(chain) if commented else "", body(chain[-1]))
+        for chain, commented in zip(page.chains, page.comments, strict=True)
+    )
+    return page_lines(page.seed, parts, useless, USELESS)
 
 
 def document_text(page: Page, useless: float) -> str:
@@ -141,9 +138,7 @@ def documents(split: str, seed: int, count: int) -> list[Document]:
     ``truth`` holds lists aligned with the functions: ``boundaries`` (index of the step at which the intention belongs),
     ``chains``, ``ops`` and ``comments`` (the intention as a line, written in the text or not).
     """
-    if split not in ("pretrain", "expert"):
-        raise ValueError(f"documents come from 'pretrain' or 'expert', not {split!r}")
-    return [_document(split, seed, index) for index in range(count)]
+    return documents_of(_document, split, seed, count)
 
 
 def glossary(seed: int, lengths: tuple[int, ...] = (1, 2, 2, 3, 3), entries: int = 16) -> list[tuple[str, bool]]:
@@ -190,9 +185,4 @@ def _problem(split: str, band: str, seed: int, index: int) -> Problem:
 
 def problems(split: str, seed: int, count: int, band: str | None = None) -> list[Problem]:
     """``count`` problems of ``"rl"`` or ``"eval"``: all of one ``band``, or bands in turn (rl: known, edge, edge)."""
-    if split not in ("rl", "eval"):
-        raise ValueError(f"problems come from 'rl' or 'eval', not {split!r}")
-    if band is not None and band not in BANDS:
-        raise ValueError(f"band is one of {', '.join(BANDS)}, not {band!r}")
-    turns = (band,) if band else ("known", "edge", "edge") if split == "rl" else BANDS
-    return [_problem(split, turns[index % len(turns)], seed, index) for index in range(count)]
+    return problems_of(_problem, BANDS, split, seed, count, band)
