@@ -19,6 +19,9 @@ SLOTS_TOGETHER = 2048
 SLOTS_OF_A_CALL = 128
 """Slots that attention reads in about the time that one more call takes."""
 
+SHORT_CHUNK = 8
+"""Up to so many tokens a chunk is attended together with single tokens, where one call can take them all."""
+
 LONG_CHUNK = 16
 """From more tokens on a chunk is attended by itself."""
 
@@ -98,10 +101,10 @@ class Chunks:
 class Group:
     """G rows that one call attends: C tokens of each, to as many slots as the longest of them has read."""
 
-    rows: list[int]
-    """[G] rows of the cache."""
-    ends: list[int]
-    """[G] slots that each has read."""
+    runs: list[tuple[int, int, int]]
+    """(place in the group, first row of the cache, count) of rows that lie together there."""
+    num_rows: int
+    """G"""
     chunk: int
     """C, the longest chunk."""
     tokens: slice | Tensor
@@ -121,18 +124,23 @@ def groups_of(chunks: Chunks) -> list[Group]:
 
 
 def _by_length(chunks: Chunks) -> Iterator[np.ndarray]:
-    """All chunks in groups that need little padding."""
-    doublings = np.ceil(np.log2(chunks.after - chunks.begins)).astype(np.int64)
-    order, kinds, ends = np.lexsort((chunks.ends, doublings)), doublings.tolist(), chunks.ends.tolist()
+    """All chunks in groups that need little padding, neighbours together."""
+    kind = np.ceil(np.log2(chunks.after - chunks.begins)).astype(np.int64)
+    short = 2**kind <= SHORT_CHUNK
+    if short.sum() <= TOGETHER and short.any() and short.sum() * chunks.ends[short].max() <= SLOTS_TOGETHER:
+        kind[short] = 0
+    order = np.lexsort((chunks.row_of, np.ceil(4 * np.log2(chunks.ends)), kind))
+    kinds, ends = kind.tolist(), chunks.ends.tolist()
     group: list[int] = []
-    slots = 0
+    longest = slots = 0
     for i in order.tolist():
+        longest = max(longest, ends[i])
+        size = longest * (len(group) + 1)
         if group:
             full = len(group) == TOGETHER or kinds[i] != kinds[group[0]] or 2 ** kinds[i] > LONG_CHUNK
-            size = ends[i] * (len(group) + 1)
-            if full or size > SLOTS_TOGETHER or ends[i] * len(group) - slots > SLOTS_OF_A_CALL * len(group):
+            if full or size > SLOTS_TOGETHER or size - slots - ends[i] > SLOTS_OF_A_CALL * len(group):
                 yield np.array(group)
-                group, slots = [], 0
+                group, longest, slots = [], ends[i], 0
         group.append(i)
         slots += ends[i]
     yield np.array(group)
@@ -147,14 +155,20 @@ def _group(chunks: Chunks, which: np.ndarray) -> Group:
     tokens = np.minimum(begin[:, None] + column, after[:, None] - 1)
     seen = np.minimum(ends[:, None] - length[:, None] + column + 1, ends[:, None])
     mask = None if seen.min() == num_slots else _mask(seen, num_slots)
-    rows, own, tokens = chunks.row_of[which].tolist(), column < length[:, None], tokens.flatten()
+    runs, own, tokens = _runs(chunks.row_of[which]), (column < length[:, None]).flatten(), tokens.flatten()
     if own.all():
         in_order = (np.diff(tokens) == 1).all()
         here = slice(int(tokens[0]), int(tokens[-1]) + 1) if in_order else torch.from_numpy(tokens)
-        return Group(rows, ends.tolist(), chunk, here, slice(None), here, num_slots, mask)
-    own = own.flatten().nonzero()[0]
+        return Group(runs, len(which), chunk, here, slice(None), here, num_slots, mask)
+    own = own.nonzero()[0]
     places, at = torch.from_numpy(own), torch.from_numpy(tokens[own])
-    return Group(rows, ends.tolist(), chunk, torch.from_numpy(tokens), places, at, num_slots, mask)
+    return Group(runs, len(which), chunk, torch.from_numpy(tokens), places, at, num_slots, mask)
+
+
+def _runs(rows: np.ndarray) -> list[tuple[int, int, int]]:
+    """(place, first row, count) of the runs of consecutive rows."""
+    place = np.concatenate([[0], (np.diff(rows) != 1).nonzero()[0] + 1])
+    return list(zip(place.tolist(), rows[place].tolist(), np.diff(place, append=len(rows)).tolist(), strict=True))
 
 
 def _mask(seen: np.ndarray, num_slots: int) -> Tensor:

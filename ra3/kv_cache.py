@@ -76,12 +76,10 @@ class SlotLayer(CacheLayerMixin):
 
         Out of cache, and in a wider format, they are read in order here once, and then from a small place.
         """
-        dtype = torch.float64 if self.precise else self.states.dtype
-        here = self.cache.desk(len(group.rows), group.num_slots, self.states.shape[-1], dtype)
-        stored = self.states.unbind()
-        for place, row, end in zip(here.unbind(), group.rows, group.ends, strict=True):
-            place[:end].copy_(stored[row][:end])
-        return self.seen(here)
+        here, keys, values = self.cache.desk(self, group)
+        for place, row, count in group.runs:
+            here[place : place + count].copy_(self.states[row : row + count, : group.num_slots])
+        return keys, values
 
     def _grow(self) -> None:
         old = self.states
@@ -120,7 +118,7 @@ class SlotCache(Cache):
         self.num_rows = num_rows
         self.narrow = exact and device.type == "cpu" and dtype == torch.float32
         """Keys and values come in float64, and are held in float32."""
-        self._desk = torch.empty(0)
+        self._desk, self._views = torch.empty(0), {}
         self.decoder: Any = None
         """What reads over this cache in the place of the model's modules (ra3/decoder.py)."""
         self.next(Chunks([0], [0], [0], device))
@@ -128,7 +126,7 @@ class SlotCache(Cache):
 
     def next(self, chunks: Chunks) -> None:
         """Says what the next forward pass reads."""
-        self.chunks, self.end, self._groups = chunks, int(chunks.ends.max()), None
+        self.chunks, self.end, self._groups, self._views = chunks, int(chunks.ends.max()), None, {}
 
     @property
     def groups(self) -> list[Group]:
@@ -137,12 +135,17 @@ class SlotCache(Cache):
             self._groups = groups_of(self.chunks)
         return self._groups
 
-    def desk(self, *shape_and_dtype: Any) -> Tensor:
-        """A place [*shape] in a number format, of finite numbers; the same one for all layers."""
-        *shape, dtype = shape_and_dtype
-        if self._desk.dtype != dtype or self._desk.numel() < math.prod(shape):
-            self._desk = torch.zeros(2 * math.prod(shape), dtype=dtype)
-        return self._desk[: math.prod(shape)].view(shape)
+    def desk(self, layer: SlotLayer, group: Group) -> tuple[Tensor, Tensor, Tensor]:
+        """[G,S,W] a place for the states of a group, the same for all layers, and it seen as keys and as values."""
+        shape = group.num_rows, group.num_slots, layer.states.shape[2]
+        dtype = torch.float64 if layer.precise else layer.states.dtype
+        kind = (*shape, dtype, layer.shapes)
+        if kind not in self._views:
+            if self._desk.dtype != dtype or self._desk.numel() < math.prod(shape):
+                self._desk, self._views = torch.empty(2 * math.prod(shape), dtype=dtype), {}
+            here = self._desk[: math.prod(shape)].view(shape)
+            self._views[kind] = here, *layer.seen(here)
+        return self._views[kind]
 
     def take(self, index: Tensor) -> None:
         """Keeps (or repeats) the rows at `index` [B']; rows are renumbered from 0."""
