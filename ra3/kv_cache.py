@@ -72,9 +72,9 @@ class SlotLayer(CacheLayerMixin):
         return keys, values
 
     def gathered(self, group: Group) -> tuple[Tensor, Tensor]:
-        """Keys and values of the rows of a group, [G,K,S,D], in the format that they are attended in, until the next call.
+        """Keys and values of the rows of a group, [G,K,S,D], in the format that they are attended in.
 
-        Out of cache, and in a wider format, they are read in order here once, and then from a small place.
+        They stand in one small place until the next call: only this reads, in order, what fits no processor's cache.
         """
         here, keys, values = self.cache.desk(self, group)
         for place, row, count in group.runs:

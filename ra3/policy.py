@@ -7,7 +7,9 @@ log-probability seen while sampling is the one that is trained on, up to floatin
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -164,13 +166,19 @@ class Policy:
         """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them. `learning`: a backward pass will
         follow, and may add to the gradient of the head by itself."""
         head = self.model.get_output_embeddings()
-        config = self.model.config.get_text_config()
         with self._autocast():
-            logits = (logits_of(head, hidden) if learning else head(hidden)).to(self.score_dtype)
-        factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+            logits = logits_of(head, hidden) if learning else head(hidden)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        factor, cap = self._logit_scales
         logits = logits if factor == 1.0 else logits * factor
-        cap = getattr(config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
+
+    @cached_property
+    def _logit_scales(self) -> tuple[float, float | None]:
+        """What the architecture multiplies logits by, and the bound that it presses them into."""
+        config = self.model.config.get_text_config()
+        factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+        return factor, getattr(config, "final_logit_softcapping", None)
 
     def scores(self, hidden: Tensor, ids: Tensor, space: Tensor, act: Tensor, temperature: float = 1.0) -> TokenScores:
         """Scores of N tokens from the hidden states [N,D] before them; without gradient it never holds [N,V]."""
@@ -179,8 +187,8 @@ class Policy:
             [token_scores(self.logits(h), i, s, a, self.spaces, temperature) for h, i, s, a in columns]
         )
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
 
     def _check_head(self) -> None:
         """The logits that `hidden` and `logits` compute of two rows together must be the model's own of each, in the

@@ -6,13 +6,14 @@ import pytest
 import torch
 from conftest import make_policy
 
+from ra3 import reading
 from ra3.actions import decision_logps
 from ra3.interleave import LatentRules, expert_rows, forced_steps, interleave
 from ra3.rollouts import Boundaries
 from ra3.rows import COMMENT, CONTEXT, DECISION
 from ra3.sampler import FreeRules, generate
 from ra3.update import score
-from ra3.walk import ROWS_AT_ONCE, Uniforms, choose
+from ra3.walk import ROWS_AT_ONCE, Uniforms, Walk, choose
 
 RULES = LatentRules(max_latent_tokens=4, think_floor=0.4)
 
@@ -95,6 +96,24 @@ def test_rows_that_wait_take_the_places_of_those_that_end(policy, documents):
 def test_rollouts_do_not_depend_on_who_waits(policy, documents, rollouts, monkeypatch):
     monkeypatch.setitem(ROWS_AT_ONCE, "cpu", 4)
     assert torch.equal(interleave(policy, documents, 3, RULES, list(range(3 * len(documents)))).ids, rollouts.ids)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.4])
+def test_reading_ahead_changes_nothing(policy, documents, monkeypatch, floor):
+    rules, seeds, passes = LatentRules(4, think_floor=floor), list(range(3 * len(documents))), []
+    for worth in (2.0, 0.0):  # never, and always as far as a chunk goes
+        monkeypatch.setattr(reading, "WORTH_READING", worth)
+        read = Walk.read
+        counted = []
+        monkeypatch.setattr(Walk, "read", lambda *args, read=read, counted=counted: counted.append(1) or read(*args))
+        passes.append((interleave(policy, documents, 3, rules, seeds), counted))
+        monkeypatch.setattr(Walk, "read", read)
+    (plain, often), (ahead, seldom) = passes
+    assert len(seldom) < len(often)
+    for name in ("ids", "seg", "act", "space", "expert", "length", "closed"):
+        assert torch.equal(getattr(plain, name), getattr(ahead, name))
+    for name in ("logp", "logp_old", "importance"):
+        assert (getattr(plain, name) - getattr(ahead, name)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(("architecture", "written_out"), [("llama", True), ("qwen2", True), ("gemma", False)])
