@@ -67,7 +67,10 @@ def _decide(
     walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], before: Tensor, rules: LatentRules, draws: Uniforms,
     foresight: Foresight,
 ) -> None:  # fmt: skip
-    """Think or act, at every boundary that these rows have come to; then each has something to read, or is done."""
+    """Think or act, at every boundary that these rows have come to; then each has something to read, or is done.
+
+    `before` [N,D]: hidden states before each token of the last pass.
+    """
     choices = _choices(walk, rollouts, rows, before, rules, draws)
     for r in rows:
         rollout = rollouts[r]
@@ -83,7 +86,7 @@ def _decide(
 def _choices(
     walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], before: Tensor, rules: LatentRules, draws: Uniforms
 ) -> dict[int, list[Choice]]:
-    """What the boundaries that the rows have come to decide, if those before them act; `before` [N,D]: the last pass's."""
+    """What the boundaries that the rows have come to decide, if those before them act."""
     found: dict[int, list[Choice]] = {r: [] for r in rows}
     at = [(r, i, place) for r in rows for i, place in enumerate(rollouts[r].open_boundaries())]
     if not at:
