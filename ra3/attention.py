@@ -3,8 +3,8 @@
 transformers' own `sdpa` repeats the keys and values of a shared head once per query head as soon as a chunk has two
 tokens and a mask, which costs more than the attention itself when the prefix is long; here the queries of such a group
 are stacked instead. On a CPU rows that read about as many tokens and have read about as many are attended together,
-some at a time; elsewhere all chunks are padded and attended at once. For float32 models on a CPU, a layer of the cache
-is in float64 unless its scores are small: a token then scores the same alone, in a chunk and in a row.
+some at a time; elsewhere all chunks are padded and attended at once. For float32 models on a CPU a layer is attended in
+float64 once its scores are large: a token then scores the same alone, in a chunk and in a row.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 A forward pass reads one chunk of some rows, as a flat sequence of tokens, and writes each chunk at its row's own
 positions. Rows can be repeated (a prompt shared by a group), run in subsets, and dropped (finished rows).
+
+On a CPU keys and values of a float32 model come in float64, are held in float32, and are widened again for attention, a
+few rows at a time: memory gives few bytes, and in order. Training rounds keys and values alike (ra3/row_attention.py).
 """
 
 from __future__ import annotations
@@ -83,7 +86,8 @@ class SlotLayer(CacheLayerMixin):
 
     def _grow(self) -> None:
         old = self.states
-        self.states = zeros((len(old), 2 * self.cache.end, old.shape[2]), old.dtype, old.device)
+        slots = self.cache.end * 2 if old.device.type == "cpu" else self.cache.end * 3 // 2
+        self.states = zeros((len(old), slots, old.shape[2]), old.dtype, old.device)
         self.states[:, : old.shape[1]] = old
 
     def take(self, index: Tensor) -> None:
