@@ -1,10 +1,16 @@
-"""Problems as prompts in token ids, and generated rows as completions in text."""
+"""Problems as prompts in token ids, and generated rows as completions in text.
+
+A comment is part of a program, and does nothing there. An intention that a special token opens is none of it: it is
+found in the ids, and taken out before the program is run.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from ra3.latents import COMMENT_OPENER, decode
 from ra3.policy import Policy
 from ra3.problems import Problem
 from ra3.rows import Rows
@@ -30,8 +36,21 @@ def beyond_positions(policy: Policy, problems: Sequence[Problem], new_tokens: in
 
 
 def completion_texts(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[str]:
-    """What each row generated, up to the end of text or the first stop string."""
-    return [before_stop(_generated(policy, rows, r), stop) for r in range(len(rows))]
+    """The program that each row generated, up to the end of text or the first stop string, as it is to be run."""
+    return [before_stop("".join(program for program, _ in _lines(policy, rows, r)), stop) for r in range(len(rows))]
+
+
+def reply_texts(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[str]:
+    """The same to be read: every intention stands in it as a comment."""
+    return [before_stop("".join(reply for _, reply in _lines(policy, rows, r)), stop) for r in range(len(rows))]
+
+
+def without_intentions(text: str, opener: str) -> tuple[str, str]:
+    """(program, reply) of text from elsewhere, in which a special token is spelled out."""
+    if opener == COMMENT_OPENER:
+        return text, text
+    lines = re.compile(rf"^{re.escape(opener)}(.*\n?)", re.MULTILINE)
+    return lines.sub("", text), lines.sub(rf"{COMMENT_OPENER}\1", text)
 
 
 def before_stop(text: str, stop: Sequence[str]) -> str:
@@ -40,6 +59,35 @@ def before_stop(text: str, stop: Sequence[str]) -> str:
     return text[: min(ends)] if ends else text
 
 
-def _generated(policy: Policy, rows: Rows, r: int) -> str:
-    ids = rows.ids[r][rows.act[r]].tolist()
-    return policy.tokenizer.decode([i for i in ids if i != policy.end_id])
+def _lines(policy: Policy, rows: Rows, r: int) -> Iterator[tuple[str, str]]:
+    """What row r generated in parts, each as a program and to be read."""
+    at = rows.act[r].nonzero()[:, 0]
+    ids = [i for i in rows.ids[r][at].tolist() if i != policy.end_id]
+    if policy.syntax.opener == COMMENT_OPENER:
+        text = policy.tokenizer.decode(ids)
+        yield text, text
+        return
+    first = int(at[0]) if len(at) else 0
+    starts = first <= 1 or policy.token_text(int(rows.ids[r, first - 1])).endswith("\n")
+    for latent, run in latent_runs(policy, ids, starts):
+        text = decode(policy.tokenizer, run)
+        if latent:  # its last token may hold more than the newline
+            yield text.partition("\n")[2], policy.syntax.comment(policy.tokenizer, run)
+        else:
+            yield text, text
+
+
+def latent_runs(policy: Policy, ids: Sequence[int], starts_line: bool) -> Iterator[tuple[bool, list[int]]]:
+    """The ids in runs, and whether each is a latent: from an opener at the start of a line to the line's end."""
+    run, inside = [], False
+    for token in ids:
+        if starts_line and token == policy.syntax.think_id:
+            yield False, run
+            run, inside = [], True
+        run.append(token)
+        text = policy.token_text(token)
+        starts_line = text.endswith("\n")
+        if inside and "\n" in text:
+            yield True, run
+            run, inside = [], False
+    yield inside, run
