@@ -18,8 +18,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ra3.opener import KEY
 from ra3.policy import Policy
-from ra3.testbed.ops import body
-from ra3.testbed.world import problems
 
 PLAN = "<|plan|>"
 
@@ -74,21 +72,28 @@ def test_later_commands_know_the_opener(run, home):
     assert [s["passed"] for s in again] == [s["passed"] for s in samples]
 
 
-def test_spelled_out_samples_are_graded_without_their_intentions(run, home):
-    problem = problems("eval", 0, 1, "known")[0]
-    file = home / "one.jsonl"
-    solution = "".join(body(problem.meta["op"]))
-    tests = [{"args": list(t.args), "expected": t.expected} for t in problem.tests]
-    file.write_text(
-        json.dumps({"id": "a", "prompt": problem.prompt, "entry_point": problem.entry_point, "tests": tests}) + "\n"
-    )
-    (home / "spelled.jsonl").write_text(json.dumps({"task_id": "a", "completion": f"{PLAN} ba\n{solution}"}) + "\n")
-    words = ["eval", "--samples", "spelled.jsonl", "--eval.problems", "one.jsonl", "--eval.k", 1]
+def test_spelled_out_samples_are_graded_without_their_intentions(home):
+    task = {"id": "a", "prompt": "def a(x):\n", "entry_point": "a", "tests": [{"args": [1], "expected": 1}]}
+    (home / "task.jsonl").write_text(json.dumps(task) + "\n")
+    sample = {"task_id": "a", "completion": f"{PLAN} give it back\n    return x\n"}
+    (home / "spelled.jsonl").write_text(json.dumps(sample) + "\n")
+    words = ["eval", "--samples", "spelled.jsonl", "--eval.problems", "task.jsonl", "--eval.k", 1]
     told = undisturbed(home, [*words, "--model.opener", PLAN, "--run.name", "told"])
     untold = undisturbed(home, [*words, "--run.name", "untold"])
     (right,), (wrong,) = (read(folder / "samples.jsonl") for folder in (told, untold))
-    assert right["passed"] and right["reply"] == f"# ba\n{solution}" and right["completion"] == solution
+    assert right["passed"] and right["completion"] == "    return x\n"
+    assert right["reply"] == "# give it back\n    return x\n"
     assert wrong["reason"] == "syntax"
+
+
+def test_annotated_files_hold_comments(run, home):
+    words = ["annotate", "--model", run / "model", "--corpus.documents", 8, "--out", "commented", "--check"]
+    ended = ra3(home, *words, "--run.threads", 1)
+    assert ended.returncode == 0 and "8 compile" in ended.stdout, ended.stderr
+    lines = read(home / "commented" / "manifest.jsonl")
+    assert sum(len(line["latents"]) for line in lines) > 0
+    texts = [file.read_text() for file in (home / "commented").rglob("*") if file.is_file()]
+    assert not any(PLAN in text for text in texts if not text.startswith("{"))
 
 
 def test_rlvr_goes_on_from_the_model(run, home):
