@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ra3.latents import COMMENT_OPENER, decode
 from ra3.policy import Policy
@@ -35,22 +36,35 @@ def beyond_positions(policy: Policy, problems: Sequence[Problem], new_tokens: in
     }
 
 
+class Completion(NamedTuple):
+    """What a model wrote: ``Completion("    return x\\n", "# give it back\\n    return x\\n")``."""
+
+    program: str
+    """What is run."""
+    reply: str
+    """The same to be read: intentions that a special token opened stand in it as comments."""
+
+    def before_stop(self, stop: Sequence[str]) -> Completion:
+        """Both up to the first stop string."""
+        return Completion(before_stop(self.program, stop), before_stop(self.reply, stop))
+
+
+def completions(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[Completion]:
+    """What each row generated, up to the end of text or the first stop string."""
+    return [_completion(policy, rows, r).before_stop(stop) for r in range(len(rows))]
+
+
 def completion_texts(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[str]:
-    """The program that each row generated, up to the end of text or the first stop string, as it is to be run."""
-    return [before_stop("".join(program for program, _ in _lines(policy, rows, r)), stop) for r in range(len(rows))]
+    """The program that each row generated, up to the end of text or the first stop string."""
+    return [completion.program for completion in completions(policy, rows, stop)]
 
 
-def reply_texts(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[str]:
-    """The same to be read: every intention stands in it as a comment."""
-    return [before_stop("".join(reply for _, reply in _lines(policy, rows, r)), stop) for r in range(len(rows))]
-
-
-def without_intentions(text: str, opener: str) -> tuple[str, str]:
-    """(program, reply) of text from elsewhere, in which a special token is spelled out."""
+def completion_of_text(text: str, opener: str) -> Completion:
+    """The completion in text from elsewhere, in which a special token is spelled out."""
     if opener == COMMENT_OPENER:
-        return text, text
+        return Completion(text, text)
     lines = re.compile(rf"^{re.escape(opener)}(.*\n?)", re.MULTILINE)
-    return lines.sub("", text), lines.sub(rf"{COMMENT_OPENER}\1", text)
+    return Completion(lines.sub("", text), lines.sub(rf"{COMMENT_OPENER}\1", text))
 
 
 def before_stop(text: str, stop: Sequence[str]) -> str:
@@ -59,22 +73,20 @@ def before_stop(text: str, stop: Sequence[str]) -> str:
     return text[: min(ends)] if ends else text
 
 
-def _lines(policy: Policy, rows: Rows, r: int) -> Iterator[tuple[str, str]]:
-    """What row r generated in parts, each as a program and to be read."""
+def _completion(policy: Policy, rows: Rows, r: int) -> Completion:
     at = rows.act[r].nonzero()[:, 0]
     ids = [i for i in rows.ids[r][at].tolist() if i != policy.end_id]
     if policy.syntax.opener == COMMENT_OPENER:
         text = policy.tokenizer.decode(ids)
-        yield text, text
-        return
+        return Completion(text, text)
     first = int(at[0]) if len(at) else 0
-    starts = first <= 1 or policy.token_text(int(rows.ids[r, first - 1])).endswith("\n")
-    for latent, run in latent_runs(policy, ids, starts):
+    starts_line = first <= 1 or policy.token_text(int(rows.ids[r, first - 1])).endswith("\n")
+    program = reply = ""
+    for is_latent, run in latent_runs(policy, ids, starts_line):
         text = decode(policy.tokenizer, run)
-        if latent:  # its last token may hold more than the newline
-            yield text.partition("\n")[2], policy.syntax.comment(policy.tokenizer, run)
-        else:
-            yield text, text
+        program += text.partition("\n")[2] if is_latent else text  # its last token may hold more than the newline
+        reply += policy.syntax.comment(policy.tokenizer, run) if is_latent else text
+    return Completion(program, reply)
 
 
 def latent_runs(policy: Policy, ids: Sequence[int], starts_line: bool) -> Iterator[tuple[bool, list[int]]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ra3.completions import completion_texts, encode_prompts, reply_texts
+from ra3.completions import Completion, completions, encode_prompts
 from ra3.faults import refuse_unjudged
 from ra3.policy import Policy
 from ra3.problems import Problem
@@ -70,17 +70,17 @@ def sample_answers(
     rules = FreeRules(config.max_new_tokens, config.temperature, problems[0].stop)
     seeds = [derive(seed, "eval", p.id, sample) for p in problems for sample in range(config.samples)]
     rows = generate(policy, encode_prompts(policy, problems), config.samples, rules, seeds)
-    texts, replies = (find(policy, rows, rules.stop) for find in (completion_texts, reply_texts))
-    return graded(sandbox, [(problems[r // config.samples], text) for r, text in enumerate(texts)], replies)
+    found = completions(policy, rows, rules.stop)
+    return graded(sandbox, [(problems[r // config.samples], completion) for r, completion in enumerate(found)])
 
 
-def graded(sandbox: Sandbox, attempts: Sequence[tuple[Problem, str]], replies: Sequence[str]) -> list[Answer]:
-    """The answers with their verdicts, in order; `replies` are the texts with their intentions as comments."""
-    verdicts = grade(sandbox, attempts)
+def graded(sandbox: Sandbox, attempts: Sequence[tuple[Problem, Completion]]) -> list[Answer]:
+    """The answers with their verdicts, in order."""
+    verdicts = grade(sandbox, [(problem, completion.program) for problem, completion in attempts])
     refuse_unjudged(verdicts)
     return [
-        Answer(problem, text, verdict, None if reply == text else reply)
-        for (problem, text), verdict, reply in zip(attempts, verdicts, replies, strict=True)
+        Answer(problem, program, verdict, None if reply == program else reply)
+        for (problem, (program, reply)), verdict in zip(attempts, verdicts, strict=True)
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ra3.bench.samples import Sample, read_samples
-from ra3.completions import beyond_positions, without_intentions
+from ra3.completions import beyond_positions, completion_of_text
 from ra3.config import Config
 from ra3.disk import write_atomic
 from ra3.display import show_problems
@@ -52,12 +52,9 @@ def grade_samples(path: str, config: Config, options: RunOptions) -> Path:
         found.noted(recorder)
         recorder.run.pin(exam=of_items(found.problems), samples=of_items(samples))
         asked = [sample.problem for sample in samples]
-        texts = [without_intentions(sample.text, config.model.opener or COMMENT_OPENER) for sample in samples]
-        attempts = [(problem, program) for problem, (program, _) in zip(asked, texts, strict=True)]
-        replies = [reply for _, reply in texts]
-        answers = answered(
-            recorder, name, asked, MAX_SAMPLED_ROWS, lambda part: graded(sandbox, attempts[part], replies[part])
-        )
+        opener = config.model.opener or COMMENT_OPENER
+        attempts = [(sample.problem, completion_of_text(sample.text, opener)) for sample in samples]
+        answers = answered(recorder, name, asked, MAX_SAMPLED_ROWS, lambda part: graded(sandbox, attempts[part]))
         results = measures(name, answers, config.eval, derive(config.run.seed, "evaluate"))
         show_problems(results["problems"])
         return finish(recorder, results)

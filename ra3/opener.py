@@ -22,7 +22,7 @@ def settle_opener(tokenizer: Any, model: Any, asked: str | None, folder: Path) -
 
     Raises UserError where both are there and differ, or where the name is not that of a special token of its own.
     """
-    own = getattr(model.config, KEY, None)
+    own = str(getattr(model.config, KEY, None) or "")
     if own and asked and own != asked:
         raise UserError(
             f"the intentions of this model open with {own!r}",

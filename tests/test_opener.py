@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AddedToken
 
-from ra3.completions import completion_texts, reply_texts, without_intentions
+from ra3.completions import completion_of_text, completion_texts, completions
 from ra3.errors import UserError
 from ra3.interleave import LatentRules, interleave
 from ra3.latents import decode, encode_all
@@ -146,8 +146,7 @@ def test_a_program_without_its_latents_is_what_it_was(planner, parts):
         program += tokens(code)
         plain, reply = plain + "".join(code), reply + "".join(code)
     rows = rows_of(planner, program)
-    assert completion_texts(planner, rows, ()) == [plain]
-    assert reply_texts(planner, rows, ()) == [reply]
+    assert completions(planner, rows, ()) == [(plain, reply)]
 
 
 def test_an_opener_inside_a_line_is_no_latent(planner):
@@ -161,7 +160,7 @@ def test_an_opener_inside_a_line_is_no_latent(planner):
 def test_the_comments_of_a_model_that_opens_with_them_stay(planner):
     base = load(BASE, opener=None)
     rows = rows_of(base, base.tokenizer("# ba\n    return x\n")["input_ids"])
-    assert completion_texts(base, rows, ()) == reply_texts(base, rows, ()) == ["# ba\n    return x\n"]
+    assert completions(base, rows, ()) == [("# ba\n    return x\n",) * 2]
 
 
 def paid(policy: Policy, sandbox, problem: Problem, lines: list[str], latents: bool) -> str:
@@ -185,9 +184,9 @@ def test_a_program_pays_with_its_latents_as_without(planner, one_server):
 
 
 def test_text_from_elsewhere_is_freed_by_name():
-    assert without_intentions(f"{PLAN} a\nx\n{PLAN}", PLAN) == ("x\n", "# a\nx\n#")
-    assert without_intentions(f"x{PLAN}\n# a\n", PLAN) == (f"x{PLAN}\n# a\n",) * 2
-    assert without_intentions("# a\nx\n", "#") == ("# a\nx\n",) * 2
+    assert completion_of_text(f"{PLAN} a\nx\n{PLAN}", PLAN) == ("x\n", "# a\nx\n#")
+    assert completion_of_text(f"x{PLAN}\n# a\n", PLAN) == (f"x{PLAN}\n# a\n",) * 2
+    assert completion_of_text("# a\nx\n", "#") == ("# a\nx\n",) * 2
 
 
 def test_what_rlpt_judges_has_no_latents():
