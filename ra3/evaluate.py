@@ -31,7 +31,7 @@ class Answer:
     """What was graded."""
     verdict: Verdict
     reply: str | None = None
-    """The completion with its intentions as comments, where it had others; None where it is as it was."""
+    """What was written, every intention as a comment; None where that is what was graded."""
 
     @property
     def band(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AddedToken
 
 from ra3.errors import UserError
 from ra3.latents import COMMENT_OPENER, single_id
@@ -46,8 +47,6 @@ def add_token(tokenizer: Any, model: Any, name: str) -> None:
 
     A model whose matrices are padded keeps their size; one without room grows by a row.
     """
-    from transformers import AddedToken
-
     like = single_id(tokenizer, COMMENT_OPENER)
     tokenizer.add_tokens([AddedToken(name, special=True, normalized=False)], special_tokens=True)
     new = tokenizer.convert_tokens_to_ids(name)

@@ -51,7 +51,7 @@ class Model(Section):
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
     opener: str | None = Field(default=None, pattern=r"^(#|<\S+>|\[\S+\])$", examples=["# or <|NAME|>"])
-    """Token that opens an intention: #, a comment, or a special token, added if there is none. none: as `path` has."""
+    """What opens an intention: #, or a special token, added where there is none. none: what `path` says, or #."""
 
 
 class Corpus(Section):
