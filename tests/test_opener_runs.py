@@ -100,7 +100,7 @@ def test_rlvr_goes_on_from_the_model(run, home):
     words = ["rlvr", "--model", run / "model", *RLVR, "--rlvr.max-new-tokens", 48, "--rlvr.samples", 8]
     folder = undisturbed(home, [*words, "--run.name", "plan-rlvr"])
     steps = read(folder / "metrics.jsonl")
-    assert max(m["reward"] for m in steps) > 0
+    assert max(m["reward"] for m in steps) > 0 and max(m.get("logp_gap_max", 0) for m in steps) < 1e-4
     assert json.loads((folder / "model" / "config.json").read_text())[KEY] == PLAN
 
 
