@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ra3.completions import before_stop, completion_texts
+from ra3.completions import before_stop, completions
 from ra3.policy import Policy
 from ra3.rows import Rows
 from ra3.sampler import FreeRules, generate
@@ -69,7 +69,7 @@ def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: FreeRules) ->
     if not prompts:
         return []
     rows = generate(policy, prompts, 1, rules, [0] * len(prompts))
-    return [block(text) for text in completion_texts(policy, rows, ())]
+    return [block(completion.reply) for completion in completions(policy, rows, ())]
 
 
 def block(text: str) -> str:
