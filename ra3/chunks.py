@@ -20,7 +20,7 @@ SLOTS_OF_A_CALL = 128
 """Slots that attention reads in about the time that one more call takes."""
 
 SHORT_CHUNK = 8
-"""Chunks of two to so many tokens are alike; single tokens are attended several times as fast."""
+"""Chunks of two to so many tokens are alike; single tokens are attended twice as fast."""
 
 LONG_CHUNK = 16
 """From more tokens on a chunk is attended by itself."""
