@@ -122,7 +122,7 @@ class SlotCache(Cache):
         self.num_rows = num_rows
         self.narrow = exact and device.type == "cpu" and dtype == torch.float32
         """Keys and values come in float64, and are held in float32."""
-        self._desk, self._views = torch.empty(0), {}
+        self._desk, self._views = torch.empty(0, dtype=torch.uint8), {}
         self.decoder: Any = None
         """What reads over this cache in the place of the model's modules (ra3/decoder.py)."""
         self.next(Chunks([0], [0], [0], device))
@@ -145,9 +145,10 @@ class SlotCache(Cache):
         dtype = torch.float64 if layer.precise else layer.states.dtype
         kind = (*shape, dtype, layer.shapes)
         if kind not in self._views:
-            if self._desk.dtype != dtype or self._desk.numel() < math.prod(shape):
-                self._desk, self._views = torch.empty(2 * math.prod(shape), dtype=dtype), {}
-            here = self._desk[: math.prod(shape)].view(shape)
+            size = math.prod(shape) * dtype.itemsize
+            if self._desk.numel() < size:
+                self._desk, self._views = torch.empty(2 * size, dtype=torch.uint8), {}
+            here = self._desk[:size].view(dtype).view(shape)
             self._views[kind] = here, *layer.seen(here)
         return self._views[kind]
 
