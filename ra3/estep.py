@@ -22,8 +22,9 @@ from torch import Tensor
 from ra3.actions import expert_logp
 from ra3.advantages import dead_groups
 from ra3.credit_view import rollout_records
-from ra3.interleave import LatentRules, expert_rows, interleave
+from ra3.interleave import expert_rows, interleave
 from ra3.latents import EncodedDocument
+from ra3.lookahead import LatentRules
 from ra3.not_finite import bad_rows_kept
 from ra3.optimizers import make_optimizer
 from ra3.order import batch_of

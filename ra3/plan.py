@@ -11,8 +11,9 @@ import torch
 from ra3.config import Config
 from ra3.em_round import keep
 from ra3.estep import updates_of
-from ra3.interleave import LatentRules, expert_rows, interleave
+from ra3.interleave import expert_rows, interleave
 from ra3.latents import EncodedDocument
+from ra3.lookahead import LatentRules
 from ra3.materials import load_eval_problems, load_rl_problems
 from ra3.memory_plan import memory_plan
 from ra3.methods import METHODS

@@ -39,6 +39,10 @@ class Uniforms:
         self.used[index] += 1
         return torch.from_numpy(numbers)
 
+    def at(self, rows: Index, places: Index) -> Tensor:
+        """[R] of each of these rows the number that `next` would give after so many others."""
+        return torch.from_numpy(self.numbers[np.asarray(rows), np.asarray(places)])
+
 
 class Walk:
     """B rows on their way through a cached model, some of them alive at a time; the others wait for a free slot.
@@ -79,6 +83,12 @@ class Walk:
     def read(self, rows: Index, ids: Index, lengths: Index) -> Tensor:
         """Feeds R rows their chunks, N ids of `lengths` [R]; returns [N,D] the hidden state before each token."""
         return self._read(self.slot[rows], ids, lengths)
+
+    def take_back(self, rows: Index, tokens: Index, hidden: Tensor) -> None:
+        """The last `tokens` [R] of what these rows read count as not read; `hidden` [R,D]: after what is left."""
+        slots = self.slot[np.asarray(rows)]
+        self.position[slots] -= np.asarray(tokens)
+        self.last_hidden[self._tensor(slots)] = hidden
 
     def logits(self, rows: Index) -> Tensor:
         """[R,V] logits of each row's next token."""

@@ -10,7 +10,8 @@ import torch
 from conftest import make_policy
 
 from ra3.batches import micro_batches
-from ra3.interleave import LatentRules, expert_rows, interleave
+from ra3.interleave import expert_rows, interleave
+from ra3.lookahead import LatentRules
 from ra3.losses import AGGREGATIONS
 from ra3.mstep import next_token_step, trained_tokens
 from ra3.not_finite import NotFinite
