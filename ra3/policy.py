@@ -7,6 +7,7 @@ log-probability seen while sampling is the one that is trained on, up to floatin
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -46,6 +47,8 @@ class Policy:
     """Whether tokens must score in one pass as in any other. What is not trained on, or compared, need not."""
     written_out: bool = False
     """Whether cached passes may go through `Decoder`: it computes what the modules do."""
+    head_scaling: tuple[float, float | None] = (1.0, None)
+    """What the architecture multiplies its logits by, and the bound that it presses them under."""
     _texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod
@@ -65,7 +68,7 @@ class Policy:
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
         mask[torch.tensor(syntax.comment_ids)] = True
         spaces = ActionSpaces(syntax.think_id, syntax.newline_id, mask).to(device)
-        policy = cls(model, tokenizer, syntax, spaces, str(folder), dtype)
+        policy = cls(model, tokenizer, syntax, spaces, str(folder), dtype, head_scaling=scaling_of(model))
         policy._check_head()
         policy.written_out = dtype == torch.float32 and has_these_parts(model) and policy._decoder_agrees()
         return policy
@@ -73,7 +76,7 @@ class Policy:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.model.parameters()).device
+        return self.spaces.comment_mask.device
 
     @property
     def score_dtype(self) -> torch.dtype:
@@ -164,12 +167,11 @@ class Policy:
         """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them. `learning`: a backward pass will
         follow, and may add to the gradient of the head by itself."""
         head = self.model.get_output_embeddings()
-        config = self.model.config.get_text_config()
         with self._autocast():
-            logits = (logits_of(head, hidden) if learning else head(hidden)).to(self.score_dtype)
-        factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+            logits = logits_of(head, hidden) if learning else head(hidden)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        factor, cap = self.head_scaling
         logits = logits if factor == 1.0 else logits * factor
-        cap = getattr(config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
 
     def scores(self, hidden: Tensor, ids: Tensor, space: Tensor, act: Tensor, temperature: float = 1.0) -> TokenScores:
@@ -179,8 +181,8 @@ class Policy:
             [token_scores(self.logits(h), i, s, a, self.spaces, temperature) for h, i, s, a in columns]
         )
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+    def _autocast(self) -> AbstractContextManager:
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
 
     def _check_head(self) -> None:
         """The logits that `hidden` and `logits` compute of two rows together must be the model's own of each, in the
@@ -213,3 +215,10 @@ class Policy:
                 own = self.hidden(ids[:, first : first + length], chunks.positions[None], cache)
             found.append(own)
         return torch.allclose(*found, atol=1e-5, rtol=1e-4)
+
+
+def scaling_of(model: Any) -> tuple[float, float | None]:
+    """(factor, cap) of an architecture's logits x: cap * tanh(factor * x / cap), or factor * x."""
+    config = model.config.get_text_config()
+    factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    return factor, getattr(config, "final_logit_softcapping", None)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ra3.completions import before_stop, completion_texts
 from ra3.policy import Policy
 from ra3.rows import Rows
 from ra3.sampler import FreeRules, generate
+
+FIRST_TOKENS = 16
+"""Tokens that are written after every prompt before it is asked whose block has ended."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,22 @@ def code_changes(policy: Policy, rows: Rows, max_new_tokens: int = 64) -> Change
 
 
 def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: FreeRules) -> list[str]:
+    """The block that is written after each prompt. It is decided with the first token beyond it, which is mostly among
+    the first few: only those rows are written on whose block is still open."""
     if not prompts:
         return []
-    rows = generate(policy, prompts, 1, rules, [0] * len(prompts))
-    return [block(text) for text in completion_texts(policy, rows, ())]
+    few = min(FIRST_TOKENS, rules.max_new_tokens)
+    rows = generate(policy, prompts, 1, replace(rules, max_new_tokens=few), [0] * len(prompts))
+    texts = completion_texts(policy, rows, ())
+    going_on = [i for i, text in enumerate(texts) if block(text) == text and not rows.closed[i]]
+    if few == rules.max_new_tokens or not going_on:
+        return [block(text) for text in texts]
+    longer = [[*prompts[i], *rows.ids[i][rows.act[i]].tolist()] for i in going_on]
+    rest = generate(policy, longer, 1, FreeRules(rules.max_new_tokens - few, 0.0), [0] * len(longer))
+    for r, i in enumerate(going_on):
+        written = rows.ids[i][rows.act[i]].tolist() + rest.ids[r][rest.act[r]].tolist()
+        texts[i] = policy.tokenizer.decode([token for token in written if token != policy.end_id])
+    return [block(text) for text in texts]
 
 
 def block(text: str) -> str:
