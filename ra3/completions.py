@@ -31,15 +31,15 @@ def beyond_positions(policy: Policy, problems: Sequence[Problem], new_tokens: in
 
 def completion_texts(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[str]:
     """What each row generated, up to the end of text or the first stop string."""
-    return [before_stop(_generated(policy, rows, r), stop) for r in range(len(rows))]
+    return [completion_text(policy, rows.ids[r][rows.act[r]].tolist(), stop) for r in range(len(rows))]
+
+
+def completion_text(policy: Policy, ids: Sequence[int], stop: Sequence[str]) -> str:
+    """Generated ids as text, up to the end of text or the first stop string."""
+    return before_stop(policy.tokenizer.decode([i for i in ids if i != policy.end_id]), stop)
 
 
 def before_stop(text: str, stop: Sequence[str]) -> str:
     """The text before the first of the stop strings; a stop string that begins with a newline leaves that newline."""
     ends = [text.index(s) + s.startswith("\n") for s in stop if s in text]
     return text[: min(ends)] if ends else text
-
-
-def _generated(policy: Policy, rows: Rows, r: int) -> str:
-    ids = rows.ids[r][rows.act[r]].tolist()
-    return policy.tokenizer.decode([i for i in ids if i != policy.end_id])

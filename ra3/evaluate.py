@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ra3.completions import completion_texts, encode_prompts
+from ra3.attempts import attempt
 from ra3.faults import refuse_unjudged
 from ra3.policy import Policy
 from ra3.problems import Problem
-from ra3.sampler import FreeRules, generate
+from ra3.sampler import FreeRules
 from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import Verdict, grade
 from ra3.seeds import derive
@@ -60,14 +60,18 @@ def sample_answers(
     """`samples` graded completions of every problem, in order."""
     rules = FreeRules(config.max_new_tokens, config.temperature, problems[0].stop)
     seeds = [derive(seed, "eval", p.id, sample) for p in problems for sample in range(config.samples)]
-    rows = generate(policy, encode_prompts(policy, problems), config.samples, rules, seeds)
-    texts = completion_texts(policy, rows, rules.stop)
-    return graded(sandbox, [(problems[r // config.samples], text) for r, text in enumerate(texts)])
+    done = attempt(policy, problems, config.samples, rules, seeds, sandbox)
+    asked = [problem for problem in problems for _ in range(config.samples)]
+    return answers_of(list(zip(asked, done.texts, strict=True)), done.verdicts)
 
 
 def graded(sandbox: Sandbox, attempts: Sequence[tuple[Problem, str]]) -> list[Answer]:
     """The answers with their verdicts, in order."""
-    verdicts = grade(sandbox, attempts)
+    return answers_of(attempts, grade(sandbox, attempts))
+
+
+def answers_of(attempts: Sequence[tuple[Problem, str]], verdicts: Sequence[Verdict]) -> list[Answer]:
+    """Attempts and the verdicts on them as answers. SandboxError if none of them could be judged."""
     refuse_unjudged(verdicts)
     return [Answer(problem, text, verdict) for (problem, text), verdict in zip(attempts, verdicts, strict=True)]
 

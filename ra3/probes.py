@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ra3.completions import before_stop, completion_texts
+from ra3.completions import before_stop, completion_text, completion_texts
 from ra3.policy import Policy
 from ra3.rows import Rows
 from ra3.sampler import FreeRules, generate
@@ -57,6 +57,7 @@ def _intentions(rows: Rows, r: int) -> list[tuple[int, list[int]]]:
 
 def code_changes(policy: Policy, rows: Rows, max_new_tokens: int = 64) -> Changes:
     """What becomes of the code where an intention is swapped, or deleted. Code counts to the end of its block."""
+    policy = policy.roughly()  # greedy texts do not hang on last bits
     found = places(rows, stray=1)  # generate puts the start token back
     rules, act = FreeRules(max_new_tokens, 0.0), FreeRules(max_new_tokens, 0.0, not_first=policy.syntax.think_id)
     own = _code(policy, [p.before + p.own for p in found], rules)
@@ -83,7 +84,7 @@ def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: FreeRules) ->
     rest = generate(policy, longer, 1, FreeRules(rules.max_new_tokens - few, 0.0), [0] * len(longer))
     for r, i in enumerate(going_on):
         written = rows.ids[i][rows.act[i]].tolist() + rest.ids[r][rest.act[r]].tolist()
-        texts[i] = policy.tokenizer.decode([token for token in written if token != policy.end_id])
+        texts[i] = completion_text(policy, written, ())
     return [block(text) for text in texts]
 
 
