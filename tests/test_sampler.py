@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import make_policy
 
+from ra3 import lookahead
 from ra3.actions import decision_logps
 from ra3.interleave import expert_rows, interleave
 from ra3.lookahead import LatentRules, forced_steps
@@ -13,7 +14,7 @@ from ra3.rollouts import Boundaries
 from ra3.rows import COMMENT, CONTEXT, DECISION
 from ra3.sampler import FreeRules, generate
 from ra3.update import score
-from ra3.walk import ROWS_AT_ONCE, Uniforms, choose
+from ra3.walk import ROWS_AT_ONCE, Uniforms, Walk, choose
 
 RULES = LatentRules(max_latent_tokens=4, think_floor=0.4)
 
@@ -96,6 +97,30 @@ def test_rows_that_wait_take_the_places_of_those_that_end(policy, documents):
 def test_rollouts_do_not_depend_on_who_waits(policy, documents, rollouts, monkeypatch):
     monkeypatch.setitem(ROWS_AT_ONCE, "cpu", 4)
     assert torch.equal(interleave(policy, documents, 3, RULES, list(range(3 * len(documents)))).ids, rollouts.ids)
+
+
+@pytest.mark.parametrize("ahead", [1, 12, 1000])
+def test_rollouts_do_not_depend_on_how_far_rows_read_ahead(policy, documents, rollouts, monkeypatch, ahead):
+    """One step at a time, a few, or the rest of the document, most of which is then taken back."""
+    monkeypatch.setattr(lookahead, "AHEAD", ahead)
+    monkeypatch.setattr(lookahead, "FIRST_STRIDE", ahead)
+    other = interleave(policy, documents, 3, RULES, list(range(3 * len(documents))))
+    for name in ("ids", "act", "space", "expert", "seg", "length", "closed"):
+        assert torch.equal(getattr(other, name), getattr(rollouts, name))
+    for name in ("logp", "logp_old", "importance"):
+        assert (getattr(other, name) - getattr(rollouts, name)).abs().max() < 1e-5
+
+
+def test_reading_ahead_saves_passes(policy, documents, monkeypatch):
+    read, passes = Walk.read, []
+
+    def counted(self, *chunks):
+        passes.append(1)
+        return read(self, *chunks)
+
+    monkeypatch.setattr(Walk, "read", counted)
+    interleave(policy, documents, 1, LatentRules(4, think=False), list(range(len(documents))))
+    assert len(passes) < max(len(d.step_ids) for d in documents) / 2
 
 
 @pytest.mark.parametrize(("architecture", "written_out"), [("llama", True), ("qwen2", True), ("gemma", False)])
