@@ -3,8 +3,8 @@
 transformers' own `sdpa` repeats the keys and values of a shared head once per query head as soon as a chunk has two
 tokens and a mask, which costs more than the attention itself when the prefix is long; here the queries of such a group
 are stacked instead. On a CPU rows that read about as many tokens and have read about as many are attended together,
-some at a time; elsewhere all chunks are padded and attended at once. For float32 models on a CPU, a layer of the cache
-is in float64 unless its scores are small: a token then scores the same alone, in a chunk and in a row.
+some at a time; elsewhere all chunks are padded and attended at once. For float32 models on a CPU a layer is attended in
+float64 once its scores are large: a token then scores the same alone, in a chunk and in a row.
 """
 
 from __future__ import annotations
@@ -39,27 +39,17 @@ def slot_attention(
 
 def attend(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
     """[N,H,D] queries of the tokens that are read, whose keys are written -> [N,H,D] in the format of the queries."""
-    _settle(layer, query, scale)
-    assert layer.keys is not None
+    if layer.cache.narrow and not layer.precise:
+        layer.precise = scale * float(query.norm(dim=-1).max()) * layer.longest_key > LARGE_SCORE
     attend = _together if query.device.type != "cpu" else _in_groups
-    return attend(layer, query.to(layer.keys.dtype), scale).to(query.dtype)
-
-
-def _settle(layer: SlotLayer, query: Tensor, scale: float) -> None:
-    """Number format of the layer: after the first chunks by their scores, later only wider."""
-    if not layer.precise:
-        large = scale * float(query.norm(dim=-1).max()) * layer.longest_key > LARGE_SCORE
-        if large or layer.precise is None:
-            layer.hold(precise=large)
+    return attend(layer, query.to(torch.float64 if layer.precise else layer.states.dtype), scale).to(query.dtype)
 
 
 def _in_groups(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
     """[N,H,D] -> [N,H,D], group by group."""
-    assert layer.keys is not None and layer.values is not None
     out = torch.empty_like(query)
     for group in layer.cache.groups:
-        stores = (x[:, :, : group.num_slots] for x in (layer.keys, layer.values))
-        keys, values = (x[group.rows] for x in stores)
+        keys, values = layer.gathered(group)
         own = query[group.tokens].unflatten(0, (-1, group.chunk)).transpose(1, 2)
         mask = None if group.mask is None else group.mask.to(query.dtype)
         out[group.at] = _stacked(own, keys, values, mask, scale).transpose(1, 2).flatten(0, 1)[group.own]
@@ -68,16 +58,15 @@ def _in_groups(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
 
 def _together(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
     """[N,H,D] -> [N,H,D], all chunks at once, padded to the longest."""
-    assert layer.keys is not None and layer.values is not None
-    chunks, end = layer.chunks, layer.cache.end
-    keys, values = _of_rows(layer.keys, chunks, end), _of_rows(layer.values, chunks, end)
+    chunks = layer.chunks
+    keys, values = layer.seen(_of_rows(layer.states, chunks, layer.cache.end))
     out = _stacked(query[chunks.padded].transpose(1, 2), keys, values, chunks.seen_padded, scale)
     return out.transpose(1, 2).flatten(0, 1)[chunks.unpadded]
 
 
-def _of_rows(store: Tensor, chunks: Chunks, end: int) -> Tensor:
-    in_order = chunks.row_of.tolist() == list(range(len(store)))
-    return store[:, :, :end] if in_order else store[torch.from_numpy(chunks.row_of).to(store.device), :, :end]
+def _of_rows(states: Tensor, chunks: Chunks, end: int) -> Tensor:
+    in_order = chunks.row_of.tolist() == list(range(len(states)))
+    return states[:, :end] if in_order else states[torch.from_numpy(chunks.row_of).to(states.device), :end]
 
 
 def _stacked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:

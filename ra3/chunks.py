@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TOGETHER = 32
+TOGETHER = 16
 """Rows that one call attends, at most."""
+
+SLOTS_TOGETHER = 2048
+"""Slots of such rows, at most: their keys and values should fit a cache."""
 
 SLOTS_OF_A_CALL = 128
 """Slots that attention reads in about the time that one more call takes."""
 
 SHORT_CHUNK = 8
-"""Up to so many tokens a chunk is attended together with single tokens."""
+"""Chunks of two to so many tokens are alike; single tokens are attended several times as fast."""
 
 LONG_CHUNK = 16
 """From more tokens on a chunk is attended by itself."""
@@ -98,12 +101,14 @@ class Chunks:
 class Group:
     """G rows that one call attends: C tokens of each, to as many slots as the longest of them has read."""
 
-    rows: slice | Tensor
-    """[G] rows of the cache."""
+    runs: list[tuple[int, int, int]]
+    """(place in the group, first row of the cache, count) of rows that lie together there."""
+    num_rows: int
+    """G"""
     chunk: int
     """C, the longest chunk."""
     tokens: slice | Tensor
-    """[G * C] the tokens of every row; any, where a row has fewer."""
+    """[G * C] the tokens of every row; the last one again, where a row has fewer."""
     own: slice | Tensor
     """Which of the G * C places hold tokens of their row."""
     at: slice | Tensor
@@ -113,74 +118,55 @@ class Group:
     """[G,1,C,num_slots] float32, 0 where a token sees and -inf elsewhere; None where all see all."""
 
 
-def groups_of(chunks: Chunks, num_rows: int) -> list[Group]:
-    """Neighbouring rows that read a few tokens each are attended where their keys lie, if padding costs less than the
-    calls it saves. The others by length: the keys of a group are copied together first, which costs no more than
-    fetching them one by one. Long chunks by themselves."""
-    groups, left = [], chunks.after - chunks.begins > SHORT_CHUNK
-    short = ~left
-    for first in range(0, num_rows, TOGETHER):
-        size = min(TOGETHER, num_rows - first)
-        which = (short & (chunks.row_of >= first) & (chunks.row_of < first + size)).nonzero()[0]
-        ends = chunks.ends[which]
-        if len(which) and size * ends.max() - ends.sum() <= SLOTS_OF_A_CALL * (len(which) - 1):
-            groups.append(_neighbours(chunks, which, first, size))
-        else:
-            left[which] = True
-    return groups + [_alike(chunks, which) for which in _by_length(chunks, left.nonzero()[0])]
+def groups_of(chunks: Chunks) -> list[Group]:
+    """Chunks of about one length whose rows have read about as much are attended together, long ones by themselves."""
+    return [_group(chunks, which) for which in _by_length(chunks)]
 
 
-def _by_length(chunks: Chunks, which: np.ndarray) -> Iterator[np.ndarray]:
-    """Chunks [R'] in groups that need little padding: of about one length, their rows having read about as much."""
-    doublings = np.ceil(np.log2(chunks.after[which] - chunks.begins[which])).astype(np.int64)
-    order = np.lexsort((chunks.ends[which], doublings))
+def _by_length(chunks: Chunks) -> Iterator[np.ndarray]:
+    """All chunks in groups that need little padding, neighbours together."""
+    length = chunks.after - chunks.begins
+    kind = np.where(length == 1, 0, np.ceil(np.log2(np.maximum(length, SHORT_CHUNK))).astype(np.int64))
+    order = np.lexsort((chunks.row_of, np.ceil(4 * np.log2(chunks.ends)), kind))
+    kinds, ends = kind.tolist(), chunks.ends.tolist()
     group: list[int] = []
+    longest = slots = 0
     for i in order.tolist():
+        longest = max(longest, ends[i])
+        size = longest * (len(group) + 1)
         if group:
-            kind, end = doublings[i], int(chunks.ends[which[i]])
-            padding = end * len(group) - int(chunks.ends[which[group]].sum())
-            full = len(group) == TOGETHER or kind != doublings[group[0]] or 2**kind > LONG_CHUNK
-            if full or padding > SLOTS_OF_A_CALL * len(group):
-                yield which[group]
-                group = []
+            full = len(group) == TOGETHER or kinds[i] != kinds[group[0]] or 2 ** kinds[i] > LONG_CHUNK
+            if full or size > SLOTS_TOGETHER or size - slots - ends[i] > SLOTS_OF_A_CALL * len(group):
+                yield np.array(group)
+                group, longest, slots = [], ends[i], 0
         group.append(i)
-    if group:
-        yield which[group]
+        slots += ends[i]
+    yield np.array(group)
 
 
-def _neighbours(chunks: Chunks, which: np.ndarray, first: int, size: int) -> Group:
-    """A group of the `size` rows from `first` on, of which some read the chunks `which` [R']."""
-    place, rows = np.zeros(size, np.int64), slice(first, first + size)
-    place[chunks.row_of[which] - first] = which
-    reads = np.zeros(size, bool)
-    reads[chunks.row_of[which] - first] = True
-    return _group(chunks, rows, np.where(reads, place, which[0]), reads)
-
-
-def _alike(chunks: Chunks, which: np.ndarray) -> Group:
+def _group(chunks: Chunks, which: np.ndarray) -> Group:
     """A group of the chunks `which` [G]."""
-    row = int(chunks.row_of[which[0]])
-    rows = torch.from_numpy(chunks.row_of[which]) if len(which) > 1 else slice(row, row + 1)
-    return _group(chunks, rows, which, np.ones(len(which), bool))
-
-
-def _group(chunks: Chunks, rows: slice | Tensor, which: np.ndarray, reads: np.ndarray) -> Group:
-    """A group of `rows` [G], of which those that `reads` [G] read the chunks `which` [G]."""
-    begin, after = chunks.begins[which], chunks.after[which]
-    ends, length = np.where(reads, chunks.ends[which], 1), after - begin
+    begin, after, ends = chunks.begins[which], chunks.after[which], chunks.ends[which]
+    length = after - begin
     chunk, num_slots = int(length.max()), int(ends.max())
     column = np.arange(chunk)
     tokens = np.minimum(begin[:, None] + column, after[:, None] - 1)
-    seen = np.maximum(np.minimum(ends[:, None] - length[:, None] + column + 1, ends[:, None]), 1)
+    seen = np.minimum(ends[:, None] - length[:, None] + column + 1, ends[:, None])
     mask = None if seen.min() == num_slots else _mask(seen, num_slots)
-    own = (reads[:, None] & (column < length[:, None])).flatten()
-    tokens = tokens.flatten()
-    if own.all() and (np.diff(tokens) == 1).all():
-        here = slice(int(tokens[0]), int(tokens[-1]) + 1)
-        return Group(rows, chunk, here, slice(None), here, num_slots, mask)
+    runs, own, tokens = _runs(chunks.row_of[which]), (column < length[:, None]).flatten(), tokens.flatten()
+    if own.all():
+        in_order = (np.diff(tokens) == 1).all()
+        here = slice(int(tokens[0]), int(tokens[-1]) + 1) if in_order else torch.from_numpy(tokens)
+        return Group(runs, len(which), chunk, here, slice(None), here, num_slots, mask)
     own = own.nonzero()[0]
     places, at = torch.from_numpy(own), torch.from_numpy(tokens[own])
-    return Group(rows, chunk, torch.from_numpy(tokens), places, at, num_slots, mask)
+    return Group(runs, len(which), chunk, torch.from_numpy(tokens), places, at, num_slots, mask)
+
+
+def _runs(rows: np.ndarray) -> list[tuple[int, int, int]]:
+    """(place, first row, count) of the runs of consecutive rows."""
+    place = np.concatenate([[0], (np.diff(rows) != 1).nonzero()[0] + 1])
+    return list(zip(place.tolist(), rows[place].tolist(), np.diff(place, append=len(rows)).tolist(), strict=True))
 
 
 def _mask(seen: np.ndarray, num_slots: int) -> Tensor:

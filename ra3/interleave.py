@@ -1,15 +1,15 @@
 """Interleaved rollouts with a key-value cache: sampled latents, forced expert steps.
 
-The cache holds what a row has read. Steps enter several at a time, only latents are decoded token by token, and the
-decision to think costs nothing - it is read from the pass over the line before (see ra3/lookahead.py). No row waits for
-another: one pass may read a word of a comment here and some steps there. Each row draws from its own stream of random
-numbers, so a rollout does not depend on which others share its batch.
+A rollout reads every token of its document once: the cache holds what was read, each step enters as one chunk, only
+latents are decoded token by token, and the decision to think costs nothing - it is read from the pass over the line
+before, or over some lines before where rows mostly act. No row waits for another: one pass may read a word of a comment
+here and a few steps there. Each row draws from its own stream of random numbers, so a rollout does not depend on which
+others share its batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -18,9 +18,9 @@ from ra3.actions import decision_logps, mask_logits
 from ra3.flops import counted
 from ra3.latents import EncodedDocument
 from ra3.ledger import phase
-from ra3.lookahead import Choice, LatentRules, Rollout, forced_steps
 from ra3.policy import Policy
-from ra3.rows import RowBuilder, Rows, build
+from ra3.reading import Choice, Foresight, LatentRules, Rollout, forced_steps
+from ra3.rows import COMMENT, RowBuilder, Rows, build
 from ra3.walk import Uniforms, Walk, choose, chosen_logp
 
 
@@ -37,14 +37,15 @@ def interleave(
     walk = Walk(policy, [[policy.start_id, *d.context_ids] for d in documents], group_size)
     rollouts = [Rollout.start(policy, i, d, rules) for i, d in enumerate(documents) for _ in range(group_size)]
     draws = Uniforms(seeds, max(len(r.steps) for r in rollouts) * (rules.max_latent_tokens + 1))
+    foresight = Foresight()
     while len(rows := walk.alive()):
         alive = rows.tolist()
-        open_rows = [r for r in alive if not rollouts[r].chunk]
-        writing = [r for r in open_rows if rollouts[r].words is not None]
-        at_boundary = [r for r in open_rows if rollouts[r].words is None]
-        _write(walk, rollouts, writing, draws)
-        _decide(walk, rollouts, at_boundary, rules, draws)
-        _read(walk, rollouts, alive, rules, draws)
+        begun = [r for r in alive if not rollouts[r].chunk]
+        _decide(walk, rollouts, begun, walk.last_hidden[:0], rules, draws, foresight)
+        before = _read(walk, rollouts, alive)
+        at_boundary = [r for r in alive if rollouts[r].words is None]
+        _write(walk, rollouts, [r for r in alive if rollouts[r].words is not None], rules, draws, foresight)
+        _decide(walk, rollouts, at_boundary, before, rules, draws, foresight)
         walk.end([r for r in alive if rollouts[r].done])
     return counted(policy, build([rollout.row for rollout in rollouts]))
 
@@ -62,74 +63,92 @@ def expert_rows(policy: Policy, documents: Sequence[EncodedDocument], decisions:
     return build(builders)
 
 
-def _write(walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], draws: Uniforms) -> None:
-    """One more word of each comment."""
+def _decide(
+    walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], before: Tensor, rules: LatentRules, draws: Uniforms,
+    foresight: Foresight,
+) -> None:  # fmt: skip
+    """Think or act, at every boundary that these rows have come to; then each has something to read, or is done.
+
+    `before` [N,D]: hidden states before each token of the last pass.
+    """
+    choices = _choices(walk, rollouts, rows, before, rules, draws)
+    for r in rows:
+        rollout = rollouts[r]
+        taken = rollout.decide(choices[r], walk.policy.syntax.think_id)
+        foresight.learn(taken)
+        draws.use(r, len(taken))
+        if rollout.words is not None:
+            walk.go_back(r, len(rollout.row.ids) - 1)
+        elif not rollout.done:
+            foresight.plan(rollout)
+
+
+def _choices(
+    walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], before: Tensor, rules: LatentRules, draws: Uniforms
+) -> dict[int, list[Choice]]:
+    """What the boundaries that the rows have come to decide, if those before them act."""
+    found: dict[int, list[Choice]] = {r: [] for r in rows}
+    at = [(r, i, place) for r in rows for i, place in enumerate(rollouts[r].open_boundaries())]
+    if not at:
+        return found
+    owners, nth, places = zip(*at, strict=True)
+    index = [len(before) + int(walk.slot[r]) if place is None else place for r, _, place in at]
+    hidden = torch.cat([before, walk.last_hidden])[torch.tensor(index, device=before.device)]
+    logits = (walk.policy.logits(part) for part in hidden.split(walk.policy.head_rows))
+    decisions = zip(*(decision_logps(x, walk.policy.syntax.think_id) for x in logits), strict=True)
+    log_think, log_act = (torch.cat(x) for x in decisions)
+    behaviour = log_think.exp().clamp(min=rules.think_floor)
+    thinks = draws.ahead(owners, nth).to(behaviour.device) < behaviour
+    logp = torch.where(thinks, log_think, log_act)
+    importance = logp.exp() / torch.where(thinks, behaviour, 1 - behaviour)
+    importance = torch.where(log_think.exp() < rules.think_floor, importance, 1.0)
+    for r, *choice in zip(owners, thinks.tolist(), logp.tolist(), importance.tolist(), strict=True):
+        found[r].append(Choice(*choice))
+    return found
+
+
+def _write(
+    walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], rules: LatentRules, draws: Uniforms,
+    foresight: Foresight,
+) -> None:  # fmt: skip
+    """One more word of each comment; a newline or the last word allowed ends it, and the step follows."""
     if not rows:
         return
-    logits = walk.logits(rows)
+    logits, newline = walk.logits(rows), walk.policy.syntax.newline_id
     allowed = mask_logits(logits, walk.policy.spaces.comment_mask)
-    tokens = choose(allowed, draws.at(rows, [rollouts[r].drawn for r in rows]))
-    full, own = chosen_logp(logits, tokens), chosen_logp(allowed, tokens)
-    for r, *word in zip(rows, tokens.tolist(), full.tolist(), own.tolist(), strict=True):
-        rollouts[r].write(*word)
+    tokens = choose(allowed, draws.next(rows))
+    full, own = chosen_logp(logits, tokens).tolist(), chosen_logp(allowed, tokens).tolist()
+    for r, token, logp, old in zip(rows, tokens.tolist(), full, own, strict=True):
+        rollout = rollouts[r]
+        rollout.row.append(token, rollout.t, COMMENT, logp, old)
+        rollout.chunk, rollout.words = (token,), (rollout.words or 0) + 1
+        if token != newline and rollout.words == rules.max_latent_tokens:
+            rollout.row.force([newline], rollout.t, [0.0], expert=False)
+            rollout.row.closed, rollout.chunk = False, (token, newline)
+        if rollout.chunk[-1] == newline:
+            foresight.plan(rollout, rollout.chunk)
 
 
-def _decide(walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], rules: LatentRules, draws: Uniforms) -> None:
-    """Think or act, where the policy may choose; elsewhere the next step follows at once."""
-    for r in rows:
-        rollouts[r].read_on()
-    deciding = [r for r in rows if rollouts[r].chooses[rollouts[r].t]]
-    if deciding:
-        logps = torch.stack(decision_logps(walk.logits(deciding), walk.policy.syntax.think_id))
-        uniform = draws.at(deciding, [rollouts[r].drawn for r in deciding])
-        for r, choice in zip(deciding, _choices(logps, uniform, rules.think_floor), strict=True):
-            rollouts[r].choose(choice)
-
-
-def _choices(logps: Tensor, uniform: Tensor, floor: float) -> list[Choice]:
-    """(log q(think), log q(act)) [2,M] and M numbers in [0, 1) -> the choices at M boundaries."""
-    behaviour = logps[0].exp().clamp(min=floor)
-    thinks = uniform.to(logps.device) < behaviour
-    logp = torch.where(thinks, logps[0], logps[1])
-    importance = logp.exp() / torch.where(thinks, behaviour, 1 - behaviour)
-    importance = torch.where(logps[0].exp() < floor, importance, 1.0)
-    return [Choice(*found) for found in zip(thinks.tolist(), logp.tolist(), importance.tolist(), strict=True)]
-
-
-def _read(walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int], rules: LatentRules, draws: Uniforms) -> None:
-    """Every row reads its chunk; the steps in it are scored, and kept up to the first boundary at which it thinks."""
+def _read(walk: Walk, rollouts: Sequence[Rollout], rows: Sequence[int]) -> Tensor:
+    """Every row reads its chunk; the steps among them are scored. Returns the hidden states [N,D] before each token."""
     chunks = [rollouts[r].chunk for r in rows]
-    before = walk.read(rows, [token for chunk in chunks for token in chunk], [len(chunk) for chunk in chunks])
-    places, targets, is_open, numbers = [], [], [], []
-    for r, chunk, end in zip(rows, chunks, accumulate(map(len, chunks)), strict=True):
-        own = rollouts[r].open_choices
-        places += range(end - len(own), end)
-        targets += chunk[len(chunk) - len(own) :]
-        numbers += [(r, rollouts[r].drawn + n) for n in range(sum(own))]
-        is_open += own
-    hidden = before[torch.tensor(places, dtype=torch.long, device=before.device)]
-    logp, logps = _scored(walk.policy, hidden, targets, is_open)
-    choices = iter(_choices(logps, draws.at(*zip(*numbers, strict=True)), rules.think_floor) if numbers else ())
-    vain, at = [], 0
+    before = walk.read(rows, [token for chunk in chunks for token in chunk], [len(c) for c in chunks])
+    places, targets, end = [], [], 0
+    for r, chunk in zip(rows, chunks, strict=True):
+        own = sum(map(len, rollouts[r].next_steps()))
+        end += len(chunk)
+        places += range(end - own, end)
+        targets += chunk[len(chunk) - own :]
+    logp = _logp(walk.policy, before[torch.tensor(places, dtype=torch.long, device=before.device)], targets)
+    scored = zip(places, logp, strict=True)
     for r in rows:
-        size = sum(map(len, rollouts[r].ahead))
-        unread = rollouts[r].take(logp[at : at + size], choices)
-        at += size
-        if unread:
-            vain.append((r, unread, at - unread))
-    if vain:
-        thinking, unread, places = zip(*vain, strict=True)
-        walk.take_back(thinking, unread, hidden[torch.tensor(places, device=hidden.device)])
+        rollouts[r].was_read(scored)
+    return before
 
 
-def _scored(policy: Policy, before: Tensor, targets: list[int], is_open: list[bool]) -> tuple[list[float], Tensor]:
-    """The hidden states [N,D] before N tokens -> the log-probability of each, and (log q(think), log q(act)) [2,M] at
-    those before which a choice is open. A few tokens at a time reach the head."""
-    logp, logps = [], [torch.empty(2, 0, dtype=policy.score_dtype, device=before.device)]
-    columns = (before, torch.tensor(targets, device=before.device), torch.tensor(is_open, device=before.device))
-    for hidden, ids, where in zip(*(x.split(policy.head_rows) for x in columns), strict=True):
-        if len(ids):
-            logits = policy.logits(hidden)
-            logp += chosen_logp(logits, ids).tolist()
-            logps.append(torch.stack(decision_logps(logits[where], policy.syntax.think_id)))
-    return logp, torch.cat(logps, 1)
+def _logp(policy: Policy, before: Tensor, targets: Sequence[int]) -> list[float]:
+    """Log-probabilities of N tokens from the hidden states [N,D] before them, a few at a time."""
+    if not targets:
+        return []
+    columns = (x.split(policy.head_rows) for x in (before, torch.tensor(targets, device=before.device)))
+    return [x for hidden, ids in zip(*columns, strict=True) for x in chosen_logp(policy.logits(hidden), ids).tolist()]

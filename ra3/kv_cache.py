@@ -2,12 +2,17 @@
 
 A forward pass reads one chunk of some rows, as a flat sequence of tokens, and writes each chunk at its row's own
 positions. Rows can be repeated (a prompt shared by a group), run in subsets, and dropped (finished rows).
+
+On a CPU keys and values of a float32 model come in float64, are held in float32, and are widened again for attention, a
+few rows at a time: memory gives few bytes, and in order. Training rounds keys and values alike (ra3/row_attention.py).
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -16,15 +21,18 @@ from ra3.chunks import Chunks, Group, groups_of
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of one attention layer, each [B, heads, capacity, head_dim]."""
+    """Keys and values of one attention layer, [B, capacity, W]: those of one token lie together."""
 
     is_sliding = False
 
-    def __init__(self, cache: SlotCache, may_narrow: bool):
+    def __init__(self, cache: SlotCache):
         super().__init__()
         self.cache = cache
-        self.precise: bool | None = None if may_narrow else True
-        """Held in the format that keys and values come in, else in float32; None while that is open."""
+        self.states = torch.empty(0)
+        self.shapes: tuple[torch.Size, torch.Size] = (torch.Size(), torch.Size())
+        """(heads, size) of keys and of values; W numbers in all."""
+        self.precise = False
+        """Attended in float64, whatever it is held in."""
         self.longest_key = 0.0
         """Largest norm of a key written so far, kept while the layer is not `precise`."""
 
@@ -34,57 +42,62 @@ class SlotLayer(CacheLayerMixin):
         return self.cache.chunks
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocates room for the first chunks."""
-        states = (key_states, value_states)
-        self.keys, self.values = (self._empty(x, self.cache.num_rows, self.cache.end) for x in states)
+        """Allocates room for the first chunks; tokens are [N, heads, size]."""
+        self.shapes = key_states.shape[1:], value_states.shape[1:]
+        dtype = torch.float32 if self.cache.narrow else key_states.dtype
+        width = sum(shape.numel() for shape in self.shapes)
+        self.states = zeros((self.cache.num_rows, self.cache.end, width), dtype, key_states.device)
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
-        """Writes [1, heads, N, head_dim]; returns all keys, with this layer as their `layer`, and all values."""
+        """Writes [1, heads, N, size]; returns all keys, with this layer as their `layer`, and all values."""
         self.write(key_states[0].transpose(0, 1), value_states[0].transpose(0, 1))
-        assert self.keys is not None and self.values is not None
-        keys = self.keys[:, :, : self.cache.end]
+        keys, values = self.seen(self.states[:, : self.cache.end])
         keys.layer = self  # pyright: ignore[reportAttributeAccessIssue]
-        return keys, self.values[:, :, : self.cache.end]
+        return keys, values
 
     def write(self, keys: Tensor, values: Tensor) -> None:
-        """Writes [N, heads, head_dim], the keys and values of the tokens that are read."""
+        """Writes [N, heads, size], the keys and values of the tokens that are read."""
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
-        assert self.keys is not None and self.values is not None
-        if self.cache.end > self.keys.shape[2]:
-            self.keys, self.values = self._grown(self.keys), self._grown(self.values)
-        for store, states in ((self.keys, keys), (self.values, values)):
-            store[self.chunks.row, :, self.chunks.positions] = states.to(store.dtype)
-        if not self.precise:
+        if self.cache.end > self.states.shape[1]:
+            self._grow()
+        tokens = torch.cat([keys.flatten(1), values.flatten(1)], 1).to(self.states.dtype)
+        place = torch.add(self.chunks.positions, self.chunks.row, alpha=self.states.shape[1])
+        self.states.flatten(0, 1).index_copy_(0, place, tokens)
+        if self.cache.narrow and not self.precise:
             self.longest_key = max(self.longest_key, float(keys.norm(dim=-1).max()))
 
-    def hold(self, precise: bool) -> None:
-        """From now on keys and values are held in float64 or, if they need not be `precise`, in float32."""
-        assert self.keys is not None and self.values is not None
-        dtype = torch.float64 if precise else torch.float32
-        self.keys, self.values, self.precise = self.keys.to(dtype), self.values.to(dtype), precise
+    def seen(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """[R,S,W] of some rows -> their keys [R,K,S,D] and values [R,K,S,D]."""
+        parts = states.split([shape.numel() for shape in self.shapes], -1)
+        keys, values = (x.unflatten(-1, shape).transpose(1, 2) for x, shape in zip(parts, self.shapes, strict=True))
+        return keys, values
 
-    def _grown(self, store: Tensor) -> Tensor:
-        grown = self._empty(store, store.shape[0], max(self.cache.end, store.shape[2] * 3 // 2))
-        grown[:, :, : store.shape[2]] = store
-        return grown
+    def gathered(self, group: Group) -> tuple[Tensor, Tensor]:
+        """Keys and values of the rows of a group, [G,K,S,D], in the format that they are attended in.
 
-    @staticmethod
-    def _empty(like: Tensor, num_rows: int, num_slots: int) -> Tensor:
-        return like.new_zeros(num_rows, like.shape[1], num_slots, like.shape[-1])
+        They stand in one small place until the next call: only this reads, in order, what fits no processor's cache.
+        """
+        here, keys, values = self.cache.desk(self, group)
+        for place, row, count in group.runs:
+            here[place : place + count].copy_(self.states[row : row + count, : group.num_slots])
+        return keys, values
+
+    def _grow(self) -> None:
+        old = self.states
+        slots = self.cache.end * 2 if old.device.type == "cpu" else self.cache.end * 3 // 2
+        self.states = zeros((len(old), slots, old.shape[2]), old.dtype, old.device)
+        self.states[:, : old.shape[1]] = old
 
     def take(self, index: Tensor) -> None:
         """Keeps (or repeats) the rows at `index` [B']."""
         if self.is_initialized:
-            assert self.keys is not None and self.values is not None
-            self.keys, self.values = self.keys.index_select(0, index), self.values.index_select(0, index)
+            self.states = self.states.index_select(0, index)
 
     def copy(self, source: Tensor, target: Tensor, num_slots: int) -> None:
         """The first slots of the rows `target` become those of the rows `source`."""
-        for store in (self.keys, self.values):
-            assert store is not None
-            store[target, :, :num_slots] = store[source, :, :num_slots]
+        self.states[target, :num_slots] = self.states[source, :num_slots]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """(number of visible slots, offset)."""
@@ -107,22 +120,36 @@ class SlotCache(Cache):
 
     def __init__(self, num_rows: int, num_layers: int, device: torch.device, dtype: torch.dtype, exact: bool = True):
         self.num_rows = num_rows
+        self.narrow = exact and device.type == "cpu" and dtype == torch.float32
+        """Keys and values come in float64, and are held in float32."""
+        self._desk, self._views = torch.empty(0), {}
         self.decoder: Any = None
         """What reads over this cache in the place of the model's modules (ra3/decoder.py)."""
         self.next(Chunks([0], [0], [0], device))
-        may_narrow = exact and device.type == "cpu" and dtype == torch.float32
-        super().__init__(layers=[SlotLayer(self, may_narrow) for _ in range(num_layers)])
+        super().__init__(layers=[SlotLayer(self) for _ in range(num_layers)])
 
     def next(self, chunks: Chunks) -> None:
         """Says what the next forward pass reads."""
-        self.chunks, self.end, self._groups = chunks, int(chunks.ends.max()), None
+        self.chunks, self.end, self._groups, self._views = chunks, int(chunks.ends.max()), None, {}
 
     @property
     def groups(self) -> list[Group]:
         """Which rows are attended by one call in the pass under way, worked out once for all layers."""
         if self._groups is None:
-            self._groups = groups_of(self.chunks, self.num_rows)
+            self._groups = groups_of(self.chunks)
         return self._groups
+
+    def desk(self, layer: SlotLayer, group: Group) -> tuple[Tensor, Tensor, Tensor]:
+        """[G,S,W] a place for the states of a group, the same for all layers, and it seen as keys and as values."""
+        shape = group.num_rows, group.num_slots, layer.states.shape[2]
+        dtype = torch.float64 if layer.precise else layer.states.dtype
+        kind = (*shape, dtype, layer.shapes)
+        if kind not in self._views:
+            if self._desk.dtype != dtype or self._desk.numel() < math.prod(shape):
+                self._desk, self._views = torch.empty(2 * math.prod(shape), dtype=dtype), {}
+            here = self._desk[: math.prod(shape)].view(shape)
+            self._views[kind] = here, *layer.seen(here)
+        return self._views[kind]
 
     def take(self, index: Tensor) -> None:
         """Keeps (or repeats) the rows at `index` [B']; rows are renumbered from 0."""
@@ -136,3 +163,10 @@ class SlotCache(Cache):
         for layer in self.layers:
             assert isinstance(layer, SlotLayer)
             layer.copy(source, target, num_slots)
+
+
+def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; on a CPU they take memory only once they are written to."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)

@@ -119,13 +119,12 @@ def activations(policy: Policy, tokens: int, checkpointing: bool) -> float:
 
 
 def sampling(policy: Policy, rows: int, tokens: int) -> float:
-    """Bytes of keys, values and logits of `rows`; float32 models on a CPU may hold keys and values in float64."""
+    """Bytes of keys, values and logits of `rows`."""
     text = policy.model.config.get_text_config()
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    number = 8.0 if policy.device.type == "cpu" else 4.0
     logits = 4.0 * LOGITS_HELD * policy.spaces.comment_mask.numel()
-    return rows * (2 * number * tokens * text.num_hidden_layers * heads * size + logits)
+    return rows * (2 * 4.0 * tokens * text.num_hidden_layers * heads * size + logits)
 
 
 def rows_at_once(config: Config, command: str, device: torch.device) -> int:

@@ -13,13 +13,13 @@ from ra3.em_round import keep
 from ra3.estep import updates_of
 from ra3.interleave import expert_rows, interleave
 from ra3.latents import EncodedDocument
-from ra3.lookahead import LatentRules
 from ra3.materials import load_eval_problems, load_rl_problems
 from ra3.memory_plan import memory_plan
 from ra3.methods import METHODS
 from ra3.mstep import MStepJob, next_token_step
 from ra3.optimizers import make_optimizer
 from ra3.policy import Policy
+from ra3.reading import LatentRules
 from ra3.sampler import FreeRules, generate
 from ra3.sources import load_documents, load_policy
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,8 +48,6 @@ class Policy:
     """Whether tokens must score in one pass as in any other. What is not trained on, or compared, need not."""
     written_out: bool = False
     """Whether cached passes may go through `Decoder`: it computes what the modules do."""
-    head_scaling: tuple[float, float | None] = (1.0, None)
-    """What the architecture multiplies its logits by, and the bound that it presses them under."""
     _texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod
@@ -68,7 +67,7 @@ class Policy:
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
         mask[torch.tensor(syntax.comment_ids)] = True
         spaces = ActionSpaces(syntax.think_id, syntax.newline_id, mask).to(device)
-        policy = cls(model, tokenizer, syntax, spaces, str(folder), dtype, head_scaling=scaling_of(model))
+        policy = cls(model, tokenizer, syntax, spaces, str(folder), dtype)
         policy._check_head()
         policy.written_out = dtype == torch.float32 and has_these_parts(model) and policy._decoder_agrees()
         return policy
@@ -170,9 +169,16 @@ class Policy:
         with self._autocast():
             logits = logits_of(head, hidden) if learning else head(hidden)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        factor, cap = self.head_scaling
+        factor, cap = self._logit_scales
         logits = logits if factor == 1.0 else logits * factor
         return cap * torch.tanh(logits / cap) if cap else logits
+
+    @cached_property
+    def _logit_scales(self) -> tuple[float, float | None]:
+        """What the architecture multiplies logits by, and the bound that it presses them into."""
+        config = self.model.config.get_text_config()
+        factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+        return factor, getattr(config, "final_logit_softcapping", None)
 
     def scores(self, hidden: Tensor, ids: Tensor, space: Tensor, act: Tensor, temperature: float = 1.0) -> TokenScores:
         """Scores of N tokens from the hidden states [N,D] before them; without gradient it never holds [N,V]."""
@@ -181,7 +187,7 @@ class Policy:
             [token_scores(self.logits(h), i, s, a, self.spaces, temperature) for h, i, s, a in columns]
         )
 
-    def _autocast(self) -> AbstractContextManager:
+    def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
 
     def _check_head(self) -> None:
@@ -215,10 +221,3 @@ class Policy:
                 own = self.hidden(ids[:, first : first + length], chunks.positions[None], cache)
             found.append(own)
         return torch.allclose(*found, atol=1e-5, rtol=1e-4)
-
-
-def scaling_of(model: Any) -> tuple[float, float | None]:
-    """(factor, cap) of an architecture's logits x: cap * tanh(factor * x / cap), or factor * x."""
-    config = model.config.get_text_config()
-    factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-    return factor, getattr(config, "final_logit_softcapping", None)

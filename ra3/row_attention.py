@@ -103,11 +103,13 @@ def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
 
 
 class _Wide(torch.autograd.Function):
-    """`_causal` in float64; its gradients in float32, from a second pass in float32."""
+    """`_causal` in float64 of keys and values in float32, as a cache holds them (ra3/kv_cache.py); its gradients in
+    float32, from a second pass in float32."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(query.float(), key.float(), value.float())
+        key, value = key.float(), value.float()
+        ctx.save_for_backward(query.float(), key, value)
         ctx.scale = scale
         return _causal(query.double(), key.double(), value.double(), scale)
 

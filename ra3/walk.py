@@ -34,14 +34,18 @@ class Uniforms:
 
     def next(self, rows: Index) -> Tensor:
         """[R] the next number of each of these rows."""
-        index = np.asarray(rows)
-        numbers = self.numbers[index, self.used[index]]
-        self.used[index] += 1
-        return torch.from_numpy(numbers)
+        numbers = self.ahead(rows, 0)
+        self.used[rows] += 1
+        return numbers
 
-    def at(self, rows: Index, places: Index) -> Tensor:
-        """[R] of each of these rows the number that `next` would give after so many others."""
-        return torch.from_numpy(self.numbers[np.asarray(rows), np.asarray(places)])
+    def ahead(self, rows: Index, further: Index | int) -> Tensor:
+        """[R] numbers that these rows will come to, so much further on than the next; none is used up."""
+        index = np.asarray(rows)
+        return torch.from_numpy(self.numbers[index, self.used[index] + np.asarray(further)])
+
+    def use(self, row: int, count: int) -> None:
+        """So many numbers of a row have been used."""
+        self.used[row] += count
 
 
 class Walk:
@@ -62,6 +66,7 @@ class Walk:
         self.cache = policy.new_cache(len(self.row))
         self.last_hidden = torch.empty(0)
         """[slots,D] the hidden state after the last token read."""
+        self.device = policy.device
         self.home = -1
         """The slot that the latest prefix was read in: it holds that prefix until another row takes it."""
         self.after_prefix = torch.empty(0)
@@ -84,11 +89,9 @@ class Walk:
         """Feeds R rows their chunks, N ids of `lengths` [R]; returns [N,D] the hidden state before each token."""
         return self._read(self.slot[rows], ids, lengths)
 
-    def take_back(self, rows: Index, tokens: Index, hidden: Tensor) -> None:
-        """The last `tokens` [R] of what these rows read count as not read; `hidden` [R,D]: after what is left."""
-        slots = self.slot[np.asarray(rows)]
-        self.position[slots] -= np.asarray(tokens)
-        self.last_hidden[self._tensor(slots)] = hidden
+    def go_back(self, row: int, position: int) -> None:
+        """The row forgets all but its first `position` tokens; the next that it reads cannot be scored."""
+        self.position[self.slot[row]] = position
 
     def logits(self, rows: Index) -> Tensor:
         """[R,V] logits of each row's next token."""
@@ -125,10 +128,9 @@ class Walk:
         self.last_hidden[self._tensor(target)] = after
 
     def _read(self, slots: np.ndarray, ids: Index, lengths: Index) -> Tensor:
-        device = self.policy.device
-        what = Chunks(slots, self.position[slots], lengths, device)
+        what = Chunks(slots, self.position[slots], lengths, self.device)
         self.cache.next(what)
-        hidden = self.policy.hidden(torch.as_tensor(ids, device=device)[None], what.positions[None], self.cache)[0]
+        hidden = self.policy.hidden(torch.as_tensor(ids, device=self.device)[None], what.positions[None], self.cache)[0]
         if not self.last_hidden.numel():
             self.last_hidden = hidden.new_zeros(len(self.row), hidden.shape[1])
         index = self._tensor(slots)
@@ -148,7 +150,7 @@ class Walk:
         self.slot[self.row] = np.arange(len(kept))
 
     def _tensor(self, index: np.ndarray) -> Tensor:
-        return torch.from_numpy(index).to(self.policy.device)
+        return torch.from_numpy(index).to(self.device)
 
 
 def choose(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -23,9 +23,9 @@ from ra3.evaluate import (
 from ra3.heldout import durations, measure_heldout
 from ra3.interleave import interleave
 from ra3.latents import encode_all
-from ra3.lookahead import LatentRules
 from ra3.policy import Policy
 from ra3.probes import block, code_changes, places
+from ra3.reading import LatentRules
 from ra3.sampler import FreeRules, generate
 from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import Verdict, grade

@@ -6,10 +6,9 @@ import pytest
 import torch
 from conftest import make_policy
 
-from ra3 import lookahead
+from ra3 import reading
 from ra3.actions import decision_logps
-from ra3.interleave import expert_rows, interleave
-from ra3.lookahead import LatentRules, forced_steps
+from ra3.interleave import LatentRules, expert_rows, forced_steps, interleave
 from ra3.rollouts import Boundaries
 from ra3.rows import COMMENT, CONTEXT, DECISION
 from ra3.sampler import FreeRules, generate
@@ -99,28 +98,22 @@ def test_rollouts_do_not_depend_on_who_waits(policy, documents, rollouts, monkey
     assert torch.equal(interleave(policy, documents, 3, RULES, list(range(3 * len(documents)))).ids, rollouts.ids)
 
 
-@pytest.mark.parametrize("ahead", [1, 12, 1000])
-def test_rollouts_do_not_depend_on_how_far_rows_read_ahead(policy, documents, rollouts, monkeypatch, ahead):
-    """One step at a time, a few, or the rest of the document, most of which is then taken back."""
-    monkeypatch.setattr(lookahead, "AHEAD", ahead)
-    monkeypatch.setattr(lookahead, "FIRST_STRIDE", ahead)
-    other = interleave(policy, documents, 3, RULES, list(range(3 * len(documents))))
-    for name in ("ids", "act", "space", "expert", "seg", "length", "closed"):
-        assert torch.equal(getattr(other, name), getattr(rollouts, name))
+@pytest.mark.parametrize("floor", [0.0, 0.4])
+def test_reading_ahead_changes_nothing(policy, documents, monkeypatch, floor):
+    rules, seeds, passes = LatentRules(4, think_floor=floor), list(range(3 * len(documents))), []
+    for worth in (2.0, 0.0):  # never, and always as far as a chunk goes
+        monkeypatch.setattr(reading, "WORTH_READING", worth)
+        read = Walk.read
+        counted = []
+        monkeypatch.setattr(Walk, "read", lambda *args, read=read, counted=counted: counted.append(1) or read(*args))
+        passes.append((interleave(policy, documents, 3, rules, seeds), counted))
+        monkeypatch.setattr(Walk, "read", read)
+    (plain, often), (ahead, seldom) = passes
+    assert len(seldom) < len(often)
+    for name in ("ids", "seg", "act", "space", "expert", "length", "closed"):
+        assert torch.equal(getattr(plain, name), getattr(ahead, name))
     for name in ("logp", "logp_old", "importance"):
-        assert (getattr(other, name) - getattr(rollouts, name)).abs().max() < 1e-5
-
-
-def test_reading_ahead_saves_passes(policy, documents, monkeypatch):
-    read, passes = Walk.read, []
-
-    def counted(self, *chunks):
-        passes.append(1)
-        return read(self, *chunks)
-
-    monkeypatch.setattr(Walk, "read", counted)
-    interleave(policy, documents, 1, LatentRules(4, think=False), list(range(len(documents))))
-    assert len(passes) < max(len(d.step_ids) for d in documents) / 2
+        assert (getattr(plain, name) - getattr(ahead, name)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(("architecture", "written_out"), [("llama", True), ("qwen2", True), ("gemma", False)])
