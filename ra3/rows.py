@@ -156,9 +156,10 @@ def build(builders: Sequence[RowBuilder]) -> Rows:
     length = torch.tensor([len(b.ids) for b in builders], dtype=torch.int64)
     shape = len(builders), int(length.max()) if len(builders) else 0
     valid = torch.arange(shape[1]) < length[:, None]
-    chosen = [(row, *choice) for row, builder in enumerate(builders) for choice in builder.chosen]
-    row, position, *choices = zip(*chosen, strict=True) if chosen else ((),) * 5
-    acted = torch.tensor(row, dtype=torch.int64), torch.tensor(position, dtype=torch.int64)
+    chosen = [choice for builder in builders for choice in builder.chosen]
+    position, space, logp_old, importance = ([choice[column] for choice in chosen] for column in range(4))
+    counts = torch.tensor([len(builder.chosen) for builder in builders], dtype=torch.int64)
+    acted = torch.arange(len(builders)).repeat_interleave(counts), torch.tensor(position, dtype=torch.int64)
 
     def matrix(name: str, dtype: torch.dtype, where: Any, values: Sequence[float]) -> Tensor:
         out = torch.full(shape, _PADDING.get(name, 0), dtype=dtype)
@@ -172,12 +173,12 @@ def build(builders: Sequence[RowBuilder]) -> Rows:
         ids=of_all("ids", torch.int64),
         length=length,
         act=matrix("act", torch.bool, acted, [True] * len(chosen)),
-        space=matrix("space", torch.int8, acted, choices[0]),
+        space=matrix("space", torch.int8, acted, space),
         expert=of_all("expert", torch.bool),
         seg=of_all("seg", torch.int64),
         logp=of_all("logp", torch.float32),
-        logp_old=matrix("logp_old", torch.float32, acted, choices[1]),
-        importance=matrix("importance", torch.float32, acted, choices[2]),
+        logp_old=matrix("logp_old", torch.float32, acted, logp_old),
+        importance=matrix("importance", torch.float32, acted, importance),
         group=torch.tensor([b.group for b in builders], dtype=torch.int64),
         closed=torch.tensor([b.closed for b in builders], dtype=torch.bool),
     )
