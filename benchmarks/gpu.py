@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, GenerationConfig
+from random_models import save_config
+from transformers import GenerationConfig
 
 from ra3.flops import TRAINING, forward_flops
 from ra3.mstep import next_token_step, trained_tokens
@@ -29,7 +30,6 @@ from ra3.rl_step import PolicyLoss, policy_step
 from ra3.rows import FULL, RowBuilder, Rows, build
 from ra3.sampler import FreeRules, generate
 from ra3.settings import Update
-from ra3.testbed.tokenizer import fast_tokenizer
 
 FULL_SIZE = {
     "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
@@ -43,12 +43,8 @@ TINY = {
 
 def make_policy(sizes: dict[str, int], device: torch.device) -> Policy:
     """Random Qwen3 weights."""
-    tokenizer = fast_tokenizer()
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
-        config = AutoConfig.for_model("qwen3", tie_word_embeddings=True, max_position_embeddings=32768, **sizes, **ends)
-        config.save_pretrained(folder)
+        save_config("qwen3", sizes, Path(folder))
         return Policy.load(Path(folder), "random", torch.bfloat16, device, 0)
 
 

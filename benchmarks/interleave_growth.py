@@ -85,7 +85,7 @@ def load(name: str) -> EvenPolicy:
     if name == "shipped":
         return EvenPolicy.of(shipped)
     with tempfile.TemporaryDirectory() as folder:
-        save_config(name, Path(folder))
+        save_config("qwen2", QWEN2[name], Path(folder))
         return EvenPolicy.of(Policy.load(Path(folder), "random", torch.float32, cpu, 0))
 
 

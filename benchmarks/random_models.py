@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ QWEN2 = {
 """Two key heads as in the small Qwen2 models, and for the larger one their vocabulary."""
 
 
-def save_config(name: str, folder: Path) -> Any:
-    """Writes tokenizer and config, without weights, into `folder`; returns the config."""
+def save_config(architecture: str, sizes: Mapping[str, Any], folder: Path) -> Any:
+    """Writes tokenizer and config, without weights, into `folder`; returns the config. `sizes` go before defaults."""
     tokenizer = fast_tokenizer()
     tokenizer.save_pretrained(folder)
     rest = {
         "vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
         "tie_word_embeddings": True, "max_position_embeddings": 32768,
     }  # fmt: skip
-    config = AutoConfig.for_model("qwen2", **(rest | QWEN2[name]))
+    config = AutoConfig.for_model(architecture, **(rest | dict(sizes)))
     config.save_pretrained(folder)
     return config

@@ -28,7 +28,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from random_models import save_config
+from random_models import QWEN2, save_config
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
@@ -104,7 +104,7 @@ def make_model(name: str, folder: Path) -> Path:
     """The folder of the shipped model, or of a random one with its tokenizer."""
     if name == "shipped":
         return WORLDS["testbed"].model
-    config = save_config(name, folder / name)
+    config = save_config("qwen2", QWEN2[name], folder / name)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder / name)
     return folder / name
 

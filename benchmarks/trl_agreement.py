@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from random_models import save_config
 from torch import Tensor
-from transformers import AutoConfig, PrinterCallback, logging
+from transformers import PrinterCallback, logging
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from ra3.advantages import group_mean, group_std, leave_one_out
@@ -27,7 +28,6 @@ from ra3.policy import Policy
 from ra3.rl_step import PolicyLoss, policy_step
 from ra3.rows import FULL, RowBuilder, Rows, build
 from ra3.settings import Update
-from ra3.testbed.tokenizer import fast_tokenizer
 from ra3.update import score
 
 G, PROMPTS, MAX_NEW, LOW, HIGH, TOLERANCE = 4, 4, 12, 0.2, 0.28, 1e-6
@@ -62,13 +62,8 @@ DELIBERATE = {"RLOO": ("on-policy loss", "off-policy loss", "off-policy gradient
 
 def make_policy(folder: Path) -> Policy:
     """A random two-layer Llama with the embedded world's tokenizer, its weights on disk."""
-    tokenizer = fast_tokenizer()
-    tokenizer.save_pretrained(folder)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    sizes |= {"num_key_value_heads": 2, "tie_word_embeddings": False}
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    config = AutoConfig.for_model("llama", vocab_size=len(tokenizer), **sizes, **ends)
-    config.save_pretrained(folder)
+    save_config("llama", sizes | {"num_key_value_heads": 2, "tie_word_embeddings": False}, folder)
     policy = Policy.load(folder, "random", torch.float32, torch.device("cpu"), seed=0)
     policy.model.lm_head.weight.data[policy.end_id] *= 20  # programs of unequal length
     policy.save(folder)

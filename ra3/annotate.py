@@ -132,4 +132,4 @@ def comment_texts(policy: Policy, rows: Rows, r: int, num_steps: int) -> list[st
     ids: list[list[int]] = [[] for _ in range(num_steps)]
     for token, step in zip(rows.ids[r][latent].tolist(), rows.seg[r][latent].tolist(), strict=True):
         ids[step].append(token)
-    return [policy.tokenizer.decode(i) if i else None for i in ids]
+    return [policy.syntax.comment(policy.tokenizer, i) if i else None for i in ids]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from ra3.completions import completion_text, encode_prompts
+from ra3.completions import Completion, completion, encode_prompts
 from ra3.ledger import phase
 from ra3.policy import Policy
 from ra3.problems import Problem
@@ -18,10 +18,10 @@ from ra3.sandbox.grade import Grader, Verdict
 
 @dataclass(frozen=True)
 class Attempts:
-    """Completions of problems, one in each row, with their texts and verdicts in the order of the rows."""
+    """Completions of problems and the verdicts on them, in the order of the rows."""
 
     rows: Rows
-    texts: list[str]
+    completions: list[Completion]
     verdicts: list[Verdict]
 
 
@@ -29,17 +29,17 @@ def attempt(
     policy: Policy, problems: Sequence[Problem], samples: int, rules: FreeRules, seeds: Sequence[int], sandbox: Sandbox
 ) -> Attempts:
     """`samples` completions of every problem; row p * samples + i is the i-th of problem p, `seeds` one per row."""
-    texts, pending = [""] * len(seeds), []
+    prompts, found, pending = encode_prompts(policy, problems), dict[int, Completion](), []
     with Grader(sandbox) as grader:
 
         def hand_in(written: dict[int, list[int]]) -> None:
             for r, ids in written.items():
-                texts[r] = completion_text(policy, ids, rules.stop)
-            verdicts = grader.submit([(problems[r // samples], texts[r]) for r in written])
+                found[r] = completion(policy, prompts[r // samples], ids, rules.stop)
+            verdicts = grader.submit([(problems[r // samples], found[r].program) for r in written])
             pending.append((list(written), verdicts))
 
-        rows = generate(policy, encode_prompts(policy, problems), samples, rules, seeds, ended=hand_in)
-        return Attempts(rows, texts, collected(pending))
+        rows = generate(policy, prompts, samples, rules, seeds, ended=hand_in)
+        return Attempts(rows, [found[r] for r in range(len(rows))], collected(pending))
 
 
 @phase("grading")

@@ -29,6 +29,7 @@ def rollout_records(
                 "sample": sample,
                 "reward": float(reward[r]),
                 "verdict": verdicts[r] if verdicts else None,
+                "opener": policy.syntax.opener,
                 "tokens": _tokens(policy, rows, advantage, r),
             }
 

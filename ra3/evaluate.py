@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ra3.attempts import attempt
+from ra3.completions import Completion
 from ra3.faults import refuse_unjudged
 from ra3.policy import Policy
 from ra3.problems import Problem
@@ -28,7 +29,10 @@ class Answer:
 
     problem: Problem
     completion: str
+    """What was graded."""
     verdict: Verdict
+    reply: str | None = None
+    """What was written, every intention as a comment; None where that is what was graded."""
 
     @property
     def band(self) -> str:
@@ -36,12 +40,18 @@ class Answer:
         return self.problem.meta.get("band", "all")
 
     @property
+    def written(self) -> str:
+        """The completion with its intentions."""
+        return self.completion if self.reply is None else self.reply
+
+    @property
     def record(self) -> Record:
         """The row of samples.jsonl; a whole program is a solution."""
         whole = self.problem.answer == "completion" and not self.problem.prompt
         form = "solution" if whole else "completion"
         verdict = {"passed": self.verdict.passed, "reason": self.verdict.reason, "cpu_s": round(self.verdict.cpu_s, 4)}
-        return {"task_id": self.problem.id, form: self.completion, **verdict}
+        reply = {} if self.reply is None else {"reply": self.reply}
+        return {"task_id": self.problem.id, form: self.completion, **reply, **verdict}
 
 
 def measures(model: str, answers: Sequence[Answer], config: Eval, seed: int) -> Record:
@@ -61,31 +71,35 @@ def sample_answers(
     rules = FreeRules(config.max_new_tokens, config.temperature, problems[0].stop)
     seeds = [derive(seed, "eval", p.id, sample) for p in problems for sample in range(config.samples)]
     done = attempt(policy, problems, config.samples, rules, seeds, sandbox)
-    asked = [problem for problem in problems for _ in range(config.samples)]
-    return answers_of(list(zip(asked, done.texts, strict=True)), done.verdicts)
+    asked = [(problems[r // config.samples], completion) for r, completion in enumerate(done.completions)]
+    return answers_of(asked, done.verdicts)
 
 
-def graded(sandbox: Sandbox, attempts: Sequence[tuple[Problem, str]]) -> list[Answer]:
+def graded(sandbox: Sandbox, attempts: Sequence[tuple[Problem, Completion]]) -> list[Answer]:
     """The answers with their verdicts, in order."""
-    return answers_of(attempts, grade(sandbox, attempts))
+    return answers_of(attempts, grade(sandbox, [(problem, completion.program) for problem, completion in attempts]))
 
 
-def answers_of(attempts: Sequence[tuple[Problem, str]], verdicts: Sequence[Verdict]) -> list[Answer]:
+def answers_of(attempts: Sequence[tuple[Problem, Completion]], verdicts: Sequence[Verdict]) -> list[Answer]:
     """Attempts and the verdicts on them as answers. SandboxError if none of them could be judged."""
     refuse_unjudged(verdicts)
-    return [Answer(problem, text, verdict) for (problem, text), verdict in zip(attempts, verdicts, strict=True)]
+    return [
+        Answer(problem, program, verdict, None if reply == program else reply)
+        for (problem, (program, reply)), verdict in zip(attempts, verdicts, strict=True)
+    ]
 
 
 def pack(answers: Sequence[Answer]) -> Record:
     """Answers as plain values for a checkpoint, without their problems."""
-    return {"answers": [(a.completion, a.verdict.passed, a.verdict.reason, a.verdict.cpu_s) for a in answers]}
+    graded = [(a.completion, a.verdict.passed, a.verdict.reason, a.verdict.cpu_s) for a in answers]
+    return {"answers": graded, "replies": {i: a.reply for i, a in enumerate(answers) if a.reply is not None}}
 
 
 def unpack(packed: Record, problems: Sequence[Problem]) -> list[Answer]:
     """The inverse of `pack`: equally many answers to each problem, in order."""
     each = len(packed["answers"]) // len(problems)
     return [
-        Answer(problems[i // each], completion, Verdict(passed, reason, cpu_s))
+        Answer(problems[i // each], completion, Verdict(passed, reason, cpu_s), packed.get("replies", {}).get(i))
         for i, (completion, passed, reason, cpu_s) in enumerate(packed["answers"])
     ]
 
@@ -161,12 +175,12 @@ def chain_curves(model: str, answers: Sequence[Answer], config: Eval, seed: int)
 
 def thinks_first(answer: Answer) -> bool:
     """The completion opens with an intention."""
-    return answer.completion.startswith("#")
+    return answer.written.startswith("#")
 
 
 def comment_is_right(answer: Answer) -> bool:
     """The first line is the problem's true intention."""
-    return answer.completion.split("\n", 1)[0] == answer.problem.meta["intention"]
+    return answer.written.split("\n", 1)[0] == answer.problem.meta["intention"]
 
 
 def shares_by_problem(answers: Sequence[Answer], holds: Callable[[Answer], bool]) -> list[float]:

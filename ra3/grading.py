@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ra3.bench.samples import Sample, read_samples
-from ra3.completions import beyond_positions
+from ra3.completions import beyond_positions, completion_of_text
 from ra3.config import Config
 from ra3.disk import write_atomic
 from ra3.display import show_problems
@@ -16,6 +16,7 @@ from ra3.errors import UserError
 from ra3.evaluate import Answer, graded, measures, pack, sample_answers, unpack
 from ra3.fingerprints import of_items
 from ra3.flags import RunOptions
+from ra3.latents import COMMENT_OPENER
 from ra3.materials import load_eval_problems
 from ra3.pipeline import finish, opened, opened_sandbox
 from ra3.policy import Policy
@@ -51,7 +52,9 @@ def grade_samples(path: str, config: Config, options: RunOptions) -> Path:
         found.noted(recorder)
         recorder.run.pin(exam=of_items(found.problems), samples=of_items(samples))
         asked = [sample.problem for sample in samples]
-        answers = answered(recorder, name, asked, MAX_SAMPLED_ROWS, lambda part: graded(sandbox, samples[part]))
+        opener = config.model.opener or COMMENT_OPENER
+        attempts = [(sample.problem, completion_of_text(sample.text, opener)) for sample in samples]
+        answers = answered(recorder, name, asked, MAX_SAMPLED_ROWS, lambda part: graded(sandbox, attempts[part]))
         results = measures(name, answers, config.eval, derive(config.run.seed, "evaluate"))
         show_problems(results["problems"])
         return finish(recorder, results)

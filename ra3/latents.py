@@ -1,8 +1,9 @@
 """Latents written as comments: an intention is the line ``#`` + text + newline before the step that it opens.
 
 Text level: ``annotate_text`` writes comment lines between steps, ``remove`` takes them out again, to the character.
-Token level: ``LatentSyntax`` names the tokens that open, fill and close a comment; ``encode`` turns a document into
+Token level: ``LatentSyntax`` names the tokens that open, fill and close a latent; ``encode`` turns a document into
 ids, each step tokenised alone, so that latents and steps are joined as ids and nothing is decoded and encoded again.
+In ids another token may open a latent (``ra3/opener.py``); in text every latent is a comment.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from ra3.corpus import BadRow, Document
 from ra3.errors import UserError
 from ra3.steps import Step, split
 
+COMMENT_OPENER = "#"
+
 Span = tuple[int, int]
 """Start and end of an inserted latent, in characters of the annotated text."""
 
 
-def comment_line(intention: str, opener: str = "#") -> str:
+def comment_line(intention: str) -> str:
     """An intention as a latent: ``comment_line("sort it")`` is ``"# sort it\\n"``. Line breaks become spaces."""
     words = " ".join(intention.split())
-    return f"{opener} {words}\n" if words else f"{opener}\n"
+    return f"# {words}\n" if words else "#\n"
 
 
 def annotate_text(steps: Sequence[Step], comments: Sequence[str | None]) -> tuple[str, list[Span]]:
@@ -65,7 +68,7 @@ class LatentSyntax:
     """How a latent is written in one tokenizer's ids: ``think_id``, some of ``comment_ids``, ``newline_id``."""
 
     opener: str
-    """Text of the token that opens a comment."""
+    """Text of the token that opens a latent: "#", or the name of a special token."""
     think_id: int
     """Its id: the next token is this one (think) or any other (act)."""
     newline_id: int
@@ -74,13 +77,14 @@ class LatentSyntax:
     """Ids that may stand inside a comment, ascending: printable text, and ``newline_id``."""
 
     @classmethod
-    def from_tokenizer(cls, tokenizer: Any, opener: str = "#") -> LatentSyntax:
-        """Reads the syntax off a Hugging Face tokenizer.
+    def from_tokenizer(cls, tokenizer: Any, opener: str = COMMENT_OPENER) -> LatentSyntax:
+        """Reads the syntax off a Hugging Face tokenizer; any other opener than "#" is one of its special tokens.
 
         Raises UserError where the opener or a newline is not one token of its own.
         """
-        think_id = _single_id(tokenizer, opener)
-        newline_id = _single_id(tokenizer, "\n")
+        comment = opener == COMMENT_OPENER
+        think_id = single_id(tokenizer, opener) if comment else tokenizer.convert_tokens_to_ids(opener)
+        newline_id = single_id(tokenizer, "\n")
         allowed = {*_printable_ids(tokenizer), newline_id}
         return cls(opener, think_id, newline_id, tuple(sorted(allowed)))
 
@@ -88,8 +92,17 @@ class LatentSyntax:
         """A step may have a latent before it: its own first token is not the one that opens a latent."""
         return len(step_ids) > 0 and step_ids[0] != self.think_id
 
+    def comment(self, tokenizer: Any, latent_ids: Sequence[int]) -> str:
+        """The ids of a latent as the comment that it is in text."""
+        return COMMENT_OPENER + decode(tokenizer, latent_ids[1:])
 
-def _single_id(tokenizer: Any, text: str) -> int:
+    def latent_ids(self, tokenizer: Any, comments: Sequence[str]) -> list[list[int]]:
+        """The inverse: the ids of each comment line as a latent."""
+        return [[self.think_id, *ids] for ids in _ids(tokenizer, [comment[1:] for comment in comments])]
+
+
+def single_id(tokenizer: Any, text: str) -> int:
+    """The id of the token whose text this is. UserError where the tokenizer has none."""
     (ids,) = _ids(tokenizer, [text])
     back = decode(tokenizer, ids)
     if len(ids) == 1 and back == text:

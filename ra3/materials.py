@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -129,7 +130,7 @@ def read_documents(config: Config) -> Corpus:
         count = settings.documents or WORLD_DOCUMENTS
         return Corpus(world.documents("expert", config.run.seed, count), [])
     return read(
-        settings.location,
+        location(settings.path),
         settings.pattern,
         settings.text_key,
         settings.context_key,
@@ -137,6 +138,11 @@ def read_documents(config: Config) -> Corpus:
         settings.documents,
         settings.max_bad,
     )
+
+
+def location(path: str) -> str:
+    """A corpus path with the alias "stdlib" resolved to the folder it stands for."""
+    return sysconfig.get_paths()["stdlib"] if path == "stdlib" else path
 
 
 def benchmark_index(config: Config) -> Index | None:

@@ -127,6 +127,7 @@ def opened(
         if policy:
             run.pin(model=of_weights(policy.model))
             run.note(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
+            run.note(opener=policy.syntax.opener)
         start_box(run, subject, config.run.seed, device, " ".join(options.recipes) or "defaults")
         display = Display(run)
         if plan:

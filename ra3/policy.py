@@ -23,6 +23,7 @@ from ra3.errors import UserError
 from ra3.kv_cache import SlotCache
 from ra3.latents import LatentSyntax
 from ra3.model_folder import check_attention, check_vocabulary, load_model, load_tokenizer
+from ra3.opener import settle_opener
 from ra3.output_head import embedded, logits_of
 from ra3.projections import exactly, widen_attention
 from ra3.row_attention import ROWS, RowLayout
@@ -51,14 +52,17 @@ class Policy:
     _texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path, weights: str, dtype: torch.dtype, device: torch.device, seed: int) -> Self:
-        """The model in `folder`; weights = "random" builds it from its config alone, from `seed`.
+    def load(
+        cls, folder: Path, weights: str, dtype: torch.dtype, device: torch.device, seed: int, opener: str | None = None
+    ) -> Self:
+        """The model in `folder`; weights = "random" builds it from its config alone, from `seed`. Its intentions open
+        with `opener`; None: as the folder says, or with "#".
 
-        Raises UserError where the folder holds no model, lacks tensors, or the tokenizer cannot write comments.
+        Raises UserError where the folder holds no model, lacks tensors, or the tokenizer cannot write intentions.
         """
-        tokenizer = load_tokenizer(folder)
-        syntax = LatentSyntax.from_tokenizer(tokenizer)
-        model = load_model(folder, weights, seed).to(device=device, dtype=torch.float32).eval()
+        tokenizer, model = load_tokenizer(folder), load_model(folder, weights, seed)
+        syntax = LatentSyntax.from_tokenizer(tokenizer, settle_opener(tokenizer, model, opener, folder))
+        model = model.to(device=device, dtype=torch.float32).eval()
         check_attention(model, folder)
         model.set_attn_implementation(ROWS)
         if dtype == torch.float32 and device.type == "cpu":

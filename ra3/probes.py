@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ra3.completions import before_stop, completion_text, completion_texts
+from ra3.completions import before_stop, completion, completions
 from ra3.policy import Policy
 from ra3.rows import Rows
 from ra3.sampler import FreeRules, generate
@@ -76,15 +76,15 @@ def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: FreeRules) ->
         return []
     few = min(FIRST_TOKENS, rules.max_new_tokens)
     rows = generate(policy, prompts, 1, replace(rules, max_new_tokens=few), [0] * len(prompts))
-    texts = completion_texts(policy, rows, ())
-    going_on = [i for i, text in enumerate(texts) if block(text) == text and not rows.closed[i]]
-    if few == rules.max_new_tokens or not going_on:
-        return [block(text) for text in texts]
-    longer = [[*prompts[i], *rows.ids[i][rows.act[i]].tolist()] for i in going_on]
-    rest = generate(policy, longer, 1, FreeRules(rules.max_new_tokens - few, 0.0), [0] * len(longer))
-    for r, i in enumerate(going_on):
-        written = rows.ids[i][rows.act[i]].tolist() + rest.ids[r][rest.act[r]].tolist()
-        texts[i] = completion_text(policy, written, ())
+    texts = [found.reply for found in completions(policy, rows, ())]
+    open_rows = [i for i, text in enumerate(texts) if block(text) == text and not rows.closed[i]]
+    if few < rules.max_new_tokens and open_rows:
+        written = [rows.ids[i][rows.act[i]].tolist() for i in open_rows]
+        longer = [[*prompts[i], *ids] for i, ids in zip(open_rows, written, strict=True)]
+        rest = generate(policy, longer, 1, FreeRules(rules.max_new_tokens - few, 0.0), [0] * len(longer))
+        for r, i in enumerate(open_rows):
+            whole = written[r] + rest.ids[r][rest.act[r]].tolist()
+            texts[i] = completion(policy, prompts[i], whole, ()).reply
     return [block(text) for text in texts]
 
 

@@ -3,7 +3,6 @@
 The defaults are the vetted recipe for the embedded world. "ours": the RA3 paper (arXiv 2509.25810) leaves it open.
 """
 
-import sysconfig
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -51,6 +50,8 @@ class Model(Section):
     """Folder of a Hugging Face causal language model with its tokenizer; testbed, chains: the embedded worlds' own."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
+    opener: str | None = Field(default=None, pattern=r"^(#|<\S+>|\[\S+\])$", examples=["# or <|NAME|>"])
+    """What opens an intention: #, or a special token, added where there is none. none: what `path` says, or #."""
 
 
 class Corpus(Section):
@@ -76,11 +77,6 @@ class Corpus(Section):
     """Tokens of expert text per document. A longer document is cut at the end of a step, and counted."""
     max_bad: float = Field(default=0.1, ge=0, le=1)
     """Stop when more than this share of the documents is unreadable. Up to it they are skipped and reported."""
-
-    @property
-    def location(self) -> str:
-        """`path`, with the alias "stdlib" resolved to the folder it stands for."""
-        return sysconfig.get_paths()["stdlib"] if self.path == "stdlib" else self.path
 
 
 class Estep(Section):

@@ -39,7 +39,7 @@ def load_policy(config: Config) -> Policy:
             fix=f"use its model: --model {folder / 'model'}",
         )
     dtype = getattr(torch, config.run.dtype)
-    return Policy.load(folder, config.model.weights, dtype, device, config.run.seed)
+    return Policy.load(folder, config.model.weights, dtype, device, config.run.seed, config.model.opener)
 
 
 def choose_device(name: str) -> torch.device:

@@ -34,9 +34,10 @@ def make_model_folder(folder: Path, architecture: str = "llama", **changes) -> P
     sizes = {
         "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
         "num_key_value_heads": 2, "tie_word_embeddings": True, "max_position_embeddings": 2048,
+        "vocab_size": len(tokenizer),
     }  # fmt: skip
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    config = AutoConfig.for_model(architecture, vocab_size=len(tokenizer), **{**sizes, **ends, **changes})
+    config = AutoConfig.for_model(architecture, **{**sizes, **ends, **changes})
     config.save_pretrained(folder)
     return folder
 

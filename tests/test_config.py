@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from ra3.config import Config, flatten, nest
 from ra3.describe import manual, sections, settings, show
 from ra3.errors import UserError
+from ra3.materials import location
 from ra3.recipes import load
 from ra3.settings import Estep
 
@@ -52,8 +53,8 @@ def test_flatten_and_nest_are_inverse():
 
 
 def test_stdlib_is_an_alias_of_the_standard_library():
-    assert load(overrides={"corpus.path": "stdlib"}).corpus.location == sysconfig.get_paths()["stdlib"]
-    assert load(overrides={"corpus.path": "code"}).corpus.location == "code"
+    assert location("stdlib") == sysconfig.get_paths()["stdlib"]
+    assert location("code") == "code"
 
 
 def test_the_manual_lists_every_setting_once():

@@ -7,7 +7,7 @@ import torch
 
 from ra3 import probes
 from ra3.attempts import attempt
-from ra3.completions import before_stop, completion_texts, encode_prompts
+from ra3.completions import before_stop, completions, encode_prompts
 from ra3.evaluate import (
     Answer,
     comment_is_right,
@@ -88,7 +88,7 @@ def test_prompts_are_tokenised_as_documents_are(base):
     (ids,) = encode_prompts(base, [problem])
     assert base.tokenizer.decode(ids) == problem.prompt
     rows = generate(base, [ids], 2, FreeRules(20), [1, 2])
-    for r, text in enumerate(completion_texts(base, rows, ())):
+    for r, (text, _) in enumerate(completions(base, rows, ())):
         assert base.tokenizer.decode(rows.tokens(r)[1:]).removeprefix(problem.prompt).startswith(text)
 
 
@@ -162,10 +162,11 @@ def test_programs_are_graded_while_others_are_written(base):
         done = attempt(base, problems, 4, rules, list(range(4 * len(problems))), sandbox)
         together = list(batches)
         rows = generate(base, encode_prompts(base, problems), 4, rules, list(range(4 * len(problems))))
-        texts = completion_texts(base, rows, ())
+        texts = [completion.program for completion in completions(base, rows, ())]
         verdicts = grade(sandbox, [(problems[r // 4], text) for r, text in enumerate(texts)])
     assert len(together) > 1 and sum(together) == batches[-1], "equal programs run once"
-    assert torch.equal(done.rows.ids, rows.ids) and torch.equal(done.rows.logp, rows.logp) and done.texts == texts
+    assert torch.equal(done.rows.ids, rows.ids) and torch.equal(done.rows.logp, rows.logp)
+    assert [completion.program for completion in done.completions] == texts
     assert [(v.passed, v.reason) for v in done.verdicts] == [(v.passed, v.reason) for v in verdicts]
 
 

@@ -81,7 +81,6 @@ def test_comment_line_is_one_line():
     assert comment_line("sort it") == "# sort it\n"
     assert comment_line(" a\n\tb\r") == "# a b\n"
     assert comment_line("") == "#\n"
-    assert comment_line("x", opener="//") == "// x\n"
 
 
 @pytest.mark.parametrize("comment", ["", "x\n", "# x", "# x\n\n", "# x\ry\n", "#\r\n", "# \0\n"])
@@ -138,9 +137,12 @@ def test_a_tokenizer_that_cannot_write_comments_says_so(changes, message):
 
 
 def test_another_opener(tokenizer):
-    assert LatentSyntax.from_tokenizer(tokenizer, ";").think_id == ids_of(tokenizer, ";")[0]
-    with pytest.raises(UserError, match="'//' as 2 tokens"):
-        LatentSyntax.from_tokenizer(tokenizer, "//")
+    """A special token opens; nothing else changes, and in text the latent is a comment."""
+    syntax = LatentSyntax.from_tokenizer(tokenizer, "<|end|>")
+    assert syntax.think_id == tokenizer.eos_token_id
+    assert syntax.comment_ids == LatentSyntax.from_tokenizer(tokenizer).comment_ids
+    assert syntax.latent_ids(tokenizer, ["# x\n"]) == [[syntax.think_id, *tokenizer.encode(" x\n")]]
+    assert syntax.comment(tokenizer, syntax.latent_ids(tokenizer, ["# x\n"])[0]) == "# x\n"
 
 
 @given(text=st.text(st.characters(exclude_categories=("Cs",))))

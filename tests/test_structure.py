@@ -26,7 +26,7 @@ ORDER = (
     *("word_tokenizer", "pretraining", "world_pages", "testbed", "chains", "worlds"),
     # the model: rows of tokens, the one forward pass, sampling
     *("rows", "actions", "chunks", "kv_cache", "attention", "projections", "decoder", "row_attention", "output_head"),
-    *("recomputation", "heap", "model_folder"),
+    *("recomputation", "heap", "model_folder", "opener"),
     *("policy", "flops", "walk", "reading", "interleave", "sampler", "completions", "attempts"),
     *("fingerprints", "materials", "sources"),
     # one step of learning

@@ -28,13 +28,12 @@ class Hub:
     def files(self) -> list[Path]:
         """Its files on this machine, downloaded if they are not there yet."""
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
         try:
             folder = Path(snapshot_download(self.repository, repo_type="dataset", allow_patterns=list(self.patterns)))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        except Exception as error:  # the hub's own, or any of its HTTP library's, which differs between versions
             raise UserError(
-                f"cannot be downloaded from the hub: {(str(error).splitlines() or [''])[0]}",
+                f"cannot be downloaded from the hub: {(str(error).splitlines() or [repr(error)])[0]}",
                 where=self.repository, fix="name a file on this machine, BENCHMARK:FILE",
             ) from error  # fmt: skip
         found = sorted(file for pattern in self.patterns for file in folder.glob(pattern))

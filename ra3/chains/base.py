@@ -15,5 +15,5 @@ def document(seed: int) -> list[Part]:
 
 
 if __name__ == "__main__":
-    recipe = Recipe(batch=12, learned=0.05, chains=300, updates=900)
+    recipe = Recipe(batch=12, learned=0.05, chains=300, updates=1800)
     command(Reading(fast_tokenizer(), drill, document), recipe, "Train the base model of the world of word problems.")

@@ -55,9 +55,9 @@ class Level:
 LEVELS = {
     "pretrain": Level((1, 1, 2, 2, 3), OLD, (2, 3), commented=0.4, useless=0.02),
     "expert": Level((1, 2, 3, 4), OLD + NEW, (2, 4)),
-    "known": Level((1, 2), OLD, (1, 1), unused=(2, 3)),
-    "edge": Level((1, 2, 3, 4), OLD + NEW, (1, 1), unused=(2, 3)),
-    "hard": Level((5, 6), OLD + NEW, (1, 1), unused=(2, 3)),
+    "known": Level((1, 2), OLD, (1, 1), unused=(2, 3), branches=(1, 1)),
+    "edge": Level((1, 2, 3, 4), OLD + NEW, (1, 1), unused=(2, 3), branches=(1, 1)),
+    "hard": Level((5, 6), OLD + NEW, (1, 1), unused=(2, 3), branches=(1, 1)),
 }
 BANDS = ("known", "edge", "hard")
 Chain = tuple[str, ...]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ra3.comparison.cells import read_cells
-from ra3.comparison.equal_flops import budgets, missing, twins
+from ra3.comparison.equal_flops import Budget, budgets, missing, twins
 from ra3.comparison.grid import owed, run_owed
 from ra3.comparison.measured import summarised
 from ra3.comparison.page import comparison_page
@@ -20,9 +20,10 @@ from ra3.errors import UserError
 
 def run(comparison: Comparison, folder: Path, workers: int, dry_run: bool) -> None:
     """The whole comparison, or what is missing of it; with `dry_run` only the commands that are owed are printed."""
-    cells = known_cells(comparison, folder)
+    known = budgets(comparison, folder)
+    cells = known_cells(comparison, known, folder)
     commands = owed(cells)
-    total, later = sum(len(cell.steps) for cell in cells), missing(comparison, folder)
+    total, later = sum(len(cell.steps) for cell in cells), missing(comparison, known)
     print(f"{comparison.name}: {len(cells)} cells, {total} commands, {len(commands)} of them owed, in {folder}")
     if later:
         print(f"and {later} cells at the FLOPs of {comparison.equal_flops}, once they are measured")
@@ -38,23 +39,24 @@ def run(comparison: Comparison, folder: Path, workers: int, dry_run: bool) -> No
         raise UserError("\n".join(problems), where=str(folder), fix="mend it and run the same command again")
 
 
-def known_cells(comparison: Comparison, folder: Path) -> list[Cell]:
+def known_cells(comparison: Comparison, known: list[Budget], folder: Path) -> list[Cell]:
     """Every cell whose settings are known: twins at equal FLOPs once it has been measured what they get."""
-    return [*comparison.cells(folder), *twins(comparison, folder)]
+    return [*comparison.cells(folder), *twins(comparison, known, folder)]
 
 
 def run_all(comparison: Comparison, folder: Path, workers: int) -> list[str]:
     """Runs what is owed, then the twins that this has made known; one sentence for each cell that failed."""
     problems: list[str] = []
-    for cells in (comparison.cells, lambda out: twins(comparison, out)):
+    for cells in (comparison.cells, lambda out: twins(comparison, budgets(comparison, out), out)):
         problems += run_owed(cells(folder), workers, folder / "logs", lambda line: print(line, flush=True))
     return problems
 
 
 def write_comparison(comparison: Comparison, folder: Path, problems: list[str]) -> None:
     """results.json, compare.html, and the tables on the terminal, from what is there."""
-    cells = known_cells(comparison, folder)
-    results = summarised(comparison, read_cells(cells), budgets(comparison, folder))
+    known = budgets(comparison, folder)
+    cells = known_cells(comparison, known, folder)
+    results = summarised(comparison, read_cells(cells), known)
     command = f"ra3 {shlex.join(sys.argv[1:])}"
     with disk_errors(folder, "write the comparison"):
         write_atomic(folder / "results.json", json.dumps(plain(results), indent=2).encode())

@@ -80,22 +80,22 @@ def budgets(comparison: Comparison, out: Path) -> list[Budget]:
     return found
 
 
-def twins(comparison: Comparison, out: Path) -> list[Cell]:
-    """The twins' cells, as far as it is known what they get."""
+def twins(comparison: Comparison, known: list[Budget], out: Path) -> list[Cell]:
+    """The cells of the twins whose budgets are known."""
     variants, rlvr = comparison.variants, comparison.rlvr
     return [
         comparison.cell(twin_of(b.variant), b.seed, {**variants[b.variant], **b.settings}, b.variant in rlvr, out)
-        for b in budgets(comparison, out)
+        for b in known
         if b.settings
     ]
 
 
-def missing(comparison: Comparison, out: Path) -> int:
+def missing(comparison: Comparison, known: list[Budget]) -> int:
     """How many twins still wait for the runs that say what they get."""
     if comparison.equal_flops is None:
         return 0
     trained = len([name for name in comparison.variants if name not in (BASE, comparison.equal_flops)])
-    return trained * len(comparison.seeds) - len(budgets(comparison, out))
+    return trained * len(comparison.seeds) - len(known)
 
 
 def rivals(comparison: Comparison, variant: str) -> Iterator[str]:

@@ -47,8 +47,7 @@ def true_latents(policy: Policy, document: EncodedDocument) -> dict[int, list[in
             allowed=" or ".join(f"corpus.path = {name} with corpus.steps = {w.steps}" for name, w in WORLDS.items()),
             fix='for text that is commented already, midtrain.method = "ntp" is the same method',
         )
-    ids = policy.tokenizer(truth["comments"], add_special_tokens=False)["input_ids"] if places else []
-    return dict(zip(places, ids, strict=True))
+    return dict(zip(places, policy.syntax.latent_ids(policy.tokenizer, truth["comments"]), strict=True))
 
 
 def write_truth(this: Round, q: Policy) -> Rows:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ra3.advantages import ESTIMATORS, dead_groups
 from ra3.em_round import Method, Round, trained_once
 from ra3.estep import EStepJob, updates_of
-from ra3.latents import EncodedDocument
+from ra3.latents import COMMENT_OPENER, EncodedDocument
 from ra3.optimizers import make_optimizer
 from ra3.policy import Policy
 from ra3.rl_step import PolicyLoss, policy_step
@@ -46,8 +46,9 @@ def segment(policy: Policy, document: EncodedDocument, steps: int, seed: int) ->
     return Segment([*document.context_ids, *before], policy.tokenizer.decode(after), len(after))
 
 
-def written(pieces: Sequence[str], lines: int) -> tuple[str, int]:
-    """What token texts say without comment lines, up to `lines` lines of code; and how many tokens that took.
+def written(pieces: Sequence[str], lines: int, opener: str = COMMENT_OPENER) -> tuple[str, int]:
+    """What token texts say without comment lines and those that begin with the opener, up to `lines` lines of code; and
+    how many tokens that took.
 
     written(["# go\\n", "x", "\\n", "y"], 1) == ("x\\n", 3)
     """
@@ -55,7 +56,7 @@ def written(pieces: Sequence[str], lines: int) -> tuple[str, int]:
     for number, piece in enumerate(pieces, 1):
         line += piece
         if line.endswith("\n"):
-            code, line = code + ("" if line.lstrip().startswith("#") else line), ""
+            code, line = code + ("" if line.lstrip().startswith((COMMENT_OPENER, opener)) else line), ""
             if code.count("\n") >= lines:
                 return code, number
     return code + line, len(pieces)
@@ -67,7 +68,8 @@ def judged(policy: Policy, rows: Rows, segments: Sequence[Segment], samples: int
     for r in range(len(rows)):
         wanted, at = segments[r // samples].text, rows.act[r].nonzero()[:, 0]
         ids = [i for i in rows.ids[r][at].tolist() if i != policy.end_id]
-        code, used = written([policy.token_text(i) for i in ids], max(1, wanted.count("\n")))
+        pieces, lines = [policy.token_text(i) for i in ids], max(1, wanted.count("\n"))
+        code, used = written(pieces, lines, policy.syntax.opener)
         act[r, at[used:]] = False
         reward[r] = float(code == wanted)
     return replace(rows, act=act), reward

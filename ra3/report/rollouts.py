@@ -91,12 +91,12 @@ def _rollout(record: dict, scale: float) -> str:
     badge = f'<span class="badge {"good" if verdict == "passed" else "bad"}">{esc(verdict)}</span>' if verdict else ""
     return (
         f"<figure><figcaption>{esc(caption)}{badge}</figcaption>"
-        f'<pre class="code" dir="ltr">{_tokens(record["tokens"], scale)}</pre></figure>'
+        f'<pre class="code" dir="ltr">{_tokens(record["tokens"], scale, str(record.get("opener", "#")))}</pre></figure>'
     )
 
 
-def _tokens(tokens: list, scale: float) -> str:
-    """Tokens as spans; a comment line that the policy wrote is wrapped in a block of its own."""
+def _tokens(tokens: list, scale: float, opener: str) -> str:
+    """Tokens as spans; a comment, or a line with the opener, that the policy wrote is wrapped in a block of its own."""
     parts, in_intention, line_start = [], False, True
     shown = [token for token in tokens[:MAX_TOKENS] if isinstance(token, dict)]
     for token in shown:
@@ -105,7 +105,7 @@ def _tokens(tokens: list, scale: float) -> str:
             line_start
             and not in_intention
             and role in ("decision", "latent", "sampled")
-            and text.lstrip().startswith("#")
+            and text.lstrip().startswith(("#", opener))
         ):
             parts.append('<span class="intention">')
             in_intention = True
