@@ -14,10 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -27,6 +24,7 @@ from transformers import GenerationConfig
 from ra3.flops import TRAINING, forward_flops
 from ra3.mstep import next_token_step, trained_tokens
 from ra3.optimizers import make_optimizer
+from ra3.plan import median_seconds
 from ra3.policy import Policy
 from ra3.rl_step import PolicyLoss, policy_step
 from ra3.rows import FULL, RowBuilder, Rows, build
@@ -50,24 +48,10 @@ def make_policy(sizes: dict[str, int], device: torch.device) -> Policy:
         return Policy.load(Path(folder), "random", torch.bfloat16, device, 0)
 
 
-def seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median seconds of a call, after one that does not count."""
-    found = []
-    for _ in range(repeats + 1):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        found.append(time.perf_counter() - start)
-    return median(found[1:])
-
-
 def matrix_peak(size: int, device: torch.device, repeats: int) -> float:
     """FLOPs per second of a bfloat16 product of two square matrices, ten at a time."""
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    return 20 * size**3 / seconds(lambda: [a @ b for _ in range(10)], repeats)
+    return 20 * size**3 / median_seconds(lambda: [a @ b for _ in range(10)], repeats)
 
 
 def random_rows(lengths: list[int], vocabulary: int, chosen: bool) -> Rows:
@@ -95,7 +79,7 @@ def training(policy: Policy, kind: str, pass_tokens: int, peak: float, repeats: 
         "M-step": lambda: next_token_step(policy, optimizer, rows, update),
         "RL step": lambda: policy_step(policy, optimizer, rows, advantage, loss, update),
     }
-    spent = seconds(steps[kind], repeats)
+    spent = median_seconds(steps[kind], repeats)
     head = float(trained_tokens(rows).sum())
     flops = TRAINING * forward_flops(policy, rows.length, head)
     rate = float(rows.length.sum()) / spent
@@ -106,11 +90,12 @@ def generation(policy: Policy, batch: int, tokens: int, repeats: int) -> list[di
     """ra3's sampler and transformers' continuous batching on the same prompts, `tokens` new ones each."""
     ids = torch.randint(1, 390, (batch, 64), generator=torch.Generator().manual_seed(0)).tolist()
     rules = FreeRules(tokens)
-    ours = seconds(lambda: generate(policy, ids, 1, rules, list(range(batch))), repeats)
+    ours = median_seconds(lambda: generate(policy, ids, 1, rules, list(range(batch))), repeats)
     config = GenerationConfig(max_new_tokens=tokens, do_sample=True, eos_token_id=-1, pad_token_id=0)
     policy.model.set_attn_implementation("sdpa")
     policy.model.to(policy.dtype)
-    theirs = seconds(lambda: policy.model.generate_batch(ids, generation_config=config, progress_bar=False), repeats)
+    batched = {"generation_config": config, "progress_bar": False}
+    theirs = median_seconds(lambda: policy.model.generate_batch(ids, **batched), repeats)
     names = (("ra3 generate", ours), ("transformers, continuous batching", theirs))
     return [{"what": f"{name}, {batch} rows", "tokens_per_s": batch * tokens / spent} for name, spent in names]
 

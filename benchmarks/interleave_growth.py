@@ -30,9 +30,10 @@ from transformers import AutoModelForCausalLM
 
 from ra3.actions import ActionSpaces
 from ra3.corpus import Document
-from ra3.interleave import LatentRules, interleave
+from ra3.interleave import interleave
 from ra3.latents import EncodedDocument, encode
 from ra3.policy import Policy
+from ra3.reading import LatentRules
 from ra3.rows import Rows
 from ra3.testbed import world
 from ra3.worlds import WORLDS

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ra3.interleave import LatentRules, expert_rows, interleave
+from ra3.interleave import expert_rows, interleave
 from ra3.latents import EncodedDocument, annotate_text
 from ra3.policy import Policy
+from ra3.reading import LatentRules
 from ra3.rollouts import Boundaries, estep_credit
 from ra3.rows import Rows, concatenate
 from ra3.seeds import derive

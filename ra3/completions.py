@@ -51,12 +51,27 @@ class Completion(NamedTuple):
 
 def completions(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[Completion]:
     """What each row generated, up to the end of text or the first stop string."""
-    return [_completion(policy, rows, r).before_stop(stop) for r in range(len(rows))]
+    found = []
+    for r in range(len(rows)):
+        at = rows.act[r].nonzero()[:, 0]
+        first = int(at[0]) if len(at) else 1
+        found.append(completion(policy, rows.ids[r, 1:first].tolist(), rows.ids[r][at].tolist(), stop))
+    return found
 
 
-def completion_texts(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[str]:
-    """The program that each row generated, up to the end of text or the first stop string."""
-    return [completion.program for completion in completions(policy, rows, stop)]
+def completion(policy: Policy, prompt: Sequence[int], ids: Sequence[int], stop: Sequence[str]) -> Completion:
+    """What the generated `ids` say after the ids of a prompt, up to the end of text or the first stop string."""
+    ids = [i for i in ids if i != policy.end_id]
+    if policy.syntax.opener == COMMENT_OPENER:
+        text = policy.tokenizer.decode(ids)
+        return Completion(text, text).before_stop(stop)
+    starts_line = not prompt or policy.token_text(prompt[-1]).endswith("\n")
+    program = reply = ""
+    for is_latent, run in latent_runs(policy, ids, starts_line):
+        text = decode(policy.tokenizer, run)
+        program += text.partition("\n")[2] if is_latent else text  # its last token may hold more than the newline
+        reply += policy.syntax.comment(policy.tokenizer, run) if is_latent else text
+    return Completion(program, reply).before_stop(stop)
 
 
 def completion_of_text(text: str, opener: str) -> Completion:
@@ -71,22 +86,6 @@ def before_stop(text: str, stop: Sequence[str]) -> str:
     """The text before the first of the stop strings; a stop string that begins with a newline leaves that newline."""
     ends = [text.index(s) + s.startswith("\n") for s in stop if s in text]
     return text[: min(ends)] if ends else text
-
-
-def _completion(policy: Policy, rows: Rows, r: int) -> Completion:
-    at = rows.act[r].nonzero()[:, 0]
-    ids = [i for i in rows.ids[r][at].tolist() if i != policy.end_id]
-    if policy.syntax.opener == COMMENT_OPENER:
-        text = policy.tokenizer.decode(ids)
-        return Completion(text, text)
-    first = int(at[0]) if len(at) else 0
-    starts_line = first <= 1 or policy.token_text(int(rows.ids[r, first - 1])).endswith("\n")
-    program = reply = ""
-    for is_latent, run in latent_runs(policy, ids, starts_line):
-        text = decode(policy.tokenizer, run)
-        program += text.partition("\n")[2] if is_latent else text  # its last token may hold more than the newline
-        reply += policy.syntax.comment(policy.tokenizer, run) if is_latent else text
-    return Completion(program, reply)
 
 
 def latent_runs(policy: Policy, ids: Sequence[int], starts_line: bool) -> Iterator[tuple[bool, list[int]]]:

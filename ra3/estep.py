@@ -22,12 +22,13 @@ from torch import Tensor
 from ra3.actions import expert_logp
 from ra3.advantages import dead_groups
 from ra3.credit_view import rollout_records
-from ra3.interleave import LatentRules, expert_rows, interleave
+from ra3.interleave import expert_rows, interleave
 from ra3.latents import EncodedDocument
 from ra3.not_finite import bad_rows_kept
 from ra3.optimizers import make_optimizer
 from ra3.order import batch_of
 from ra3.policy import Policy
+from ra3.reading import LatentRules
 from ra3.recorder import Recorder
 from ra3.rl_step import PolicyLoss, policy_step
 from ra3.rollouts import Boundaries, Credit, estep_credit

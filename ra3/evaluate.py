@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ra3.completions import Completion, completions, encode_prompts
+from ra3.attempts import attempt
+from ra3.completions import Completion
 from ra3.faults import refuse_unjudged
 from ra3.policy import Policy
 from ra3.problems import Problem
-from ra3.sampler import FreeRules, generate
+from ra3.sampler import FreeRules
 from ra3.sandbox import Sandbox
 from ra3.sandbox.grade import Verdict, grade
 from ra3.seeds import derive
@@ -69,14 +70,18 @@ def sample_answers(
     """`samples` graded completions of every problem, in order."""
     rules = FreeRules(config.max_new_tokens, config.temperature, problems[0].stop)
     seeds = [derive(seed, "eval", p.id, sample) for p in problems for sample in range(config.samples)]
-    rows = generate(policy, encode_prompts(policy, problems), config.samples, rules, seeds)
-    found = completions(policy, rows, rules.stop)
-    return graded(sandbox, [(problems[r // config.samples], completion) for r, completion in enumerate(found)])
+    done = attempt(policy, problems, config.samples, rules, seeds, sandbox)
+    asked = [(problems[r // config.samples], completion) for r, completion in enumerate(done.completions)]
+    return answers_of(asked, done.verdicts)
 
 
 def graded(sandbox: Sandbox, attempts: Sequence[tuple[Problem, Completion]]) -> list[Answer]:
     """The answers with their verdicts, in order."""
-    verdicts = grade(sandbox, [(problem, completion.program) for problem, completion in attempts])
+    return answers_of(attempts, grade(sandbox, [(problem, completion.program) for problem, completion in attempts]))
+
+
+def answers_of(attempts: Sequence[tuple[Problem, Completion]], verdicts: Sequence[Verdict]) -> list[Answer]:
+    """Attempts and the verdicts on them as answers. SandboxError if none of them could be judged."""
     refuse_unjudged(verdicts)
     return [
         Answer(problem, program, verdict, None if reply == program else reply)

@@ -12,10 +12,11 @@ from ra3.actions import expert_logp
 from ra3.annotate import comment_texts
 from ra3.evaluate import Record
 from ra3.information import information
-from ra3.interleave import LatentRules, expert_rows, interleave
+from ra3.interleave import expert_rows, interleave
 from ra3.latents import EncodedDocument
 from ra3.policy import Policy
 from ra3.probes import code_changes
+from ra3.reading import LatentRules
 from ra3.rewards import step_sums
 from ra3.rollouts import Boundaries
 from ra3.rows import Rows

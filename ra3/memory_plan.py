@@ -20,8 +20,8 @@ import torch
 from ra3.config import Config
 from ra3.errors import UserError
 from ra3.policy import HEAD_CHUNK_LOGITS, Policy
-from ra3.sampler import MAX_SAMPLED_ROWS
 from ra3.update import PASS_TOKENS_ON_CPU
+from ra3.walk import rows_alive
 
 COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
 """Models held at once: pi, q and the one returned."""
@@ -84,7 +84,7 @@ def memory_plan(policy: Policy, config: Config, command: str, longest: int | Non
         2 * copy * trained,
         activations(policy, tokens, config.update.checkpoint_activations) * trained,
         4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, policy.spaces.comment_mask.numel()),
-        sampling(policy, rows_at_once(config, command), longest),
+        sampling(policy, rows_at_once(config, command, policy.device), longest),
         tokens,
         machine_bytes(policy.device),
     )
@@ -98,7 +98,8 @@ def refuse_too_large(plan: MemoryPlan, config: Config) -> None:
         fix = "take a smaller model, or a machine with more memory"
     elif plan.sampling > plan.activations + plan.logits:
         fix = (
-            "sample fewer rows at once: lower midtrain.estep.documents or group_size, or rlvr.batch_problems or samples"
+            "sample shorter rows, or fewer: lower corpus.max_tokens, rlvr.max_new_tokens or eval.max_new_tokens; "
+            "or rlvr.batch_problems or samples"
         )
     elif not config.update.checkpoint_activations:
         fix = "set update.checkpoint_activations to true, or lower update.micro_batch_tokens"
@@ -126,11 +127,11 @@ def sampling(policy: Policy, rows: int, tokens: int) -> float:
     return rows * (2 * 4.0 * tokens * text.num_hidden_layers * heads * size + logits)
 
 
-def rows_at_once(config: Config, command: str) -> int:
-    """Rows that a command samples together."""
-    estep, rlvr = config.midtrain.estep, config.rlvr
-    learning = estep.documents * estep.group_size if command != "rlvr" else rlvr.batch_problems * rlvr.samples
-    return MAX_SAMPLED_ROWS if command in FROZEN else min(MAX_SAMPLED_ROWS, learning)
+def rows_at_once(config: Config, command: str, device: torch.device) -> int:
+    """Rows that a command decodes together: those of an update of RLVR; elsewhere a corpus, or an exam, has more than
+    are alive at once."""
+    rlvr = config.rlvr
+    return min(rows_alive(device), rlvr.batch_problems * rlvr.samples) if command == "rlvr" else rows_alive(device)
 
 
 def machine_bytes(device: torch.device) -> float:

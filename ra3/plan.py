@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from statistics import median
 
 import torch
 
 from ra3.config import Config
 from ra3.em_round import keep
 from ra3.estep import updates_of
-from ra3.interleave import LatentRules, expert_rows, interleave
+from ra3.interleave import expert_rows, interleave
 from ra3.latents import EncodedDocument
 from ra3.materials import load_eval_problems, load_rl_problems
 from ra3.memory_plan import memory_plan
@@ -18,6 +19,7 @@ from ra3.methods import METHODS
 from ra3.mstep import MStepJob, next_token_step
 from ra3.optimizers import make_optimizer
 from ra3.policy import Policy
+from ra3.reading import LatentRules
 from ra3.sampler import FreeRules, generate
 from ra3.sources import load_documents, load_policy
 
@@ -87,10 +89,10 @@ def _probe(policy: Policy, documents: Sequence[EncodedDocument], config: Config)
     few = documents[:PROBE_DOCUMENTS]
     group = config.midtrain.estep.group_size
     rules = LatentRules(config.midtrain.estep.max_latent_tokens)
-    sampling = _timed(lambda: interleave(policy, few, group, rules, list(range(len(few) * group))))
+    sampling = median_seconds(lambda: interleave(policy, few, group, rules, list(range(len(few) * group))))
     twin = policy.snapshot()
     optimizer = make_optimizer(twin.model, config.midtrain.mstep.optimizer, 0.0)
-    fitting = _timed(lambda: next_token_step(twin, optimizer, expert_rows(twin, few), config.update))
+    fitting = median_seconds(lambda: next_token_step(twin, optimizer, expert_rows(twin, few), config.update))
     return sampling / (len(few) * group), fitting / len(few)
 
 
@@ -99,18 +101,22 @@ def _generation_s(policy: Policy, prompts: Sequence[str], max_new_tokens: int) -
     ids = [policy.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
     rules = FreeRules(max_new_tokens)
     samples = 16
-    return _timed(lambda: generate(policy, ids, samples, rules, list(range(samples * len(ids))))) / (samples * len(ids))
+    rows = samples * len(ids)
+    return median_seconds(lambda: generate(policy, ids, samples, rules, list(range(rows)))) / rows
 
 
-def _timed(work: Callable[[], object]) -> float:
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def median_seconds(work: Callable[[], object], repeats: int = 1) -> float:
+    """Median seconds of a call, after one that does not count."""
+    found = []
+    for _ in range(repeats + 1):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - start)
+    return median(found[1:])
 
 
 def _duration(seconds: float) -> str:

@@ -79,7 +79,7 @@ class Policy:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.model.parameters()).device
+        return self.spaces.comment_mask.device
 
     @property
     def score_dtype(self) -> torch.dtype:

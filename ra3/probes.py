@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ra3.completions import before_stop, completions
+from ra3.completions import before_stop, completion, completions
 from ra3.policy import Policy
 from ra3.rows import Rows
 from ra3.sampler import FreeRules, generate
+
+FIRST_TOKENS = 16
+"""Tokens that are written after every prompt before it is asked whose block has ended."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def _intentions(rows: Rows, r: int) -> list[tuple[int, list[int]]]:
 
 def code_changes(policy: Policy, rows: Rows, max_new_tokens: int = 64) -> Changes:
     """What becomes of the code where an intention is swapped, or deleted. Code counts to the end of its block."""
+    policy = policy.roughly()  # greedy texts do not hang on last bits
     found = places(rows, stray=1)  # generate puts the start token back
     rules, act = FreeRules(max_new_tokens, 0.0), FreeRules(max_new_tokens, 0.0, not_first=policy.syntax.think_id)
     own = _code(policy, [p.before + p.own for p in found], rules)
@@ -66,10 +70,22 @@ def code_changes(policy: Policy, rows: Rows, max_new_tokens: int = 64) -> Change
 
 
 def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: FreeRules) -> list[str]:
+    """The block that is written after each prompt. It is decided with the first token beyond it, which is mostly among
+    the first few: only those rows are written on whose block is still open."""
     if not prompts:
         return []
-    rows = generate(policy, prompts, 1, rules, [0] * len(prompts))
-    return [block(completion.reply) for completion in completions(policy, rows, ())]
+    few = min(FIRST_TOKENS, rules.max_new_tokens)
+    rows = generate(policy, prompts, 1, replace(rules, max_new_tokens=few), [0] * len(prompts))
+    texts = [found.reply for found in completions(policy, rows, ())]
+    open_rows = [i for i, text in enumerate(texts) if block(text) == text and not rows.closed[i]]
+    if few < rules.max_new_tokens and open_rows:
+        written = [rows.ids[i][rows.act[i]].tolist() for i in open_rows]
+        longer = [[*prompts[i], *ids] for i, ids in zip(open_rows, written, strict=True)]
+        rest = generate(policy, longer, 1, FreeRules(rules.max_new_tokens - few, 0.0), [0] * len(longer))
+        for r, i in enumerate(open_rows):
+            whole = written[r] + rest.ids[r][rest.act[r]].tolist()
+            texts[i] = completion(policy, prompts[i], whole, ()).reply
+    return [block(text) for text in texts]
 
 
 def block(text: str) -> str:

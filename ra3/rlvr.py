@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ra3.advantages import ESTIMATORS, dead_groups
-from ra3.completions import completion_texts, encode_prompts
+from ra3.attempts import Attempts, attempt
 from ra3.config import Config
 from ra3.credit_view import rollout_records
 from ra3.faults import refuse_unjudged
@@ -24,9 +24,9 @@ from ra3.problems import Problem
 from ra3.recorder import Recorder
 from ra3.rl_step import PolicyLoss, policy_step
 from ra3.rows import Rows
-from ra3.sampler import FreeRules, generate
+from ra3.sampler import FreeRules
 from ra3.sandbox import Sandbox
-from ra3.sandbox.grade import Verdict, grade
+from ra3.sandbox.grade import Verdict
 from ra3.seeds import derive
 
 
@@ -44,8 +44,8 @@ def rlvr(recorder: Recorder, policy: Policy, problems: Sequence[Problem], sandbo
     )
     for step in recorder.loop("rlvr", settings.steps, policy=policy.model, optimizer=optimizer):
         chosen = [problems[i] for i in batch_of(len(problems), settings.batch_problems, step, seed)]
-        rows = sample_programs(policy, chosen, config, step)
-        verdicts = grade_rows(sandbox, policy, chosen, rows, settings.samples)
+        written = write_programs(policy, chosen, sandbox, config, step)
+        rows, verdicts = written.rows, written.verdicts
         reward, counted = test_rewards(verdicts)
         refuse_unjudged(verdicts)
         grouped, judged = (x.unflatten(0, (-1, settings.samples)) for x in (reward, counted))
@@ -62,8 +62,10 @@ def rlvr(recorder: Recorder, policy: Policy, problems: Sequence[Problem], sandbo
     return policy
 
 
-def sample_programs(policy: Policy, problems: Sequence[Problem], config: Config, step: int) -> Rows:
-    """`samples` completions of every problem."""
+def write_programs(
+    policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, config: Config, step: int
+) -> Attempts:
+    """`samples` completions of every problem, graded."""
     settings = config.rlvr
     rules = FreeRules(settings.max_new_tokens, settings.temperature, problems[0].stop)
     seeds = [
@@ -71,15 +73,7 @@ def sample_programs(policy: Policy, problems: Sequence[Problem], config: Config,
         for problem in problems
         for sample in range(settings.samples)
     ]
-    return generate(policy, encode_prompts(policy, problems), settings.samples, rules, seeds)
-
-
-def grade_rows(
-    sandbox: Sandbox, policy: Policy, problems: Sequence[Problem], rows: Rows, samples: int
-) -> list[Verdict]:
-    """The verdict on every row."""
-    texts = completion_texts(policy, rows, problems[0].stop)
-    return grade(sandbox, [(problems[r // samples], text) for r, text in enumerate(texts)])
+    return attempt(policy, problems, settings.samples, rules, seeds, sandbox)
 
 
 def test_rewards(verdicts: Sequence[Verdict]) -> tuple[Tensor, Tensor]:

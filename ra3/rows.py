@@ -6,8 +6,9 @@ Shape legend: _B rows, _T tokens (padded), _S steps, _D documents, _G rollouts o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Self
+from dataclasses import dataclass, field, fields, replace
+from itertools import chain
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -110,77 +111,74 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
 
 @dataclass
 class RowBuilder:
-    """One row while it grows, token by token (lists of equal length)."""
+    """One row while it grows, token by token."""
 
     group: int
-    ids: list[int]
-    act: list[bool]
-    space: list[int]
-    expert: list[bool]
-    seg: list[int]
-    logp: list[float]
-    logp_old: list[float]
-    importance: list[float]
+    ids: list[int] = field(default_factory=list)
+    seg: list[int] = field(default_factory=list)
+    logp: list[float] = field(default_factory=list)
+    expert: list[bool] = field(default_factory=list)
+    chosen: list[tuple[int, int, float, float]] = field(default_factory=list)
+    """(position, space, logp_old, importance) of every token at which the policy chose."""
     closed: bool = True
 
     @classmethod
     def start(cls, group: int, prefix_ids: Sequence[int]) -> Self:
         """A row that holds only its prompt."""
-        n = len(prefix_ids)
-        builder = cls(group, [], [], [], [], [], [], [], [])
-        no, zero = [False] * n, [0.0] * n
-        builder._extend(prefix_ids, no, [FULL] * n, no, [CONTEXT] * n, zero, zero, [1.0] * n)
+        builder = cls(group)
+        builder.force(prefix_ids, CONTEXT, [0.0] * len(prefix_ids), expert=False)
         return builder
 
     def append(self, token: int, seg: int, space: int, logp: float, logp_old: float, importance: float = 1.0) -> None:
         """Adds a token that the policy sampled."""
-        self._extend([token], [True], [space], [False], [seg], [logp], [logp_old], [importance])
+        self.chosen.append((len(self.ids), space, logp_old, importance))
+        self.force((token,), seg, (logp,), expert=False)
 
     def choose(self, ids: Sequence[int], logps: Sequence[float], logps_old: Sequence[float]) -> None:
         """Adds tokens that the policy sampled from the full vocabulary, all in step 0."""
-        n = len(ids)
-        self._extend(ids, [True] * n, [FULL] * n, [False] * n, [0] * n, logps, logps_old, [1.0] * n)
+        self.chosen += [(position, FULL, old, 1.0) for position, old in enumerate(logps_old, len(self.ids))]
+        self.force(ids, 0, logps, expert=False)
 
     def force(self, ids: Sequence[int], seg: int, logps: Sequence[float], expert: bool = True) -> None:
         """Adds tokens that were given, not chosen."""
-        n = len(ids)
-        self._extend(ids, [False] * n, [FULL] * n, [expert] * n, [seg] * n, logps, [0.0] * n, [1.0] * n)
+        self.ids += ids
+        self.seg += [seg] * len(ids)
+        self.logp += logps
+        self.expert += [expert] * len(ids)
 
     def mark_decision(self, position: int, logp_old: float, importance: float = 1.0) -> None:
         """Records that the forced token at `position` stands for the choice `act`."""
-        self.act[position], self.space[position] = True, DECISION
-        self.logp_old[position], self.importance[position] = logp_old, importance
-
-    def _extend(self, *columns: Sequence) -> None:
-        """Adds tokens, given as one sequence per column in the order of _COLUMNS."""
-        for name, values in zip(_COLUMNS, columns, strict=True):
-            getattr(self, name).extend(values)
-
-
-_COLUMNS = ("ids", "act", "space", "expert", "seg", "logp", "logp_old", "importance")
+        self.chosen.append((position, DECISION, logp_old, importance))
 
 
 def build(builders: Sequence[RowBuilder]) -> Rows:
     """Finished rows, padded on the CPU to the longest."""
-    length = torch.tensor([len(b.ids) for b in builders])
-    width = int(length.max()) if len(builders) else 0
+    length = torch.tensor([len(b.ids) for b in builders], dtype=torch.int64)
+    shape = len(builders), int(length.max()) if len(builders) else 0
+    valid = torch.arange(shape[1]) < length[:, None]
+    chosen = [choice for builder in builders for choice in builder.chosen]
+    position, space, logp_old, importance = ([choice[column] for choice in chosen] for column in range(4))
+    counts = torch.tensor([len(builder.chosen) for builder in builders], dtype=torch.int64)
+    acted = torch.arange(len(builders)).repeat_interleave(counts), torch.tensor(position, dtype=torch.int64)
 
-    def matrix(name: str, dtype: torch.dtype) -> Tensor:
-        out = torch.full((len(builders), width), _PADDING.get(name, 0), dtype=dtype)
-        for row, builder in zip(out, builders, strict=True):
-            row[: len(builder.ids)] = torch.tensor(getattr(builder, name), dtype=dtype)
+    def matrix(name: str, dtype: torch.dtype, where: Any, values: Sequence[float]) -> Tensor:
+        out = torch.full(shape, _PADDING.get(name, 0), dtype=dtype)
+        out[where] = torch.tensor(values, dtype=dtype)
         return out
 
+    def of_all(name: str, dtype: torch.dtype) -> Tensor:
+        return matrix(name, dtype, valid, list(chain.from_iterable(getattr(b, name) for b in builders)))
+
     return Rows(
-        ids=matrix("ids", torch.int64),
+        ids=of_all("ids", torch.int64),
         length=length,
-        act=matrix("act", torch.bool),
-        space=matrix("space", torch.int8),
-        expert=matrix("expert", torch.bool),
-        seg=matrix("seg", torch.int64),
-        logp=matrix("logp", torch.float32),
-        logp_old=matrix("logp_old", torch.float32),
-        importance=matrix("importance", torch.float32),
+        act=matrix("act", torch.bool, acted, [True] * len(chosen)),
+        space=matrix("space", torch.int8, acted, space),
+        expert=of_all("expert", torch.bool),
+        seg=of_all("seg", torch.int64),
+        logp=of_all("logp", torch.float32),
+        logp_old=matrix("logp_old", torch.float32, acted, logp_old),
+        importance=matrix("importance", torch.float32, acted, importance),
         group=torch.tensor([b.group for b in builders], dtype=torch.int64),
         closed=torch.tensor([b.closed for b in builders], dtype=torch.bool),
     )

@@ -5,7 +5,7 @@ Each row draws from its own stream of random numbers, so a completion does not d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,21 +44,25 @@ def generate(
     rules: FreeRules,
     seeds: Sequence[int],
     at_once: int | None = None,
+    ended: Callable[[dict[int, list[int]]], None] | None = None,
 ) -> Rows:
     """`samples` completions of every prompt; row p * samples + i is the i-th of prompt p, `seeds` one per row.
 
     A prompt is read once for all its samples. Rows that end (end of text, stop string) leave the batch, and others take
-    their places; `at_once` rows are alive at a time (None: as many as suit the device).
+    their places; `at_once` rows are alive at a time (None: as many as suit the device). `ended` is told of the rows
+    that end in a pass: {row: its ids}.
     """
     prefixes = [[policy.start_id, *p] for p in prompts]
     walk, draws = Walk(policy, prefixes, samples, at_once), Uniforms(seeds, rules.max_new_tokens)
     made, stops = Completions(walk.count, rules.max_new_tokens), Stops(policy, rules.stop)
     while len(alive := walk.alive()):
         tokens = _sample(walk, made, alive, rules, draws)
-        ended = stops.ended(alive, tokens)
-        over = ended | (made.length[alive] == rules.max_new_tokens)
-        made.closed[alive] = ended
+        closed = stops.ended(alive, tokens)
+        over = closed | (made.length[alive] == rules.max_new_tokens)
+        made.closed[alive] = closed
         walk.end(alive[over])
+        if ended and over.any():
+            ended({r: made.ids[r, : made.length[r]].tolist() for r in alive[over].tolist()})
         if not over.all():
             walk.read(alive[~over], tokens[~over], np.ones((~over).sum(), np.int64))
     return counted(policy, made.rows(prefixes, samples))

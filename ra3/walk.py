@@ -15,6 +15,12 @@ ROWS_AT_ONCE = {"cpu": 128}
 """Rows that are alive at once, by device."""
 ROWS_ELSEWHERE = 256
 
+
+def rows_alive(device: torch.device) -> int:
+    """Rows that are alive at once on a device, at most."""
+    return ROWS_AT_ONCE.get(device.type, ROWS_ELSEWHERE)
+
+
 Index = Sequence[int] | np.ndarray
 
 
@@ -49,7 +55,7 @@ class Walk:
     """
 
     def __init__(self, policy: Policy, prefixes: Sequence[Sequence[int]], repeats: int, at_once: int | None = None):
-        at_once = at_once or ROWS_AT_ONCE.get(policy.device.type, ROWS_ELSEWHERE)
+        at_once = at_once or rows_alive(policy.device)
         self.policy, self.prefixes, self.repeats = policy, prefixes, repeats
         self.count, self.started = len(prefixes) * repeats, 0
         self.row = np.full(min(at_once, self.count), -1)

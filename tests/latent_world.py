@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ra3.actions import ActionSpaces
 from ra3.corpus import Document
-from ra3.interleave import LatentRules, forced_steps, interleave
+from ra3.interleave import interleave
 from ra3.latents import EncodedDocument, encode
 from ra3.policy import Policy
+from ra3.reading import LatentRules, forced_steps
 from ra3.rollouts import Boundaries, Credit, estep_credit
 from ra3.rows import COMMENT, DECISION, RowBuilder, Rows, build
 from ra3.settings import Estep

@@ -16,9 +16,9 @@ from exact_moments import annotated_gradients, coefficients, exact_gradient, mom
 from latent_world import C, G, log_prior, sample
 
 from ra3.annotate import annotate
-from ra3.interleave import LatentRules
 from ra3.mstep import next_token_step
 from ra3.optimizers import make_optimizer
+from ra3.reading import LatentRules
 from ra3.rl_step import PolicyLoss, policy_step
 from ra3.rollouts import Boundaries
 from ra3.settings import Midtrain, Update

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ra3.completions import before_stop, completion_texts, encode_prompts
+from ra3 import probes
+from ra3.attempts import attempt
+from ra3.completions import before_stop, completions, encode_prompts
 from ra3.evaluate import (
     Answer,
     comment_is_right,
@@ -19,13 +21,14 @@ from ra3.evaluate import (
     unpack,
 )
 from ra3.heldout import durations, measure_heldout
-from ra3.interleave import LatentRules, interleave
+from ra3.interleave import interleave
 from ra3.latents import encode_all
 from ra3.policy import Policy
 from ra3.probes import block, code_changes, places
+from ra3.reading import LatentRules
 from ra3.sampler import FreeRules, generate
 from ra3.sandbox import Sandbox
-from ra3.sandbox.grade import Verdict
+from ra3.sandbox.grade import Verdict, grade
 from ra3.settings import Eval, Update
 from ra3.testbed import world
 from ra3.worlds import WORLDS
@@ -85,7 +88,7 @@ def test_prompts_are_tokenised_as_documents_are(base):
     (ids,) = encode_prompts(base, [problem])
     assert base.tokenizer.decode(ids) == problem.prompt
     rows = generate(base, [ids], 2, FreeRules(20), [1, 2])
-    for r, text in enumerate(completion_texts(base, rows, ())):
+    for r, (text, _) in enumerate(completions(base, rows, ())):
         assert base.tokenizer.decode(rows.tokens(r)[1:]).removeprefix(problem.prompt).startswith(text)
 
 
@@ -135,6 +138,36 @@ def test_the_code_follows_a_swapped_intention(base, pages):
     swapped, deleted = code_changes(base, rows)
     assert len(swapped) >= 4 and sum(swapped) / len(swapped) > 0.5  # the base writes some that say nothing, too
     assert len(deleted) == len(places(rows)) and 0 < sum(deleted) < len(deleted)
+
+
+def test_probes_do_not_depend_on_how_many_tokens_are_written_first(base, pages, monkeypatch):
+    rows = interleave(base, pages, 1, LatentRules(16), list(range(12)))
+    expected = code_changes(base, rows)
+    for first in (1, 5, 64):
+        monkeypatch.setattr(probes, "FIRST_TOKENS", first)
+        assert code_changes(base, rows) == expected
+
+
+def test_programs_are_graded_while_others_are_written(base):
+    """The same texts and verdicts in the same order as one after the other, from more batches than one."""
+
+    class Counting(Sandbox):
+        def stream(self, jobs, deadline_s=None):
+            batches.append(len(jobs))
+            return super().stream(jobs, deadline_s)
+
+    batches: list[int] = []
+    problems, rules = [p for band in world.BANDS for p in world.problems("eval", 9, 8, band)], FreeRules(64)
+    with Counting(2) as sandbox:
+        done = attempt(base, problems, 4, rules, list(range(4 * len(problems))), sandbox)
+        together = list(batches)
+        rows = generate(base, encode_prompts(base, problems), 4, rules, list(range(4 * len(problems))))
+        texts = [completion.program for completion in completions(base, rows, ())]
+        verdicts = grade(sandbox, [(problems[r // 4], text) for r, text in enumerate(texts)])
+    assert len(together) > 1 and sum(together) == batches[-1], "equal programs run once"
+    assert torch.equal(done.rows.ids, rows.ids) and torch.equal(done.rows.logp, rows.logp)
+    assert [completion.program for completion in done.completions] == texts
+    assert [(v.passed, v.reason) for v in done.verdicts] == [(v.passed, v.reason) for v in verdicts]
 
 
 def test_a_completion_does_not_begin_with_what_is_forbidden(base):

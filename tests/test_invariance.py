@@ -16,10 +16,11 @@ from torch import distributed
 
 from ra3.actions import token_scores
 from ra3.advantages import leave_one_out
-from ra3.interleave import LatentRules, interleave
+from ra3.interleave import interleave
 from ra3.losses import AGGREGATIONS, POLICY_LOSSES
 from ra3.mstep import next_token_step, trained_tokens
 from ra3.optimizers import Optimizer
+from ra3.reading import LatentRules
 from ra3.rl_step import PolicyLoss, policy_step
 from ra3.rollouts import Boundaries, estep_credit
 from ra3.rows import Rows, pad_time

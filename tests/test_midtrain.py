@@ -19,10 +19,11 @@ from ra3.config import Config
 from ra3.corpus import Document
 from ra3.display import Display
 from ra3.estep import EStepJob, SwitchPenalty, copy_rates, estep, repeats, updates_of
-from ra3.interleave import LatentRules, expert_rows, interleave
+from ra3.interleave import expert_rows, interleave
 from ra3.latents import EncodedDocument, encode
 from ra3.midtrain import midtrain
 from ra3.mstep import leave_out
+from ra3.reading import LatentRules
 from ra3.recorder import Recorder
 from ra3.rollouts import Boundaries, estep_credit
 from ra3.rows import COMMENT, DECISION, RowBuilder, build

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AddedToken
 
-from ra3.completions import completion_of_text, completion_texts, completions
+from ra3.completions import completion_of_text, completions
 from ra3.errors import UserError
-from ra3.interleave import LatentRules, interleave
+from ra3.interleave import interleave
 from ra3.latents import decode, encode_all
 from ra3.methods.distilled import true_rows
 from ra3.methods.rlpt import written
@@ -21,6 +21,7 @@ from ra3.model_folder import load_model, load_tokenizer
 from ra3.opener import KEY, add_token, settle_opener
 from ra3.policy import Policy
 from ra3.problems import Problem
+from ra3.reading import LatentRules
 from ra3.rows import RowBuilder, build
 from ra3.sandbox.grade import grade
 from ra3.testbed.ops import OPERATIONS, body
@@ -30,6 +31,10 @@ from ra3.worlds import WORLDS
 PLAN = "<|plan|>"
 BASE = WORLDS["testbed"].model
 CPU = torch.device("cpu")
+
+
+def programs(policy, rows, stop):
+    return [completion.program for completion in completions(policy, rows, stop)]
 
 
 def load(folder: Path, opener: str | None = PLAN, weights: str = "pretrained") -> Policy:
@@ -151,10 +156,10 @@ def test_a_program_without_its_latents_is_what_it_was(planner, parts):
 
 def test_an_opener_inside_a_line_is_no_latent(planner):
     think, ids = planner.syntax.think_id, planner.tokenizer("x = 1")["input_ids"]
-    assert completion_texts(planner, rows_of(planner, [*ids, think, *ids]), ()) == [f"x = 1{PLAN}x = 1"]
-    assert completion_texts(planner, rows_of(planner, [think, *ids], prompt="def f(x): "), ()) == [f"{PLAN}x = 1"]
-    assert completion_texts(planner, rows_of(planner, [think, *ids]), ()) == [""]
-    assert completion_texts(planner, rows_of(planner, [], [think]), ()) == ["", ""]
+    assert programs(planner, rows_of(planner, [*ids, think, *ids]), ()) == [f"x = 1{PLAN}x = 1"]
+    assert programs(planner, rows_of(planner, [think, *ids], prompt="def f(x): "), ()) == [f"{PLAN}x = 1"]
+    assert programs(planner, rows_of(planner, [think, *ids]), ()) == [""]
+    assert programs(planner, rows_of(planner, [], [think]), ()) == ["", ""]
 
 
 def test_the_comments_of_a_model_that_opens_with_them_stay(planner):
@@ -167,7 +172,7 @@ def paid(policy: Policy, sandbox, problem: Problem, lines: list[str], latents: b
     """The verdict on lines of code, with a latent before each or without."""
     latent = [policy.syntax.think_id, *policy.tokenizer(" ba ke\n")["input_ids"]]
     ids = [i for line in lines for i in [*(latent if latents else []), *policy.tokenizer(line)["input_ids"]]]
-    texts = completion_texts(policy, rows_of(policy, ids, prompt=problem.prompt), problem.stop)
+    texts = programs(policy, rows_of(policy, ids, prompt=problem.prompt), problem.stop)
     return grade(sandbox, [(problem, texts[0])])[0].reason
 
 
@@ -215,5 +220,5 @@ def test_removing_the_latents_of_a_rollout_gives_the_expert_ids_back(planner):
         text = decode(planner.tokenizer, rows.ids[r][rows.expert[r]].tolist())
         assert text == document.document.text + planner.tokenizer.eos_token
         sampled = [i for i in rows.tokens(r)[1 + len(document.context_ids) :] if i != planner.end_id]
-        freed = completion_texts(planner, rows_of(planner, sampled, prompt=document.document.context), ())
+        freed = programs(planner, rows_of(planner, sampled, prompt=document.document.context), ())
         assert freed == [document.document.text]

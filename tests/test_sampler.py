@@ -8,7 +8,8 @@ from conftest import make_policy
 
 from ra3 import reading
 from ra3.actions import decision_logps
-from ra3.interleave import LatentRules, expert_rows, forced_steps, interleave
+from ra3.interleave import expert_rows, interleave
+from ra3.reading import LatentRules, forced_steps
 from ra3.rollouts import Boundaries
 from ra3.rows import COMMENT, CONTEXT, DECISION
 from ra3.sampler import FreeRules, generate

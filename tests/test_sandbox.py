@@ -1,5 +1,7 @@
 """What the sandbox returns for a program, and the verdict on it."""
 
+import time
+
 import pytest
 from verdict_reason import reason
 
@@ -112,6 +114,23 @@ def test_order_is_kept_and_errors_stop_nothing(sandbox):
     for number, outcome in enumerate(sandbox.run(jobs), start=1):
         assert [result.error for result in outcome.results] == [None, "ZeroDivisionError", None]
         assert outcome.results[2].value == 10 // number
+
+
+def test_a_grader_that_is_left_gives_up_what_is_not_graded(sandbox):
+    """Two programs sleep for their 4 s, twenty more wait: whoever leaves waits for the two at most."""
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Grader(sandbox) as grader:
+        future = grader.submit([(RULE, f"import time\ntime.sleep(60)\n# {n}\n") for n in range(22)])
+        raise KeyboardInterrupt
+    assert time.monotonic() - start < 30 and not (future.done() and not future.cancelled() and not future.exception())
+    assert grade(sandbox, [(RULE, REFERENCE)])[0].passed, "the sandbox is free again"
+
+
+def test_what_breaks_in_the_background_is_raised_where_the_verdicts_are_taken():
+    with Sandbox(1) as closed:
+        pass
+    with Grader(closed) as grader, pytest.raises(RuntimeError, match="closed"):
+        grader.submit([(RULE, REFERENCE)]).result()
 
 
 def test_grading_in_the_background(sandbox):

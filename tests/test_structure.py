@@ -27,7 +27,7 @@ ORDER = (
     # the model: rows of tokens, the one forward pass, sampling
     *("rows", "actions", "chunks", "kv_cache", "attention", "projections", "decoder", "row_attention", "output_head"),
     *("recomputation", "heap", "model_folder", "opener"),
-    *("policy", "flops", "walk", "reading", "interleave", "sampler", "completions"),
+    *("policy", "flops", "walk", "reading", "interleave", "sampler", "completions", "attempts"),
     *("fingerprints", "materials", "sources"),
     # one step of learning
     *(

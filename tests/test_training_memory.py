@@ -141,6 +141,16 @@ def test_the_plan_adds_up(policy):
     assert plan_of(policy, Config(), "eval").moments == 0
 
 
+@pytest.mark.parametrize(("command", "rows"), [("eval", 128), ("annotate", 128), ("midtrain", 128), ("rlvr", 6)])
+def test_sampling_is_planned_for_the_rows_that_are_alive_at_once(policy, command, rows):
+    """On a CPU 128, whatever is asked for."""
+    config = Config.model_validate({"rlvr": {"batch_problems": 2, "samples": 3}})
+    text = policy.model.config
+    width = text.num_key_value_heads * text.hidden_size // text.num_attention_heads
+    of_a_row = 2 * 4 * 50 * text.num_hidden_layers * width + 4 * memory_plan.LOGITS_HELD * text.vocab_size
+    assert plan_of(policy, config, command, longest=50).sampling == rows * of_a_row
+
+
 @pytest.mark.parametrize(
     ("machine", "fix"),
     [(lambda p: p.fixed / 2, "smaller model"), (lambda p: p.fixed + p.logits, "checkpoint_activations")],

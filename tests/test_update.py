@@ -10,11 +10,12 @@ import torch
 from conftest import make_policy
 
 from ra3.batches import micro_batches
-from ra3.interleave import LatentRules, expert_rows, interleave
+from ra3.interleave import expert_rows, interleave
 from ra3.losses import AGGREGATIONS
 from ra3.mstep import next_token_step, trained_tokens
 from ra3.not_finite import NotFinite
 from ra3.optimizers import make_optimizer
+from ra3.reading import LatentRules
 from ra3.rl_step import PolicyLoss, policy_step
 from ra3.rows import CONTEXT
 from ra3.sampler import FreeRules, generate

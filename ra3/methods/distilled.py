@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from ra3.em_round import Method, Round, keep
 from ra3.errors import UserError
-from ra3.interleave import forced_steps
 from ra3.latents import EncodedDocument
 from ra3.policy import Policy
+from ra3.reading import forced_steps
 from ra3.rows import RowBuilder, Rows, build
 from ra3.worlds import WORLDS
 

@@ -7,7 +7,7 @@ see docs/security.md for what each isolation level promises.
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from ra3.errors import UserError
 from ra3.sandbox.batch import Batch
@@ -67,7 +67,7 @@ class Sandbox:
         outcomes = dict(self.stream(jobs, deadline_s))
         return [outcomes[index] for index in range(len(jobs))]
 
-    def stream(self, jobs: list[Job], deadline_s: float | None = None) -> Iterator[tuple[int, Outcome]]:
+    def stream(self, jobs: list[Job], deadline_s: float | None = None) -> Generator[tuple[int, Outcome], None, None]:
         """``(index, outcome)`` as the jobs end. Take them promptly: the clock of running programs goes on."""
         if self._closed or self._busy:
             raise RuntimeError("this sandbox is closed" if self._closed else "this sandbox is running another batch")
