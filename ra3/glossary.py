@@ -96,6 +96,11 @@ GLOSSARY: dict[str, Meaning] = {
         "below 0.5",
         "above 0.9: problems are all too easy or all too hard",
     ),
+    "refilled": Meaning(
+        "RLVR: groups without signal whose place another problem took (`rlvr.refills`).",
+        "below `batch_problems`",
+        "several times `batch_problems`: most sampling is for nothing, choose other problems",
+    ),
     "clip_share": Meaning(
         "Share of chosen tokens whose ratio was clipped.", "below 0.2", "above 0.5: the learning rate is too high"
     ),

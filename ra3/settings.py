@@ -179,6 +179,8 @@ class Rlvr(Section):
     """Problems per update."""
     samples: PositiveInt = 8
     """Programs sampled per problem; each is judged against the others."""
+    refills: int = Field(default=0, ge=0)
+    """Times in an update that problems whose programs all score alike make room for others (DAPO). 0: they stay."""
     max_new_tokens: PositiveInt = 64
     """Longest program, in tokens."""
     temperature: float = Field(default=1.0, gt=0, le=10)

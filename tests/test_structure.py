@@ -45,7 +45,7 @@ ORDER = (
         "rl_step",
     ),
     # the acts
-    *("estep", "annotate", "mstep", "em_round", "methods", "midtrain", "rlvr"),
+    *("estep", "annotate", "mstep", "em_round", "methods", "midtrain", "program_groups", "rlvr"),
     *(
         "statistics",
         "learning_curve",
