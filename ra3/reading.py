@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 from ra3.latents import EncodedDocument
 from ra3.policy import Policy
-from ra3.rows import DECISION, RowBuilder
+from ra3.rows import COMMENT, DECISION, RowBuilder
 
 WORTH_READING = 0.6
 """A step is read ahead if all boundaries before it act with this probability: one in vain costs about half a pass."""
@@ -101,6 +101,17 @@ class Rollout:
             if step:
                 self.go_on(step.logp)
         return taken
+
+    def write(self, token: int, logp: float, logp_comment: float, newline_id: int, max_tokens: int) -> None:
+        """One more word of the comment, next to be read; the last of `max_tokens` words has a newline forced after it.
+
+        `logp`: its log-probability among all tokens, `logp_comment`: among those that a comment may have.
+        """
+        self.row.append(token, self.t, COMMENT, logp, logp_comment)
+        self.chunk, self.words = (token,), (self.words or 0) + 1
+        if token != newline_id and self.words == max_tokens:
+            self.row.force([newline_id], self.t, [0.0], expert=False)
+            self.row.closed, self.chunk = False, (token, newline_id)
 
     def next_steps(self) -> Sequence[tuple[int, ...]]:
         """The steps that `chunk` ends with."""
