@@ -1,13 +1,15 @@
-"""What a run ran on: versions, platform, cores, command line and the commit of the working directory."""
+"""What a run ran on: versions, code, platform, cores, command line and the commit of the working directory."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 PACKAGES = ("ra3", "torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic")
 
@@ -23,11 +25,20 @@ def environment(command: str, resume: str, attempt: int, earlier: dict) -> dict:
         "argv": sys.argv,
         "resume": resume,
         "versions": {"python": platform.python_version(), **_versions()},
+        "code": fingerprint(Path(__file__).parent),
         "platform": platform.platform(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "git": _git(),
         "earlier": former,
     }
+
+
+def fingerprint(package: Path) -> str:
+    """12 hex digits of all source files in a folder: which code made a number, also where no repository tells."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def _versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
+from ra3.config import Config
 from ra3.disk import disk_errors, plain, remove_litter, write_atomic
 from ra3.environment import environment
 from ra3.errors import UserError
@@ -153,9 +154,14 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def config_changes(old: dict, new: dict) -> list[str]:
-    """Lines `key: old -> new` of every key that decides the numbers and differs."""
+    """Lines `key: old -> new` of every key that decides the numbers and differs.
+
+    A setting that one of them does not have yet, being of an older version, is there with its default.
+    """
     a, b = flatten(plain(old)), flatten(plain(new))
-    keys = [key for key in sorted(a | b) if key not in FREE_KEYS and a.get(key) != b.get(key)]
+    as_ever = flatten(plain(Config().model_dump()))
+    before, after = {**as_ever, **a}, {**as_ever, **b}
+    keys = [key for key in sorted(a | b) if key not in FREE_KEYS and before.get(key) != after.get(key)]
     return [f"{key}: {_shown(a, key)} -> {_shown(b, key)}" for key in keys]
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 import signal
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from cli_runs import Started, ra3
 
+import ra3 as ra3_package
 from ra3.comparison.plan import cell_name
 from ra3.comparison.reading import read_comparison, shipped
+from ra3.environment import fingerprint
 from ra3.errors import UserError
 
 TEXT = """\
@@ -122,6 +126,10 @@ def test_a_comparison_runs_what_is_owed_and_nothing_twice(home):
     again = ra3(home, *words)
     assert "0 of them owed" in again.stdout
     assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert results["code"] == {f"ra3 {version('ra3')} {fingerprint(Path(ra3_package.__file__).parent)}": 2}
+    config = home / "compared" / "ntp-1" / "config.json"
+    config.write_text(config.read_text().replace('"opener": null,', ""))
+    assert "0 of them owed" in ra3(home, *words).stdout  # an older version's run, and its settings were the same
     (home / "small.toml").write_text(SMALL.replace("max_new_tokens = 4", "max_new_tokens = 5"))
     changed = ra3(home, *words)
     assert changed.returncode == 2 and "eval.max_new_tokens: 4 -> 5" in changed.stderr

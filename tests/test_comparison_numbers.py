@@ -29,7 +29,7 @@ def record(system, seed, edge, known=0.5, rewards=()):
     variant = system.removesuffix("+rlvr")
     scores = {"edge pass@1": edge, "known pass@1": known, "edge pass@5": 1.0}
     place = {"system": system, "variant": variant, "seed": seed, "scores": scores}
-    empty = {"heldout": {}, "curves": {}, "reach": {}, "cost": {}}
+    empty = {"heldout": {}, "curves": {}, "reach": {}, "cost": {}, "code": ["ra3 1.0 aa"]}
     return {**place, **empty, "rewards": list(rewards), "raw_rewards": list(rewards)}
 
 
@@ -135,6 +135,10 @@ def test_tables_and_page_show_the_numbers(tmp_path):
     page = comparison_page(COMPARISON, results, COMPARISON.cells(tmp_path), "ra3 compare <b>", ["a cell failed"])
     assert "<b>." not in page and "-38.5 to +88.5" in page and "<svg" in page and "a cell failed" in page
     assert "Highest edge pass@1. ra3: 55.0%, +25.0 [-38.5, +88.5] points over ntp" in page
+    assert "on seeds 1, 2, ra3 1.0 aa; made by <code>ra3 compare" in page and "several versions" not in page
+    newer = [{**cell, "code": ["ra3 1.0 bb"]} if cell["seed"] == 2 else cell for cell in CELLS]
+    page_of_two = comparison_page(COMPARISON, summarised(COMPARISON, newer), [], "ra3 compare x", [])
+    assert "several versions are compared here: ra3 1.0 aa (4 evaluations), ra3 1.0 bb (2 evaluations)." in page_of_two
     assert page.count("ra3 midtrain ") == 4 and "Quality against cost" not in page
     two = [{**CELLS[0], "curves": {"think_rate_by_chain": {x: 0.5}}} for x in (1, 2)]  # nothing on the same x
     assert "<h3>Thinks</h3>" in comparison_page(COMPARISON, summarised(COMPARISON, two), [], "ra3 compare x", [])

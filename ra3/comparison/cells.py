@@ -57,6 +57,7 @@ def read_cell(cell: Cell, stage: str) -> Record | None:
         "rewards": smoothed(raw),
         "raw_rewards": raw,
         "cost": training_cost(made_by) if made_by else {},
+        "code": sorted({found for place in (made_by, folder) if place for found in code(place)}),
     }
 
 
@@ -78,6 +79,16 @@ def training_cost(folder: Path) -> dict[str, float]:
     """What training took: FLOPs, tokens generated, scored and trained on, CPU seconds, most memory."""
     kinds = families(read_ledger(folder))
     return asdict(total({place: spent for kind in TRAINING for place, spent in kinds.get(kind, {}).items()}))
+
+
+def code(folder: Path) -> set[str]:
+    """Which code a run's attempts were made by: {"ra3 0.1.0 5f2c7a90b1de"}; the digits are of its sources
+    (ra3/environment.py)."""
+    made_on = json.loads((folder / "environment.json").read_text())
+    return {
+        " ".join(["ra3", *filter(None, (attempt["versions"].get("ra3"), attempt.get("code")))])
+        for attempt in (made_on, *made_on["earlier"])
+    }
 
 
 def rlvr_rewards(folder: Path) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from statistics import mean, median
@@ -29,6 +30,7 @@ def summarised(comparison: Comparison, cells: Sequence[Record], budgets: Sequenc
         "against": comparison.against[0],
         "equal_flops": comparison.equal_flops,
         "budgets": [asdict(budget) for budget in budgets],
+        "code": dict(Counter(made_by for cell in cells for made_by in cell["code"])),
         "cells": list(cells),
         "summary": [row for name, own in by_system(cells).items() for row in summary_rows(name, own)],
         "differences": difference_rows(comparison, cells),

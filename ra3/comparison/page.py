@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ra3.comparison.cells import AFTER, Record
 from ra3.comparison.figures import figure_plots
@@ -28,8 +28,10 @@ def comparison_page(
 ) -> str:
     """The page as text."""
     wanted = sum(len([s for s in cell.steps if s.command == "eval"]) for cell in cells)
+    problems = [*problems, *_mixed_code(results["code"])]
     troubles = "".join(f'<p class="plain troubles">{esc(problem)}</p>' for problem in problems)
-    there = f"{len(results['cells'])} of {wanted} evaluations are there, on seeds {_seeds(results)}; made by "
+    made_by = f", {next(iter(results['code']))}" if len(results["code"]) == 1 else ""
+    there = f"{len(results['cells'])} of {wanted} evaluations are there, on seeds {_seeds(results)}{made_by}; made by "
     header = (
         f"<h1>{esc(headline(results) or comparison.name)}</h1>"
         f'<p class="verdict">{esc(there)}<code>{esc(command)}</code>.</p>{troubles}'
@@ -106,6 +108,14 @@ def commands_html(cells: Sequence[Cell]) -> str:
         title = f"{esc(cell.variant)}, seed {cell.seed}"
         blocks.append(f"<details><summary>{title}</summary><pre>{esc(lines)}</pre></details>")
     return "".join(blocks)
+
+
+def _mixed_code(code: Mapping[str, int]) -> list[str]:
+    """A sentence if not all numbers are of the same code."""
+    if len(code) < 2:
+        return []
+    shares = ", ".join(f"{made_by} ({count} evaluations)" for made_by, count in code.items())
+    return [f"Runs of several versions are compared here: {shares}."]
 
 
 def _large(plots: list[Plot]) -> str:
