@@ -128,7 +128,7 @@ def test_tables_and_page_show_the_numbers(tmp_path):
     shown = {table.title: table for table in tables(results)}
     (line,) = shown["Differences in points of pass@1"].rows
     assert line[0] == "ra3 \u2212 ntp" and "+25.0 [-38.5, +88.5]" in line and line[-2:] == (
-        "2 of 2; 1 of 1", "no: go on from 0",
+        "2 of 2; 1 of 1", "no: go on to 5",
     )  # fmt: skip
     assert "When it thinks" not in shown
     assert "| ra3 | 50.0 | 60.0 |" in shown["Seed by seed, edge pass@1"].markdown

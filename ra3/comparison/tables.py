@@ -10,6 +10,7 @@ from ra3.comparison.latent_tables import chain_table, heldout_table
 from ra3.comparison.measured import by_system, shown_metric
 from ra3.comparison.table import Table, points, shown, unique
 from ra3.comparison.training_tables import budget_table, cost_table, sigmoids_table, steps_table
+from ra3.sequential_test import BATCH, LOOKS
 
 
 def tables(results: Record) -> list[Table]:
@@ -58,16 +59,17 @@ def differences_table(results: Record) -> Table:
         body.append((f"{a} \u2212 {b}", *gaps, above, enough))
     intro = (
         "Paired by seed, with 95% interval (Student's t). Enough seeds: a group sequential permutation test (AdaStop), "
-        f"batches of 5, at most 25. The last two columns are about {metric}, before RLVR; after it, where it differs."
+        f"batches of {BATCH}, at most {BATCH * LOOKS}. The last two columns are about {metric}, before RLVR; after it, "
+        "where it differs."
     )
     head = ("pair", *map(_column_name, columns), "seeds above 0", "enough seeds?")
     return Table("Differences in points of pass@1", intro, head, body)
 
 
 def decision_text(decision: Record) -> str:
-    """The sequential test's verdict: decision_text({"verdict": "go on", "seeds": 5}) == "no: go on from 5"."""
+    """The sequential test's verdict: decision_text({"verdict": "go on", "seeds": 5}) == "no: go on to 10"."""
     verdict, seeds = decision["verdict"], decision["seeds"]
-    return f"no: go on from {seeds}" if verdict == "go on" else f"{verdict} after {seeds}"
+    return f"no: go on to {seeds + BATCH}" if verdict == "go on" else f"{verdict} after {seeds}"
 
 
 def reach_table(results: Record) -> Table:
