@@ -7,7 +7,7 @@ import json
 import pytest
 from cli_runs import ra3
 
-from ra3.comparison.equal_flops import equalised, midtraining, rivals
+from ra3.comparison.equal_flops import Size, equalised, midtraining, rivals
 from ra3.comparison.plan import Comparison
 from ra3.comparison.training_tables import budget_table
 from ra3.ledger import Spent
@@ -17,6 +17,9 @@ COSTS = {
     ("annotate-0.1", "rollouts"): Spent(flops=2e9), ("heldout-base", "scoring"): Spent(flops=9e9),
     ("mstep-0", "training"): Spent(flops=8e9, trained=4000), ("mstep-1", "training"): Spent(flops=8e9, trained=4000),
 }  # fmt: skip
+
+
+SIZE = Size(em_rounds=2, updates=24, documents=200)
 
 
 def test_the_cost_of_mid_training_leaves_measuring_out():
@@ -30,17 +33,30 @@ def test_the_cost_of_mid_training_leaves_measuring_out():
         (22e9, {"midtrain.mstep.tokens": 4000}),  # its own cost: (22 - 6) / (16 / 8000) = 8000 tokens in two rounds
         (54e9, {"midtrain.mstep.tokens": 12000}),
         (55e9, {"midtrain.mstep.tokens": 12000}),  # thousands, rounded down
-        (9.9e9, {}),  # less than a thousand tokens a round are left
-        (5e9, {}),
+        (
+            11e9,
+            {"midtrain.estep.updates": 12, "corpus.documents": 100, "midtrain.mstep.tokens": 2000},
+        ),  # half of it all
+        (
+            2.2e9,
+            {"midtrain.estep.updates": 2, "corpus.documents": 20, "midtrain.mstep.tokens": 400},
+        ),  # below a thousand
     ],
 )
-def test_tokens_fill_what_the_estep_leaves(flops, settings):
-    assert equalised(2, 24, midtraining(COSTS), flops) == settings
+def test_what_is_left_goes_to_the_mstep_and_what_is_dearer_is_made_smaller(flops, settings):
+    assert equalised(SIZE, midtraining(COSTS), flops) == settings
 
 
 def test_without_an_mstep_the_updates_are_scaled():
     costs = {place: spent for place, spent in COSTS.items() if not place[0].startswith("mstep")}
-    assert equalised(2, 24, midtraining(costs), 9e9) == {"midtrain.estep.updates": 36}
+    assert equalised(SIZE, midtraining(costs), 9e9) == {"midtrain.estep.updates": 36}
+    assert equalised(SIZE, midtraining(costs), 3e9) == {"midtrain.estep.updates": 12}
+
+
+def test_without_an_estep_dearer_text_is_cut_and_all_documents_stay():
+    costs = {place: spent for place, spent in COSTS.items() if place[0].startswith("mstep")}
+    assert equalised(SIZE._replace(updates=0), midtraining(costs), 12e9) == {"midtrain.mstep.tokens": 3000}
+    assert equalised(SIZE, midtraining({}), 12e9) == {}
 
 
 @pytest.mark.parametrize(
@@ -63,10 +79,16 @@ def test_twins_are_compared_with_twins_and_the_reference_with_both(against, vari
     assert list(rivals(comparison, variant)) == others
 
 
-def test_the_table_says_where_there_is_no_twin():
-    own = {"variant": "iwae", "seed": 1, "flops": 4e9, "before": 6e9, "settings": {}}
-    table = budget_table({"budgets": [own], "cells": [], "equal_flops": "ra3"})
-    assert table.rows == [("iwae", "150%", "none: E-step and annotation alone exceed it (1 of 1 seeds)", "")]
+def test_the_table_says_what_the_twins_got_and_took():
+    own = {"variant": "iwae", "flops": 4e9, "before": 6e9}
+    one = {**own, "seed": 1, "settings": {"midtrain.estep.updates": 12, "midtrain.mstep.tokens": 50_000}}
+    other = {**own, "seed": 2, "settings": {"midtrain.estep.updates": 11, "midtrain.mstep.tokens": 48_000}}
+    nothing = {**own, "variant": "idle", "before": 0.0, "seed": 1, "settings": {}}
+    cells = [{"system": "iwae, equal FLOPs", "seed": 2, "cost": {"flops": 5e9}}]
+    table = budget_table({"budgets": [one, other, nothing], "cells": cells, "equal_flops": "ra3"})
+    assert table.rows == [
+        ("iwae", "150%", "updates = 12, 11; tokens = 50k, 48k", "1.25"), ("idle", "0%", "none: it costs nothing", ""),
+    ]  # fmt: skip
 
 
 SMALL = """\

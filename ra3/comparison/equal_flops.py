@@ -1,12 +1,16 @@
 """Equal FLOPs: every mid-trained variant has a twin whose mid-training takes the FLOPs of one variant's, the reference.
 
     F = E + f D        E: FLOPs of E-step and annotation;  f: of one token in the M-step;  D: tokens of the M-steps
-    D' = (F_ref - E) / f
 
-E and f are read from the ledger of the variant's run at equal tokens, F_ref from the reference's, both on the twin's
-seed. A method without an M-step gets more or fewer updates of its E-step, U' = U F_ref / F. Where E alone exceeds F_ref
-there is no such twin, and the page says so. What a twin really takes differs a little, as its latents do; it is shown.
-A run that was interrupted between checkpoints has paid for some work twice, and its ledger counts it.
+A variant that is cheaper than the reference spends what is left on its M-steps; one that is dearer becomes smaller in
+all its parts, so that neither its E-step nor its M-step is starved:
+
+    F <= F_ref, or E = 0:   D' = (F_ref - E) / f
+    F >  F_ref:             D' = s D,  U' = s U,  N' = s N,   s = F_ref / F;  U: updates of an E-step;  N: documents
+
+A method without an M-step gets U' = s U either way. All is read from the ledger of the variant's run at equal tokens,
+F_ref from the reference's, both on the twin's seed. What a twin really takes differs a little, as its latents do; it is
+shown. A run that was interrupted between checkpoints has paid for some work twice, and its ledger counts it.
 """
 
 from __future__ import annotations
@@ -14,13 +18,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ra3.comparison.grid import finished
-from ra3.comparison.plan import BASE, Cell, Comparison
+from ra3.comparison.plan import BASE, Cell, Comparison, Step
 from ra3.ledger import Costs, Spent, read_ledger
 from ra3.metrics import read_lines
 from ra3.profile import families, total
+from ra3.runs import read_object
 
 TWIN = ", equal FLOPs"
 ROUNDED_TO = 1000
@@ -38,7 +43,17 @@ class Budget:
     before: float
     """E: what the variant's E-step and annotation take."""
     settings: dict[str, Any]
-    """What differs from the run at equal tokens; empty: E alone exceeds F_ref."""
+    """What differs from the run at equal tokens; empty: the method does nothing that could cost anything."""
+
+
+class Size(NamedTuple):
+    """How large a run was: Size(em_rounds=2, updates=24, documents=1500)."""
+
+    em_rounds: int
+    updates: int
+    """Of an E-step."""
+    documents: int
+    """Held-out ones among them."""
 
 
 def twin_of(variant: str) -> str:
@@ -53,17 +68,20 @@ def midtraining(costs: Costs) -> dict[str, Spent]:
     return {"before": total(before), "mstep": total(kinds.get("mstep", {}))}
 
 
-def equalised(em_rounds: int, updates: int, own: dict[str, Spent], flops: float) -> dict[str, Any]:
-    """The settings with which a variant of cost `own`, with so many updates in an E-step, takes `flops`; none if its
-    E-step takes more."""
+def equalised(size: Size, own: dict[str, Spent], flops: float) -> dict[str, Any]:
+    """The settings with which a variant of this size and cost `own` takes `flops`; none if it takes nothing."""
     before, mstep = own["before"].flops, own["mstep"]
-    if not before + mstep.flops:  # a method that does nothing
+    if not before + mstep.flops:
         return {}
+    share = flops / (before + mstep.flops)
+    updates = {"midtrain.estep.updates": max(1, round(share * size.updates))} if size.updates else {}
     if not mstep.trained:
-        return {"midtrain.estep.updates": max(1, round(updates * flops / before))}
+        return updates
+    if share < 1 and before:
+        documents = {"corpus.documents": max(1, round(share * size.documents))}
+        return {**updates, **documents, "midtrain.mstep.tokens": _rounded(share * mstep.trained / size.em_rounds)}
     tokens = (flops - before) / (mstep.flops / mstep.trained)
-    in_round = int(tokens / em_rounds / ROUNDED_TO) * ROUNDED_TO
-    return {"midtrain.mstep.tokens": in_round} if in_round > 0 else {}
+    return {"midtrain.mstep.tokens": _rounded(tokens / size.em_rounds)}
 
 
 def budgets(comparison: Comparison, out: Path) -> list[Budget]:
@@ -120,10 +138,15 @@ def _budget(comparison: Comparison, variant: str, reference: str, seed: int, out
         return None
     own, other = (midtraining(read_ledger(step.folder)) for step in steps)
     flops = other["before"].flops + other["mstep"].flops
-    settings = equalised(steps[0].config().midtrain.em_rounds, _updates(steps[0].folder), own, flops)
-    return Budget(variant, seed, flops, own["before"].flops, settings)
+    return Budget(variant, seed, flops, own["before"].flops, equalised(_size(steps[0]), own, flops))
 
 
-def _updates(folder: Path) -> int:
-    """Updates of the run's first E-step."""
-    return sum((line["stage"], line["round"]) == ("estep", 0) for line in read_lines(folder / "metrics.jsonl"))
+def _size(step: Step) -> Size:
+    """How large a finished run was."""
+    corpus, lines = read_object(step.folder / "environment.json")["corpus"], read_lines(step.folder / "metrics.jsonl")
+    updates = sum((line["stage"], line["round"]) == ("estep", 0) for line in lines)
+    return Size(step.config().midtrain.em_rounds, updates, corpus["documents"] + corpus["heldout"])
+
+
+def _rounded(tokens: float) -> int:
+    return int(tokens) if tokens < ROUNDED_TO else int(tokens / ROUNDED_TO) * ROUNDED_TO

@@ -37,16 +37,16 @@ def budget_table(results: Record) -> Table:
     for name in unique(b["variant"] for b in budgets):
         own = [b for b in budgets if b["variant"] == name]
         share = f"{100 * mean(b['before'] / b['flops'] for b in own):.0f}%"
-        given = [f"{count(value)}" for b in own for value in b["settings"].values()]
-        what = next((key.rpartition(".")[2] for b in own for key in b["settings"]), "")
+        given = {
+            key: [count(b["settings"][key]) for b in own if key in b["settings"]] for b in own for key in b["settings"]
+        }
         found = [cost["flops"] / b["flops"] for b in own if (cost := took.get((twin_of(name), b["seed"])))]
-        none = f"none: E-step and annotation alone exceed it ({len(own) - len(given)} of {len(own)} seeds)"
-        words = [f"{what} = {', '.join(given)}"] if given else []
-        words += [none] if len(given) < len(own) else []
-        body.append((name, share, "; ".join(words), f"{mean(found):.2f}" if found else ""))
+        words = "; ".join(f"{key.rpartition('.')[2]} = {', '.join(values)}" for key, values in given.items())
+        body.append((name, share, words or "none: it costs nothing", f"{mean(found):.2f}" if found else ""))
     intro = (
-        f"Budget: what the mid-training of {results['equal_flops']} takes on the same seed, by the ledgers. "
-        "Tokens are for each EM round, seed by seed: those left after the variant's own E-step and annotation."
+        f"Budget: what the mid-training of {results['equal_flops']} takes on the same seed, by the ledgers. Seed by "
+        "seed; tokens are for each EM round. What is cheaper spends the rest on its M-steps; what is dearer is made "
+        "smaller in all its parts."
     )
     head = ("variant", "E-step and annotation, share of the budget", "what the twin got", "taken over budget")
     return Table("Equal FLOPs", intro, head, body)
