@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from ra3.config import Config
 from ra3.disk import disk_errors, plain, remove_litter, write_atomic
 from ra3.environment import environment
 from ra3.errors import UserError
@@ -158,6 +157,8 @@ def config_changes(old: dict, new: dict) -> list[str]:
 
     A setting that one of them does not have yet, being of an older version, is there with its default.
     """
+    from ra3.config import Config  # here: the sandbox imports this module where pydantic need not be
+
     a, b = flatten(plain(old)), flatten(plain(new))
     as_ever = flatten(plain(Config().model_dump()))
     before, after = {**as_ever, **a}, {**as_ever, **b}

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from ra3.disk import DISK_REASONS, disk_errors, plain, write_atomic
-from ra3.environment import fingerprint
 from ra3.errors import UserError
 from ra3.folder_lock import LOCK_NAME, FolderLock
 from ra3.runs import Run, auto_name, config_changes, flatten
@@ -99,24 +98,6 @@ def test_config_changes_compares_what_is_stored():
     assert config_changes({"a": (1, 2), "c": float("inf")}, {"a": [1, 2], "c": "inf"}) == []
     assert config_changes({"a": {"b": None}}, {"a": {}}) == []
     assert config_changes({"a": 0.1}, {"a": 0.2}) == ["a: 0.1 -> 0.2"]
-
-
-def test_every_source_file_counts_in_the_fingerprint_of_the_code(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.py").write_text("1")
-    found = [fingerprint(tmp_path)]
-    for name, text in (("a/x.py", "2"), ("y.py", ""), ("a/y.py", "")):
-        (tmp_path / name).write_text(text)
-        found.append(fingerprint(tmp_path))
-    (tmp_path / "notes.txt").write_text("no code")
-    assert len(set(found)) == 4 and fingerprint(tmp_path) == found[-1]
-
-
-def test_a_setting_that_an_older_version_did_not_have_is_its_default():
-    older, newer = {"run": {"seed": 1}}, {"run": {"seed": 1, "threads": 0}, "model": {"opener": None}}
-    assert config_changes(older, newer) == config_changes(newer, older) == []
-    assert config_changes(older, {**newer, "model": {"opener": "<plan>"}}) == ['model.opener: (not set) -> "<plan>"']
-    assert config_changes({**older, "gone": 3}, newer) == ["gone: 3 -> (not set)"]
 
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
