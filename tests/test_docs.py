@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 OTHER_OPTIONS = {"out", "check", "version", "key-file", "listen", "workers", "recipe", "seeds", "rlvr"}
 FOREIGN = {"kind", "programs", "seed", "layers", "updates"}
-"""Options of benchmarks and of `python -m ra3.testbed.base` and `ra3.chains.base`."""
+"""Options of benchmarks and of `python -m ra3.testbed.pretrain` and `ra3.chains.pretrain`."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from ra3.comparison.plan import Cell
 from ra3.ledger import read_ledger
 from ra3.metrics import read_lines
 from ra3.profile import families, total
+from ra3.runs import read_object
 from ra3.statistics import pass_at_k, powers_of_two
 
 Record = dict[str, Any]
@@ -84,7 +84,7 @@ def training_cost(folder: Path) -> dict[str, float]:
 def code(folder: Path) -> set[str]:
     """Which code a run's attempts were made by: {"ra3 0.1.0 5f2c7a90b1de"}; the digits are of its sources
     (ra3/environment.py)."""
-    made_on = json.loads((folder / "environment.json").read_text())
+    made_on = read_object(folder / "environment.json")
     return {
         " ".join(["ra3", *filter(None, (attempt["versions"].get("ra3"), attempt.get("code")))])
         for attempt in (made_on, *made_on["earlier"])
@@ -103,4 +103,4 @@ def smoothed(rewards: Sequence[float]) -> list[float]:
 
 def _results(folder: Path | None) -> Record:
     path = folder / "results.json" if folder else None
-    return json.loads(path.read_text()) if path and path.is_file() else {}
+    return read_object(path) if path and path.is_file() else {}

@@ -36,11 +36,10 @@ def comparison_page(
         f"<h1>{esc(headline(results) or comparison.name)}</h1>"
         f'<p class="verdict">{esc(there)}<code>{esc(command)}</code>.</p>{troubles}'
     )
-    body = document(
+    return document(
         f"ra3 compare: {comparison.name}", f"compare &middot; {esc(comparison.name)}", header,
         [*_sections(comparison, results), ("Commands", "Each cell, in order.", commands_html(cells))],
     )  # fmt: skip
-    return body
 
 
 def _sections(comparison: Comparison, results: Record) -> list[tuple[str, str, str]]:
@@ -114,7 +113,7 @@ def _mixed_code(code: Mapping[str, int]) -> list[str]:
     """A sentence if not all numbers are of the same code."""
     if len(code) < 2:
         return []
-    shares = ", ".join(f"{made_by} ({count} evaluations)" for made_by, count in code.items())
+    shares = ", ".join(f"{made_by} (behind {count} evaluations)" for made_by, count in code.items())
     return [f"Runs of several versions are compared here: {shares}."]
 
 

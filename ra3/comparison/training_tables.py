@@ -37,9 +37,8 @@ def budget_table(results: Record) -> Table:
     for name in unique(b["variant"] for b in budgets):
         own = [b for b in budgets if b["variant"] == name]
         share = f"{100 * mean(b['before'] / b['flops'] for b in own):.0f}%"
-        given = {
-            key: [count(b["settings"][key]) for b in own if key in b["settings"]] for b in own for key in b["settings"]
-        }
+        keys = unique(key for b in own for key in b["settings"])
+        given = {key: [count(b["settings"][key]) for b in own if key in b["settings"]] for key in keys}
         found = [cost["flops"] / b["flops"] for b in own if (cost := took.get((twin_of(name), b["seed"])))]
         words = "; ".join(f"{key.rpartition('.')[2]} = {', '.join(values)}" for key, values in given.items())
         body.append((name, share, words or "none: it costs nothing", f"{mean(found):.2f}" if found else ""))

@@ -1,10 +1,10 @@
-"""Makes the base model that ships with the package: ``python -m ra3.testbed.base --out DIR``."""
+"""Makes the base model of the world of word problems: ``python -m ra3.chains.pretrain --out DIR``."""
 
 from __future__ import annotations
 
+from ra3.chains.tokenizer import fast_tokenizer
+from ra3.chains.world import LEVELS, document_text, drill, page
 from ra3.pretraining import Part, Reading, Recipe, command
-from ra3.testbed.tokenizer import fast_tokenizer
-from ra3.testbed.world import LEVELS, document_text, glossary, page
 from ra3.word_tokenizer import END
 
 
@@ -15,4 +15,5 @@ def document(seed: int) -> list[Part]:
 
 
 if __name__ == "__main__":
-    command(Reading(fast_tokenizer(), glossary, document), Recipe(), "Train the base model of the embedded world.")
+    recipe = Recipe(batch=12, learned=0.05, chains=300, updates=1800)
+    command(Reading(fast_tokenizer(), drill, document), recipe, "Train the base model of the world of word problems.")
