@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ra3.seeds import derive
 from ra3.theory.demand import ACTIONS, DELTA, SIGMA, Point, hardest, in_options, read_off, survival
@@ -26,19 +27,55 @@ def log_ratio(point: Point) -> float:
     return math.log(point.actions / point.delta)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Everything the claims are about: families by what was varied in them."""
+
+    sweeps: dict[str, list[Point]]
+    worlds: list[tuple[Point, float]]
+    """Garnet families with options, each with the largest loss, in eps, of a set that stays."""
+    repeated: list[Point]
+    """One for each of REPEATS."""
+    read_sizes: list[Point]
+    read_actions: list[Point]
+
+    @property
+    def points(self) -> list[Point]:
+        """Families whose demand must not be above the formula."""
+        return [point for sweep in self.sweeps.values() for point in sweep] + self.garnets
+
+    @property
+    def garnets(self) -> list[Point]:
+        """The families with options."""
+        return [point for point, _ in self.worlds]
+
+    @property
+    def above(self) -> int:
+        """Families whose demand is above the formula by more than 3 errors."""
+        return sum(point.demand > point.bound + 3 * point.error for point in self.points)
+
+    @property
+    def losses(self) -> list[float]:
+        """Largest losses, in eps, of sets that stay."""
+        return [loss for _, loss in self.worlds]
+
+    def slopes(self) -> dict[str, tuple[float, float]]:
+        """factor -> (slope of the demand, slope of the formula), by least squares over the same points."""
+        measured = [(name, points, FACTORS[name][1]) for name, points in self.sweeps.items()]
+        measured.append((READ_BY_SIZE, self.read_sizes, FACTORS[BY_SIZE][1]))
+        measured.append((READ_BY_ACTIONS, self.read_actions, log_ratio))
+        found = {}
+        for name, points, factor in measured:
+            x = [factor(point) for point in points]
+            found[name] = (slope(x, [p.demand for p in points]), slope(x, [p.bound for p in points]))
+        return found
+
+
 def study_pruning(seed: int) -> Finding:
     """The hardest one-step families that the proof allows, and Garnet families with random options."""
-    sweeps = _sweeps(seed)
-    worlds = [in_options(derive(seed, "pruning", index)) for index in range(WORLDS)]
-    rare = [in_options(derive(seed, "rare", index), RARE_VALUE) for index in range(WORLDS)]
-    points = [point for sweep in sweeps.values() for point in sweep] + [point for point, _ in worlds + rare]
-    over = sum(point.demand > point.bound + 3 * point.error for point in points)
-    repeated = [hardest(seed, repeat=repeat) for repeat in REPEATS]
-    read_sizes = [read_off(seed, size, READ_SIZES[-1]) for size in READ_SIZES]
-    read_actions = [read_off(seed, READ_SIZES[2], actions) for actions in READ_ACTIONS]
-    slopes = _slopes(sweeps, read_sizes, read_actions)
-    ratio = {name: measured / formula for name, (measured, formula) in slopes.items()}
-    loss_left = [loss for _, loss in worlds + rare]
+    measured = _measure(seed)
+    slopes = measured.slopes()
+    ratio = {name: demand / formula for name, (demand, formula) in slopes.items()}
     return Finding(
         name="Theorem 3.5",
         title="Demonstrations needed to prune every bad set of actions",
@@ -48,62 +85,83 @@ def study_pruning(seed: int) -> Finding:
             "of probability sigma. The definitions are ours; they give the formula by a union bound, with constant 1."
         ),
         assumptions=ASSUMPTIONS,
-        holds=[
-            Check(
-                "enough: the demand is never above the formula",
-                f"{over} of {len(points)} families above by more than 3 errors",
-                over == 0,
-            ),
-            *(
-                Check(
-                    f"needed: the demand grows with {name} as the formula does, within 30%",
-                    f"slope {ratio[name]:.2f} of the formula's",
-                    0.7 < ratio[name] < 1.3,
-                )
-                for name in (BY_ACTIONS, BY_DELTA, BY_SIGMA)
-            ),
-        ],
-        breaks=[
-            Check(
-                "the demand grows in proportion to |Zbar|, too",
-                f"slope {ratio[BY_SIZE]:.2f} of the formula's: the proof gives |Zbar| log|Z| + log(1 / delta)",
-                0.7 < ratio[BY_SIZE] < 1.3,
-            ),
-            Check(
-                "log|Z| is needed if the expert's action can be read off the text",
-                f"demand {span([p.demand for p in read_actions])} for |Z| = {READ_ACTIONS[0]} to {READ_ACTIONS[-1]}",
-                ratio[READ_BY_ACTIONS] > 0.3,
-            ),
-            Check(
-                "sets that stay lose at most eps on average",
-                f"up to {max(loss_left):.2g} eps, above 1 in {sum(x > 1 for x in loss_left)} of {2 * WORLDS} families: "
-                "on tasks rarer than sigma they may lose anything",
-                max(loss_left) <= 1,
-            ),
-            Check(
-                "demonstrations may be correlated",
-                f"demand {repeated[0].demand:.0f} to {repeated[-1].demand:.0f} when {REPEATS[-1]:.0%} repeat the task "
-                f"before; formula {repeated[0].bound:.0f}",
-                max(point.demand for point in repeated) <= repeated[0].bound,
-            ),
-            Check(
-                "the expert may slip (no exact options)",
-                f"with {SLIPS[1]:.0%} slips the best set survives the formula's {repeated[0].bound:.0f} demonstrations "
-                f"in {survival(SLIPS[1], repeated[0].bound):.0%} of cases",
-                survival(SLIPS[1], repeated[0].bound) >= 1 - DELTA,
-            ),
-        ],
-        charts=_charts(sweeps, [point for point, _ in worlds + rare], repeated, read_sizes),
-        tables=[_slope_table(slopes), _slip_table(repeated[0].bound)],
+        holds=_holds(measured, ratio),
+        breaks=_breaks(measured, ratio),
+        charts=_charts(measured),
+        tables=[_slope_table(slopes), _slip_table(measured.repeated[0].bound)],
         numbers={
-            "violations": over,
-            **{f"slope in {name}": measured for name, (measured, _) in slopes.items()},
+            "violations": measured.above,
+            **{f"slope in {name}": demand for name, (demand, _) in slopes.items()},
             **{f"formula's slope in {name}": formula for name, (_, formula) in slopes.items()},
-            "largest_loss_left_in_eps": max(loss_left),
-            "demand_correlated": repeated[-1].demand,
-            "demand_independent": repeated[0].demand,
+            "largest_loss_left_in_eps": max(measured.losses),
+            "demand_correlated": measured.repeated[-1].demand,
+            "demand_independent": measured.repeated[0].demand,
         },
     )
+
+
+def _measure(seed: int) -> Measured:
+    worlds = [in_options(derive(seed, "pruning", index)) for index in range(WORLDS)]
+    rare = [in_options(derive(seed, "rare", index), RARE_VALUE) for index in range(WORLDS)]
+    return Measured(
+        sweeps=_sweeps(seed),
+        worlds=worlds + rare,
+        repeated=[hardest(seed, repeat=repeat) for repeat in REPEATS],
+        read_sizes=[read_off(seed, size, READ_SIZES[-1]) for size in READ_SIZES],
+        read_actions=[read_off(seed, READ_SIZES[2], actions) for actions in READ_ACTIONS],
+    )
+
+
+def _holds(measured: Measured, ratio: dict[str, float]) -> list[Check]:
+    enough = Check(
+        "enough: the demand is never above the formula",
+        f"{measured.above} of {len(measured.points)} families above by more than 3 errors",
+        measured.above == 0,
+    )
+    needed = [
+        Check(
+            f"needed: the demand grows with {name} as the formula does, within 30%",
+            f"slope {ratio[name]:.2f} of the formula's",
+            0.7 < ratio[name] < 1.3,
+        )
+        for name in (BY_ACTIONS, BY_DELTA, BY_SIGMA)
+    ]
+    return [enough, *needed]
+
+
+def _breaks(measured: Measured, ratio: dict[str, float]) -> list[Check]:
+    repeated, losses = measured.repeated, measured.losses
+    return [
+        Check(
+            "the demand grows in proportion to |Zbar|, too",
+            f"slope {ratio[BY_SIZE]:.2f} of the formula's: the proof gives |Zbar| log|Z| + log(1 / delta)",
+            0.7 < ratio[BY_SIZE] < 1.3,
+        ),
+        Check(
+            "log|Z| is needed if the expert's action can be read off the text",
+            f"demand {span([p.demand for p in measured.read_actions])} for |Z| = {READ_ACTIONS[0]} to "
+            f"{READ_ACTIONS[-1]}",
+            ratio[READ_BY_ACTIONS] > 0.3,
+        ),
+        Check(
+            "sets that stay lose at most eps on average",
+            f"up to {max(losses):.2g} eps, above 1 in {sum(x > 1 for x in losses)} of {2 * WORLDS} families: "
+            "on tasks rarer than sigma they may lose anything",
+            max(losses) <= 1,
+        ),
+        Check(
+            "demonstrations may be correlated",
+            f"demand {repeated[0].demand:.0f} to {repeated[-1].demand:.0f} when {REPEATS[-1]:.0%} repeat the task "
+            f"before; formula {repeated[0].bound:.0f}",
+            max(point.demand for point in repeated) <= repeated[0].bound,
+        ),
+        Check(
+            "the expert may slip (no exact options)",
+            f"with {SLIPS[1]:.0%} slips the best set survives the formula's {repeated[0].bound:.0f} demonstrations "
+            f"in {survival(SLIPS[1], repeated[0].bound):.0%} of cases",
+            survival(SLIPS[1], repeated[0].bound) >= 1 - DELTA,
+        ),
+    ]
 
 
 BY_ACTIONS, BY_DELTA, BY_SIGMA = "log(|Z| / delta) over |Z|", "log(|Z| / delta) over delta", "1 / sigma"
@@ -125,22 +183,11 @@ def _sweeps(seed: int) -> dict[str, list[Point]]:
     }
 
 
-def _slopes(sweeps: dict, read_sizes: list[Point], read_actions: list[Point]) -> dict[str, tuple[float, float]]:
-    """factor -> (slope of the demand, slope of the formula), by least squares over the same points."""
-    measured = [(name, points, FACTORS[name][1]) for name, points in sweeps.items()]
-    measured.append((READ_BY_SIZE, read_sizes, FACTORS[BY_SIZE][1]))
-    measured.append((READ_BY_ACTIONS, read_actions, log_ratio))
-    found = {}
-    for name, points, factor in measured:
-        x = [factor(point) for point in points]
-        found[name] = (slope(x, [p.demand for p in points]), slope(x, [p.bound for p in points]))
-    return found
-
-
-def _charts(sweeps: dict, worlds: list[Point], repeated: list[Point], read_sizes: list[Point]) -> list[Chart]:
-    charts = [_against_formula(FACTORS[name][0], name, points) for name, points in sweeps.items()]
+def _charts(measured: Measured) -> list[Chart]:
+    worlds, repeated = measured.garnets, measured.repeated
+    charts = [_against_formula(FACTORS[name][0], name, points) for name, points in measured.sweeps.items()]
     caption = "An expert whose action can be read off the text: the demand grows with |Zbar|, not with |Z|."
-    charts.append(_against_formula("Size, action read off", BY_SIZE, read_sizes, caption))
+    charts.append(_against_formula("Size, action read off", BY_SIZE, measured.read_sizes, caption))
     edge = [min(point.bound for point in worlds), max(point.bound for point in worlds)]
     dots = Series("one family", [point.bound for point in worlds], [point.demand for point in worlds], ".")
     charts.append(
