@@ -16,6 +16,8 @@ import numpy as np
 STEEPNESS = (0.3, 8.0)
 """Bounds of B: flatter is a straight line in log C, steeper a jump between two updates."""
 POINTS, ZOOMS = 25, 6
+LEAST_REWARDS = 5
+"""A sigmoid has four parameters: fewer rewards do not fit it."""
 
 
 class Sigmoid(NamedTuple):
@@ -50,7 +52,7 @@ def fit_sigmoid(rewards: Sequence[float]) -> Sigmoid:
     the course does not show where it bends. Raises ValueError for fewer than five rewards.
     """
     course = np.asarray(rewards, dtype=np.float64)
-    if course.ndim != 1 or len(course) < 5 or not np.isfinite(course).all():
+    if course.ndim != 1 or len(course) < LEAST_REWARDS or not np.isfinite(course).all():
         raise ValueError("a sigmoid has four parameters: it needs five finite rewards or more")
     low = np.log([0.5, STEEPNESS[0]])
     high = np.log([4.0 * len(course), STEEPNESS[1]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import signal
@@ -122,6 +123,9 @@ def test_a_comparison_runs_what_is_owed_and_nothing_twice(home):
     assert [cell["system"] for cell in results["cells"]] == ["base", "ntp"]
     assert results["cells"][1]["cost"]["trained"] > 0 and results["cells"][1]["heldout"]["think_rate"] == 0
     assert "ra3 compare: small" in (home / "compared" / "compare.html").read_text()
+    sheet = list(csv.DictReader((home / "compared" / "scores.csv").read_text().splitlines()))
+    assert [(line["system"], line["seed"]) for line in sheet] == [("base", "1"), ("ntp", "1")]
+    assert float(sheet[1]["trained"]) == results["cells"][1]["cost"]["trained"] and sheet[0]["trained"] == ""
     before = {path: path.stat().st_mtime_ns for path in (home / "compared").glob("*/files.json")}
     again = ra3(home, *words)
     assert "0 of them owed" in again.stdout

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 
 import pytest
 
-from ra3.comparison.cells import reach, rlvr_rewards, smoothed
+from ra3.comparison.cells import course, reach, rlvr_rewards, smoothed
 from ra3.comparison.measured import (
     difference_rows,
     reach_rows,
@@ -20,6 +21,7 @@ from ra3.comparison.measured import (
 )
 from ra3.comparison.page import comparison_page, table_html
 from ra3.comparison.plan import Comparison
+from ra3.comparison.spreadsheet import scores_csv
 from ra3.comparison.table import Table, points
 from ra3.comparison.tables import tables
 from ra3.comparison.training_tables import cost_table
@@ -30,7 +32,7 @@ def record(system, seed, edge, known=0.5, rewards=()):
     scores = {"edge pass@1": edge, "known pass@1": known, "edge pass@5": 1.0}
     place = {"system": system, "variant": variant, "seed": seed, "scores": scores}
     empty = {"heldout": {}, "curves": {}, "reach": {}, "cost": {}, "code": ["ra3 1.0 aa"]}
-    return {**place, **empty, "rewards": list(rewards), "raw_rewards": list(rewards)}
+    return {**place, **empty, **course(rewards), "rewards": list(rewards)}
 
 
 COST = ("flops", "generated", "scored", "trained", "cpu_s", "peak_mib")
@@ -90,6 +92,13 @@ def test_sigmoids_are_fitted_to_each_seed_that_has_enough_steps():
     assert row["midpoint"]["mean"] == pytest.approx(4, abs=0.1) and row["steepness"]["mean"] == pytest.approx(
         1, abs=0.02
     )
+
+
+def test_the_spreadsheet_has_one_line_for_each_evaluation():
+    long = record("ra3+rlvr", 3, 2 / 3, rewards=[0.2, 0.4, 0.5, 0.5, 0.6, 0.6])
+    first, second = csv.DictReader(scores_csv([CELLS[0], long]).splitlines())
+    assert first["edge pass@1"] == "0.2" and second["edge pass@1"] == "0.66666667"
+    assert first["asymptote"] == "" and second["final_reward"] == "0.6" and float(second["asymptote"]) >= 0.6
 
 
 def test_asymptotes_are_compared_seed_by_seed():

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 from ra3.comparison.plan import Cell
+from ra3.learning_curve import LEAST_REWARDS, fit_sigmoid
 from ra3.ledger import read_ledger
 from ra3.metrics import read_lines
 from ra3.profile import families, total
@@ -40,7 +41,7 @@ def read_cell(cell: Cell, stage: str) -> Record | None:
     if not results:
         return None
     trained = _results(made_by) if stage == "eval" else {}
-    raw = rlvr_rewards(made_by) if made_by and stage != "eval" else []
+    rewards = rlvr_rewards(made_by) if made_by and stage != "eval" else []
     own = [row for row in trained.get("rows", []) if row["model"] != "base"]
     curves = {**trained.get("curves", {}), **results.get("curves", {})}
     return {
@@ -54,8 +55,7 @@ def read_cell(cell: Cell, stage: str) -> Record | None:
             name: {point["x"]: point["mean"] for point in points if point["model"] != "base"}
             for name, points in curves.items()
         },
-        "rewards": smoothed(raw),
-        "raw_rewards": raw,
+        **course(rewards),
         "cost": training_cost(made_by) if made_by else {},
         "code": sorted({found for place in (made_by, folder) if place for found in code(place)}),
     }
@@ -94,6 +94,12 @@ def code(folder: Path) -> set[str]:
 def rlvr_rewards(folder: Path) -> list[float]:
     """Reward of each RLVR step."""
     return [line["reward"] for line in read_lines(folder / "metrics.jsonl") if line.get("stage") == "rlvr"]
+
+
+def course(rewards: Sequence[float]) -> Record:
+    """What a comparison keeps of an RLVR course: smoothed rewards, and ScaleRL's sigmoid where it has enough steps."""
+    sigmoid = fit_sigmoid(rewards)._asdict() if len(rewards) >= LEAST_REWARDS else {}
+    return {"rewards": smoothed(rewards), "sigmoid": sigmoid}
 
 
 def smoothed(rewards: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""What `ra3 compare` and `ra3 sweep` do: run what is owed, write results.json and compare.html, print the tables."""
+"""What `ra3 compare` and `ra3 sweep` do: run what is owed, write what came out, print the tables."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ra3.comparison.grid import owed, run_owed
 from ra3.comparison.measured import summarised
 from ra3.comparison.page import comparison_page
 from ra3.comparison.plan import Cell, Comparison
+from ra3.comparison.spreadsheet import scores_csv
 from ra3.comparison.tables import tables
 from ra3.disk import disk_errors, plain, write_atomic
 from ra3.errors import UserError
@@ -53,13 +54,14 @@ def run_all(comparison: Comparison, folder: Path, workers: int) -> list[str]:
 
 
 def write_comparison(comparison: Comparison, folder: Path, problems: list[str]) -> None:
-    """results.json, compare.html, and the tables on the terminal, from what is there."""
+    """results.json, scores.csv, compare.html, and the tables on the terminal, from what is there."""
     known = budgets(comparison, folder)
     cells = known_cells(comparison, known, folder)
     results = summarised(comparison, read_cells(cells), known)
     command = f"ra3 {shlex.join(sys.argv[1:])}"
     with disk_errors(folder, "write the comparison"):
         write_atomic(folder / "results.json", json.dumps(plain(results), indent=2).encode())
+        write_atomic(folder / "scores.csv", scores_csv(results["cells"]).encode())
         page = comparison_page(comparison, results, cells, command, problems)
         write_atomic(folder / "compare.html", page.encode())
     for table in tables(results):

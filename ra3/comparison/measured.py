@@ -11,7 +11,6 @@ from statistics import mean, median
 from ra3.comparison.cells import AFTER, Record
 from ra3.comparison.equal_flops import Budget, rivals
 from ra3.comparison.plan import Comparison
-from ra3.learning_curve import fit_sigmoid
 from ra3.seeds import derive
 from ra3.sequential_test import decide
 from ra3.statistics import Interval, interquartile_mean, stratified_bootstrap, student_t
@@ -93,10 +92,10 @@ def steps_rows(comparison: Comparison, cells: Sequence[Record]) -> list[Record]:
 
 def sigmoid_row(name: str, own: Sequence[Record]) -> Record | None:
     """ScaleRL's sigmoid, fitted to each seed's rewards: A, C_mid and B with Student's interval over the seeds."""
-    fits = [fit_sigmoid(cell["raw_rewards"]) for cell in own if len(cell["raw_rewards"]) >= 5]
+    fits = [cell["sigmoid"] for cell in own if cell["sigmoid"]]
     if not fits:
         return None
-    values = {part: [getattr(fit, part) for fit in fits] for part in ("asymptote", "midpoint", "steepness")}
+    values = {part: [fit[part] for fit in fits] for part in ("asymptote", "midpoint", "steepness")}
     found = {part: average(numbers)._asdict() for part, numbers in values.items()}
     return {"system": name, "seeds": len(fits), **found}
 
@@ -105,10 +104,9 @@ def sigmoid_differences(comparison: Comparison, cells: Sequence[Record]) -> list
     """Asymptote A of a system minus that of the one it is compared with, paired by seed, with Student's interval."""
     rows = []
     for name, other, both in pairs(comparison, cells):
-        courses = [[cell["raw_rewards"] for cell in pair] for pair in both]
-        fits = [[fit_sigmoid(own).asymptote for own in pair] for pair in courses if min(map(len, pair)) >= 5]
-        if fits:
-            rows.append({"a": name, "b": other, "seeds": len(fits), **average([a - b for a, b in fits])._asdict()})
+        gaps = [a["sigmoid"]["asymptote"] - b["sigmoid"]["asymptote"] for a, b in both if a["sigmoid"] and b["sigmoid"]]
+        if gaps:
+            rows.append({"a": name, "b": other, "seeds": len(gaps), **average(gaps)._asdict()})
     return rows
 
 
