@@ -23,7 +23,8 @@ def scores_csv(cells: Sequence[Record]) -> str:
 
 
 def _line(cell: Record) -> dict[str, str]:
-    numbers = {**cell["scores"], **cell["heldout"], **cell["cost"]}
+    reach = {f"{band} pass@{k}": share for band, curve in cell["reach"].items() for k, share in curve.items()}
+    numbers = {**reach, **cell["scores"], **cell["heldout"], **cell["cost"]}
     if cell["sigmoid"]:
         numbers |= {"final_reward": cell["rewards"][-1], "asymptote": cell["sigmoid"]["asymptote"]}
-    return {"system": cell["system"], "seed": str(cell["seed"]), **{k: f"{v:.8g}" for k, v in numbers.items()}}
+    return {"system": cell["system"], "seed": str(cell["seed"]), **{k: str(v) for k, v in numbers.items()}}
