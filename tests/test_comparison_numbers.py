@@ -10,6 +10,7 @@ import pytest
 
 from ra3.comparison.cells import course, reach, rlvr_rewards, smoothed
 from ra3.comparison.measured import (
+    baseline,
     difference_rows,
     reach_rows,
     sigmoid_differences,
@@ -67,8 +68,18 @@ def test_cost_is_a_multiple_of_the_other_ones():
         {**cell, "cost": {**dict.fromkeys(COST, 1.0), "flops": flops}}
         for cell, flops in zip(CELLS[:2], (2e9, 5e9), strict=True)
     ]
-    rows = cost_table({"cells": cells, "against": "ntp"}).rows
+    rows = cost_table({"cells": cells, "baseline": "ntp"}).rows
     assert [row[2] for row in rows] == ["1.00", "2.50"] and rows[1][1] == "0.005"
+
+
+@pytest.mark.parametrize(
+    ("against", "expected"),
+    [(("ra3", "ntp", "base"), "ntp"), (("ntp", "ra3"), "ra3"), (("ra3", "base"), "ra3"), (("base",), "base")],
+)
+def test_costs_are_multiples_of_the_last_rival_that_was_mid_trained(against, expected):
+    cells = [{"system": name, "cost": cost} for name, cost in (("base", {}), ("base+rlvr", {"flops": 1.0}))]
+    cells += [{"system": name, "cost": {"flops": 1.0}} for name in ("ntp", "ra3", "iwae")]
+    assert baseline(Comparison("x", (), (1,), {}, (), against), cells) == expected
 
 
 def test_steps_to_the_other_ones_final_reward():

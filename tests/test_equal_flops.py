@@ -72,6 +72,9 @@ def test_without_an_estep_dearer_text_is_cut_and_all_documents_stay():
         (("ntp", "base"), "iwae, equal FLOPs", ["ntp, equal FLOPs", "base"]),
         (("ntp", "base"), "ntp", ["base"]),
         (("ntp", "base"), "base", []),
+        (("ra3", "ntp", "base"), "ra3", ["ntp", "ntp, equal FLOPs", "base"]),
+        (("ra3", "ntp", "base"), "iwae, equal FLOPs", ["ra3", "ntp, equal FLOPs", "base"]),
+        (("ra3", "ntp", "base"), "ntp, equal FLOPs", ["base"]),
     ],
 )
 def test_twins_are_compared_with_twins_and_the_reference_with_both(against, variant, others):

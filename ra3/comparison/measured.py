@@ -26,7 +26,7 @@ def summarised(comparison: Comparison, cells: Sequence[Record], budgets: Sequenc
     """Everything for results.json: `cells`; over the seeds `summary`, `differences`, `steps`, `sigmoids`, `reach`."""
     return {
         "seeds": list(comparison.seeds),
-        "against": comparison.against[0],
+        "baseline": baseline(comparison, cells),
         "equal_flops": comparison.equal_flops,
         "budgets": [asdict(budget) for budget in budgets],
         "code": dict(Counter(made_by for cell in cells for made_by in cell["code"])),
@@ -38,6 +38,12 @@ def summarised(comparison: Comparison, cells: Sequence[Record], budgets: Sequenc
         "sigmoid_differences": sigmoid_differences(comparison, cells),
         "reach": reach_rows(cells),
     }
+
+
+def baseline(comparison: Comparison, cells: Sequence[Record]) -> str:
+    """What costs are multiples of: the last of `against` that was mid-trained; the last of all if none was."""
+    trained = {cell["system"] for cell in cells if cell["cost"]}
+    return next((name for name in reversed(comparison.against) if name in trained), comparison.against[-1])
 
 
 def summary_rows(name: str, own: Sequence[Record]) -> list[Record]:

@@ -64,7 +64,7 @@ def _sections(comparison: Comparison, results: Record) -> list[tuple[str, str, s
 
 
 def headline(results: Record) -> str:
-    """The first sentence: who solves most, before RLVR and after it, and how far ahead of the first rival."""
+    """The first sentence: who solves most, before RLVR and after it, and how far ahead of the baseline."""
     metric = shown_metric(results["cells"])
     rows = [row for row in results["summary"] if row["metric"] == metric]
     sentences = []
@@ -72,7 +72,7 @@ def headline(results: Record) -> str:
         own = sorted((r for r in rows if r["system"].endswith(AFTER) == bool(after)), key=lambda r: -r["mean"])
         if not own or (after and len(own) < 2):
             continue
-        best, rival = own[0]["system"], results["against"] + after
+        best, rival = own[0]["system"], results["baseline"] + after
         gaps = {(r["a"], r["b"]): r for r in results["differences"] if r["metric"] == metric}
         ahead = ""
         if gap := gaps.get((best, rival)):

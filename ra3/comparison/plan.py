@@ -87,7 +87,7 @@ class Comparison:
     rlvr: tuple[str, ...]
     """The variants from which RLVR starts."""
     against: tuple[str, ...]
-    """The variants that the others are compared with; costs are multiples of the first one's."""
+    """The variants that the others are compared with, and each of them with those after it."""
     equal_flops: str | None = None
     """The variant whose FLOPs every other mid-trained one also gets, in a twin (ra3/comparison/equal_flops.py)."""
     figures: tuple[Figure, ...] = ()

@@ -54,8 +54,8 @@ def pareto_plot(results: Record, look: Look) -> Plot | None:
     if not trained:
         return None
     metric, systems = shown_metric(trained), by_system(trained)
-    unit = mean(c["cost"]["flops"] for c in systems.get(results["against"], trained))
-    figure, axes = new_axes(f"FLOPs of mid-training, multiples of {results['against']}", True, LARGE)
+    unit = mean(c["cost"]["flops"] for c in systems.get(results["baseline"], trained))
+    figure, axes = new_axes(f"FLOPs of mid-training, multiples of {results['baseline']}", True, LARGE)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())

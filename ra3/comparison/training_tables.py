@@ -11,12 +11,12 @@ from ra3.comparison.table import Table, bounds, count, numbers, points, shown, u
 
 
 def cost_table(results: Record) -> Table:
-    """What training cost, mean over seeds, and how many times the FLOPs and CPU time of the first rival."""
+    """What training cost, mean over seeds, and how many times the FLOPs and CPU time of the baseline."""
     keys, body = ("flops", "generated", "scored", "trained", "cpu_s"), []
     costs = {name: [c["cost"] for c in own if c["cost"]] for name, own in by_system(results["cells"]).items()}
     means = {name: {key: mean(c[key] for c in own) for key in keys} for name, own in costs.items() if own}
     for name, own in means.items():
-        unit = means.get(results["against"] + (AFTER if name.endswith(AFTER) else ""), {})
+        unit = means.get(results["baseline"] + (AFTER if name.endswith(AFTER) else ""), {})
         times = [f"{own[key] / unit[key]:.2f}" if unit.get(key) else "" for key in ("flops", "cpu_s")]
         peak = max(c["peak_mib"] for c in costs[name])
         counts = [count(own[key]) for key in keys[1:4]]
@@ -24,7 +24,7 @@ def cost_table(results: Record) -> Table:
         body.append((shown(name), *line))
     intro = (
         "Mean over seeds of the last stage, mid-training or RLVR, held-out measuring left out. Overhead: multiples of "
-        f"{results['against']}."
+        f"{results['baseline']}."
     )
     head = ("system", "TFLOP", "overhead", "generated", "scored", "trained", "CPU s", "overhead", "peak MiB")
     return Table("Cost of training", intro, head, body)
