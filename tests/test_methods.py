@@ -10,17 +10,20 @@ import torch
 from test_midtrain import attempt, config, recorder, same_weights, trained
 
 from ra3.annotate import resampled
+from ra3.comparison.cells import TRAINING
 from ra3.em_round import Round
 from ra3.errors import UserError
 from ra3.interleave import expert_rows
+from ra3.ledger import read_ledger
 from ra3.methods import METHODS
-from ra3.methods.brite import one_place, write_in
+from ra3.methods.brite import one_shot, write_in
 from ra3.methods.distilled import true_rows
 from ra3.methods.mixed import write_half
 from ra3.methods.rlp import one_random_place
 from ra3.methods.rlpt import judged, segment, written
 from ra3.mstep import leave_out
 from ra3.policy import Policy
+from ra3.profile import families, total
 from ra3.rows import FULL, RowBuilder, build
 from ra3.worlds import WORLDS
 
@@ -34,6 +37,8 @@ def test_every_method_trains_and_goes_on_after_a_stop(tmp_path, policy, document
         pass
     assert same_weights(whole, result)
     assert (tmp_path / "parts" / "run" / "metrics.jsonl").read_text().splitlines() == lines
+    spent = {kind: total(costs).flops for kind, costs in families(read_ledger(tmp_path / "whole" / "run")).items()}
+    assert {kind for kind, flops in spent.items() if flops} <= set(TRAINING)  # nothing is paid outside of training
 
 
 def test_distilled_text_is_the_expert_text_with_its_true_intentions(policy, documents):
@@ -79,7 +84,10 @@ def test_resampling_follows_the_weights():
 
 
 def test_brite_thinks_once_where_the_model_is_most_inclined_to(tmp_path, policy, documents):
-    once = one_place(policy, documents, 10_000)
+    own = config("brite")
+    with recorder(tmp_path / "places", own) as rec:
+        once = one_shot(Round(rec, policy, documents, own)).documents
+        rec.run.close()
     assert all(sum(d.may_think) == 1 for d in once)
     ids = torch.tensor([[policy.start_id, *documents[0].context_ids, *(i for s in documents[0].step_ids for i in s)]])
     with torch.no_grad():

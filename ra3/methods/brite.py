@@ -5,7 +5,9 @@
 
 It always thinks, once, so nothing prices a switch. Ours: BRiTE's data are pairs (x, y) with x given; an expert's
 document is cut into x and y at the boundary where the model is most inclined to open a comment; all of it is learned in
-the M-step. BRiTE's q may also look at y, ours may not.
+the M-step. BRiTE's q may also look at y, ours may not. BRiTE's bound also has log pi(z | x) and the entropy of q; here,
+as in RA3's E-step, q starts from pi in every round and nothing else holds it there. A comment that is not closed costs
+`format_penalty`.
 """
 
 from __future__ import annotations
@@ -17,32 +19,32 @@ from dataclasses import replace
 from ra3.em_round import Method, Round
 from ra3.interleave import expert_rows
 from ra3.latents import EncodedDocument
+from ra3.methods.one_thought import always_thinking, only_at
 from ra3.policy import Policy
 from ra3.rewards import step_sums
 from ra3.rows import DECISION, Rows
 from ra3.update import score
 
 
-def only_at(document: EncodedDocument, place: int) -> EncodedDocument:
-    """The document with `place` as the only boundary at which the policy may think."""
-    return replace(document, may_think=tuple(may and t == place for t, may in enumerate(document.may_think)))
-
-
-def one_place(pi: Policy, documents: Sequence[EncodedDocument], max_tokens: int) -> list[EncodedDocument]:
-    """The documents with the boundary of the largest P("#") as their only one; the first, where all are equal."""
+def likeliest_places(pi: Policy, documents: Sequence[EncodedDocument], max_tokens: int) -> list[int]:
+    """For each document the boundary of the largest P("#"); the first, where all are equal."""
     rows = expert_rows(pi, documents, decisions=True)
     decisions = rows.act & (rows.space == DECISION)
     log_act = score(pi, rows, decisions, max_tokens).logp_act * decisions
-    places = step_sums(log_act, rows.seg, rows.num_steps).argmin(1).tolist()
-    return [only_at(document, place) for document, place in zip(documents, places, strict=True)]
+    return step_sums(log_act, rows.seg, rows.num_steps).argmin(1).tolist()
 
 
 def one_shot(this: Round) -> Round:
-    """The round with one forced latent per document, which answers for everything after it and costs nothing."""
-    documents = one_place(this.pi, this.documents, this.config.update.micro_batch_tokens)
-    free = {"switch_penalty": 0.0, "alpha": None, "latent_vocab": None, "horizon": sys.maxsize, "gamma": 1.0}
-    forced = {"think_floor": 1.0, "floor_updates": sys.maxsize, "target_think_rate": None}
-    return replace(this, documents=documents).changed(estep={**free, **forced})
+    """The round with one forced latent per document, which answers for everything after it and costs nothing.
+
+    Places are found once; a stage of the E-step's, so that the ledger counts them.
+    """
+    budget = this.config.update.micro_batch_tokens
+    found = this.recorder.once(
+        f"estep-{this.em_round}.places", lambda: {"places": likeliest_places(this.pi, this.documents, budget)}
+    )
+    documents = [only_at(document, place) for document, place in zip(this.documents, found["places"], strict=True)]
+    return always_thinking(replace(this, documents=documents), horizon=sys.maxsize, gamma=1.0)
 
 
 def discover(this: Round) -> Policy:

@@ -5,18 +5,18 @@
 
 The clipped surrogate is taken on the tokens of the thought alone. The no-think baseline p_ema is the same for all G
 thoughts at a place, so it cancels in A_g exactly and is not computed. The policy that learns is also the judge (theta).
-Ours: "what comes next" is the next expert step, not one token, and thoughts are short comments.
+Ours: "what comes next" is the next expert step, not one token, and thoughts are short comments; one that is not closed
+costs `format_penalty`.
 """
 
 from __future__ import annotations
 
 import random
-import sys
 from dataclasses import replace
 
 from ra3.em_round import Method, Round
 from ra3.latents import EncodedDocument
-from ra3.methods.brite import only_at
+from ra3.methods.one_thought import always_thinking, only_at
 from ra3.policy import Policy
 
 
@@ -33,9 +33,7 @@ def one_random_place(document: EncodedDocument, seed: int) -> EncodedDocument:
 
 def discover(this: Round) -> Policy:
     """The model after reinforcement."""
-    free = {"switch_penalty": 0.0, "alpha": None, "latent_vocab": None, "horizon": 1}
-    forced = {"think_floor": 1.0, "floor_updates": sys.maxsize, "target_think_rate": None}
-    own = this.changed(estep={**free, **forced, "advantage": "leave_one_out", "comment_baseline": "all"})
+    own = always_thinking(this, horizon=1, advantage="leave_one_out", comment_baseline="all")
     return own.discover(view=one_random_place, judge="self")
 
 
