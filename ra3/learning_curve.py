@@ -16,6 +16,8 @@ import numpy as np
 STEEPNESS = (0.3, 8.0)
 """Bounds of B: flatter is a straight line in log C, steeper a jump between two updates."""
 POINTS, ZOOMS = 25, 6
+TO_COME = 0.25
+"""Of the rise that was seen, how much may still be missing where a course counts as level."""
 LEAST_REWARDS = 5
 """A sigmoid has four parameters: fewer rewards do not fit it."""
 
@@ -37,6 +39,15 @@ class Sigmoid(NamedTuple):
     def at(self, compute: Sequence[float] | np.ndarray) -> np.ndarray:
         """R(C) of each amount of compute."""
         return self.start + (self.asymptote - self.start) * rise(np.asarray(compute), self.midpoint, self.steepness)
+
+    def levels_off(self, updates: int) -> bool:
+        """Whether a course of so many updates shows its asymptote: A - R(N) <= (R(N) - R(1)) / 4.
+
+        Where more of the rise is still to come, A is an extrapolation that noise decides, often to its bound of 1. A
+        flat course shows its own level, but has neither C_mid nor B.
+        """
+        first, last = self.at([1, updates])
+        return bool(self.asymptote - last <= TO_COME * (last - first) + 1e-9)
 
 
 def rise(compute: np.ndarray, midpoint: float, steepness: float) -> np.ndarray:

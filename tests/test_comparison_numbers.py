@@ -85,7 +85,8 @@ def test_costs_are_multiples_of_the_last_rival_that_was_mid_trained(against, exp
 def test_steps_to_the_other_ones_final_reward():
     assert steps_share([0.1, 0.3, 0.5], [0.1, 0.2, 0.3, 0.3]) == 0.25
     assert steps_share([0.1], [0.2]) == math.inf
-    assert [row["median_share"] for row in steps_rows(COMPARISON, CELLS)] == [0.25]
+    (row,) = steps_rows(COMPARISON, CELLS)
+    assert row["median_share"] == 0.25 and row["final"]["mean"] == pytest.approx(0.2)
 
 
 def test_rewards_are_averaged_over_three_steps(tmp_path):
@@ -105,8 +106,17 @@ def test_sigmoids_are_fitted_to_each_seed_that_has_enough_steps():
     )
 
 
+def test_a_course_that_does_not_level_off_shows_no_asymptote():
+    courses = [[0.2 + 0.5 * n / (n + 4) for n in range(1, 40)], [0.2 + 0.01 * n for n in range(1, 40)], [0.5] * 40]
+    cells = [record("a+rlvr", seed, 0.5, rewards=own) for seed, own in enumerate(courses)]
+    row = sigmoid_row("a+rlvr", cells)
+    assert row is not None and (row["seeds"], row["courses"]) == (2, 3)
+    assert row["midpoint"]["mean"] == pytest.approx(4, abs=0.1)  # of the first alone: the third does not rise
+    assert sigmoid_row("a+rlvr", cells[1:2]) is None
+
+
 def test_the_spreadsheet_has_one_line_for_each_evaluation():
-    long = record("ra3+rlvr", 3, 2 / 3, rewards=[0.2, 0.4, 0.5, 0.5, 0.6, 0.6])
+    long = record("ra3+rlvr", 3, 2 / 3, rewards=[0.2, 0.4, 0.5, 0.6, 0.6, 0.6, 0.6])
     first, second = csv.DictReader(scores_csv([CELLS[0], long]).splitlines())
     assert first["edge pass@1"] == "0.2" and second["edge pass@1"] == str(2 / 3)
     assert first["asymptote"] == "" and second["final_reward"] == "0.6" and float(second["asymptote"]) >= 0.6

@@ -28,6 +28,19 @@ def test_the_asymptote_of_shares_is_at_most_one():
     assert found.asymptote <= 1 and found.midpoint <= 120
 
 
+@pytest.mark.parametrize(
+    ("course", "shown"),
+    [
+        (Sigmoid(0.2, 0.9, 12.0, 3.0, 0.0).at(np.arange(1, 61)), True),  # R(60) = 0.894
+        (Sigmoid(0.2, 0.9, 40.0, 3.0, 0.0).at(np.arange(1, 41)), False),  # half of the rise is to come
+        (np.linspace(0.45, 0.57, 40), False),
+        (np.full(40, 0.4), True),
+    ],
+)
+def test_an_asymptote_is_shown_by_a_course_that_levels_off(course, shown):
+    assert fit_sigmoid(course.tolist()).levels_off(len(course)) is shown
+
+
 def test_a_flat_course_is_its_level():
     assert fit_sigmoid([0.4] * 10).at([1, 10]).tolist() == pytest.approx([0.4, 0.4])
 

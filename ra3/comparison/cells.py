@@ -35,10 +35,10 @@ def read_cells(cells: Sequence[Cell]) -> list[Record]:
 
 
 def read_cell(cell: Cell, stage: str) -> Record | None:
-    """The record of one evaluation; None where it is not there yet."""
+    """The record of one evaluation; None where it, or the run that made its model, is not there."""
     folder, made_by = cell.folder(stage), cell.folder("midtrain" if stage == "eval" else "rlvr")
     results = _results(folder)
-    if not results:
+    if not results or (made_by and not (made_by / "environment.json").is_file()):
         return None
     trained = _results(made_by) if stage == "eval" else {}
     rewards = rlvr_rewards(made_by) if made_by and stage != "eval" else []
@@ -97,13 +97,13 @@ def rlvr_rewards(folder: Path) -> list[float]:
 
 
 def course(rewards: Sequence[float]) -> Record:
-    """What a comparison keeps of an RLVR course: smoothed rewards, and ScaleRL's sigmoid where it has enough steps."""
-    sigmoid = fit_sigmoid(rewards)._asdict() if len(rewards) >= LEAST_REWARDS else {}
-    return {"rewards": smoothed(rewards), "sigmoid": sigmoid}
+    """What a comparison keeps of an RLVR course: smoothed rewards, and ScaleRL's sigmoid where the course shows it."""
+    fit = fit_sigmoid(rewards) if len(rewards) >= LEAST_REWARDS else None
+    return {"rewards": smoothed(rewards), "sigmoid": fit._asdict() if fit and fit.levels_off(len(rewards)) else {}}
 
 
 def smoothed(rewards: Sequence[float]) -> list[float]:
-    """Rewards averaged over the last SMOOTH steps."""
+    """Rewards averaged over the last SMOOTH steps, at the start over those there are."""
     return [mean(rewards[max(0, i - SMOOTH + 1) : i + 1]) for i in range(len(rewards))]
 
 

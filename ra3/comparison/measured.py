@@ -87,27 +87,33 @@ def difference_rows(comparison: Comparison, cells: Sequence[Record]) -> list[Rec
 
 
 def steps_rows(comparison: Comparison, cells: Sequence[Record]) -> list[Record]:
-    """RLVR steps until a system reaches the final reward of the one it is compared with, as a share: the median."""
+    """RLVR steps until a system reaches the final reward of the one it is compared with, as a share: the median; and
+    how far their final rewards lie apart, paired by seed."""
     rows = []
     for name, other, both in pairs(comparison, cells):
-        shares = [steps_share(a["rewards"], b["rewards"]) for a, b in both if a["rewards"] and b["rewards"]]
-        if shares:
-            rows.append({"a": name, "b": other, "median_share": median(shares), "shares": shares})
+        courses = [(a["rewards"], b["rewards"]) for a, b in both if a["rewards"] and b["rewards"]]
+        if courses:
+            shares = [steps_share(own, against) for own, against in courses]
+            apart = average([own[-1] - against[-1] for own, against in courses])._asdict()
+            rows.append({"a": name, "b": other, "median_share": median(shares), "shares": shares, "final": apart})
     return rows
 
 
 def sigmoid_row(name: str, own: Sequence[Record]) -> Record | None:
-    """ScaleRL's sigmoid, fitted to each seed's rewards: A, C_mid and B with Student's interval over the seeds."""
+    """ScaleRL's sigmoid, fitted to each seed's rewards: A, C_mid and B with Student's interval over the `seeds`, of all
+    the `courses`, that show their asymptote. None where no seed does."""
     fits = [cell["sigmoid"] for cell in own if cell["sigmoid"]]
     if not fits:
         return None
-    values = {part: [fit[part] for fit in fits] for part in ("asymptote", "midpoint", "steepness")}
+    rising = [fit for fit in fits if fit["asymptote"] > fit["start"]]  # a level course has no C_mid and no B
+    values = {"asymptote": [fit["asymptote"] for fit in fits]}
+    values |= {part: [fit[part] for fit in rising] for part in ("midpoint", "steepness") if rising}
     found = {part: average(numbers)._asdict() for part, numbers in values.items()}
-    return {"system": name, "seeds": len(fits), **found}
+    return {"system": name, "seeds": len(fits), "courses": sum(bool(cell["rewards"]) for cell in own), **found}
 
 
 def sigmoid_differences(comparison: Comparison, cells: Sequence[Record]) -> list[Record]:
-    """Asymptote A of a system minus that of the one it is compared with, paired by seed, with Student's interval."""
+    """Asymptote A of a system minus that of the one it is compared with, on the seeds where both courses show it."""
     rows = []
     for name, other, both in pairs(comparison, cells):
         gaps = [a["sigmoid"]["asymptote"] - b["sigmoid"]["asymptote"] for a, b in both if a["sigmoid"] and b["sigmoid"]]

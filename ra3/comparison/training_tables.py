@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import mean
 
-from ra3.comparison.cells import AFTER, Record
+from ra3.comparison.cells import AFTER, SMOOTH, Record
 from ra3.comparison.equal_flops import twin_of
 from ra3.comparison.measured import by_system
 from ra3.comparison.table import Table, bounds, count, numbers, points, shown, unique
@@ -56,28 +56,35 @@ def steps_table(results: Record) -> Table:
     body = [
         (
             f"{shown(row['a'])} to {shown(row['b'])}", f"{row['median_share']:.2f}",
-            ", ".join(f"{s:.2f}" for s in row["shares"]),
+            ", ".join(f"{s:.2f}" for s in row["shares"]), points(*bounds(row["final"]), signed=True),
         )
         for row in results["steps"]
     ]  # fmt: skip
-    intro = "RLVR steps until the other's final reward is reached, as a share of its steps; inf: never."
-    return Table("RLVR: how soon", intro, ("pair", "median", "seed by seed"), body)
+    intro = (
+        "RLVR steps until the other's final reward is reached, as a share of its steps; inf: never. Rewards are "
+        f"averaged over {SMOOTH} steps, at the start over those there are."
+    )
+    return Table("RLVR: how soon", intro, ("pair", "median", "seed by seed", "final reward, points apart"), body)
 
 
 def sigmoids_table(results: Record) -> Table:
     """ScaleRL's parameters of the RLVR courses, and how far the asymptotes lie apart."""
     gaps = {}
     for row in results["sigmoid_differences"]:
-        text = f"{points(row['mean'], row['low'], row['high'], signed=True)} over {row['b'].removesuffix(AFTER)}"
+        apart = points(row["mean"], row["low"], row["high"], signed=True)
+        text = f"{apart} over {row['b'].removesuffix(AFTER)} ({row['seeds']})"
         gaps.setdefault(row["a"], []).append(text)
     body = [
         (
-            row["system"].removesuffix(AFTER), str(row["seeds"]), points(*bounds(row["asymptote"])),
-            *(numbers(*bounds(row[part])) for part in ("midpoint", "steepness")),
+            row["system"].removesuffix(AFTER), f"{row['seeds']} of {row['courses']}", points(*bounds(row["asymptote"])),
+            *(numbers(*bounds(row[part])) if part in row else "" for part in ("midpoint", "steepness")),
             "; ".join(gaps.get(row["system"], ())),
         )
         for row in results["sigmoids"]
     ]  # fmt: skip
-    intro = "R = R_0 + (A - R_0) / (1 + (C_mid / C)^B), fitted to each seed; mean with 95% interval over seeds."
+    intro = (
+        "R = R_0 + (A - R_0) / (1 + (C_mid / C)^B), fitted to each seed; mean with 95% interval over the seeds whose "
+        "course shows its asymptote, because it levels off; in brackets over how many seeds A is paired."
+    )
     head = ("mid-training", "seeds", "A, percent", "C_mid, updates", "B", "A, paired by seed")
     return Table("RLVR: curves as sigmoids", intro, head, body)
