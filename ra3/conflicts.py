@@ -56,6 +56,12 @@ def exact_prior(config: Config) -> Iterator[Conflict]:
             "midtrain.estep.penalty_growth raises the switch penalty, and the exact prior (alpha) has none",
             "leave out penalty_growth, or leave out alpha and latent_vocab",
         )
+    if "iwae" in (estep.advantage, config.midtrain.method):
+        yield Conflict(
+            (keys[0], "midtrain.estep.advantage" if estep.advantage == "iwae" else "midtrain.method"),
+            "the exact prior (alpha) puts log q into the returns, for which the gradient of iwae has no term",
+            "leave out alpha and latent_vocab, or choose another advantage and method than iwae",
+        )
     if estep.target_think_rate is not None:
         yield Conflict(
             ("midtrain.estep.target_think_rate", keys[0]),

@@ -77,6 +77,13 @@ def test_the_manual_lists_every_setting_once():
             {"midtrain.estep.alpha": 0.9, "midtrain.estep.latent_vocab": 9, "midtrain.estep.target_think_rate": 0.3},
             "leave out target_think_rate, or leave out alpha and latent_vocab",
         ),
+        *(
+            (
+                {"midtrain.estep.alpha": 0.9, "midtrain.estep.latent_vocab": 9, key: "iwae"},
+                "leave out alpha and latent_vocab, or choose another advantage and method than iwae",
+            )
+            for key in ("midtrain.estep.advantage", "midtrain.method")
+        ),
         (
             {"midtrain.estep.alpha": 0.9, "midtrain.estep.latent_vocab": 9, "midtrain.estep.penalty_growth": 2.0},
             "leave out penalty_growth, or leave out alpha and latent_vocab",

@@ -7,6 +7,7 @@ import torch
 
 from ra3 import probes
 from ra3.attempts import attempt
+from ra3.comparison.latent_tables import HELDOUT
 from ra3.completions import before_stop, completions, encode_prompts
 from ra3.evaluate import (
     Answer,
@@ -194,6 +195,7 @@ def test_heldout_measures_know_the_truth(base, pages):
     rows = {row["metric"]: row["mean"] for row in results["rows"]}
     gain = {point["x"]: point["mean"] for point in results["curves"]["latent_gain_by_chain"]}
     assert set(gain) <= {1, 2, 3} and max(gain.values()) > 0.5  # nats
+    assert set(HELDOUT) <= set(rows)  # what a comparison's table shows
     assert rows["comments_right"] >= 0.9
     assert 0 < rows["boundary_recall"] < 1 and rows["boundary_precision"] > 0.5
     assert rows["nll_per_token_given_latents"] > 0

@@ -20,7 +20,7 @@ from ra3.methods.brite import one_shot, write_in
 from ra3.methods.distilled import true_rows
 from ra3.methods.mixed import write_half
 from ra3.methods.rlp import one_random_place
-from ra3.methods.rlpt import judged, segment, written
+from ra3.methods.rlpt import Segment, judged, segment, written
 from ra3.mstep import leave_out
 from ra3.policy import Policy
 from ra3.profile import families, total
@@ -123,9 +123,10 @@ def test_rlpt_learns_from_a_model_that_meets_some_segments(tmp_path, documents):
 
 
 def test_what_was_written_is_the_code_without_the_comments():
-    assert written(["# go\n", "x", "\n", "y"], 1) == ("x\n", 3)
-    assert written(["x", "\n", "  # so\n", "y\n", "z"], 2) == ("x\ny\n", 4)
-    assert written(["x", " = 1"], 3) == ("x = 1", 2)
+    assert written("# go\nx\ny", 1) == ("x\n", 7)
+    assert written("x\n  # so\ny\nz", 2) == ("x\ny\n", 11)
+    assert written("x = 1", 3) == ("x = 1", 5)
+    assert written("# a note\n") == ("", 9)
 
 
 def test_rlpt_pays_the_segment_met_to_the_character(policy, documents):
@@ -143,3 +144,14 @@ def test_rlpt_pays_the_segment_met_to_the_character(policy, documents):
     assert reward.tolist() == [1.0, 0.0]
     acted = encode.decode(rows.ids[0][rows.act[0]].tolist())
     assert acted == "# so\n" + wanted.text
+
+
+@pytest.mark.parametrize("wanted", ["# a note\nx = 1\n", "x = 1", "y = 'é'\n# so\nx = '→'\n"])
+def test_a_copy_of_a_segment_meets_it_whatever_it_holds(policy, wanted):
+    ids = policy.tokenizer(wanted, add_special_tokens=False)["input_ids"]
+    more = policy.tokenizer("\nz = 2\n", add_special_tokens=False)["input_ids"]
+    row = RowBuilder.start(0, [policy.start_id])
+    for token in [*ids, *more]:
+        row.append(token, 0, FULL, -1.0, -1.0)
+    rows, reward = judged(policy, build([row]), [Segment([], wanted, len(ids))], 1)
+    assert reward.tolist() == [1.0] and "z" not in policy.tokenizer.decode(rows.ids[0][rows.act[0]].tolist())

@@ -7,9 +7,9 @@ from statistics import mean
 
 from ra3.comparison.cells import AFTER, Record
 from ra3.comparison.look import LARGE, Look, labels_left, name_points, spread
-from ra3.comparison.measured import average, by_system, shown_metric
+from ra3.comparison.measured import by_system, shown_metric
 from ra3.comparison.plan import Figure
-from ra3.comparison.table import points, unique
+from ra3.comparison.table import unique
 from ra3.report.plots import Plot, new_axes, svg_text
 
 
@@ -76,12 +76,11 @@ def _room(names: Sequence[str], scores: Mapping[str, list[float]]) -> tuple[floa
 
 
 def _sentence(own: Mapping[str, Sequence[Record]], metric: str) -> str:
-    """Best and worst in words, with the difference between them, on the seeds that all of them have."""
+    """Best and worst in words, on the seeds that all of them have; picked after looking, so without an interval."""
     scores = {label: {c["seed"]: c["scores"][metric] for c in cells} for label, cells in own.items()}
     seeds = sorted(set.intersection(*(set(by_seed) for by_seed in scores.values())))
     if not seeds:
         return ""
     means = {label: 100 * mean(by_seed[seed] for seed in seeds) for label, by_seed in scores.items()}
     best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
-    apart = points(*average([scores[best][seed] - scores[worst][seed] for seed in seeds]), signed=True)
-    return f"Best {best} ({means[best]:.1f}), worst {worst} ({means[worst]:.1f}), {apart} points apart."
+    return f"Best {best} ({means[best]:.1f}), worst {worst} ({means[worst]:.1f})."

@@ -17,7 +17,7 @@ HELDOUT = {
     "delete_changes_code": "deleted: code changes",
     "latent_information_share": "information on the operation",
     "duration": "steps per intention (tau)",
-    "implied_discount": "implied discount",
+    "discount_per_intention": "implied discount",
 }
 
 

@@ -7,7 +7,8 @@
 
 One right intention in the group is enough, so a wrong one costs little: meant against Jensen's gap, by which a wrong
 intention costs RA3 more than none. Ours: in the E-step the weights are formed at every boundary from its return over
-the horizon, not from the whole document.
+the horizon, not from the whole document; a comment's tokens are compared with those who thought there, as RA3's are
+(`comment_baseline`); c is RA3's, with its growth; a comment that is not closed costs `format_penalty` in w_g, too.
 """
 
 from __future__ import annotations

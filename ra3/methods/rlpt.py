@@ -3,13 +3,15 @@
     r_g = 1[ what it wrote, without its comments, is the expert's next segment ],    A_g = r_g - mean_{h != g} r_h
 
 Policy gradient on all tokens up to the segment's end, thoughts and text alike. Ours: a segment is the next `horizon`
-steps after a random step, and it must be met to the character, where RLPT asks a model whether the meaning agrees; what
-Python comments say is not judged. As RLPT, it needs a model that can already do this sometimes.
+steps after a random step, and it must be met to the character, where RLPT asks a model whether the meaning agrees;
+comment lines count on neither side. Advantages leave one out, where RLPT has GRPO's. As RLPT, it needs a model that can
+already do this sometimes.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +22,7 @@ from ra3.advantages import ESTIMATORS, dead_groups
 from ra3.em_round import Method, Round, trained_once
 from ra3.estep import EStepJob, updates_of
 from ra3.latents import COMMENT_OPENER, EncodedDocument
+from ra3.not_finite import bad_rows_kept
 from ra3.optimizers import make_optimizer
 from ra3.policy import Policy
 from ra3.rl_step import PolicyLoss, policy_step
@@ -46,32 +49,37 @@ def segment(policy: Policy, document: EncodedDocument, steps: int, seed: int) ->
     return Segment([*document.context_ids, *before], policy.tokenizer.decode(after), len(after))
 
 
-def written(pieces: Sequence[str], lines: int, opener: str = COMMENT_OPENER) -> tuple[str, int]:
-    """What token texts say without comment lines and those that begin with the opener, up to `lines` lines of code; and
-    how many tokens that took.
+def written(text: str, lines: int | None = None, opener: str = COMMENT_OPENER) -> tuple[str, int]:
+    """A text without comment lines and those that begin with the opener, up to `lines` lines of code or all of it; and
+    how many characters that took.
 
-    written(["# go\\n", "x", "\\n", "y"], 1) == ("x\\n", 3)
+    written("# go\\nx\\ny", 1) == ("x\\n", 7)
     """
-    code, line = "", ""
-    for number, piece in enumerate(pieces, 1):
-        line += piece
-        if line.endswith("\n"):
-            code, line = code + ("" if line.lstrip().startswith((COMMENT_OPENER, opener)) else line), ""
-            if code.count("\n") >= lines:
-                return code, number
-    return code + line, len(pieces)
+    code, used = [], 0
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):
+        used += len(line)
+        if not line.lstrip().startswith((COMMENT_OPENER, opener)):
+            code.append(line)
+            if len(code) == lines:
+                break
+    return "".join(code), used
+
+
+def tokens_of(policy: Policy, ids: Sequence[int], characters: int) -> int:
+    """How many of the ids the first characters of their text take."""
+    ends = (n for n in range(len(ids)) if len(policy.tokenizer.decode(ids[:n])) >= characters)
+    return next(ends, len(ids))
 
 
 def judged(policy: Policy, rows: Rows, segments: Sequence[Segment], samples: int) -> tuple[Rows, Tensor]:
     """The rows with what follows the segment no longer counted as acted; reward [B], 1 where the segment was met."""
-    act, reward = rows.act.clone(), torch.zeros(len(rows))
+    act, reward, opener = rows.act.clone(), torch.zeros(len(rows)), policy.syntax.opener
     for r in range(len(rows)):
-        wanted, at = segments[r // samples].text, rows.act[r].nonzero()[:, 0]
+        wanted, at = written(segments[r // samples].text, opener=opener)[0], rows.act[r].nonzero()[:, 0]
         ids = [i for i in rows.ids[r][at].tolist() if i != policy.end_id]
-        pieces, lines = [policy.token_text(i) for i in ids], max(1, wanted.count("\n"))
-        code, used = written(pieces, lines, policy.syntax.opener)
-        act[r, at[used:]] = False
-        reward[r] = float(code == wanted)
+        code, used = written(policy.tokenizer.decode(ids), len(wanted.splitlines()) or 1, opener)
+        act[r, at[tokens_of(policy, ids, used) :]] = False
+        reward[r] = float(code.rstrip("\n") == wanted.rstrip("\n"))
     return replace(rows, act=act), reward
 
 
@@ -92,7 +100,9 @@ def learn(this: Round) -> Policy:
         groups = reward.unflatten(0, (-1, own.group_size))
         everyone = torch.ones_like(groups, dtype=torch.bool)
         advantage = ESTIMATORS["leave_one_out"](groups, everyone).flatten()[:, None] * rows.act
-        numbers = policy_step(q, optimizer, rows, advantage, loss, this.config.update)
+        names = [d.document.id for d in documents for _ in range(own.group_size)]
+        with bad_rows_kept(this.recorder.run, {"stage": "estep", "round": this.em_round, "step": step}, q, names):
+            numbers = policy_step(q, optimizer, rows, advantage, loss, this.config.update)
         numbers |= {"reward": float(reward.mean()), "dead_groups": float(dead_groups(groups, everyone).float().mean())}
         numbers["tokens_generated"] = float(found.act.sum())
         this.recorder.log("estep", this.em_round, step, total, numbers)
