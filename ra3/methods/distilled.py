@@ -3,8 +3,8 @@
     max_pi sum_t log pi(a_t, z*_t | s_t),   z*_t = the true intention where one belongs, else act
 
 Here the author is an embedded world's generator; any other corpus has no `truth`, and the method refuses it. (The RA3
-paper's "comments distilled from a larger model" are imitations of such an author.) `midtrain.mstep.latent_dropout` leaves
-out true intentions as it does found ones.
+paper's "comments distilled from a larger model" are imitations of such an author.) `midtrain.mstep.latent_dropout`
+leaves out true intentions as it does found ones.
 """
 
 from __future__ import annotations
