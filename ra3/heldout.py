@@ -77,8 +77,9 @@ def gain_curves(
     gained: dict[int, list[float]] = {}
     for r, document in enumerate(documents):
         truth = document.document.truth or {"boundaries": (), "chains": ()}
-        ends = [*truth["boundaries"][1:], gain.shape[1]]
-        for start, end, chain in zip(truth["boundaries"], ends, truth["chains"], strict=True):
+        starts = truth["boundaries"]
+        ends = [*starts, gain.shape[1]][1:]
+        for start, end, chain in zip(starts, ends, truth["chains"], strict=True):
             if boundaries.think[r, start]:
                 gained.setdefault(len(chain) - 1, []).append(float(gain[r, start:end].sum()))
     points = [

@@ -90,6 +90,18 @@ def test_a_run_leaves_its_product(whole):
     assert records and all(record["ids"] for record in records)
 
 
+def test_a_folder_of_code_is_trained_on_and_measured(home):
+    """Code from elsewhere has no true intentions: what needs them is left out of the measures, and nothing else is."""
+    for number in range(8):
+        (home / "mine").mkdir(exist_ok=True)
+        (home / "mine" / f"{number}.py").write_text(f"def f{number}(x):\n    y = x + {number}\n    return y\n")
+    ended = ra3(home, *midtrain("mine", "--corpus", "mine"))
+    assert ended.returncode == 0, ended.stderr
+    results = json.loads((home / "runs" / "mine" / "results.json").read_text())
+    measured = {row["metric"] for row in results["rows"] if row["model"] == "ra3"}
+    assert {"nll_per_token", "think_rate"} <= measured and "boundary_f1" not in measured
+
+
 def test_the_same_seed_gives_the_same_bytes(home, whole):
     assert ra3(home, *midtrain("again")).returncode == 0
     assert same_product(whole, home / "runs" / "again")
