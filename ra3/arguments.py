@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
 Resume = Annotated[bool, Parameter(negative="", show_default=False, help="Go on where this run stopped.")]
@@ -23,7 +23,10 @@ ComparisonFile = Annotated[str, Parameter(help="A .toml file, or the name of a c
 CompareOut = Annotated[
     Path | None, Parameter(show_default=False, help="Folder for its run folders. Default: runs/compare-NAME.")
 ]
-CompareWorkers = Annotated[int, Parameter(help="Cells that run at once, each in a process of its own.")]
+CompareWorkers = Annotated[
+    int,
+    Parameter(validator=validators.Number(gte=1), help="Cells that run at once, each in a process of its own."),
+]
 SweptSettings = Annotated[str, Parameter(help="SETTING=VALUE,VALUE,... or, for all variants, SETTING=VALUE.")]
 SweepRecipe = Annotated[str | None, Parameter(show_default=False, help="The recipe that the settings change.")]
 SweepSeeds = Annotated[str, Parameter(help="The seeds, with commas between.")]

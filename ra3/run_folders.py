@@ -6,7 +6,9 @@ Nothing here changes a folder, and a folder of a run that is going can be looked
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +18,14 @@ from ra3.disk import plain
 from ra3.display import duration
 from ra3.errors import UserError
 from ra3.folder_lock import owner_of
-from ra3.manifest import SEAL, checksum, matches, product_files, read_manifest
+from ra3.manifest import PRODUCT, SEAL, checksum, matches, product_files, read_manifest
 from ra3.metrics import number, read_lines
 from ra3.profile import cost_differences
 from ra3.runs import config_changes, flatten
+
+NUMBERS = ("config.json", "metrics.jsonl", "results.json")
+"""The files of a finished run whose numbers a comparison shows."""
+RUN_AGAIN = "restore it, or move that folder away: the same command then runs it again"
 
 
 class Summary(NamedTuple):
@@ -84,14 +90,28 @@ def troubles(run: Path) -> Iterator[str]:
         yield from _line_troubles(run / name)
     yield from _gaps(run / "metrics.jsonl")
     if (run / SEAL).exists():
-        sealed = _object(run / SEAL)
-        if not sealed:
-            yield f"{SEAL} is no JSON object"
-        for name, wanted in sealed.items():
-            if not (run / name).is_file():
-                yield f"{name} is missing"
-            elif checksum(run / name) != wanted:
-                yield f"{name} is not as the run left it"
+        yield from _seal_troubles(run, PRODUCT)
+
+
+def refuse_changed(run: Path) -> None:
+    """UserError if what a comparison reads of a finished run is not as the run left it."""
+    names = [name for name in ("environment.json", "ledger.jsonl") if not (run / name).is_file()]
+    found = [f"{name} is missing" for name in names]
+    found += [*_seal_troubles(run, NUMBERS), *_line_troubles(run / "ledger.jsonl")]
+    if found:
+        raise UserError(found[0], where=str(run), fix=RUN_AGAIN)
+
+
+@contextmanager
+def unchanged(run: Path) -> Iterator[None]:
+    """What is read inside is read from files that ra3 wrote: UserError where they hold something else."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"a file of this run holds something else than ra3 wrote ({type(error).__name__}: {error})"
+        raise UserError(what, where=str(run), fix=RUN_AGAIN) from error
 
 
 def differences(a: Path, b: Path) -> Iterator[str]:
@@ -133,6 +153,20 @@ def _changed_settings(config: dict[str, Any]) -> list[str]:
     defaults = {key: setting.default for key, setting in settings().items()}
     flat = flatten(config)
     return [f"{key} = {value}" for key, value in flat.items() if plain(defaults.get(key)) != value]
+
+
+def _seal_troubles(run: Path, patterns: Sequence[str]) -> Iterator[str]:
+    """Files of a finished run that fit the patterns and are not as it left them."""
+    sealed = _object(run / SEAL)
+    if not sealed:
+        yield f"{SEAL} is no JSON object"
+    for name, wanted in sealed.items():
+        if not any(fnmatch(name, pattern) for pattern in patterns):
+            continue
+        if not (run / name).is_file():
+            yield f"{name} is missing"
+        elif checksum(run / name) != wanted:
+            yield f"{name} is not as the run left it"
 
 
 def _checkpoint_troubles(folder: Path) -> Iterator[str]:

@@ -81,6 +81,13 @@ def test_the_comparisons_that_come_with_ra3_are_right(name):
         (('against = "ntp"', 'equal_flops = "base"'), "equal_flops cannot be 'base'"),
         (("seeds =", 'figures.c = ["ntp", "y"]\nseeds ='), "no variant y"),
         (("seeds =", "figures.c = 3\nseeds ="), "figures.c is no list of variants"),
+        (('against = "ntp"', "against = []"), "against names nobody"),
+        (('against = "ntp"', 'against = ["ntp", "ntp"]'), "a variant is there twice: ntp, ntp"),
+        (("[variants.base]", '[variants."ntp+rlvr"]'), "cannot be called 'ntp+rlvr'"),
+        (("[variants.base]", '[variants."ntp, equal FLOPs"]'), "cannot be called 'ntp, equal FLOPs'"),
+        (("eval.per_band", "run.seed = 3\neval.per_band"), "run.seed is the comparison's to set"),
+        (("eval.per_band", "eval.k = [5]\neval.per_band"), "eval.k has no 1"),
+        (('method = "ntp"', 'method = "npt"'), "own.toml, variant ntp: midtrain.method"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_said(file, change, words):
@@ -131,12 +138,34 @@ def test_a_comparison_runs_what_is_owed_and_nothing_twice(home):
     assert "0 of them owed" in again.stdout
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert results["code"] == {f"ra3 {version('ra3')} {fingerprint(Path(ra3_package.__file__).parent)}": 2}
+    (home / "compared").rename(home / "elsewhere")
+    assert "0 of them owed" in ra3(home, "compare", "small.toml", "--out", "elsewhere").stdout
+    (home / "elsewhere").rename(home / "compared")
     config = home / "compared" / "ntp-1" / "config.json"
     config.write_text(config.read_text().replace('"opener": null,', ""))
     assert "0 of them owed" in ra3(home, *words).stdout  # an older version's run, and its settings were the same
     (home / "small.toml").write_text(SMALL.replace("max_new_tokens = 4", "max_new_tokens = 5"))
     changed = ra3(home, *words)
     assert changed.returncode == 2 and "eval.max_new_tokens: 4 -> 5" in changed.stderr
+    (home / "small.toml").write_text(SMALL)
+    damage_is_told_and_hides_nothing_else(home, words)
+
+
+def damage_is_told_and_hides_nothing_else(home, words):
+    """The comparison is finished; a file of one evaluation is changed."""
+    for name, text in (("results.json", None), ("results.json", "{}"), ("environment.json", '{"earlier": 5}')):
+        file = home / "compared" / "ntp-1-eval" / name
+        before = file.read_text()
+        file.write_text(text) if text else file.unlink()
+        ended = ra3(home, *words)
+        assert ended.returncode == 2 and ended.stderr.count("ra3: ") == 1 and str(file.parent.name) in ended.stderr
+        assert "restore it, or move that folder away" in ended.stderr and "| base |" in ended.stdout
+        sheet = (home / "compared" / "scores.csv").read_text()
+        assert "base" in sheet and "ntp" not in sheet
+        file.write_text(before)
+    ledger = home / "compared" / "ntp-1" / "ledger.jsonl"
+    ledger.write_text(ledger.read_text() + "{torn\n")
+    assert "ledger.jsonl has 1 lines that are no JSON objects" in ra3(home, *words).stderr
 
 
 def test_a_comparison_that_is_stopped_stops_its_commands_and_goes_on(home):

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from ra3.comparison.plan import Cell
+from ra3.comparison.plan import AFTER, Cell
+from ra3.errors import UserError
 from ra3.learning_curve import LEAST_REWARDS, fit_sigmoid
 from ra3.ledger import read_ledger
+from ra3.manifest import SEAL
 from ra3.metrics import read_lines
 from ra3.profile import families, total
+from ra3.run_folders import refuse_changed, unchanged
 from ra3.runs import read_object
 from ra3.statistics import pass_at_k, powers_of_two
 
 Record = dict[str, Any]
 SMOOTH = 3
 """RLVR rewards are averaged over so many steps before they are compared."""
-AFTER = "+rlvr"
 TRAINING = ("estep", "annotate", "mstep", "rlvr")
 """The kinds of stages that are training; held-out measuring is none."""
 
@@ -29,18 +32,34 @@ def system(variant: str, stage: str) -> str:
     return variant + AFTER if stage.startswith("rlvr") else variant
 
 
-def read_cells(cells: Sequence[Cell]) -> list[Record]:
-    """One record for every evaluation there is: system, seed, scores by band and metric, curves, cost, rewards."""
-    return [found for cell in cells for stage in ("eval", "rlvr-eval") if (found := read_cell(cell, stage))]
+def read_cells(cells: Sequence[Cell]) -> tuple[list[Record], list[str]]:
+    """One record for every evaluation there is: system, seed, scores by band and metric, curves, cost, rewards; and a
+    sentence for each that cannot be used, because a file of it was changed or lost."""
+    found, problems = [], []
+    for cell, stage in product(cells, ("eval", "rlvr-eval")):
+        try:
+            found.append(read_cell(cell, stage))
+        except UserError as error:
+            problems.append(str(error))
+    return [record for record in found if record], problems
 
 
 def read_cell(cell: Cell, stage: str) -> Record | None:
-    """The record of one evaluation; None where it, or the run that made its model, is not there."""
+    """The record of one evaluation; None where it, or the run that made its model, is not finished. UserError where a
+    file of the two is not as they left it."""
     folder, made_by = cell.folder(stage), cell.folder("midtrain" if stage == "eval" else "rlvr")
-    results = _results(folder)
-    if not results or (made_by and not (made_by / "environment.json").is_file()):
+    runs = [run for run in (made_by, folder) if run]
+    if not folder or not all((run / SEAL).is_file() for run in runs):
         return None
-    trained = _results(made_by) if stage == "eval" else {}
+    for run in runs:
+        refuse_changed(run)
+    with unchanged(folder):
+        return _record(cell, stage, folder, made_by)
+
+
+def _record(cell: Cell, stage: str, folder: Path, made_by: Path | None) -> Record:
+    results = read_object(folder / "results.json")
+    trained = read_object(made_by / "results.json") if made_by and stage == "eval" else {}
     rewards = rlvr_rewards(made_by) if made_by and stage != "eval" else []
     own = [row for row in trained.get("rows", []) if row["model"] != "base"]
     curves = {**trained.get("curves", {}), **results.get("curves", {})}
@@ -87,7 +106,7 @@ def code(folder: Path) -> set[str]:
     made_on = read_object(folder / "environment.json")
     return {
         " ".join(["ra3", *filter(None, (attempt["versions"].get("ra3"), attempt.get("code")))])
-        for attempt in (made_on, *made_on["earlier"])
+        for attempt in (made_on, *made_on.get("earlier", ()))
     }
 
 
@@ -105,8 +124,3 @@ def course(rewards: Sequence[float]) -> Record:
 def smoothed(rewards: Sequence[float]) -> list[float]:
     """Rewards averaged over the last SMOOTH steps, at the start over those there are."""
     return [mean(rewards[max(0, i - SMOOTH + 1) : i + 1]) for i in range(len(rewards))]
-
-
-def _results(folder: Path | None) -> Record:
-    path = folder / "results.json" if folder else None
-    return read_object(path) if path and path.is_file() else {}

@@ -21,6 +21,8 @@ from ra3.errors import UserError
 
 def run(comparison: Comparison, folder: Path, workers: int, dry_run: bool) -> None:
     """The whole comparison, or what is missing of it; with `dry_run` only the commands that are owed are printed."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError("this is no folder", where=str(folder), fix="give the comparison another --out")
     known = budgets(comparison, folder)
     cells = known_cells(comparison, known, folder)
     commands = owed(cells)
@@ -31,11 +33,13 @@ def run(comparison: Comparison, folder: Path, workers: int, dry_run: bool) -> No
     if dry_run:
         print("\n".join(step.text for step in commands))
         return
+    with disk_errors(folder, "make the comparison's folder"):
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
     try:
         problems += run_all(comparison, folder, workers)
     finally:  # also of a comparison that was stopped: what is there
-        write_comparison(comparison, folder, problems)
+        problems += write_comparison(comparison, folder, problems)
     if problems:
         raise UserError("\n".join(problems), where=str(folder), fix="mend it and run the same command again")
 
@@ -53,17 +57,20 @@ def run_all(comparison: Comparison, folder: Path, workers: int) -> list[str]:
     return problems
 
 
-def write_comparison(comparison: Comparison, folder: Path, problems: list[str]) -> None:
-    """results.json, scores.csv, compare.html, and the tables on the terminal, from what is there."""
+def write_comparison(comparison: Comparison, folder: Path, problems: list[str]) -> list[str]:
+    """results.json, scores.csv, compare.html, and the tables on the terminal, from what is there; one sentence for each
+    evaluation that is there and cannot be used."""
     known = budgets(comparison, folder)
     cells = known_cells(comparison, known, folder)
-    results = summarised(comparison, read_cells(cells), known)
+    records, unusable = read_cells(cells)
+    results = summarised(comparison, records, known)
     command = f"ra3 {shlex.join(sys.argv[1:])}"
     with disk_errors(folder, "write the comparison"):
         write_atomic(folder / "results.json", json.dumps(plain(results), indent=2).encode())
         write_atomic(folder / "scores.csv", scores_csv(results["cells"]).encode())
-        page = comparison_page(comparison, results, cells, command, problems)
+        page = comparison_page(comparison, results, cells, command, [*problems, *unusable])
         write_atomic(folder / "compare.html", page.encode())
     for table in tables(results):
         print(table.markdown)
     print(f"\n{folder / 'compare.html'}")
+    return unusable

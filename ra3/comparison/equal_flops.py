@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ra3.comparison.grid import finished
-from ra3.comparison.plan import BASE, Cell, Comparison, Step
+from ra3.comparison.plan import BASE, TWIN, Cell, Comparison, Step
+from ra3.errors import UserError
 from ra3.ledger import Costs, Spent, read_ledger
 from ra3.metrics import read_lines
 from ra3.profile import families, total
+from ra3.run_folders import RUN_AGAIN, refuse_changed, unchanged
 from ra3.runs import read_object
 
-TWIN = ", equal FLOPs"
 ROUNDED_TO = 1000
 """Tokens are given in thousands, so that a command can be read."""
 
@@ -136,9 +137,14 @@ def _budget(comparison: Comparison, variant: str, reference: str, seed: int, out
     steps = [comparison.cell(name, seed, variants[name], False, out).steps[0] for name in (variant, reference)]
     if not all(finished(step) for step in steps):
         return None
+    for step in steps:
+        refuse_changed(step.folder)
     own, other = (midtraining(read_ledger(step.folder)) for step in steps)
     flops = other["before"].flops + other["mstep"].flops
-    return Budget(variant, seed, flops, own["before"].flops, equalised(_size(steps[0]), own, flops))
+    if not flops:
+        raise UserError("this run's ledger has no FLOPs to equal", where=str(steps[1].folder), fix=RUN_AGAIN)
+    with unchanged(steps[0].folder):
+        return Budget(variant, seed, flops, own["before"].flops, equalised(_size(steps[0]), own, flops))
 
 
 def _size(step: Step) -> Size:

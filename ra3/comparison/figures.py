@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
-from ra3.comparison.cells import AFTER, Record
+from ra3.comparison.cells import Record
 from ra3.comparison.look import LARGE, Look, labels_left, name_points, spread
 from ra3.comparison.measured import by_system, shown_metric
-from ra3.comparison.plan import Figure
+from ra3.comparison.plan import AFTER, Figure
 from ra3.comparison.table import unique
 from ra3.report.plots import Plot, new_axes, svg_text
 

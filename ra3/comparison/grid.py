@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from threading import Lock
 
 from ra3.comparison.plan import Cell, Step
 from ra3.errors import UserError
-from ra3.run_folders import state
-from ra3.runs import config_changes
+from ra3.run_folders import state, unchanged
+from ra3.runs import config_changes, read_object
 
 PATIENCE_S = 120.0
 """How long a command that was asked to stop may take to save its state."""
@@ -64,10 +63,12 @@ def owed(cells: Sequence[Cell]) -> list[Step]:
 
 def finished(step: Step) -> bool:
     """Whether the command has run to its end. UserError if that was with other settings."""
-    config = step.folder / "config.json"
-    if not config.is_file():
+    if not (step.folder / "config.json").is_file():
         return False
-    if changes := config_changes(json.loads(config.read_text()), step.config().model_dump(mode="json")):
+    held, wanted = read_object(step.folder / "config.json"), step.config().model_dump(mode="json")
+    with unchanged(step.folder):
+        changes = [change for change in config_changes(held, wanted) if not _moved(held, wanted, change)]
+    if changes:
         raise UserError(
             f"this cell was run with other settings: {'; '.join(changes[:4])}",
             where=str(step.folder),
@@ -76,9 +77,14 @@ def finished(step: Step) -> bool:
     return state(step.folder) == "finished"
 
 
+def _moved(held: dict, wanted: dict, change: str) -> bool:
+    """Whether a change is only that the model of the same cell lies elsewhere: the comparison's folder was moved."""
+    old, new = (Path(own["model"]["path"] or "").parts[-2:] for own in (held, wanted))
+    return change.startswith("model.path: ") and old == new and new[1:] == ("model",)
+
+
 def run_owed(cells: Sequence[Cell], workers: int, logs: Path, say: Callable[[str], None]) -> list[str]:
     """Runs what is owed, `workers` cells at once; returns one sentence for each cell that failed."""
-    logs.mkdir(parents=True, exist_ok=True)
     processes = Processes()
     open_cells = [cell for cell in cells if not all(finished(step) for step in cell.steps)]
     with ThreadPoolExecutor(workers) as pool:
@@ -102,6 +108,12 @@ def run_cell(cell: Cell, processes: Processes, logs: Path, say: Callable[[str], 
         if code is None:
             return None
         if code:
-            words = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-            return f"{step.folder.name} ended with {code}: {words[-1]} (all of it in {log})"
+            return f"{step.folder.name} ended with {code}: {_last_words(log)} (all of it in {log})"
     return None
+
+
+def _last_words(log: Path) -> str:
+    """The message that a command ended with, or else its last line."""
+    lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    begins = [number for number, line in enumerate(lines) if line.startswith("ra3: ")]
+    return "\n".join(lines[begins[-1] :] if begins else lines[-1:])

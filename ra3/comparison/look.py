@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ra3.comparison.cells import AFTER
 from ra3.comparison.equal_flops import twin_of
 from ra3.comparison.measured import average
+from ra3.comparison.plan import AFTER
 from ra3.comparison.table import unique
 from ra3.report.plots import PAINT
 from ra3.report.text import colour_names

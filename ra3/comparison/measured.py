@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from statistics import mean, median
 
-from ra3.comparison.cells import AFTER, Record
+from ra3.comparison.cells import Record
 from ra3.comparison.equal_flops import Budget, rivals
-from ra3.comparison.plan import Comparison
+from ra3.comparison.plan import AFTER, Comparison
 from ra3.seeds import derive
 from ra3.sequential_test import decide
 from ra3.statistics import Interval, interquartile_mean, stratified_bootstrap, student_t
@@ -57,7 +57,7 @@ def summary_rows(name: str, own: Sequence[Record]) -> list[Record]:
     for metric, table in tables.items():
         spread = stratified_bootstrap(table, derive(0, "compare", name, metric), interquartile_mean)
         averages = [mean(scores) for scores in table]
-        place = {"system": name, "metric": metric, "seeds": len(own)}
+        place = {"system": name, "metric": metric, "bands": len(table[0]), "seeds": len(own)}
         rows.append({**place, **average(averages)._asdict(), "iqm": spread._asdict()})
     return rows
 
@@ -77,7 +77,9 @@ def difference_rows(comparison: Comparison, cells: Sequence[Record]) -> list[Rec
     """Each system minus the one it is compared with, on the same seeds: mean, Student's interval, seeds above 0."""
     rows = []
     for name, other, both in pairs(comparison, cells):
-        for metric in [m for m in both[0][0]["scores"] if m.endswith("pass@1")]:
+        records = [cell for pair in both for cell in pair]
+        shared = [m for m in both[0][0]["scores"] if all(m in cell["scores"] for cell in records)]
+        for metric in [m for m in shared if m.endswith("pass@1")]:
             first, second = ([cell["scores"][metric] for cell in side] for side in zip(*both, strict=True))
             gaps = [a - b for a, b in zip(first, second, strict=True)]
             place = {"a": name, "b": other, "metric": metric, "above": sum(gap > 0 for gap in gaps), "seeds": len(gaps)}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from ra3.comparison.cells import AFTER, Record
+from ra3.comparison.cells import Record
 from ra3.comparison.figures import figure_plots
 from ra3.comparison.latent_tables import heldout_table
 from ra3.comparison.look import Look
 from ra3.comparison.measured import shown_metric
-from ra3.comparison.plan import Cell, Comparison
+from ra3.comparison.plan import AFTER, Cell, Comparison
 from ra3.comparison.plots import chain_plots, overview_plots, reach_plots, reward_plot
 from ra3.comparison.table import Table, points, shown
 from ra3.comparison.tables import differences_table, reach_table, scores_table, seeds_table

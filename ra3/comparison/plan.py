@@ -12,10 +12,15 @@ from typing import Any
 from ra3.config import Config
 from ra3.describe import show
 from ra3.errors import UserError
-from ra3.recipes import load
+from ra3.recipes import COMMAND_LINE, load
 
 BASE = "base"
 """The variant of this name is the model as it comes: it is evaluated, not mid-trained."""
+AFTER, TWIN = "+rlvr", ", equal FLOPs"
+"""How a variant after RLVR is called, and its twin (ra3/comparison/equal_flops.py)."""
+RESERVED = (AFTER, TWIN)
+PLACE = ("run.seed", "run.out", "run.name")
+"""Settings that say which cell a run is."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,15 @@ class Comparison:
     def checked(self, where: str) -> Comparison:
         """Itself. UserError where names do not fit, or a variant's settings are wrong."""
         names = list(self.variants)
+        if not self.against:
+            raise UserError("against names nobody", where, fix="name one of the variants, or leave against out")
+        for listed in (self.rlvr, self.against):
+            if len(set(listed)) < len(listed):
+                raise UserError(f"a variant is there twice: {', '.join(listed)}", where, fix="name each once")
+        if taken := [name for name in names if name.endswith(RESERVED)]:
+            raise UserError(
+                f"a variant cannot be called {taken[0]!r}", where, fix="ra3 itself calls results so: rename it"
+            )
         if unknown := [name for name in (*self.rlvr, *self.against, *self._drawn()) if name not in names]:
             raise UserError(f"there is no variant {unknown[0]}", where, ", ".join(names))
         if self.equal_flops is not None and self.equal_flops not in (trained := [n for n in names if n != BASE]):
@@ -131,12 +145,24 @@ class Comparison:
         if len(set(self.seeds)) < len(self.seeds):
             raise UserError("a seed is there twice", where, fix="each seed once: it would not be another sample")
         for cell in self.cells(Path("runs"))[: len(names)]:
-            for step in cell.steps:
-                step.config()
+            _refuse_settings(cell, self.variants[cell.variant], f"{where}, variant {cell.variant}")
         return self
 
     def _drawn(self) -> list[str]:
         return [variant for figure in self.figures for line in figure.lines for _, variant in line.points]
+
+
+def _refuse_settings(cell: Cell, own: Mapping[str, Any], where: str) -> None:
+    """UserError where a variant's settings are wrong."""
+    if given := [key for key in PLACE if key in own]:
+        raise UserError(f"{given[0]} is the comparison's to set", where, fix="leave it out; seeds has the seeds")
+    try:
+        configs = [step.config() for step in cell.steps]
+    except UserError as error:
+        what = error.what if error.where == COMMAND_LINE else f"{error.where}: {error.what}"
+        raise UserError(what, where, error.allowed, error.fix) from error
+    if any(1 not in config.eval.k for config in configs):
+        raise UserError("eval.k has no 1, and variants are compared by pass@1", where, fix="add 1 to eval.k")
 
 
 def cell_name(variant: str, seed: int) -> str:

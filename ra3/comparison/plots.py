@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from statistics import mean
 
-from ra3.comparison.cells import AFTER, Record
+from ra3.comparison.cells import Record
 from ra3.comparison.look import LARGE, Look, labels_left, name_points
 from ra3.comparison.measured import average, by_system, shown_metric
+from ra3.comparison.plan import AFTER
 from ra3.comparison.table import shown, unique
 from ra3.report.plots import GRID, Plot, doubled, new_axes, svg_text
 from ra3.statistics import Interval

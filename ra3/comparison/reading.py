@@ -22,14 +22,14 @@ REQUIRED = ("seeds", "variants")
 def read_comparison(path: Path) -> Comparison:
     """The comparison in a TOML file. UserError for anything in it that is wrong, a variant's settings included."""
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot read this comparison: {error.strerror}", str(path), fix=_known()) from error
     except ValueError as error:
         raise UserError(f"this file is not valid TOML: {error}", where=str(path)) from error
     _refuse_shape(tree, str(path))
-    shared = dict(flatten(tree.get("settings", {})))
-    variants = {name: {**shared, **dict(flatten(own))} for name, own in tree["variants"].items()}
+    shared = _settings(tree.get("settings", {}))
+    variants = {name: {**shared, **_settings(own)} for name, own in tree["variants"].items()}
     against = tree.get("against", next(iter(variants)))
     return Comparison(
         name=path.stem,
@@ -54,6 +54,11 @@ def shipped() -> dict[str, Path]:
     installed = package / "recipe_files"
     folder = installed if installed.is_dir() else package.parent / "recipes"
     return {file.stem: file for file in sorted((folder / "compare").glob("*.toml"))}
+
+
+def _settings(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted key; a section without any says nothing."""
+    return {key: value for key, value in flatten(own) if value != {}}
 
 
 def _figures(own: Mapping[str, list[str]]) -> tuple[Figure, ...]:

@@ -12,7 +12,8 @@ from ra3.comparison.table import unique
 
 def scores_csv(cells: Sequence[Record]) -> str:
     """Columns: system, seed; scores, "edge pass@1"; measures on held-out text, "think_rate"; what the last stage of
-    training cost, "flops"; after RLVR also its final reward and asymptote. Empty: the run has no such number.
+    training cost, "flops"; after RLVR also its final reward, and its asymptote where the course shows one. Empty: the
+    run has no such number.
     """
     lines = [_line(cell) for cell in cells]
     text = io.StringIO()
@@ -25,6 +26,8 @@ def scores_csv(cells: Sequence[Record]) -> str:
 def _line(cell: Record) -> dict[str, str]:
     reach = {f"{band} pass@{k}": share for band, curve in cell["reach"].items() for k, share in curve.items()}
     numbers = {**reach, **cell["scores"], **cell["heldout"], **cell["cost"]}
+    if cell["rewards"]:
+        numbers["final_reward"] = cell["rewards"][-1]
     if cell["sigmoid"]:
-        numbers |= {"final_reward": cell["rewards"][-1], "asymptote": cell["sigmoid"]["asymptote"]}
+        numbers["asymptote"] = cell["sigmoid"]["asymptote"]
     return {"system": cell["system"], "seed": str(cell["seed"]), **{k: str(v) for k, v in numbers.items()}}

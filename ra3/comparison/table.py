@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ra3.comparison.cells import AFTER
+from ra3.comparison.plan import AFTER
 
 
 @dataclass(frozen=True)

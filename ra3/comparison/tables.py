@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ra3.comparison.cells import AFTER, Record
+from ra3.comparison.cells import Record
 from ra3.comparison.latent_tables import chain_table, heldout_table
 from ra3.comparison.measured import by_system, shown_metric
+from ra3.comparison.plan import AFTER
 from ra3.comparison.table import Table, points, shown, unique
 from ra3.comparison.training_tables import budget_table, cost_table, sigmoids_table, steps_table
 from ra3.sequential_test import BATCH, LOOKS
@@ -41,7 +42,7 @@ def scores_table(results: Record) -> Table:
 
 
 def _score(row: Record) -> str:
-    own = row["iqm"] if row["metric"].startswith("all ") else row
+    own = row["iqm"] if row["bands"] > 1 else row
     return points(own["mean"], own["low"] if row["seeds"] > 1 else math.nan, own["high"])
 
 

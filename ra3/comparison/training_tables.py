@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from statistics import mean
 
-from ra3.comparison.cells import AFTER, SMOOTH, Record
+from ra3.comparison.cells import SMOOTH, Record
 from ra3.comparison.equal_flops import twin_of
 from ra3.comparison.measured import by_system
+from ra3.comparison.plan import AFTER
 from ra3.comparison.table import Table, bounds, count, numbers, points, shown, unique
 
 
