@@ -21,7 +21,7 @@ from ra3.folder_lock import owner_of
 from ra3.manifest import PRODUCT, SEAL, checksum, matches, product_files, read_manifest
 from ra3.metrics import number, read_lines
 from ra3.profile import cost_differences
-from ra3.runs import config_changes, flatten
+from ra3.runs import config_changes, flatten, read_object
 
 NUMBERS = ("config.json", "metrics.jsonl", "results.json")
 """The files of a finished run whose numbers a comparison shows."""
@@ -117,7 +117,7 @@ def unchanged(run: Path) -> Iterator[None]:
 def differences(a: Path, b: Path) -> Iterator[str]:
     """How two runs differ: settings, files, the first differing step, results side by side."""
     _refuse_other(a, b)
-    changes = config_changes(_object(a / "config.json"), _object(b / "config.json"))
+    changes = config_changes(read_object(a / "config.json"), read_object(b / "config.json"))
     yield "settings: " + ("the same" if not changes else "".join(f"\n  {change}" for change in changes))
     yield _first_difference(a / "metrics.jsonl", b / "metrics.jsonl")
     names = dict.fromkeys([*product_files(a), *product_files(b)])
@@ -133,7 +133,7 @@ def differences(a: Path, b: Path) -> Iterator[str]:
 def details(run: Path) -> str:
     """One run in full."""
     _refuse_other(run)
-    facts, config = _object(run / "environment.json"), _object(run / "config.json")
+    facts, config = read_object(run / "environment.json"), read_object(run / "config.json")
     lines = [f"{name:9}{value}" for name, value in summary(run, run)._asdict().items()]
     lines += [f"attempts {facts.get('attempt', '?')}", f"resume   {facts.get('resume', '?')}"]
     for name in ("corpus", "checkpoints", "fork", "versions"):
