@@ -195,7 +195,7 @@ def test_text_from_elsewhere_is_freed_by_name():
 
 
 def test_what_rlpt_judges_has_no_latents():
-    assert written([PLAN, " go\n", "x", "\n", "y"], 1, PLAN) == ("x\n", 4)
+    assert written(PLAN + " go\nx\ny", 1, PLAN) == ("x\n", len(PLAN) + 6)
 
 
 # in text every latent is a comment
