@@ -90,9 +90,8 @@ def computed(data: Sheet, row: dict[str, str]) -> dict[str, str]:
             found[column] = percent([c[f"{band} pass@1"] for c in data[name + (AFTER if after else "")].values()])
     if "taken / F" in row:
         return {**found, "taken / F": taken(own, data["ra3"])}
-    trained = name != "base"
-    costs = {"FLOPs": "flops", "CPU time": "cpu_s"}
-    return {**found, **{k: ratio(own, data["ntp"], column) if trained else "" for k, column in costs.items()}}
+    costs = {k: column for k, column in (("FLOPs", "flops"), ("CPU time", "cpu_s")) if k in row}
+    return {**found, **{k: ratio(own, data["ntp"], column) if name != "base" else "" for k, column in costs.items()}}
 
 
 @pytest.mark.parametrize(("title", "names"), DATA.items())
