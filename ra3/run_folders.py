@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from ra3.disk import plain
 from ra3.display import duration
 from ra3.errors import UserError
 from ra3.folder_lock import owner_of
-from ra3.manifest import PRODUCT, SEAL, checksum, matches, product_files, read_manifest
+from ra3.manifest import SEAL, checksum, matches, product_files, read_manifest
 from ra3.metrics import number, read_lines
 from ra3.profile import cost_differences
 from ra3.runs import config_changes, flatten, read_object
@@ -90,7 +89,7 @@ def troubles(run: Path) -> Iterator[str]:
         yield from _line_troubles(run / name)
     yield from _gaps(run / "metrics.jsonl")
     if (run / SEAL).exists():
-        yield from _seal_troubles(run, PRODUCT)
+        yield from _seal_troubles(run)
 
 
 def refuse_changed(run: Path) -> None:
@@ -155,17 +154,15 @@ def _changed_settings(config: dict[str, Any]) -> list[str]:
     return [f"{key} = {value}" for key, value in flat.items() if plain(defaults.get(key)) != value]
 
 
-def _seal_troubles(run: Path, patterns: Sequence[str]) -> Iterator[str]:
-    """Files of a finished run that fit the patterns and are not as it left them."""
+def _seal_troubles(run: Path, names: Sequence[str] | None = None) -> Iterator[str]:
+    """Files of a finished run, all or those of these names, that are not as it left them."""
     sealed = _object(run / SEAL)
     if not sealed:
         yield f"{SEAL} is no JSON object"
-    for name, wanted in sealed.items():
-        if not any(fnmatch(name, pattern) for pattern in patterns):
-            continue
+    for name in sealed if names is None else [name for name in names if name in sealed]:
         if not (run / name).is_file():
             yield f"{name} is missing"
-        elif checksum(run / name) != wanted:
+        elif checksum(run / name) != sealed[name]:
             yield f"{name} is not as the run left it"
 
 

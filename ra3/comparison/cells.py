@@ -106,7 +106,7 @@ def code(folder: Path) -> set[str]:
     made_on = read_object(folder / "environment.json")
     return {
         " ".join(["ra3", *filter(None, (attempt["versions"].get("ra3"), attempt.get("code")))])
-        for attempt in (made_on, *made_on.get("earlier", ()))
+        for attempt in (made_on, *made_on["earlier"])
     }
 
 

@@ -144,7 +144,8 @@ def _budget(comparison: Comparison, variant: str, reference: str, seed: int, out
     if not flops:
         raise UserError("this run's ledger has no FLOPs to equal", where=str(steps[1].folder), fix=RUN_AGAIN)
     with unchanged(steps[0].folder):
-        return Budget(variant, seed, flops, own["before"].flops, equalised(_size(steps[0]), own, flops))
+        size = _size(steps[0])
+    return Budget(variant, seed, flops, own["before"].flops, equalised(size, own, flops))
 
 
 def _size(step: Step) -> Size:

@@ -67,7 +67,7 @@ def finished(step: Step) -> bool:
         return False
     held, wanted = read_object(step.folder / "config.json"), step.config().model_dump(mode="json")
     with unchanged(step.folder):
-        changes = [change for change in config_changes(held, wanted) if not _moved(held, wanted, change)]
+        changes = config_changes(_where_it_is_now(held, wanted), wanted)
     if changes:
         raise UserError(
             f"this cell was run with other settings: {'; '.join(changes[:4])}",
@@ -77,10 +77,11 @@ def finished(step: Step) -> bool:
     return state(step.folder) == "finished"
 
 
-def _moved(held: dict, wanted: dict, change: str) -> bool:
-    """Whether a change is only that the model of the same cell lies elsewhere: the comparison's folder was moved."""
+def _where_it_is_now(held: dict, wanted: dict) -> dict:
+    """The settings held, with the model of a cell where the comparison has it now: its folder may have been moved."""
     old, new = (Path(own["model"]["path"] or "").parts[-2:] for own in (held, wanted))
-    return change.startswith("model.path: ") and old == new and new[1:] == ("model",)
+    same = old == new and new[1:] == ("model",)
+    return {**held, "model": {**held["model"], "path": wanted["model"]["path"]}} if same else held
 
 
 def run_owed(cells: Sequence[Cell], workers: int, logs: Path, say: Callable[[str], None]) -> list[str]:

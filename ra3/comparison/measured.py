@@ -78,8 +78,8 @@ def difference_rows(comparison: Comparison, cells: Sequence[Record]) -> list[Rec
     rows = []
     for name, other, both in pairs(comparison, cells):
         records = [cell for pair in both for cell in pair]
-        shared = [m for m in both[0][0]["scores"] if all(m in cell["scores"] for cell in records)]
-        for metric in [m for m in shared if m.endswith("pass@1")]:
+        metrics = [metric for metric in both[0][0]["scores"] if metric.endswith("pass@1")]
+        for metric in [metric for metric in metrics if all(metric in cell["scores"] for cell in records)]:
             first, second = ([cell["scores"][metric] for cell in side] for side in zip(*both, strict=True))
             gaps = [a - b for a, b in zip(first, second, strict=True)]
             place = {"a": name, "b": other, "metric": metric, "above": sum(gap > 0 for gap in gaps), "seeds": len(gaps)}

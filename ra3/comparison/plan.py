@@ -18,9 +18,8 @@ BASE = "base"
 """The variant of this name is the model as it comes: it is evaluated, not mid-trained."""
 AFTER, TWIN = "+rlvr", ", equal FLOPs"
 """How a variant after RLVR is called, and its twin (ra3/comparison/equal_flops.py)."""
-RESERVED = (AFTER, TWIN)
-PLACE = ("run.seed", "run.out", "run.name")
-"""Settings that say which cell a run is."""
+PLACE = {"run.seed": "seeds", "run.out": "out", "run.name": "out"}
+"""Settings that say which cell a run is, and what is given in their place."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class Comparison:
         for listed in (self.rlvr, self.against):
             if len(set(listed)) < len(listed):
                 raise UserError(f"a variant is there twice: {', '.join(listed)}", where, fix="name each once")
-        if taken := [name for name in names if name.endswith(RESERVED)]:
+        if taken := [name for name in names if name.endswith((AFTER, TWIN))]:
             raise UserError(
                 f"a variant cannot be called {taken[0]!r}", where, fix="ra3 itself calls results so: rename it"
             )

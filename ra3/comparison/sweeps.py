@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from ra3.comparison.plan import Comparison, Figure, Line, cell_name
+from ra3.comparison.plan import PLACE, Comparison, Figure, Line, cell_name
 from ra3.describe import settings, show
 from ra3.errors import UserError
 from ra3.flags import dotted_key
@@ -23,7 +23,6 @@ EXAMPLE = "ra3 sweep c=0,0.1,1 --recipe demo --seeds 60,61"
 ESTEP = "midtrain.estep"
 SYMBOLS = {"c": f"{ESTEP}.switch_penalty", "G": f"{ESTEP}.group_size", "H": f"{ESTEP}.horizon"}
 """The paper's letters."""
-GIVEN_OTHERWISE = {"run.seed": "--seeds", "run.out": "--out", "run.name": "--out"}
 
 
 def swept(words: Sequence[str], recipe: str | None, seeds: str, rlvr: bool) -> Comparison:
@@ -75,8 +74,8 @@ def full_key(name: str) -> str:
         close = nearest(name, settings())
         fix = f"did you mean {close}?" if close else "`ra3 midtrain --help` lists every setting"
         raise UserError(f"unknown setting {name}", COMMAND_LINE, fix=fix)
-    if otherwise := GIVEN_OTHERWISE.get(found[0]):
-        raise UserError(f"{found[0]} cannot be swept", COMMAND_LINE, fix=f"give {otherwise}")
+    if otherwise := PLACE.get(found[0]):
+        raise UserError(f"{found[0]} cannot be swept", COMMAND_LINE, fix=f"give --{otherwise}")
     if settings()[found[0]].kind is tuple:
         raise UserError(f"{found[0]} is a list itself and cannot be swept", COMMAND_LINE, fix="set it in a recipe")
     return found[0]

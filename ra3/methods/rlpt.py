@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -67,8 +68,7 @@ def written(text: str, lines: int | None = None, opener: str = COMMENT_OPENER) -
 
 def tokens_of(policy: Policy, ids: Sequence[int], characters: int) -> int:
     """How many of the ids the first characters of their text take."""
-    ends = (n for n in range(len(ids)) if len(policy.tokenizer.decode(ids[:n])) >= characters)
-    return next(ends, len(ids))
+    return bisect_left(range(len(ids)), characters, key=lambda n: len(policy.tokenizer.decode(ids[:n])))
 
 
 def judged(policy: Policy, rows: Rows, segments: Sequence[Segment], samples: int) -> tuple[Rows, Tensor]:
