@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from ra3 import __version__
-from ra3.arguments import (
+from ra3.commands.exit_codes import exit_code
+from ra3.commands.runs import runs
+from ra3.compare import compare, sweep
+from ra3.config.arguments import (
     Check,
     DryRun,
     ForkFolder,
@@ -27,15 +30,12 @@ from ra3.arguments import (
     Tokens,
     Workers,
 )
-from ra3.comparison import compare, sweep
-from ra3.exit_codes import exit_code
-from ra3.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
-from ra3.interrupts import stopping_at_once
-from ra3.runs_commands import runs
-from ra3.watchdog import Watchdog
+from ra3.config.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
+from ra3.run.interrupts import stopping_at_once
+from ra3.run.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from ra3.config import Config
+    from ra3.config.tree import Config
 
 SECTIONS = {
     "demo": ("run", "model", "corpus", "midtrain", "rlvr", "eval", "sandbox", "update"),
@@ -76,7 +76,7 @@ def demo(*tokens: Tokens, resume: Resume = False, profile: Profile = False, dry_
     config, recipes = _configure(tokens, "demo")
     if dry_run:
         return _show_plan("demo", config)
-    from ra3.demo import run
+    from ra3.commands.demo import run
 
     with _loading(config):
         run(config, RunOptions("demo", recipes, resume, profile=profile))
@@ -90,7 +90,7 @@ def midtrain(
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("midtrain", config)
-    from ra3 import pipeline
+    from ra3.commands import run as pipeline
 
     with _loading(config):
         pipeline.midtrain(config, RunOptions("midtrain", recipes, resume, fork, profile))
@@ -104,7 +104,7 @@ def rlvr(
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("rlvr", config)
-    from ra3 import pipeline
+    from ra3.commands import run as pipeline
 
     with _loading(config):
         pipeline.rlvr(config, RunOptions("rlvr", recipes, resume, fork, profile))
@@ -116,7 +116,7 @@ def evaluate(*tokens: Tokens, resume: Resume = False, profile: Profile = False, 
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("eval", config)
-    from ra3 import grading
+    from ra3 import evaluate as grading
 
     with _loading(config):
         grading.evaluate(config, RunOptions("eval", recipes, resume, profile=profile))
@@ -126,7 +126,7 @@ def evaluate(*tokens: Tokens, resume: Resume = False, profile: Profile = False, 
 def overlap(*tokens: Tokens) -> None:
     """List what the corpus and the RLVR problems share with the benchmarks of --run.benchmarks."""
     config, _ = _configure(tokens)
-    from ra3.materials import overlap_lines
+    from ra3.commands.inputs import overlap_lines
 
     for line in overlap_lines(config):
         print(line)
@@ -141,7 +141,7 @@ def annotate(
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("annotate", config)
-    from ra3 import pipeline
+    from ra3.commands import run as pipeline
 
     with _loading(config):
         pipeline.annotate(config, RunOptions("annotate", recipes, resume=resume, out=out, check=check))
@@ -168,13 +168,13 @@ def report(folder: RunFolder, /) -> None:
 @app.command
 def theory(*, out: TheoryOut = Path("runs/theory"), seed: Seed = 0) -> None:
     """Check the theorems of RA3 on worlds with exact answers: theory.html and theory.json, in about a minute."""
-    from ra3.theory.command import run
+    from theory.command import run
 
     print(run(out, seed))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code (`ra3/exit_codes.py`)."""
+    """Run one command line and return its exit code (`ra3/commands/exit_codes.py`)."""
     words = list(sys.argv[1:] if argv is None else argv)
     with stopping_at_once():
         return exit_code(lambda: _run(words), words)
@@ -188,7 +188,7 @@ def _run(words: list[str]) -> None:
 
 def _configure(tokens: Sequence[str], *default: str) -> tuple[Config, tuple[str, ...]]:
     """The settings of a command line, and the recipes they come from: `default` when it names none."""
-    from ra3.recipes import load
+    from ra3.config.load import load
 
     files, overrides = parse(tokens)
     recipes = tuple(files) or default
@@ -201,6 +201,6 @@ def _loading(config: Config) -> Watchdog:
 
 
 def _show_plan(command: str, config: Config) -> None:
-    from ra3.plan import describe
+    from ra3.commands.plan import describe
 
     print(describe(command, config))

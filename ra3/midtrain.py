@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ra3.config import Config
-from ra3.em_round import Round
-from ra3.latents import EncodedDocument
-from ra3.methods import METHODS
-from ra3.policy import Policy
-from ra3.recorder import Recorder
+from ra3.config.tree import Config
+from ra3.data.latents import EncodedDocument
+from ra3.em.methods import METHODS
+from ra3.em.round import Round
+from ra3.model.policy import Policy
+from ra3.run.recorder import Recorder
 
 
 def midtrain(recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> Policy:

@@ -15,17 +15,16 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ra3.advantages import dead_groups
-from ra3.attempts import attempt
-from ra3.config import Config
-from ra3.faults import refuse_unjudged
-from ra3.order import Order
-from ra3.policy import Policy
-from ra3.problems import Problem
+from ra3.config.tree import Config
+from ra3.data.order import Order
+from ra3.grading.grade import Verdict, refuse_unjudged
+from ra3.grading.problems import Problem
+from ra3.model.policy import Policy
+from ra3.rl.advantages import dead_groups
+from ra3.rollout.generate import FreeRules
+from ra3.rollout.programs import attempt
 from ra3.rows import Rows, concatenate
-from ra3.sampler import FreeRules
 from ra3.sandbox import Sandbox
-from ra3.sandbox.grade import Verdict
 from ra3.seeds import derive
 
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ra3.advantages import ESTIMATORS
-from ra3.config import Config
-from ra3.credit_view import rollout_records
-from ra3.not_finite import bad_rows_kept
-from ra3.optimizers import make_optimizer
-from ra3.order import Order
-from ra3.policy import Policy
-from ra3.problems import Problem
+from ra3.config.tree import Config
+from ra3.data.order import Order
+from ra3.grading.problems import Problem
+from ra3.model.nonfinite import bad_rows_kept
+from ra3.model.optimizers import make_optimizer
+from ra3.model.policy import Policy
 from ra3.program_groups import groups_for_update, reward_metrics
-from ra3.recorder import Recorder
-from ra3.rl_step import PolicyLoss, policy_step
+from ra3.rl.advantages import ESTIMATORS
+from ra3.rl.loop import PolicyLoss, policy_step
+from ra3.rl.rollout_records import rollout_records
+from ra3.run.recorder import Recorder
 from ra3.sandbox import Sandbox
 from ra3.seeds import derive
 

@@ -15,11 +15,11 @@ from hypothesis import settings
 from small_runs import midtrain, rlvr, undisturbed
 from transformers import AutoConfig
 
-from ra3.latents import encode_all
-from ra3.policy import Policy
+from ra3.data.latents import encode_all
+from ra3.model.policy import Policy
 from ra3.sandbox import Sandbox
-from ra3.testbed.tokenizer import fast_tokenizer
-from ra3.testbed.world import documents as world_documents
+from ra3.worlds.functions.tokenizer import fast_tokenizer
+from ra3.worlds.functions.world import documents as world_documents
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so do its children
@@ -71,7 +71,7 @@ def documents(policy):
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
-    """The world of tests/latent_world.py, whose latents can all be written out."""
+    """The world of tests/em/latent_world.py, whose latents can all be written out."""
     from latent_world import make_world
 
     return make_world(tmp_path_factory.mktemp("latents"))

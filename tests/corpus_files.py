@@ -2,7 +2,7 @@
 
 import json
 
-from ra3.corpus import read
+from ra3.data.documents import read
 
 GOOD = {"text": "x = 1\n"}
 

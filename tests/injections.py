@@ -46,7 +46,7 @@ def become_nobody() -> None:
 
 def around_its_making(before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None) -> None:
     """Has this done when everything is loaded, before or after the run folder is made."""
-    from ra3.runs import Run
+    from ra3.run.folder import Run
 
     create = Run.create
 
@@ -92,7 +92,7 @@ def folder_vanishes() -> None:
     """Somebody deletes the run folder after the first step."""
     import shutil
 
-    from ra3.recorder import Recorder
+    from ra3.run.recorder import Recorder
 
     log = Recorder.log
 
@@ -105,7 +105,7 @@ def folder_vanishes() -> None:
 
 def hang_in_second_step() -> None:
     """The second step never comes back, as from a device or a file system that does not answer."""
-    from ra3.recorder import Recorder
+    from ra3.run.recorder import Recorder
 
     log, calls = Recorder.log, []
 

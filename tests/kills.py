@@ -24,7 +24,7 @@ from pathlib import Path
 
 from cli_runs import Started, ra3
 
-from ra3.metrics import read_lines
+from ra3.run.metrics import read_lines
 
 SHARED = [
     "--run.threads", 1, "--run.device", "cpu", "--run.log-rollouts-every", 1, "--run.checkpoint-every-steps", 1,
@@ -60,8 +60,8 @@ def command(name: str, *words: object) -> list[object]:
 
 def mark_work() -> None:
     """In the process of a run: append a line to `.work` whenever a stage, a step or a checkpoint's writing begins."""
-    import ra3.checkpoint as checkpoint
-    from ra3.recorder import Recorder
+    import ra3.run.checkpoints as checkpoint
+    from ra3.run.recorder import Recorder
 
     work = os.open(".work", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     write, once, parts, log = checkpoint.write_atomic, Recorder.once, Recorder.parts, Recorder.log

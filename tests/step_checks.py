@@ -4,9 +4,9 @@ import ast
 import itertools
 import warnings
 
-from ra3.corpus import Document
-from ra3.latents import annotate_text, remove
-from ra3.steps import split
+from ra3.data.documents import Document
+from ra3.data.latents import annotate_text, remove
+from ra3.data.steps import split
 
 COMMENTS = (
     "# sort the list\n",

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from ra3.metrics import Metrics
-from ra3.runs import Run
+from ra3.run.folder import Run
+from ra3.run.metrics import Metrics
 
 SYSTEMS = ("base", "ntp", "ra3", "ntp-rlvr", "ra3-rlvr")
 START = {"base": 0.30, "ntp": 0.42, "ra3": 0.58, "ntp+rlvr": 0.66, "ra3+rlvr": 0.86}

@@ -7,16 +7,16 @@ import pytest
 from test_structure import ORDER
 
 from ra3.cli import SECTIONS
-from ra3.describe import settings
-from ra3.flags import ALIASES, OPTIONS, dotted_key
-from ra3.glossary import markdown
-from ra3.recipes import shipped_recipes
+from ra3.config.flags import ALIASES, OPTIONS, dotted_key
+from ra3.config.help import settings
+from ra3.config.load import shipped_recipes
+from ra3.run.glossary import markdown
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 OTHER_OPTIONS = {"out", "check", "version", "key-file", "listen", "workers", "recipe", "seeds", "rlvr"}
 FOREIGN = {"kind", "programs", "seed", "layers", "updates"}
-"""Options of benchmarks and of `python -m ra3.testbed.pretrain` and `ra3.chains.pretrain`."""
+"""Options of benchmarks and of `python -m ra3.worlds.functions.pretrain` and `ra3.worlds.word_problems.pretrain`."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

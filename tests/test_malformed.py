@@ -16,12 +16,12 @@ import torch
 from corpus_files import GOOD, jsonl
 from safetensors.torch import load_file, save_file
 
-from ra3.corpus import read
-from ra3.describe import settings
+from ra3.config.help import settings
+from ra3.config.load import load
+from ra3.data.documents import read
 from ra3.errors import UserError
-from ra3.policy import Policy
-from ra3.problems import load as load_problems
-from ra3.recipes import load
+from ra3.grading.problems import load as load_problems
+from ra3.model.policy import Policy
 
 ROW_OF_NO_USE = {
     "not json": b"{", "half a row": b'{"text": "x', "two rows in one line": b'{"text": "x"} {"text": "y"}',

@@ -14,7 +14,7 @@ from conftest import make_policy, raise_think_logit
 from injections import remount
 from safetensors.torch import load_file
 
-from ra3.latents import remove
+from ra3.data.latents import remove
 
 TINY = [
     "--run.threads", "1", "--run.device", "cpu", "--corpus.documents", "8", "--corpus.heldout", "0.2",

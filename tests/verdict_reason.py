@@ -1,8 +1,8 @@
 """Why a sandbox pays for one program, or does not."""
 
-from ra3.problems import Problem
+from ra3.grading.grade import grade
+from ra3.grading.problems import Problem
 from ra3.sandbox import Sandbox
-from ra3.sandbox.grade import grade
 
 
 def reason(sandbox: Sandbox, problem: Problem, completion: str) -> str:

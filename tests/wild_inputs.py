@@ -23,19 +23,19 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from step_checks import check_unchanged, steps
 
-from ra3.bench.samples import FORMS, read_samples
-from ra3.corpus import read
-from ra3.describe import settings as all_settings
+from ra3.benchmarks.samples import FORMS, read_samples
+from ra3.config.flags import parse
+from ra3.config.help import settings as all_settings
+from ra3.config.load import load
+from ra3.data.documents import read
+from ra3.data.latents import remove
 from ra3.errors import UserError
-from ra3.fingerprints import of_items
-from ra3.flags import parse
-from ra3.grading import refuse_gaps
-from ra3.latents import remove
-from ra3.problem_tests import CallTest, StdioTest
-from ra3.problems import Problem, program
-from ra3.problems import load as load_problems
-from ra3.recipes import load
-from ra3.runs import config_changes
+from ra3.evaluate import refuse_gaps
+from ra3.grading.problem_tests import CallTest, StdioTest
+from ra3.grading.problems import Problem, program
+from ra3.grading.problems import load as load_problems
+from ra3.run.fingerprints import of_items
+from ra3.run.folder import config_changes
 
 FOLDER = Path(tempfile.mkdtemp(prefix="ra3-wild-"))
 ODD = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ra3.metrics import number
 from ra3.report.folder import View
 from ra3.report.text import esc, label, value_text
+from ra3.run.metrics import number
 
 SHOWN = 40
 

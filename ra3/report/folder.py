@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ra3.errors import UserError
-from ra3.metrics import number, read_lines
+from ra3.run.metrics import number, read_lines
 
 MARKS = ("config.json", "metrics.jsonl", "results.json", "environment.json")
 ORDER = ("base", "ntp", "ra3", "ntp+rlvr", "ra3+rlvr")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ra3.metrics import number
 from ra3.report.folder import System, View, in_order
 from ra3.report.text import is_after_rlvr, label, score_text, value_text
+from ra3.run.metrics import number
 
 METRIC = "pass@1"
 SMOOTH = 5

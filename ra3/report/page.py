@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ra3.disk import disk_errors, write_atomic
-from ra3.profile import READING
 from ra3.report.abstractions import abstraction_tables
 from ra3.report.folder import View, in_order, read_view
 from ra3.report.headline import headline
@@ -23,6 +21,8 @@ from ra3.report.tables import (
     swatch,
 )
 from ra3.report.text import colour_names, esc
+from ra3.run.files import disk_errors, write_atomic
+from ra3.run.profile import READING
 
 # Belt and braces: even if a text slipped through unescaped, nothing may run and nothing may be loaded.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ra3.metrics import number
 from ra3.report.folder import System, View, in_order
 from ra3.report.text import OTHERS, colour_names, is_after_rlvr
+from ra3.run.metrics import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from ra3.metrics import number
 from ra3.report.folder import EarlyLate, View
 from ra3.report.text import esc, label, value_text
+from ra3.run.metrics import number
 
 LEVELS = 8  # shades on each side of zero
 MAX_TOKENS = 1200  # of one rollout

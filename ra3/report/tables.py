@@ -6,14 +6,14 @@ import math
 import shlex
 from collections.abc import Iterable, Mapping
 
-from ra3.alarms import Alarms
-from ra3.display import duration, is_share
-from ra3.ledger import read_ledger
-from ra3.metrics import GLOSSARY, number
-from ra3.profile import HEADS, profile_rows
 from ra3.report.folder import System, View, in_order
 from ra3.report.text import colour_names, esc, is_after_rlvr, label, score_text, value_text
-from ra3.runs import flatten
+from ra3.run.alarms import Alarms
+from ra3.run.display import duration, is_share
+from ra3.run.folder import flatten
+from ra3.run.ledger import read_ledger
+from ra3.run.metrics import GLOSSARY, number
+from ra3.run.profile import HEADS, profile_rows
 
 BANDS = ("known", "edge", "hard")
 PLACE = ("stage", "round", "step")

@@ -6,7 +6,7 @@ import html
 import math
 import re
 
-from ra3.display import is_share
+from ra3.run.display import is_share
 
 # Control characters, direction overrides, invisible joiners, lone surrogates: shown by their number.
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")

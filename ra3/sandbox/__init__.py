@@ -1,4 +1,4 @@
-"""Runs programs that nobody has read. ``ra3.sandbox.grade`` turns their outcomes into verdicts."""
+"""Runs programs that nobody has read. ``ra3.grading.grade`` turns their outcomes into verdicts."""
 
 from ra3.sandbox.jobs import Job, Outcome, Result
 from ra3.sandbox.pool import LAYERS, Sandbox

@@ -1,0 +1,39 @@
+"""The embedded world's base with a special token it has never seen: its row is the mean of all rows, the usual start.
+
+    python perf/mean_opener.py --out runs/mean-opener
+    ra3 midtrain demo --model.path runs/mean-opener --model.opener "<|plan|>"
+
+`model.opener` alone starts a new token from the row of "#" (model/latent_token.py). docs/lab-log.md compares the two.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ra3.data.latents import COMMENT_OPENER, single_id
+from ra3.model.latent_token import add_token
+from ra3.model.load import load_model, load_tokenizer
+from ra3.worlds import WORLDS
+
+
+def main() -> None:
+    """Writes the model folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--token", default="<|plan|>")
+    given = parser.parse_args()
+    folder = WORLDS["testbed"].model
+    tokenizer, model = load_tokenizer(folder), load_model(folder, "pretrained", 0)
+    add_token(tokenizer, model, given.token)
+    rows, new = model.get_input_embeddings().weight.data, tokenizer.convert_tokens_to_ids(given.token)
+    rows[new] = rows[:new].mean(0)  # the head is tied to it
+    distance = float((rows[new] - rows[single_id(tokenizer, COMMENT_OPENER)]).norm())
+    model.save_pretrained(given.out)
+    tokenizer.save_pretrained(given.out)
+    print(f"{given.out}: row {new} is the mean of {new} rows; {distance:.2f} from that of {COMMENT_OPENER!r}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

@@ -1,0 +1,180 @@
+"""A folder of annotated text: one annotated file per document, and a manifest that takes the latents out again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ra3.config.tree import plain
+from ra3.data.documents import BadRow, Corpus, Document
+from ra3.data.latents import remove
+from ra3.errors import UserError
+from ra3.run.files import disk_errors, remove_litter, write_atomic
+from ra3.run.folder import config_changes, read_object
+from ra3.run.lock import LOCK_NAME, FolderLock
+from ra3.run.metrics import read_lines
+
+SETTINGS_FILE, MANIFEST, QUARANTINE = ".annotation.json", "manifest.jsonl", "quarantine.jsonl"
+LONGEST_NAME, LONGEST_PATH = 200, 1000
+"""Bytes of a document's file name and path: what every file system can hold, a temporary name included."""
+
+
+@dataclass
+class AnnotatedFolder:
+    """Writes `<folder>/<document id>` and `<folder>/manifest.jsonl` (id, sha256 of the source, spans of latents)."""
+
+    path: Path
+    check: bool
+    documents: int = 0
+    latents: int = 0
+    compiled: int = 0
+    uncompilable: int = 0
+    """Documents whose source does not compile either."""
+    lock: FolderLock | None = None
+    written: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What an earlier attempt wrote, by document: lines of the manifest."""
+
+    @classmethod
+    def create(cls, path: Path, check: bool, settings: dict[str, Any], resume: bool) -> AnnotatedFolder:
+        """The folder: new or empty, or with `resume` one that the same `settings` began. UserError if it is not."""
+        with disk_errors(path, "create the folder"):
+            path.mkdir(parents=True, exist_ok=True)
+            lock = FolderLock.take(path)
+            try:
+                content = {file.name for file in path.iterdir()} - {LOCK_NAME}
+                found = cls(path, check, lock=lock)
+                if content and not (resume and SETTINGS_FILE in content):
+                    raise UserError(
+                        "the folder is not empty", where=str(path), fix="choose another with --out, or add --resume"
+                    )
+                found._begin(plain(settings), resume=bool(content))
+            except BaseException:
+                lock.release()
+                raise
+        return found
+
+    def _begin(self, settings: dict[str, Any], resume: bool) -> None:
+        file = self.path / SETTINGS_FILE
+        if not resume:
+            write_atomic(file, json.dumps(settings, indent=2).encode())
+            return
+        remove_litter(self.path)
+        if changes := config_changes(read_object(file), settings):
+            raise UserError(
+                "the annotation in this folder has other settings:\n  " + "\n  ".join(changes),
+                where=str(self.path),
+                fix="undo these changes, or choose another folder with --out",
+            )
+        self.written = {line["id"]: line for line in read_lines(self.path / MANIFEST) if self._intact(line)}
+        lines = [json.dumps(line) + "\n" for line in self.written.values()]
+        write_atomic(self.path / MANIFEST, "".join(lines).encode())  # without what is half written or damaged
+
+    def holds(self, document: Document) -> bool:
+        """Whether an earlier attempt annotated this document; then it counts as done again."""
+        line = self.written.get(document.id)
+        if line is None:
+            return False
+        record = {"id": document.id, "context": document.context, "text": self._text(line)}
+        if self.check:
+            self._check_compiles(record, document.text)
+        self.documents += 1
+        self.latents += len(line["latents"])
+        return True
+
+    def _text(self, line: dict[str, Any]) -> str:
+        return self.path.joinpath(*_safe_parts(line["id"])).read_bytes().decode("utf-8")
+
+    def _intact(self, line: dict[str, Any]) -> bool:
+        """The annotated file is there and turns back into its source."""
+        try:
+            return _digest(remove(self._text(line), line["latents"])) == line["sha256"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the line may be anything
+            return False
+
+    def close(self) -> None:
+        """Lets go of the folder."""
+        if self.lock:
+            self.lock.release()
+
+    def write(self, record: dict[str, Any], source: str) -> None:
+        """Writes one annotated document; with `check`, proves first that it compiles and turns back into its source."""
+        if remove(record["text"], record["latents"]) != source:
+            raise AssertionError(f"{record['id']}: removing the latents does not give the source back")
+        if self.check:
+            self._check_compiles(record, source)
+        with disk_errors(self.path, "write the annotated text"):
+            file = self.path.joinpath(*_safe_parts(record["id"]))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(file, record["text"].encode())
+        self.documents += 1
+        self.latents += len(record["latents"])
+        line = json.dumps({"id": record["id"], "sha256": _digest(source), "latents": record["latents"]})
+        with disk_errors(self.path, "write the manifest"), (self.path / MANIFEST).open("a") as manifest:
+            manifest.write(line + "\n")
+
+    def finish(self, corpus: Corpus) -> str:
+        """Writes down what could not be used; returns what was done in a sentence."""
+        left_out = ""
+        if corpus.quarantine:
+            with disk_errors(self.path, "write quarantine.jsonl"):
+                corpus.write_quarantine(self.path / QUARANTINE)
+            left_out = f"; {len(corpus.quarantine)} could not be used, see quarantine.jsonl"
+        checked = f"; {self.compiled} compile, {self.uncompilable} did not before either" if self.check else ""
+        return (
+            f"{self.documents} documents with {self.latents} latents in {self.path}{checked}{left_out}; "
+            "removing the latents gives every source back byte for byte"
+        )
+
+    def _check_compiles(self, record: dict[str, Any], source: str) -> None:
+        if not _compiles(record["context"] + source):
+            self.uncompilable += 1
+        elif _compiles(record["context"] + record["text"]):
+            self.compiled += 1
+        else:
+            raise AssertionError(f"{record['id']}: the annotated text does not compile")
+
+
+def placeable(documents: Sequence[Document]) -> tuple[list[Document], list[BadRow]]:
+    """The documents that can have a file of their own in such a folder, and why the others cannot."""
+    files: dict[tuple[str, ...], str] = {}
+    files |= {(name,): "the folder itself" for name in (SETTINGS_FILE, LOCK_NAME, MANIFEST, QUARANTINE)}
+    folders: dict[tuple[str, ...], str] = {}
+    good, bad = [], []
+    for document in documents:
+        parts = tuple(_safe_parts(document.id))
+        above = [parts[:depth] for depth in range(1, len(parts))]
+        owner = next((files[place] for place in (parts, *above) if place in files), folders.get(parts))
+        if owner:
+            bad.append(BadRow(document.id, f"its file {'/'.join(parts)} is in the way of {owner}"))
+        elif max(len(part.encode()) for part in parts) > LONGEST_NAME or len("/".join(parts).encode()) > LONGEST_PATH:
+            bad.append(BadRow(document.id, "its id is too long for a file name"))
+        else:
+            files[parts] = document.id
+            folders |= {place: document.id for place in above if place not in folders}
+            good.append(document)
+    return good, bad
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _safe_parts(name: str) -> list[str]:
+    """A document's id as a path that stays inside the folder: "data.jsonl:12" -> data.jsonl/12."""
+    parts = [part for part in name.replace(":", "/").split("/") if part not in ("", ".", "..")]
+    return parts or ["document"]
+
+
+def _compiles(text: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, "<annotated>", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True

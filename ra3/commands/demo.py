@@ -1,0 +1,127 @@
+"""The demo: base -> {NTP, RA3} at equal training tokens -> RLVR from each -> evaluation of all five -> one report.
+
+Each part is a run folder of its own inside the demo's folder, made by the same code as `ra3 midtrain` and `ra3 rlvr`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ra3.commands.inputs import load_eval_problems, load_rl_problems
+from ra3.commands.run import (
+    heldout_results,
+    merged,
+    opened,
+    opened_sandbox,
+    save_model,
+    write_annotated,
+)
+from ra3.commands.sources import load_documents, load_policy
+from ra3.config.flags import RunOptions
+from ra3.config.tree import Config, plain
+from ra3.em.round import trained_once
+from ra3.evaluate import evaluated
+from ra3.measure.pass_at_k import paired_rows
+from ra3.midtrain import midtrain
+from ra3.model.policy import Policy
+from ra3.report import write_report
+from ra3.rlvr import rlvr
+from ra3.run.display import show_results
+from ra3.run.files import disk_errors, write_atomic
+from ra3.run.manifest import seal
+from ra3.run.recorder import Recorder
+from ra3.sandbox import Sandbox
+from ra3.seeds import derive
+
+METHODS = ("ntp", "ra3")
+
+
+def run(config: Config, options: RunOptions) -> Path:
+    """The whole demo; returns its folder. Restarting it with --resume does only what is missing."""
+    folder = Path(config.run.out) / (config.run.name or "demo")
+    base = load_policy(config)
+    demo = Demo(config, replace(options, command="demo"), folder)
+    results = [demo.part("base", config, base, lambda part: evaluated(part.recorder, "base", base, *part.exam))]
+    for method in METHODS:
+        own = with_method(config, method)
+        results.append(demo.part(method, own, base, lambda part, own=own: mid_trained(part, base, own)))
+    for method in METHODS:
+        start = demo.trained[method]
+        name = f"{method}+rlvr"
+        results.append(
+            demo.part(name.replace("+", "-"), config, start, lambda part, s=start, n=name: rl_trained(part, s, n))
+        )
+    summary = {**merged(results), "differences": differences(results, config)}
+    with disk_errors(folder, "write results.json"):
+        write_atomic(folder / "results.json", json.dumps(plain(summary), indent=2).encode())
+    show_results(summary["rows"], write_report(folder))
+    return folder
+
+
+def differences(results: Sequence[dict[str, Any]], config: Config) -> list[dict[str, Any]]:
+    """RA3 against the base and against NTP, before and after RLVR, on the same problems."""
+    counts = {part["problems"][0]["model"]: part["problems"] for part in results}
+    pairs = (("ra3", "base"), ("ra3", "ntp"), ("ra3+rlvr", "ntp+rlvr"))
+    seed = derive(config.run.seed, "differences")
+    return [row for a, b in pairs for row in paired_rows(counts[a], counts[b], config.eval, seed)]
+
+
+class Part:
+    """One run folder of the demo while it is open."""
+
+    def __init__(self, name: str, config: Config, recorder: Recorder, sandbox: Sandbox, demo: Demo):
+        self.name, self.config, self.recorder, self.sandbox, self.demo = name, config, recorder, sandbox, demo
+
+    @property
+    def exam(self) -> tuple[Any, Sandbox, Config]:
+        """(problems, sandbox, settings) of the evaluation, the same for every part."""
+        return load_eval_problems(self.config, self.config.run.seed).problems, self.sandbox, self.config
+
+
+class Demo:
+    """The demo's folder and the models made so far."""
+
+    def __init__(self, config: Config, options: RunOptions, folder: Path):
+        self.config, self.options, self.folder = config, options, folder
+        self.trained: dict[str, Policy] = {}
+
+    def part(self, name: str, config: Config, policy: Policy, act: Callable[[Part], dict[str, Any]]) -> dict[str, Any]:
+        """Runs `act` in the run folder `name`; its results go to the folder's results.json and are returned."""
+        run = config.run.model_copy(update={"out": str(self.folder), "name": name})
+        own = config.model_copy(update={"run": run})
+        with opened(own, self.options, policy) as recorder, opened_sandbox(own, recorder) as sandbox:
+            results = act(Part(name, own, recorder, sandbox, self))
+            recorder.run.write_json("results.json", results)
+            with recorder.run.guard("write files.json"):
+                seal(recorder.run.folder)
+            return results
+
+
+def with_method(config: Config, method: str) -> Config:
+    """The same settings with another mid-training method."""
+    return config.model_copy(update={"midtrain": config.midtrain.model_copy(update={"method": method})})
+
+
+def mid_trained(part: Part, base: Policy, config: Config) -> dict[str, Any]:
+    """Mid-trains `base`, keeps the model, and measures it."""
+    train, heldout = load_documents(config, base).noted(part.recorder.run)
+    policy = midtrain(part.recorder, base, train, config)
+    part.demo.trained[part.name] = policy
+    save_model(part.recorder.run, policy)
+    found = {"abstractions": write_annotated(part.recorder, policy, train, config)}
+    measured = heldout_results(part.recorder, {part.name: policy}, heldout, config)
+    return found | merged([measured, evaluated(part.recorder, part.name, policy, *part.exam)])
+
+
+def rl_trained(part: Part, start: Policy, name: str) -> dict[str, Any]:
+    """RLVR from `start`, then the evaluation."""
+    problems = load_rl_problems(part.config, part.config.run.seed).problems
+    policy = trained_once(
+        part.recorder, "rlvr", start, lambda: rlvr(part.recorder, start.snapshot(), problems, part.sandbox, part.config)
+    )
+    save_model(part.recorder.run, policy)
+    return evaluated(part.recorder, name, policy, *part.exam)

@@ -1,0 +1,54 @@
+"""`ra3 runs`: what is in the run folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from ra3.config.arguments import RunFolder
+from ra3.errors import UserError
+
+runs = App(name="runs", help="Look at run folders: list, show, verify, compare.")
+
+Root = Annotated[Path, Parameter(help="The folder that holds run folders.")]
+
+
+@runs.command(name="list")
+def list_runs(folder: Root = Path("runs"), /) -> None:
+    """One line for every run: its state, when it began, how long it took, how many steps it did."""
+    from ra3.run.inspect import find_runs, summary, table
+
+    print(table(summary(run, folder) for run in find_runs(folder)))
+
+
+@runs.command
+def show(folder: RunFolder, /) -> None:
+    """One run in full: its state, settings that are not at their default, inputs, results."""
+    from ra3.run.inspect import details
+
+    print(details(folder))
+
+
+@runs.command
+def verify(*folders: RunFolder) -> None:
+    """Check that run folders are whole: checksums of checkpoints and results, no line broken, no step missing."""
+    from ra3.run.inspect import find_runs, state, troubles
+
+    bad = []
+    for run in [run for folder in folders or (Path("runs"),) for run in find_runs(folder)]:
+        found = list(troubles(run))
+        bad += [f"{run}: {trouble}" for trouble in found]
+        print(f"{run}: {'; '.join(found) or 'whole'} ({state(run)})")
+    if bad:
+        listed = "\n  ".join(bad)
+        raise UserError(f"not all is whole:\n  {listed}", fix="`--resume` makes damaged parts again")
+
+
+@runs.command
+def compare(a: RunFolder, b: RunFolder, /) -> None:
+    """How two runs differ: settings, metrics, weights, results."""
+    from ra3.run.inspect import differences
+
+    print("\n".join(differences(a, b)))

@@ -1,0 +1,159 @@
+"""Equal FLOPs: every mid-trained variant has a twin whose mid-training takes the FLOPs of one variant's, the reference.
+
+    F = E + f D        E: FLOPs of E-step and annotation;  f: of one token in the M-step;  D: tokens of the M-steps
+
+A variant that is cheaper than the reference spends what is left on its M-steps; one that is dearer becomes smaller in
+all its parts, so that neither its E-step nor its M-step is starved:
+
+    F <= F_ref, or E = 0:   D' = (F_ref - E) / f
+    F >  F_ref:             D' = s D,  U' = s U,  N' = s N,   s = F_ref / F;  U: updates of an E-step;  N: documents
+
+A method without an M-step gets U' = s U either way. All is read from the ledger of the variant's run at equal tokens,
+F_ref from the reference's, both on the twin's seed. What a twin really takes differs a little, as its latents do; it is
+shown. A run that was interrupted between checkpoints has paid for some work twice, and its ledger counts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ra3.compare.plan import BASE, TWIN, Cell, Comparison, Step
+from ra3.compare.runner import finished
+from ra3.errors import UserError
+from ra3.run.folder import read_object
+from ra3.run.inspect import RUN_AGAIN, refuse_changed, unchanged
+from ra3.run.ledger import Costs, Spent, read_ledger
+from ra3.run.metrics import read_lines
+from ra3.run.profile import families, total
+
+ROUNDED_TO = 1000
+"""Tokens are given in thousands, so that a command can be read."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a twin gets, and why: Budget("ntp", 70, 3.2e12, 0.0, {"midtrain.mstep.tokens": 217000})."""
+
+    variant: str
+    seed: int
+    flops: float
+    """F_ref."""
+    before: float
+    """E: what the variant's E-step and annotation take."""
+    settings: dict[str, Any]
+    """What differs from the run at equal tokens; empty: the method does nothing that could cost anything."""
+
+
+class Size(NamedTuple):
+    """How large a run was: Size(em_rounds=2, updates=24, documents=1500)."""
+
+    em_rounds: int
+    updates: int
+    """Of an E-step."""
+    documents: int
+    """Held-out ones among them."""
+
+
+def twin_of(variant: str) -> str:
+    """What the twin at equal FLOPs is called: twin_of("ntp") == "ntp, equal FLOPs"."""
+    return variant + TWIN
+
+
+def midtraining(costs: Costs) -> dict[str, Spent]:
+    """What mid-training took: "before" (E-step and annotation) and "mstep"; measuring left out."""
+    kinds = families(costs)
+    before = kinds.get("estep", {}) | kinds.get("annotate", {})
+    return {"before": total(before), "mstep": total(kinds.get("mstep", {}))}
+
+
+def equalised(size: Size, own: dict[str, Spent], flops: float) -> dict[str, Any]:
+    """The settings with which a variant of this size and cost `own` takes `flops`; none if it takes nothing."""
+    before, mstep = own["before"].flops, own["mstep"]
+    if not before + mstep.flops:
+        return {}
+    share = flops / (before + mstep.flops)
+    updates = {"midtrain.estep.updates": max(1, round(share * size.updates))} if size.updates else {}
+    if not mstep.trained:
+        return updates
+    if share < 1 and before:
+        documents = {"corpus.documents": max(1, round(share * size.documents))}
+        return {**updates, **documents, "midtrain.mstep.tokens": _rounded(share * mstep.trained / size.em_rounds)}
+    tokens = (flops - before) / (mstep.flops / mstep.trained)
+    return {"midtrain.mstep.tokens": _rounded(tokens / size.em_rounds)}
+
+
+def budgets(comparison: Comparison, out: Path) -> list[Budget]:
+    """What every twin gets, as far as the runs are there that it is read from."""
+    reference = comparison.equal_flops
+    if reference is None:
+        return []
+    found = [
+        budget
+        for seed in comparison.seeds
+        for variant in comparison.variants
+        if variant not in (BASE, reference) and (budget := _budget(comparison, variant, reference, seed, out))
+    ]
+    return found
+
+
+def twins(comparison: Comparison, known: list[Budget], out: Path) -> list[Cell]:
+    """The cells of the twins whose budgets are known."""
+    variants, rlvr = comparison.variants, comparison.rlvr
+    return [
+        comparison.cell(twin_of(b.variant), b.seed, {**variants[b.variant], **b.settings}, b.variant in rlvr, out)
+        for b in known
+        if b.settings
+    ]
+
+
+def missing(comparison: Comparison, known: list[Budget]) -> int:
+    """How many twins still wait for the runs that say what they get."""
+    if comparison.equal_flops is None:
+        return 0
+    trained = len([name for name in comparison.variants if name not in (BASE, comparison.equal_flops)])
+    return trained * len(comparison.seeds) - len(known)
+
+
+def rivals(comparison: Comparison, variant: str) -> Iterator[str]:
+    """The variants that one is compared with: a twin with twins, the reference, which is its own twin, with both.
+
+    Each pair once: what others are compared with is itself compared only with those after it in `against`.
+    """
+    twin, both = variant.endswith(TWIN), variant == comparison.equal_flops
+    plain, all_ = variant.removesuffix(TWIN), comparison.against
+    for against in all_[all_.index(plain) + 1 :] if plain in all_ else all_:
+        its_twin = against if against in (comparison.equal_flops, BASE) else twin_of(against)
+        others = [] if twin else [against]
+        others += [its_twin] if twin or both else []
+        yield from dict.fromkeys(other for other in others if other != variant)
+
+
+def _budget(comparison: Comparison, variant: str, reference: str, seed: int, out: Path) -> Budget | None:
+    """None while one of the two runs is not finished."""
+    variants = comparison.variants
+    steps = [comparison.cell(name, seed, variants[name], False, out).steps[0] for name in (variant, reference)]
+    if not all(finished(step) for step in steps):
+        return None
+    for step in steps:
+        refuse_changed(step.folder)
+    own, other = (midtraining(read_ledger(step.folder)) for step in steps)
+    flops = other["before"].flops + other["mstep"].flops
+    if not flops:
+        raise UserError("this run's ledger has no FLOPs to equal", where=str(steps[1].folder), fix=RUN_AGAIN)
+    with unchanged(steps[0].folder):
+        size = _size(steps[0])
+    return Budget(variant, seed, flops, own["before"].flops, equalised(size, own, flops))
+
+
+def _size(step: Step) -> Size:
+    """How large a finished run was."""
+    corpus, lines = read_object(step.folder / "environment.json")["corpus"], read_lines(step.folder / "metrics.jsonl")
+    updates = sum((line["stage"], line["round"]) == ("estep", 0) for line in lines)
+    return Size(step.config().midtrain.em_rounds, updates, corpus["documents"] + corpus["heldout"])
+
+
+def _rounded(tokens: float) -> int:
+    return int(tokens) if tokens < ROUNDED_TO else int(tokens / ROUNDED_TO) * ROUNDED_TO

@@ -1,0 +1,135 @@
+"""Annotation: latents sampled for the whole corpus, written into the expert's text.
+
+One trajectory per document, or one of G by its reward under pi (likelihood minus the price of the latents): the best,
+or one drawn with probability proportional to the exponential of the reward (importance resampling).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ra3.config.settings import Midtrain, Update
+from ra3.data.latents import EncodedDocument, annotate_text
+from ra3.data.steps import split
+from ra3.model.policy import Policy
+from ra3.model.update import score
+from ra3.rl.credit import Boundaries, estep_credit
+from ra3.rollout.cursor import LatentRules
+from ra3.rollout.interleave import expert_rows, interleave
+from ra3.rows import Rows, concatenate
+from ra3.seeds import derive
+
+DOCUMENTS_AT_ONCE = 512
+
+
+def annotate(
+    q: Policy,
+    pi: Policy,
+    documents: Sequence[EncodedDocument],
+    config: Midtrain,
+    update: Update,
+    seed: int,
+    em_round: int,
+) -> Rows:
+    """One row per document, in order: its steps with latents sampled from q. c = inf writes none."""
+    if math.isinf(config.estep.switch_penalty):
+        return expert_rows(q, documents)
+    q, pi = q.roughly(), pi.roughly()
+    samples = 1 if config.mstep.latents == "sample" else config.estep.group_size
+    always = config.estep.think_floor == 1
+    rules = LatentRules(config.estep.max_latent_tokens, think_floor=1.0 if always else 0.0)
+    parts = []
+    for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
+        chunk = documents[start : start + DOCUMENTS_AT_ONCE]
+        names = [(d.document.id, sample) for d in chunk for sample in range(samples)]
+        seeds = [derive(seed, "annotate", em_round, *name) for name in names]
+        rows = interleave(q, chunk, samples, rules, seeds)
+        parts.append(rows if samples == 1 else one_of_group(q, pi, rows, seeds, config, update, em_round))
+    return concatenate(parts)
+
+
+def one_of_group(
+    q: Policy, pi: Policy, rows: Rows, seeds: Sequence[int], config: Midtrain, update: Update, em_round: int
+) -> Rows:
+    """Of each group the rollout with the highest total reward, or one drawn by the rewards; `seeds` one per row."""
+    samples = config.estep.group_size
+    boundaries = Boundaries.of(rows, q.syntax.newline_id)
+    scores = score(pi, rows, rows.expert, update.micro_batch_tokens)
+    credit = estep_credit(rows, boundaries, scores, samples, config.estep, config.estep.price(em_round))
+    reward = credit.reward.sum(1).unflatten(0, (-1, samples))
+    if config.mstep.latents == "best":
+        chosen = reward.argmax(1)
+    else:
+        uniform = [random.Random(derive(seed, "resample")).random() for seed in seeds[::samples]]
+        chosen = resampled(reward, torch.tensor(uniform, dtype=reward.dtype))
+    return rows.select(torch.arange(len(chosen)) * samples + chosen)
+
+
+def resampled(reward: Tensor, uniform: Tensor) -> Tensor:
+    """[D,G] and uniform draws [D] -> [D], g with probability exp(reward_g) / sum_h exp(reward_h)."""
+    return (reward.softmax(1).cumsum(1) < uniform[:, None]).sum(1).clamp(max=reward.shape[1] - 1)
+
+
+def windows(document: EncodedDocument, max_tokens: int) -> list[tuple[int, EncodedDocument]]:
+    """(first step, part) of the parts of a document that, each after its context, stay within `max_tokens`.
+
+    A step that is too long even alone belongs to no part. Parts after the first have names of their own, for the seeds.
+    """
+    room = max_tokens - len(document.context_ids)
+    cuts, used = [0], 0
+    for t, ids in enumerate(document.step_ids):
+        if used + len(ids) > room and used > 0:
+            cuts.append(t)
+            used = 0
+        used += len(ids)
+    ends = [*cuts[1:], len(document.step_ids)]
+    parts = [(a, _part(document, a, b)) for a, b in zip(cuts, ends, strict=True)]
+    return [(first, part) for first, part in parts if sum(len(ids) for ids in part.step_ids) <= room]
+
+
+def _part(document: EncodedDocument, first: int, end: int) -> EncodedDocument:
+    named = replace(document.document, id=f"{document.document.id}@{first}") if first else document.document
+    return replace(
+        document,
+        document=named,
+        step_ids=document.step_ids[first:end],
+        may_think=document.may_think[first:end],
+        cut=document.cut or end < len(document.step_ids),
+    )
+
+
+def annotate_whole(
+    policy: Policy, documents: Sequence[EncodedDocument], config: Midtrain, update: Update, max_tokens: int, seed: int
+) -> list[list[str | None]]:
+    """Comments before the steps of documents of any length: the policy reads them window by window."""
+    comments: list[list[str | None]] = [[None] * len(d.step_ids) for d in documents]
+    parts = [(i, first, part) for i, d in enumerate(documents) for first, part in windows(d, max_tokens)]
+    parts.sort(key=lambda found: len(found[2].step_ids))  # rows of a batch end together
+    if parts:
+        rows = annotate(policy, policy, [part for _, _, part in parts], config, update, seed, 0)
+        for r, (i, first, part) in enumerate(parts):
+            end = first + len(part.step_ids)
+            comments[i][first:end] = comment_texts(policy, rows, r, len(part.step_ids))
+    return comments
+
+
+def text_record(document: EncodedDocument, comments: Sequence[str | None], kind: str) -> dict[str, Any]:
+    """A document's text with its latents, and where they stand."""
+    text, spans = annotate_text(split(document.document, kind), comments)
+    return {"id": document.document.id, "context": document.document.context, "text": text, "latents": spans}
+
+
+def comment_texts(policy: Policy, rows: Rows, r: int, num_steps: int) -> list[str | None]:
+    """The comment line written before each step of row r, newline included; None where it acted."""
+    latent = rows.latent[r]
+    ids: list[list[int]] = [[] for _ in range(num_steps)]
+    for token, step in zip(rows.ids[r][latent].tolist(), rows.seg[r][latent].tolist(), strict=True):
+        ids[step].append(token)
+    return [policy.syntax.comment(policy.tokenizer, i) if i else None for i in ids]

@@ -1,0 +1,40 @@
+"""RLP (arXiv 2510.01265): a thought is paid what it adds to the likelihood of what comes next. No M-step.
+
+    r_g = log p_theta(a_t | s_t, z_g) - log p_ema(a_t | s_t)        one forced thought at one random place of a document
+    A_g = G / (G - 1) (r_g - mean_h r_h) = r_g - mean_{h != g} r_h
+
+The clipped surrogate is taken on the tokens of the thought alone. The no-think baseline p_ema is the same for all G
+thoughts at a place, so it cancels in A_g exactly and is not computed. The policy that learns is also the judge (theta).
+Ours: "what comes next" is the next expert step, not one token, and thoughts are short comments; one that is not closed
+costs `format_penalty`.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from ra3.data.latents import EncodedDocument
+from ra3.em.methods.one_thought import always_thinking, only_at
+from ra3.em.round import Method, Round
+from ra3.model.policy import Policy
+
+
+def one_random_place(document: EncodedDocument, seed: int) -> EncodedDocument:
+    """The document up to the step after a random boundary, where alone the policy may think."""
+    places = [t for t, may in enumerate(document.may_think) if may]
+    if not places:
+        return document
+    t = random.Random(seed).choice(places)
+    cut = document.cut or t + 1 < len(document.step_ids)
+    upto = replace(document, step_ids=document.step_ids[: t + 1], may_think=document.may_think[: t + 1], cut=cut)
+    return only_at(upto, t)
+
+
+def discover(this: Round) -> Policy:
+    """The model after reinforcement."""
+    own = always_thinking(this, horizon=1, advantage="leave_one_out", comment_baseline="all")
+    return own.discover(view=one_random_place, judge="self")
+
+
+RLP = Method(discover, write_in=None)

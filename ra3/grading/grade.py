@@ -1,0 +1,142 @@
+"""Verdicts: the one path for rewards and for evaluation. A program is right if every test gave what was expected."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from threading import Event
+
+from ra3.grading.problems import Problem, program
+from ra3.grading.test_runners import Sitting, exam
+from ra3.run.ledger import phase
+from ra3.sandbox import Sandbox, SandboxError
+from ra3.sandbox.jobs import Job, Outcome
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a program solved its problem.
+
+    Example: ``Verdict(False, "error:IndexError", 0.004)``
+    """
+
+    passed: bool | None
+    """None: our own machinery failed (``infra``); such a sample is left out and counted, neither right nor wrong."""
+    reason: str
+    """passed, wrong_answer, error:NAME, timeout, memory, syntax, missing_entry_point, output_cap, checker_failed or
+    infra; of answers in sentences also wrong_step."""
+    cpu_s: float
+    """CPU seconds of all its runs."""
+
+
+def refuse_unjudged(verdicts: Sequence[Verdict]) -> None:
+    """SandboxError if not one of the programs could be judged: then the sandbox is broken, and the numbers would be."""
+    if verdicts and all(verdict.passed is None for verdict in verdicts):
+        raise SandboxError(f"none of {len(verdicts)} programs could be judged")
+
+
+class Paper:
+    """One program's exam under way: the ``jobs`` it waits for, and the ``verdict`` once there are none."""
+
+    def __init__(self, sitting: Sitting):
+        self._sitting, self._cpu_s = sitting, 0.0
+        self.verdict: Verdict | None = None
+        self._take(partial(next, sitting))
+
+    def go_on(self, outcomes: list[Outcome]):
+        """Hand in what the jobs came to."""
+        self._cpu_s += sum(outcome.cpu_s for outcome in outcomes)
+        self._take(partial(self._sitting.send, outcomes))
+
+    def _take(self, jobs: Callable[[], list[Job]]):
+        try:
+            self.jobs = jobs()
+        except StopIteration as end:
+            passed = None if end.value == "infra" else end.value == "passed"
+            self.jobs, self.verdict = [], Verdict(passed, end.value, self._cpu_s)
+
+
+@phase("grading")
+def grade(sandbox: Sandbox, attempts: Iterable[tuple[Problem, str]]) -> list[Verdict]:
+    """The verdict on every (problem, completion), in order. Equal jobs run once.
+
+    Scripts are run on their first stdin; only those that pass it are run on the others.
+    """
+    return Marking(sandbox.run).verdicts(attempts)
+
+
+class Marking:
+    """Grades batch after batch; a job that an earlier batch ran is not run again."""
+
+    def __init__(self, run: Callable[[list[Job]], list[Outcome]]):
+        self._run, self._known = run, dict[Job, Outcome]()
+
+    def verdicts(self, attempts: Iterable[tuple[Problem, str]]) -> list[Verdict]:
+        """The verdict on every attempt, in order."""
+        attempts = list(attempts)
+        exams = {id(problem): exam(problem) for problem, _ in attempts}
+        papers = [Paper(exams[id(problem)].sit(program(problem, text))) for problem, text in attempts]
+        while waiting := [paper for paper in papers if paper.jobs]:
+            fresh = list(dict.fromkeys(job for paper in waiting for job in paper.jobs if job not in self._known))
+            self._known.update(zip(fresh, self._run(fresh), strict=True))
+            for paper in waiting:
+                paper.go_on([self._known[job] for job in paper.jobs])
+        return [paper.verdict for paper in papers if paper.verdict]
+
+
+class Grader:
+    """Grades in the background: hand in programs while others are still being written, and take the verdicts later.
+
+    Example::
+
+        with Grader(sandbox) as grader:
+            pending = [grader.submit(attempts) for attempts in batches]
+            verdicts = [future.result() for future in pending]
+
+    One thread grades, to which the sandbox belongs meanwhile: whatever has come while it was at work it takes together.
+    """
+
+    def __init__(self, sandbox: Sandbox):
+        self._sandbox, self._pool = sandbox, ThreadPoolExecutor(1, "grader")
+        self._marking, self._left = Marking(self._run), Event()
+        self._waiting: deque[tuple[list[tuple[Problem, str]], Future[list[Verdict]]]] = deque()
+
+    def submit(self, attempts: Iterable[tuple[Problem, str]]) -> "Future[list[Verdict]]":
+        """The verdicts on these attempts, as ``grade`` would give them; an exception of it is raised by ``result``."""
+        future: Future[list[Verdict]] = Future()
+        self._waiting.append((list(attempts), future))
+        self._pool.submit(self._grade_waiting)
+        return future
+
+    def __enter__(self) -> "Grader":
+        return self
+
+    def __exit__(self, *_):
+        """Give up what is not graded yet; programs that run are ended with the next that ends or is late."""
+        self._left.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _grade_waiting(self):
+        taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not taken:
+            return
+        try:
+            verdicts = iter(self._marking.verdicts(attempt for attempts, _ in taken for attempt in attempts))
+        except BaseException as error:
+            for _, future in taken:
+                future.set_exception(error)
+        else:
+            for attempts, future in taken:
+                future.set_result(list(islice(verdicts, len(attempts))))
+
+    def _run(self, jobs: list[Job]) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        with closing(self._sandbox.stream(jobs)) as stream:
+            for index, outcome in stream:
+                outcomes[index] = outcome
+                if self._left.is_set():
+                    raise CancelledError
+        return [outcomes[index] for index in range(len(jobs))]

@@ -1,0 +1,210 @@
+"""Problems with tests: what a model is asked, and what decides whether its answer is right.
+
+A file of problems is JSON lines, one problem each::
+
+    {"id": "add-1", "prompt": "def add(a, b):\\n", "entry_point": "add",
+     "tests": [{"args": [1, 2], "expected": 3}], "stop": ["\\ndef "], "meta": {"band": "known"}}
+    {"id": "echo-1", "prompt": "# print the line twice\\n", "tests": [{"stdin": "a\\n", "stdout": "a\\na\\n"}]}
+
+``id``, ``prompt`` and ``tests`` are required, all tests of one form. A test is one of
+
+    {"args": [1, 2], "expected": 3}                    entry_point(*args) returns a value equal to expected
+    {"stdin": "1\n", "stdout": "2\n"}                  the program as a script prints that, word by word
+    {"stdin": "1\n", "checker": "def check(stdin, output, reference): ...", "reference": "2\n"}
+                                                       check returns True; reference may be left out
+    {"judge": "assert f(1) == 2", "names": ["g"]}      this code runs without an exception and calls the program
+    {"facts": ["The big hats are 7.", "The red cups are the big hats doubled."], "asked": "red cups"}
+                                                       the answer is sentences that work it out (``derivation``)
+
+``entry_point`` goes with the first and the last form and only with those. A JSON value stands for the same Python
+value; any other plain value is written as a Python literal, ``{"__python__": "(1, 2)"}``, wherever a value may stand,
+also inside lists and objects.
+
+Checkers and judges are the benchmark's own code and trusted, yet each runs in a child of its own, with the standard
+library and the sandbox's limits, and never shares a process with a program. A checker must define ``check``; an
+exception in it pays nothing (``checker_failed``). A judge's code finds the entry point, and further ``names``, as
+functions that pass plain values by value to the program and back. What the code defines itself is its own, so a
+helper that the program could redefine belongs into it. Objects without a plain form stay with the program: they can be
+called, passed back, read and given attributes, but not compared, counted or iterated; a test that needs more fails.
+
+``meta`` is free, except for
+  numbers    how values are compared: "loose" lets int and float stand for each other and, in output, compares numbers
+             by tolerance; "python" is Python's ``==``, then EvalPlus' tolerance (see ``ra3.grading.equality``)
+  atol, rtol       tolerances for floats, 0 to 1
+  cpu_s, memory_mb the program's limits instead of the sandbox's, up to 600 and 128 to 65536
+
+``suffix`` is code that follows every answer. ``"answer": "fenced"`` says that the model replies in words and its last
+fenced block, after ``prefix``, is the program; by default that is the prompt and what the model wrote after it.
+"""
+
+import ast
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ra3.errors import UserError
+from ra3.grading.extraction import fenced_program
+from ra3.grading.problem_tests import CallTest, CheckedTest, DerivationTest, JudgeTest, StdioTest, Test, faults, is_text
+
+KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffix", "answer"}
+ANSWERS = ("completion", "fenced")
+LITERAL = "__python__"
+META = {
+    "atol": ((int, float), 0, 1), "rtol": ((int, float), 0, 1),
+    "cpu_s": ((int, float), 0.01, 600), "memory_mb": (int, 128, 65536),
+}  # fmt: skip
+"""Type and bounds of the numbers in ``meta`` that mean something."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task and its tests. UserError if it could not be graded: no tests, mixed kinds, values that are not plain data.
+
+    Example: ``Problem("add-1", "def add(a, b):\\n", "add", (CallTest((1, 2), 3),), stop=("\\ndef ",))``
+    """
+
+    id: str
+    prompt: str
+    """Given to the model as it is."""
+    entry_point: str | None
+    """The function that is called; None for stdin/stdout."""
+    tests: tuple[Test, ...]
+    """All of one kind, at least one."""
+    stop: tuple[str, ...] = ()
+    """Generation ends before any of these."""
+    meta: dict = field(default_factory=dict)
+    prefix: str = ""
+    """Code before every fenced answer: what a program may take for granted."""
+    suffix: str = ""
+    """Code after every answer: what the tests need beside it."""
+    answer: str = "completion"
+    """"completion": the program is the prompt and what follows it; "fenced": the last fenced block of a reply."""
+
+    def __post_init__(self):
+        kinds = {type(test) for test in self.tests}
+        if len(kinds) != 1 or not kinds <= {CallTest, StdioTest, CheckedTest, JudgeTest, DerivationTest}:
+            raise self._wrong("has no tests" if not kinds else "mixes kinds of tests", "one or more of one kind")
+        if kinds & {CallTest, JudgeTest}:
+            if not (isinstance(self.entry_point, str) and self.entry_point.isidentifier()):
+                raise self._wrong(f"has the entry point {self.entry_point!r}", "the name of the tested function")
+        elif self.entry_point is not None:
+            raise self._wrong("has an entry point and stdin/stdout tests", "an entry point with tests that call it")
+        if DerivationTest in kinds and (self.prefix or self.suffix or self.answer != "completion"):
+            raise self._wrong("adds code to an answer in sentences", "no prefix, no suffix, answer = completion")
+        self._check_meta()
+        for name in ("id", "prompt", "prefix", "suffix"):
+            if not is_text(getattr(self, name)):
+                found = str(getattr(self, name))[:60]
+                raise self._wrong(f"has {name} = {found!r}", "text without halves of surrogate pairs")
+        if self.answer not in ANSWERS:
+            raise self._wrong(f"has answer = {self.answer!r}", " | ".join(ANSWERS))
+        for number, test in enumerate(self.tests):
+            for what, allowed in faults(test, self.entry_point, finite=self.meta.get("numbers") != "python"):
+                raise self._wrong(f"has {what} in test {number}", allowed)
+
+    def _check_meta(self):
+        if self.meta.get("numbers", "loose") not in ("loose", "python"):
+            raise self._wrong(f"has meta numbers = {self.meta['numbers']!r}", '"loose" or "python", or leave it out')
+        for key, (kind, least, most) in META.items():
+            value = self.meta.get(key, least)
+            if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= most:
+                raise self._wrong(f"has meta {key} = {value!r}", f"a number from {least} to {most}")
+
+    def _wrong(self, what: str, allowed: str) -> UserError:
+        return UserError(f"problem {self.id!r} {what}", allowed=allowed)
+
+
+def program(problem: Problem, completion: str) -> str:
+    """The source that is executed for what a model wrote."""
+    fenced = problem.answer == "fenced"
+    source = problem.prefix + fenced_program(completion) if fenced else problem.prompt + completion
+    return f"{source}\n{problem.suffix}" if problem.suffix else source
+
+
+def load(path: str | Path) -> list[Problem]:
+    """The problems of a JSON-lines file. UserError with file and line for the first bad row, and for an empty file."""
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the problems: {error}", where=str(path)) from error
+    found: dict[str, Problem] = {}
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            problem = _row(line, f"{path}:{number}")
+            if problem.id in found:
+                raise UserError(f"the id {problem.id!r} is used twice", where=f"{path}:{number}")
+            found[problem.id] = problem
+    if not found:
+        raise UserError("the file holds no problems", where=str(path), allowed="one JSON object per line")
+    return list(found.values())
+
+
+def _row(line: str, where: str) -> Problem:
+    try:
+        return _problem(json.loads(line))
+    except UserError as error:
+        raise UserError(error.what, where=where, allowed=error.allowed, fix=error.fix) from error
+    except RecursionError as error:
+        raise UserError("this row is nested too deeply", where=where) from error
+    except ValueError as error:
+        raise UserError(f"this row is no valid JSON: {error}", where=where) from error
+
+
+def _problem(row) -> Problem:
+    if not isinstance(row, dict):
+        raise UserError(f"a problem cannot be a {type(row).__name__}", allowed="a JSON object")
+    if unknown := sorted(row.keys() - KEYS):
+        raise UserError(f"unknown key {unknown[0]!r}", allowed=", ".join(sorted(KEYS)))
+    tests = tuple(_test(test) for test in _typed(row, "tests", list))
+    stop = tuple(_typed(row, "stop", list, []))
+    if not all(isinstance(text, str) for text in stop):
+        raise UserError("'stop' holds something that is not a string", allowed="a list of strings")
+    entry_point = row.get("entry_point")
+    return Problem(
+        _typed(row, "id", str), _typed(row, "prompt", str), entry_point, tests, stop, _typed(row, "meta", dict, {}),
+        _typed(row, "prefix", str, ""), _typed(row, "suffix", str, ""), _typed(row, "answer", str, "completion"),
+    )  # fmt: skip
+
+
+_REQUIRED = object()
+
+
+def _typed(row: dict, key: str, kind: type, default=_REQUIRED):
+    value = row.get(key, default)
+    if value is _REQUIRED:
+        raise UserError(f"{key!r} is missing")
+    if not isinstance(value, kind):
+        names = {str: "a string", list: "a list", dict: "an object"}
+        raise UserError(f"{key!r} is {json.dumps(value)[:60]}", allowed=names[kind])
+    return value
+
+
+def _test(row) -> Test:
+    keys = set(row) if isinstance(row, dict) else set()
+    if keys == {"args", "expected"}:
+        return CallTest(tuple(_value(item) for item in _typed(row, "args", list)), _value(row["expected"]))
+    if keys == {"stdin", "stdout"}:
+        return StdioTest(_typed(row, "stdin", str), _typed(row, "stdout", str))
+    if keys in ({"stdin", "checker"}, {"stdin", "checker", "reference"}):
+        return CheckedTest(*(_typed(row, key, str, "") for key in ("stdin", "checker", "reference")))
+    if keys in ({"judge"}, {"judge", "names"}):
+        return JudgeTest(_typed(row, "judge", str), tuple(_typed(row, "names", list, [])))
+    if keys == {"facts", "asked"}:
+        return DerivationTest(tuple(_typed(row, "facts", list)), _typed(row, "asked", str))
+    allowed = "args, expected; stdin, stdout; stdin, checker (and reference); judge (and names); or facts, asked"
+    raise UserError(f"{json.dumps(row)[:80]} is not a test", allowed=allowed)
+
+
+def _value(item):
+    """The Python value of a JSON value, with ``{"__python__": "literal"}`` evaluated."""
+    if isinstance(item, list):
+        return [_value(member) for member in item]
+    if not isinstance(item, dict):
+        return item
+    if set(item) != {LITERAL}:
+        return {key: _value(member) for key, member in item.items()}
+    try:
+        return ast.literal_eval(item[LITERAL])
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise UserError(f"{item[LITERAL]!r} is not a Python literal", allowed='such as "(1, 2)" or "{1, 2}"') from error

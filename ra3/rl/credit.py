@@ -1,0 +1,106 @@
+"""What happened at every boundary of interleaved rollouts, as tensors [B,S]; credit carried back to tokens [B,T]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ra3.config.settings import Estep
+from ra3.model.action_spaces import expert_logp
+from ra3.model.update import RowScores
+from ra3.rl.advantages import ESTIMATORS
+from ra3.rl.rewards import exact_prior_cost, likelihood, returns, step_sums, switch_cost
+from ra3.rows import COMMENT, CONTEXT, DECISION, Rows
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """The boundaries before each of S steps in B rollouts."""
+
+    exists: Tensor
+    """[B,S] bool, the document has this step."""
+    decided: Tensor
+    """[B,S] bool, the policy chose between think and act here."""
+    think: Tensor
+    """[B,S] bool, it opened a new intention."""
+    unclosed: Tensor
+    """[B,S] bool, the comment had to be closed by force."""
+    logq: Tensor
+    """[B,S] log-probability of everything chosen here, under the sampling policy."""
+
+    @classmethod
+    def of(cls, rows: Rows, newline_id: int) -> Boundaries:
+        """Reads the boundaries off the rows."""
+        steps = rows.num_steps
+
+        def any_of(mask: Tensor) -> Tensor:
+            return step_sums(mask.float(), rows.seg, steps) > 0
+
+        decision = rows.act & (rows.space == DECISION)
+        return cls(
+            exists=any_of(rows.expert),
+            decided=any_of(decision),
+            think=any_of(decision & ~rows.expert),
+            unclosed=any_of(rows.latent & ~rows.act & (rows.ids == newline_id)),
+            logq=step_sums(torch.where(rows.act, rows.logp_old, 0.0), rows.seg, steps),
+        )
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Rewards, returns and advantages of interleaved rollouts."""
+
+    likelihood: Tensor
+    """[B,S] log pi(a_t | s_t, z_t), summed or averaged over the step's tokens."""
+    cost: Tensor
+    """[B,S] price of the latents: switch penalty or exact prior."""
+    reward: Tensor
+    """[B,S] likelihood - cost - format penalty."""
+    returns: Tensor
+    """[B,S] discounted reward over the horizon."""
+    advantage: Tensor
+    """[B,T] advantage of every acted token, 0 elsewhere."""
+
+
+def estep_credit(
+    rows: Rows, boundaries: Boundaries, pi_scores: RowScores, group_size: int, config: Estep, penalty: float
+) -> Credit:
+    """Reward -> return -> advantage for `group_size` rollouts of each document, `penalty` being the current c."""
+    steps = boundaries.exists.shape[1]
+    step_logp = expert_logp(pi_scores.logp, pi_scores.logp_act, rows.space, rows.act, rows.expert)
+    fit = likelihood(step_logp, rows.expert, rows.seg, steps, config.likelihood)
+    cost = latent_cost(boundaries, config, penalty)
+    reward = fit - cost - config.format_penalty * boundaries.unclosed
+    gain = returns(reward, config.gamma, config.horizon)
+    return Credit(fit, cost, reward, gain, token_advantages(rows, boundaries, gain, group_size, config))
+
+
+def latent_cost(boundaries: Boundaries, config: Estep, penalty: float) -> Tensor:
+    """[B,S] the paper's constant per new intention, or the KL of the exact sticky prior."""
+    if config.alpha is None or config.latent_vocab is None:
+        return switch_cost(boundaries.think, penalty)
+    return exact_prior_cost(
+        boundaries.think, boundaries.decided, boundaries.logq, config.alpha, float(config.latent_vocab)
+    )
+
+
+def token_advantages(rows: Rows, boundaries: Boundaries, gain: Tensor, group_size: int, config: Estep) -> Tensor:
+    """[B,T]: decisions are compared with all rollouts of the group at the same boundary; comments with all, or only
+    with those that also wrote one there (comment_baseline = "thinkers"). Importance weights undo the think floor."""
+    estimate = ESTIMATORS[config.advantage]
+
+    def compare(counted: Tensor) -> Tensor:
+        grouped = [x.unflatten(0, (-1, group_size)) for x in (gain, counted)]
+        return estimate(*grouped).flatten(0, 1)
+
+    decision = compare(boundaries.decided)
+    comment = compare(boundaries.think) if config.comment_baseline == "thinkers" else decision
+    advantage = torch.where(rows.space == COMMENT, at_tokens(comment, rows.seg), at_tokens(decision, rows.seg))
+    return advantage * rows.importance * rows.act
+
+
+def at_tokens(per_step: Tensor, seg: Tensor) -> Tensor:
+    """[B,S] -> [B,T]: each token gets its step's value, tokens outside any step 0."""
+    return torch.where(seg == CONTEXT, 0.0, per_step.gather(1, seg.clamp(min=0)))

@@ -1,0 +1,104 @@
+"""Problems as prompts in token ids, and generated rows as completions in text.
+
+A comment is part of a program, and does nothing there. An intention that a special token opens is none of it: it is
+found in the ids, and taken out before the program is run.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ra3.data.latents import COMMENT_OPENER, decode
+from ra3.grading.problems import Problem
+from ra3.model.policy import Policy
+from ra3.rows import Rows
+
+
+def encode_prompts(policy: Policy, problems: Sequence[Problem]) -> list[list[int]]:
+    """Each prompt tokenised line by line, as documents are; an empty one has no tokens."""
+    lines = [problem.prompt.splitlines(keepends=True) for problem in problems]
+    flat = [line for own in lines for line in own]
+    pieces = iter(policy.tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else [])
+    return [[token for _ in own for token in next(pieces)] for own in lines]
+
+
+def beyond_positions(policy: Policy, problems: Sequence[Problem], new_tokens: int) -> dict[str, str]:
+    """{problem: why} of those whose prompt and a completion of `new_tokens` are longer than the model reads."""
+    room = (policy.positions or sys.maxsize) - new_tokens
+    lengths = [1 + len(ids) for ids in encode_prompts(policy, problems)]
+    return {
+        problem.id: f"its prompt of {length} tokens and {new_tokens} more are over {policy.positions} positions"
+        for problem, length in zip(problems, lengths, strict=True)
+        if length > room
+    }
+
+
+class Completion(NamedTuple):
+    """What a model wrote: ``Completion("    return x\\n", "# give it back\\n    return x\\n")``."""
+
+    program: str
+    """What is run."""
+    reply: str
+    """The same to be read: intentions that a special token opened stand in it as comments."""
+
+    def before_stop(self, stop: Sequence[str]) -> Completion:
+        """Both up to the first stop string."""
+        return Completion(before_stop(self.program, stop), before_stop(self.reply, stop))
+
+
+def completions(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[Completion]:
+    """What each row generated, up to the end of text or the first stop string."""
+    found = []
+    for r in range(len(rows)):
+        at = rows.act[r].nonzero()[:, 0]
+        first = int(at[0]) if len(at) else 1
+        found.append(completion(policy, rows.ids[r, 1:first].tolist(), rows.ids[r][at].tolist(), stop))
+    return found
+
+
+def completion(policy: Policy, prompt: Sequence[int], ids: Sequence[int], stop: Sequence[str]) -> Completion:
+    """What the generated `ids` say after the ids of a prompt, up to the end of text or the first stop string."""
+    ids = [i for i in ids if i != policy.end_id]
+    if policy.syntax.opener == COMMENT_OPENER:
+        text = policy.tokenizer.decode(ids)
+        return Completion(text, text).before_stop(stop)
+    starts_line = not prompt or policy.token_text(prompt[-1]).endswith("\n")
+    program = reply = ""
+    for is_latent, run in latent_runs(policy, ids, starts_line):
+        text = decode(policy.tokenizer, run)
+        program += text.partition("\n")[2] if is_latent else text  # its last token may hold more than the newline
+        reply += policy.syntax.comment(policy.tokenizer, run) if is_latent else text
+    return Completion(program, reply).before_stop(stop)
+
+
+def completion_of_text(text: str, opener: str) -> Completion:
+    """The completion in text from elsewhere, in which a special token is spelled out."""
+    if opener == COMMENT_OPENER:
+        return Completion(text, text)
+    lines = re.compile(rf"^{re.escape(opener)}(.*\n?)", re.MULTILINE)
+    return Completion(lines.sub("", text), lines.sub(rf"{COMMENT_OPENER}\1", text))
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """The text before the first of the stop strings; a stop string that begins with a newline leaves that newline."""
+    ends = [text.index(s) + s.startswith("\n") for s in stop if s in text]
+    return text[: min(ends)] if ends else text
+
+
+def latent_runs(policy: Policy, ids: Sequence[int], starts_line: bool) -> Iterator[tuple[bool, list[int]]]:
+    """The ids in runs, and whether each is a latent: from an opener at the start of a line to the line's end."""
+    run, inside = [], False
+    for token in ids:
+        if starts_line and token == policy.syntax.think_id:
+            yield False, run
+            run, inside = [], True
+        run.append(token)
+        text = policy.token_text(token)
+        starts_line = text.endswith("\n")
+        if inside and "\n" in text:
+            yield True, run
+            run, inside = [], False
+    yield inside, run

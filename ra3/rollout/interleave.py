@@ -1,0 +1,166 @@
+"""Interleaved rollouts with a key-value cache: sampled latents, forced expert steps.
+
+A rollout reads every token of its document once: the cache holds what was read, each step enters as one chunk, only
+latents are decoded token by token, and the decision to think costs nothing - it is read from the pass over the line
+before, or over some lines before where rows mostly act. No row waits for another: one pass may read a word of a comment
+here and a few steps there. Each row draws from its own stream of random numbers, so a rollout does not depend on which
+others share its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ra3.data.latents import EncodedDocument
+from ra3.model.action_spaces import decision_logps, mask_logits
+from ra3.model.flops import counted
+from ra3.model.policy import Policy
+from ra3.rollout.cursor import Choice, Foresight, LatentRules, Rollout, forced_steps
+from ra3.rollout.decoding import Uniforms, Walk, choose, chosen_logp
+from ra3.rows import RowBuilder, Rows, build
+from ra3.run.ledger import phase
+
+
+@phase("rollouts")
+@torch.no_grad()
+def interleave(
+    policy: Policy, documents: Sequence[EncodedDocument], group_size: int, rules: LatentRules, seeds: Sequence[int]
+) -> Rows:
+    """`group_size` rollouts of every document; row d * group_size + g is the g-th of document d, `seeds` one per row.
+
+    At each boundary where the document allows it the policy decides between think and act; if it thinks, it writes a
+    comment until the line ends or `max_latent_tokens`; then the expert's step is forced in.
+    """
+    batch = Interleaving.start(policy, documents, group_size, rules, seeds)
+    rollouts, walk = batch.rollouts, batch.walk
+    while len(rows := walk.alive()):
+        alive = rows.tolist()
+        batch.decide([r for r in alive if not rollouts[r].chunk], walk.last_hidden[:0])
+        before = batch.read(alive)
+        at_boundary = [r for r in alive if rollouts[r].words is None]
+        batch.write([r for r in alive if rollouts[r].words is not None])
+        batch.decide(at_boundary, before)
+        walk.end([r for r in alive if rollouts[r].done])
+    return counted(policy, build([rollout.row for rollout in rollouts]))
+
+
+def expert_rows(policy: Policy, documents: Sequence[EncodedDocument], decisions: bool = False) -> Rows:
+    """The documents as they are, without any latent; `decisions` marks the boundaries where the policy may choose."""
+    builders = []
+    for i, document in enumerate(documents):
+        builder = RowBuilder.start(i, [policy.start_id, *document.context_ids])
+        for t, step in enumerate(forced_steps(document, policy.end_id)):
+            builder.force(step, t, [0.0] * len(step))
+            if decisions and document.may_think[t]:
+                builder.mark_decision(len(builder.ids) - len(step), 0.0)
+        builders.append(builder)
+    return build(builders)
+
+
+@dataclass(frozen=True)
+class Interleaving:
+    """The rollouts of a batch, and what they share; `rows` name rollouts by their number."""
+
+    walk: Walk
+    rollouts: Sequence[Rollout]
+    rules: LatentRules
+    draws: Uniforms
+    foresight: Foresight
+
+    @classmethod
+    def start(
+        cls, policy: Policy, documents: Sequence[EncodedDocument], group_size: int, rules: LatentRules,
+        seeds: Sequence[int],
+    ) -> Self:  # fmt: skip
+        """Every rollout before its first step."""
+        walk = Walk(policy, [[policy.start_id, *d.context_ids] for d in documents], group_size)
+        rollouts = [Rollout.start(policy, i, d, rules) for i, d in enumerate(documents) for _ in range(group_size)]
+        draws = Uniforms(seeds, max(len(r.steps) for r in rollouts) * (rules.max_latent_tokens + 1))
+        return cls(walk, rollouts, rules, draws, Foresight())
+
+    def decide(self, rows: Sequence[int], before: Tensor) -> None:
+        """Think or act, at every boundary that these rows have come to; then each has something to read, or is done.
+
+        `before` [N,D]: hidden states before each token of the last pass.
+        """
+        choices = self._choices(rows, before)
+        for r in rows:
+            rollout = self.rollouts[r]
+            taken = rollout.decide(choices[r], self.walk.policy.syntax.think_id)
+            self.foresight.learn(taken)
+            self.draws.use(r, len(taken))
+            if rollout.words is not None:
+                self.walk.go_back(r, len(rollout.row.ids) - 1)
+            elif not rollout.done:
+                self.foresight.plan(rollout)
+
+    def write(self, rows: Sequence[int]) -> None:
+        """One more word of each comment; a newline or the last word allowed ends it, and the step follows."""
+        if not rows:
+            return
+        policy = self.walk.policy
+        logits, newline = self.walk.logits(rows), policy.syntax.newline_id
+        allowed = mask_logits(logits, policy.spaces.comment_mask)
+        tokens = choose(allowed, self.draws.next(rows))
+        full, own = chosen_logp(logits, tokens).tolist(), chosen_logp(allowed, tokens).tolist()
+        for r, token, logp, old in zip(rows, tokens.tolist(), full, own, strict=True):
+            rollout = self.rollouts[r]
+            rollout.write(token, logp, old, newline, self.rules.max_latent_tokens)
+            if rollout.chunk[-1] == newline:
+                self.foresight.plan(rollout, rollout.chunk)
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Every row reads its chunk; the steps among them are scored. Returns hidden states [N,D] before each token."""
+        chunks = [self.rollouts[r].chunk for r in rows]
+        before = self.walk.read(rows, [token for chunk in chunks for token in chunk], [len(c) for c in chunks])
+        places, targets, end = [], [], 0
+        for r, chunk in zip(rows, chunks, strict=True):
+            own = sum(map(len, self.rollouts[r].next_steps()))
+            end += len(chunk)
+            places += range(end - own, end)
+            targets += chunk[len(chunk) - own :]
+        index = torch.tensor(places, dtype=torch.long, device=before.device)
+        scored = zip(places, _logp(self.walk.policy, before[index], targets), strict=True)
+        for r in rows:
+            self.rollouts[r].was_read(scored)
+        return before
+
+    def _choices(self, rows: Sequence[int], before: Tensor) -> dict[int, list[Choice]]:
+        """What the boundaries that the rows have come to decide, if those before them act."""
+        found: dict[int, list[Choice]] = {r: [] for r in rows}
+        at = [(r, i, place) for r in rows for i, place in enumerate(self.rollouts[r].open_boundaries())]
+        if not at:
+            return found
+        owners, nth, places = zip(*at, strict=True)
+        walk, floor = self.walk, self.rules.think_floor
+        index = [len(before) + int(walk.slot[r]) if place is None else place for r, _, place in at]
+        hidden = torch.cat([before, walk.last_hidden])[torch.tensor(index, device=before.device)]
+        log_think, log_act = _decision_logps(walk.policy, hidden)
+        behaviour = log_think.exp().clamp(min=floor)
+        thinks = self.draws.ahead(owners, nth).to(behaviour.device) < behaviour
+        logp = torch.where(thinks, log_think, log_act)
+        importance = logp.exp() / torch.where(thinks, behaviour, 1 - behaviour)
+        importance = torch.where(log_think.exp() < floor, importance, 1.0)
+        for r, *choice in zip(owners, thinks.tolist(), logp.tolist(), importance.tolist(), strict=True):
+            found[r].append(Choice(*choice))
+        return found
+
+
+def _decision_logps(policy: Policy, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities [N] of think and of act after hidden states [N,D], a few at a time."""
+    logits = (policy.logits(part) for part in hidden.split(policy.head_rows))
+    think, act = zip(*(decision_logps(x, policy.syntax.think_id) for x in logits), strict=True)
+    return torch.cat(think), torch.cat(act)
+
+
+def _logp(policy: Policy, before: Tensor, targets: Sequence[int]) -> list[float]:
+    """Log-probabilities of N tokens from the hidden states [N,D] before them, a few at a time."""
+    if not targets:
+        return []
+    columns = (x.split(policy.head_rows) for x in (before, torch.tensor(targets, device=before.device)))
+    return [x for hidden, ids in zip(*columns, strict=True) for x in chosen_logp(policy.logits(hidden), ids).tolist()]

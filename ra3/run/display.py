@@ -1,0 +1,238 @@
+"""What the terminal shows: a start box, a live table of few numbers, warnings in words, the result table.
+
+Nothing here is stored and nothing reads the run folder: display receives the numbers that also go to metrics.jsonl.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import fmean
+
+from rich.box import ROUNDED, SIMPLE_HEAD
+from rich.console import Console
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ra3.run.alarms import Alarms
+from ra3.run.folder import Run
+from ra3.run.metrics import number
+
+THINKING = ("elbo", "think_rate", "latent_gain", "comment_tokens", "option_duration")
+IMITATION = ("nll_total", "expert_nll", "expert_nll_act", "latent_gain", "grad_norm", "learning_rate")
+TESTS = ("pass_rate", "reward", "advantage_std", "truncated", "infra")
+SIGNAL = ("dead_groups", "entropy", "logp_gap_max")
+SHOWN = {"estep": (*THINKING, *SIGNAL), "mstep": IMITATION, "rlvr": (*TESTS, *SIGNAL)}
+NUM_SHOWN, SHOWN_PROBLEMS = 8, 40
+SPARKS, SPARK_WIDTH = "▁▂▃▄▅▆▇█", 32
+
+
+class Display:
+    """Shows the steps of a run: on a terminal a live table, elsewhere one line per `every` steps. A context manager.
+
+    `run` (optional) also gets each warning in its attempt log.
+    """
+
+    def __init__(
+        self, run: Run | None = None, console: Console | None = None, every: int = 10, live: bool | None = None
+    ):
+        self.console = console or Console()
+        self._run, self._every, self._alarms = run, every, Alarms()
+        self._live_wanted = self.console.is_terminal and not self.console.is_dumb_terminal if live is None else live
+        self._live: Live | None = None
+        self._key: tuple[str, int] | None = None
+        self._history: dict[str, list[float]] = {}
+        self._started, self._first_step = time.monotonic(), 0
+
+    def update(self, stage: str, em_round: int, step: int, total: int, values: Mapping[str, float]) -> None:
+        """Show step `step` (counted from 0) of `total` and say what has gone wrong, if anything."""
+        if (stage, em_round) != self._key:
+            self._begin(stage, em_round, step)
+        numbers = {key: number(value) for key, value in values.items()}
+        for key in self._keys(stage, numbers):
+            self._history.setdefault(key, []).append(numbers.get(key, math.nan))
+        title = f"{stage} round {em_round}  step {step + 1}/{total}  {self._eta(step, total)}"
+        if self._live:
+            self._live.update(live_table(title, self._history), refresh=True)
+        elif step % self._every == 0 or step + 1 == total:
+            self.console.print(plain_line(title, self._history), highlight=False, markup=False, soft_wrap=True)
+        for text in self._alarms.check(stage, numbers):
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """A warning, kept on screen above the live table."""
+        self.console.print(Text.assemble(("warning  ", "bold yellow"), text), soft_wrap=True)
+        if self._run:
+            self._run.log(f"warning: {text}")
+
+    def say(self, text: str) -> None:
+        """A plain sentence, kept on screen."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave the last table on screen; safe to call twice."""
+        if self._live:
+            self._live.stop()
+        self._live, self._key = None, None
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _begin(self, stage: str, em_round: int, step: int) -> None:
+        self.close()
+        self._key, self._history = (stage, em_round), {}
+        self._started, self._first_step = time.monotonic(), step
+        if self._live_wanted:
+            self._live = Live(console=self.console, auto_refresh=False)
+            self._live.start()
+
+    def _keys(self, stage: str, numbers: dict[str, float]) -> list[str]:
+        known = [key for key in SHOWN.get(stage, ()) if key in numbers]
+        return (known or sorted(numbers))[:NUM_SHOWN]
+
+    def _eta(self, step: int, total: int) -> str:
+        done = step + 1 - self._first_step
+        elapsed = time.monotonic() - self._started
+        if done < 2:
+            return ""
+        return f"{duration(elapsed)} gone, {duration(elapsed / done * (total - step - 1))} to go"
+
+
+def live_table(title: str, history: Mapping[str, list[float]]) -> Table:
+    """One row per number: its name, its value now, where it began, and its course."""
+    table = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    table.add_column("", style="cyan", no_wrap=True)
+    for name in ("now", "at first"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=10)
+    table.add_column("course", no_wrap=True, style="green", min_width=SPARK_WIDTH)
+    for key, numbers in history.items():
+        table.add_row(key, _text(numbers[-1]), _text(numbers[0]), sparkline(numbers))
+    return table
+
+
+def plain_line(title: str, history: Mapping[str, list[float]]) -> str:
+    """The same in one line, for logs and CI."""
+    return "  ".join([title.strip(), *(f"{key} {_text(numbers[-1])}" for key, numbers in history.items())])
+
+
+def sparkline(numbers: list[float], width: int = SPARK_WIDTH) -> str:
+    """The course of a number in block characters; neighbours are averaged down to `width`, gaps stay blank."""
+    size = max(1, math.ceil(len(numbers) / width))
+    chunks = [[x for x in numbers[i : i + size] if math.isfinite(x)] for i in range(0, len(numbers), size)]
+    means = [fmean(chunk) if chunk else math.nan for chunk in chunks]
+    finite = [x for x in means if math.isfinite(x)]
+    if not finite:
+        return ""
+    low, span = min(finite), max(finite) - min(finite)
+    level = lambda x: round((x - low) / span * (len(SPARKS) - 1)) if span else 0  # noqa: E731
+    return "".join(SPARKS[level(x)] if math.isfinite(x) else " " for x in means)
+
+
+def start_box(run: Run, model: str, seed: int, device: str, recipe: str, console: Console | None = None) -> None:
+    """Print who runs what where, and the three commands one needs next."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="cyan", no_wrap=True)
+    grid.add_column(overflow="fold")
+    again = f"again, attempt {run.attempt}" if run.resumed else "new"
+    facts = {"run": f"{run.name} ({again})", "folder": str(run.folder), "model": model, "seed": str(seed)}
+    folder = shlex.quote(str(run.folder))
+    commands = {
+        "watch": f"tail -f {shlex.quote(str(run.path('metrics.jsonl')))}",
+        "resume": run.resume_line,
+        "report": f"ra3 report {folder}",
+    }
+    for name, value in {**facts, "device": device, "recipe": recipe, **commands}.items():
+        grid.add_row(name, Text(value))
+    (console or Console()).print(Panel(grid, box=ROUNDED, title="ra3", title_align="left", expand=False))
+
+
+def result_tables(rows: Iterable[Mapping]) -> list[Table]:
+    """pass@k: models down, bands across. Other metrics: a table for each band, metrics down, models across."""
+    rows = list(rows)
+    passes = [row for row in rows if row["metric"].startswith("pass@")]
+    others = [row for row in rows if not row["metric"].startswith("pass@")]
+    by_k = [
+        _result_table(k, [row for row in passes if row["metric"] == k], "model", "band")
+        for k in _order(passes, "metric")
+    ]
+    return by_k + [
+        _result_table(band, [row for row in others if row["band"] == band], "metric", "model")
+        for band in _order(others, "band")
+    ]
+
+
+def show_results(rows: Iterable[Mapping], report: Path | None = None, console: Console | None = None) -> None:
+    """Print the result tables and where the report lies."""
+    console = console or Console()
+    for table in result_tables(rows):
+        console.print(table)
+    if report:
+        console.print(Text(f"report: {report}"), soft_wrap=True)
+
+
+def show_problems(counts: Iterable[Mapping], console: Console | None = None) -> None:
+    """Print the problems that not every sample solved, worst first, with what went wrong; results.json has them all."""
+    counts = list(counts)
+    odd = sorted((c for c in counts if c["passed"] < sum(c["reasons"].values())), key=lambda c: c["passed"])
+    console = console or Console()
+    solved = f"{len(counts) - len(odd)} of {len(counts)} problems solved by every sample"
+    console.print(Text(solved + ("; the others" if odd else "")), soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name, side in (("problem", "left"), ("passed", "right"), ("judged", "right"), ("reasons", "left")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for c in odd[:SHOWN_PROBLEMS]:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in c["reasons"].items() if reason != "passed")
+        table.add_row(Text(c["id"]), str(c["passed"]), str(c["judged"]), Text(reasons))
+    if odd:
+        console.print(table)
+    if len(odd) > SHOWN_PROBLEMS:
+        console.print(Text(f"{len(odd) - SHOWN_PROBLEMS} more: see problems in results.json"))
+
+
+def _result_table(title: str, rows: list[Mapping], down: str, across: str) -> Table:
+    cells = {(row[down], row[across]): row for row in rows}
+    table = Table(title=Text(f"{title}, with 95% interval"), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.add_column(down, style="cyan", no_wrap=True)
+    for column in _order(rows, across):
+        table.add_column(Text(str(column)), justify="right", no_wrap=True)
+    for name in _order(rows, down):
+        table.add_row(Text(str(name)), *(cell(cells.get((name, column))) for column in _order(rows, across)))
+    return table
+
+
+def cell(row: Mapping | None) -> Text:
+    """`61.3 [57.0, 65.2]`: shares in percent, other metrics as they are; no row is a dash, no interval is left out."""
+    if row is None:
+        return Text("-")
+    scale, form = (100, "{:.1f}") if is_share(row["metric"]) else (1, "{:.4g}")
+    mean, low, high = (form.format(scale * number(row.get(key))) for key in ("mean", "low", "high"))
+    return Text(f"{mean} [{low}, {high}]" if low != high else mean)
+
+
+def is_share(metric: str) -> bool:
+    """Whether the metric lies in [0, 1] and is read in percent."""
+    names = ("f1", "precision", "recall", "accuracy", "copy_rate", "think_rate", "changes_code")
+    return metric.startswith("pass@") or metric.endswith(("_rate", "_share", "_right", *names))
+
+
+def duration(seconds: float) -> str:
+    """75 -> 1m15s."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
+
+
+def _order(rows: Iterable[Mapping], key: str) -> list:
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def _text(value: float) -> str:
+    return f"{value:.4g}"

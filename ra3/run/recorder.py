@@ -1,0 +1,159 @@
+"""The recorder of a run: stages that are done once, loops that go on where they stopped, and what is written down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from ra3.errors import UserError
+from ra3.run.checkpoints import Checkpoints
+from ra3.run.display import Display
+from ra3.run.folder import Run
+from ra3.run.interrupts import Stopped, StopRequest
+from ra3.run.ledger import FILE as LEDGER
+from ra3.run.ledger import Ledger
+from ra3.run.metrics import Metrics
+from ra3.run.watchdog import Watchdog
+
+
+class Stateful(Protocol):
+    """Something a checkpoint holds: a model, an optimiser, a controller."""
+
+    def state_dict(self) -> Any:
+        """The state as tensors and plain values."""
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Restores it."""
+
+
+def restore(part: Stateful, state: Any, stage: str) -> None:
+    """Loads a saved state. UserError where it does not fit, as a fork with another model or optimiser may find."""
+    try:
+        part.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"what was saved of {stage} does not fit these settings: {str(error).splitlines()[0][:200]}",
+            fix="a fork must keep the model and the optimiser of the run that it takes over",
+        ) from error
+
+
+class Recorder:
+    """Everything a stage needs to be restartable and visible. Use as a context manager.
+
+    On entering, metrics written after the newest checkpoint are dropped: those steps will be done again.
+    """
+
+    def __init__(
+        self, run: Run, display: Display, every_s: float, log_rollouts_every: int, every_steps: int = 0,
+        stuck_after_s: float = 3600.0,
+    ):  # fmt: skip
+        self.run, self.display = run, display
+        self._every_s, self._every_steps, self._rollouts_every = every_s, every_steps, log_rollouts_every
+        self._watchdog = Watchdog(stuck_after_s, run.path("logs", f"attempt_{run.attempt}.stacks"), run.resume_line)
+        self._checkpoints = Checkpoints(run)
+        for warning in self._checkpoints.warnings:
+            display.warn(warning)
+        self._metrics = Metrics(run)
+        self._metrics.truncate_to(self._checkpoints.position)
+        self._stop = StopRequest()
+        self.ledger = Ledger(run.path(LEDGER), run.attempt)
+        self._began = self._saved_at = time.monotonic()
+        self._saves, self._saving_s = 0, 0.0
+
+    def __enter__(self) -> Recorder:
+        self._stop.__enter__()
+        self.ledger.__enter__()
+        self._watchdog.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.__exit__(*exception)
+        self.ledger.__exit__(*exception)
+        self._watchdog.__exit__(*exception)
+        self._metrics.close()
+        self.display.close()
+        if self._saves and (exception[0] is None or exception[0] is Stopped):
+            self.run.note(checkpoints=self.cost())
+
+    def cost(self) -> dict[str, float]:
+        """What saving cost this attempt: how often, how long, and its share of the time since the folder was opened."""
+        share = self._saving_s / (time.monotonic() - self._began)
+        return {"saved": self._saves, "seconds": round(self._saving_s, 3), "share": round(share, 5)}
+
+    def once(self, stage: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """The output of `stage`: from disk if it is finished, else computed and saved."""
+        done = self._checkpoints.output(stage)
+        if done is None:
+            self._moved(stage, stage)
+            done = dict(compute())
+            self._save(stage, None, done)
+            self._moved(f"what follows {stage}", "between stages")
+            self._stop.raise_if_asked()
+        return done
+
+    def finished_parts(self, stage: str) -> list[dict[str, Any]]:
+        """The outputs of the parts of `stage` that are saved."""
+        done: list[dict[str, Any]] = []
+        while shard := self._checkpoints.output(f"{stage}.{len(done):05d}"):
+            done += shard["parts"]
+        return done
+
+    def parts(self, stage: str, count: int, compute: Callable[[int], Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The outputs of parts 0 .. count - 1 of `stage`, one after the other.
+
+        They are saved in shards, whenever a checkpoint is due and at the end; a shard is called by its first part.
+        """
+        done = self.finished_parts(stage)
+        saved = len(done)
+        for number in range(saved, count):
+            self._moved(f"{stage}, part {number + 1} of {count}", stage)
+            done.append(dict(compute(number)))
+            if self._due(number) or self._stop.signum is not None or number + 1 == count:
+                self._save(f"{stage}.{saved:05d}", None, {"parts": done[saved:]})
+                saved = len(done)
+                self._stop.raise_if_asked()
+        return done
+
+    def loop(self, stage: str, total: int, **state: Stateful) -> Iterator[int]:
+        """Steps 0 .. total - 1 of `stage` that are still to do; `state` is restored before and saved between them."""
+        first = 0
+        if saved := self._checkpoints.newest_step(stage):
+            first, states = saved
+            for name, part in state.items():
+                restore(part, states[name], stage)
+        for step in range(first, total):
+            self._moved(f"{stage}, step {step + 1} of {total}", stage)
+            yield step
+            if (self._due(step) or self._stop.signum is not None) and step + 1 < total:
+                self._save(stage, step + 1, {name: part.state_dict() for name, part in state.items()})
+                self._stop.raise_if_asked()
+
+    def log(self, stage: str, em_round: int, step: int, total: int, values: Mapping[str, float]) -> None:
+        """Writes one step's numbers down and shows them."""
+        self._metrics.log(stage, em_round, step, values)
+        self.display.update(stage, em_round, step, total, values)
+
+    def wants_rollouts(self, step: int, total: int) -> bool:
+        """Whether this step's rollouts go to rollouts.jsonl: every N-th, and the last."""
+        return step % self._rollouts_every == 0 or step + 1 == total
+
+    def rollout(self, record: Mapping[str, Any]) -> None:
+        """Writes one rollout down."""
+        self._metrics.rollout(record)
+
+    def _moved(self, what: str, stage: str) -> None:
+        """Something moves: `what`, in words, and the stage that its time is booked under."""
+        self._watchdog.moved(what)
+        self.ledger.at(stage)
+
+    def _due(self, step: int) -> bool:
+        by_steps = self._every_steps > 0 and (step + 1) % self._every_steps == 0
+        return by_steps or time.monotonic() - self._saved_at >= self._every_s
+
+    def _save(self, stage: str, step: int | None, state: dict[str, Any]) -> None:
+        start = time.monotonic()
+        with self.ledger.phase("checkpoints"):
+            self._checkpoints.save(stage, step, state, self._metrics.position())
+        self._saved_at = time.monotonic()
+        self._saves, self._saving_s = self._saves + 1, self._saving_s + self._saved_at - start

@@ -1,0 +1,228 @@
+"""How the base models of the embedded worlds are made, from nothing, on a CPU.
+
+A standard ``LlamaForCausalLM``, pre-trained in three stages: pages of single links, until looking a name up is learned
+(it does not emerge from documents alone); pages of chains; documents with some drill pages mixed in. The loss covers a
+page's text, never its context, which is random. Muon trains the matrices, AdamW the rest. Same seed, same weights. What
+was measured on the way is in docs/lab-log.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ra3.seeds import derive
+from ra3.worlds.tokenizer import END
+
+IGNORED = -100
+OFFSETS = (1, 2, 3)
+POINT = 4.0
+THETA = 10000.0
+CHAINS = (1, 2, 2, 3, 3)
+"""Lengths of chains in drills, each as often as it stands here."""
+Part = tuple[str, bool]
+"""Text, and whether it carries loss."""
+Say = Callable[[str, int, float], None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a world gives its base model to read: pages in parts, each made from a seed."""
+
+    tokenizer: Any
+    drill: Callable[[int, tuple[int, ...]], list[Part]]
+    """(seed, lengths of the chains) -> a page of look-ups."""
+    document: Callable[[int], list[Part]]
+    """seed -> a page with text as the world writes it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the base model."""
+
+    seed: int = 0
+    layers: int = 3
+    width: int = 128
+    heads: int = 4
+    hidden: int = 256
+    batch: int = 32  # pages per update
+    links: int = 600  # most updates on single links, until their loss (nats per token) is below ``learned``
+    chains: int = 1200  # most updates on chains, until their loss is below ``learned``
+    learned: float = 0.02
+    updates: int = 1500  # updates on documents
+    drill_share: float = 0.2  # share of glossaries among the documents
+    matrix_rate: float = 0.004
+    other_rate: float = 0.002
+    warmup: int = 20
+
+
+def config(recipe: Recipe, tokenizer: Any) -> LlamaConfig:
+    """The model's standard configuration. A small rotary base and separate embeddings let look-ups emerge sooner."""
+    end = tokenizer.convert_tokens_to_ids(END)
+    return LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=recipe.width, intermediate_size=recipe.hidden,
+        num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
+        max_position_embeddings=2048, tie_word_embeddings=True, initializer_range=0.02, attention_bias=True,
+        rope_parameters={"rope_type": "default", "rope_theta": THETA},
+        bos_token_id=end, eos_token_id=end, pad_token_id=end,
+    )  # fmt: skip
+
+
+def _point_back(attention: Any, head: int, offset: int, rope_theta: float) -> None:
+    """Makes a head look ``offset`` tokens back: biases whose rotary phase difference peaks there, nowhere nearer."""
+    size = attention.head_dim
+    angles = offset * rope_theta ** (-torch.arange(0, size, 2) / size)
+    start, half, end = head * size, head * size + size // 2, (head + 1) * size
+    attention.k_proj.bias[start:half] = POINT
+    attention.k_proj.bias[half:end] = 0.0
+    attention.q_proj.bias[start:half] = POINT * torch.cos(angles)
+    attention.q_proj.bias[half:end] = -POINT * torch.sin(angles)
+
+
+@torch.no_grad()
+def _mimetic(model: Any, generator: torch.Generator, rope_theta: float) -> None:
+    """Starts attention as matching and copying: Q = K and O = V^T per head (orthonormal), three heads looking back."""
+    weights = model.get_input_embeddings().weight
+    weights.copy_(torch.randn(weights.shape, generator=generator) / weights.shape[1] ** 0.5)
+    for depth, layer in enumerate(model.model.layers):
+        attention = layer.self_attn
+        size, width = attention.head_dim, weights.shape[1]
+        for head in range(width // size):
+            rows = slice(head * size, (head + 1) * size)
+            match, copy = (torch.linalg.qr(torch.randn(width, size, generator=generator))[0].T for _ in range(2))
+            attention.v_proj.weight[rows], attention.o_proj.weight[:, rows] = copy, 0.2 * copy.T
+            if depth == 0 and head < len(OFFSETS):
+                _point_back(attention, head, OFFSETS[head], rope_theta)
+            else:
+                attention.q_proj.weight[rows], attention.k_proj.weight[rows] = match, match
+
+
+def new_model(recipe: Recipe, tokenizer: Any) -> LlamaForCausalLM:
+    """The model before its first update."""
+    seed = derive(recipe.seed, "weights")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config(recipe, tokenizer))
+    _mimetic(model, torch.Generator().manual_seed(seed), THETA)
+    return model
+
+
+def encode(parts: list[Part], tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Token ids and labels of one page, behind the start token; parts that do not count get the label ``IGNORED``."""
+    ids, labels = [tokenizer.bos_token_id], [IGNORED]
+    for text, counts in parts:
+        piece = tokenizer(text)["input_ids"]
+        ids += piece
+        labels += piece if counts else [IGNORED] * len(piece)
+    return ids, labels
+
+
+def batch(pages: list[list[Part]], tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and labels, both [rows, tokens], padded on the right; padding carries no loss."""
+    rows = [encode(parts, tokenizer) for parts in pages]
+    width = max(len(ids) for ids, _ in rows)
+    end = tokenizer.convert_tokens_to_ids(END)
+    ids = torch.tensor([ids + [end] * (width - len(ids)) for ids, _ in rows])
+    return ids, torch.tensor([labels + [IGNORED] * (width - len(labels)) for _, labels in rows])
+
+
+def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in nats over the labelled tokens (a scalar)."""
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    counted = labels[:, 1:] != IGNORED
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[counted]), labels[:, 1:][counted])
+
+
+def optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for embeddings, head and norms."""
+    inside = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
+    others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and ".layers." in name)]
+    return [
+        torch.optim.Muon(inside, lr=recipe.matrix_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=recipe.other_rate, weight_decay=0.0, betas=(0.9, 0.95)),
+    ]
+
+
+class Trainer:
+    """The model, its optimisers and its pages."""
+
+    def __init__(self, reading: Reading, recipe: Recipe, say: Say):
+        self.reading, self.recipe, self.say = reading, recipe, say
+        self.tokenizer = reading.tokenizer
+        self.model = new_model(recipe, self.tokenizer)
+        self.steppers = optimizers(self.model, recipe)
+
+    def update(self, pages: list[list[Part]], scale: float) -> float:
+        """One update at ``scale`` times the base learning rates; returns the loss before it."""
+        loss = loss_of(self.model, *batch(pages, self.tokenizer))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for stepper in self.steppers:
+            for group in stepper.param_groups:
+                group.setdefault("full_rate", group["lr"])
+                group["lr"] = group["full_rate"] * scale
+            stepper.step()
+            stepper.zero_grad()
+        return loss.item()
+
+    def drill(self, stage: str, most: int, lengths: tuple[int, ...]) -> None:
+        """Updates on glossaries whose chains have these lengths, until they are learned."""
+        recent = 1.0
+        for number in range(most):
+            seeds = [derive(self.recipe.seed, stage, number, row) for row in range(self.recipe.batch)]
+            pages = [self.reading.drill(seed, lengths) for seed in seeds]
+            loss = self.update(pages, min(1.0, (number + 1) / self.recipe.warmup))
+            recent = 0.9 * recent + 0.1 * loss
+            self.say(stage, number, loss)
+            if recent < self.recipe.learned:
+                break
+
+    def read(self) -> None:
+        """Updates on documents, some glossaries among them; the learning rates fall to zero over the last half."""
+        recipe = self.recipe
+        for number in range(recipe.updates):
+            rng = random.Random(derive(recipe.seed, "read", number))
+            seeds = [derive(recipe.seed, "page", number, row) for row in range(recipe.batch)]
+            drills = [rng.random() < recipe.drill_share for _ in seeds]
+            pages = [
+                self.reading.drill(seed, CHAINS) if drill else self.reading.document(seed)
+                for seed, drill in zip(seeds, drills, strict=True)
+            ]
+            self.say("read", number, self.update(pages, min(1.0, 2.0 * (1 - number / recipe.updates))))
+
+
+def train(reading: Reading, recipe: Recipe, say: Say) -> Trainer:
+    """The base model, trained."""
+    trainer = Trainer(reading, recipe, say)
+    trainer.drill("links", recipe.links, (1,))
+    trainer.drill("chains", recipe.chains, CHAINS)
+    trainer.read()
+    return trainer
+
+
+def _say(stage: str, number: int, loss: float, start: float = time.monotonic()) -> None:
+    if number % 10 == 0:
+        print(f"{stage:6} {number:5} loss {loss:.4f}  {time.monotonic() - start:6.0f} s", flush=True)
+
+
+def command(reading: Reading, recipe: Recipe, what: str) -> None:
+    """Command line of a world's ``base`` module: trains its base and writes a standard Hugging Face folder."""
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--seed", type=int, default=recipe.seed)
+    parser.add_argument("--layers", type=int, default=recipe.layers)
+    parser.add_argument("--updates", type=int, default=recipe.updates)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen = replace(recipe, seed=given.seed, layers=given.layers, updates=given.updates)
+    trainer = train(reading, chosen, _say)
+    trainer.model.save_pretrained(given.out)
+    trainer.tokenizer.save_pretrained(given.out)

@@ -1,0 +1,155 @@
+"""A world whose latents can all be written out: two steps, before each `act`, an empty comment or one of two words.
+
+That is 4 x 4 latent sequences, so every expectation over rollouts, and over groups of rollouts, is a finite sum. The
+gradient of any policy loss is a linear combination of the gradients of log q of the K acted tokens of those 16 rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from conftest import make_policy, raise_think_logit
+from torch import Tensor
+
+from ra3.config.settings import Estep
+from ra3.data.documents import Document
+from ra3.data.latents import EncodedDocument, encode
+from ra3.model.action_spaces import ActionSpaces
+from ra3.model.policy import Policy
+from ra3.model.update import RowScores, picked_batches, score
+from ra3.rl.credit import Boundaries, Credit, estep_credit
+from ra3.rollout.cursor import LatentRules, forced_steps
+from ra3.rollout.interleave import interleave
+from ra3.rows import COMMENT, DECISION, RowBuilder, Rows, build
+
+ALPHA, NUM_LATENTS, C, G = 0.6, 3, 0.3, 3
+RULES = LatentRules(max_latent_tokens=1)
+
+
+@dataclass
+class LatentWorld:
+    """The latent policy q, the frozen pi that rewards it, a document, and all its latent sequences as rows."""
+
+    q: Policy
+    pi: Policy
+    document: EncodedDocument
+    rows: Rows
+    """[16,T], `logp_old` being that of the policy which samples."""
+    pi_scores: RowScores
+
+    def token_logps(self) -> Tensor:
+        """[16,T] q's log-probability of every choice, with gradient; 0 where nothing was chosen."""
+        out = torch.zeros(self.rows.ids.shape)
+        for picked in picked_batches(self.q, self.rows, self.rows.act, 10_000):
+            out = out.index_put((picked.row, picked.column), picked.scores.logp_act)
+        return out
+
+    @cached_property
+    def logp(self) -> Tensor:
+        """[16,T] the same without gradient."""
+        return self.token_logps().detach()
+
+    @cached_property
+    def jacobian(self) -> Tensor:
+        """[K,P] gradient of log q of each acted token with respect to all parameters."""
+        parameters = list(self.q.model.parameters())
+        rows = [torch.autograd.grad(x, parameters, retain_graph=True) for x in self.token_logps()[self.rows.act]]
+        return torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+
+    @property
+    def blocks(self) -> dict[str, slice]:
+        """Where each parameter's gradient stands among the P."""
+        sizes = {name: p.numel() for name, p in self.q.model.named_parameters()}
+        ends = itertools.accumulate(sizes.values())
+        return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+    def gradient(self, coefficients: Tensor) -> Tensor:
+        """[..,16,T] factors of the gradients of log q -> [..,P]."""
+        return coefficients[..., self.rows.act] @ self.jacobian
+
+    def credit(self, index: Tensor, config: Estep, rows: Rows, penalty: float = C) -> Credit:
+        """What the engine makes of `rows`, groups of config.group_size, row r being sequence `index` [..][r]."""
+        scores = RowScores(*(getattr(self.pi_scores, f.name)[index.flatten()] for f in fields(RowScores)))
+        boundaries = Boundaries.of(rows, self.q.syntax.newline_id)
+        return estep_credit(rows, boundaries, scores, config.group_size, config, penalty)
+
+    def moved(self, size: float) -> LatentWorld:
+        """The world after q has moved, while the rollouts are still those of the old q."""
+        q = self.q.snapshot()
+        disturb(q, size, seed=5)
+        return replace(self, q=q)
+
+
+def make_world(folder: Path) -> LatentWorld:
+    """A q that thinks about half the time, and a pi that cares for what was thought."""
+    q = make_policy(folder, tie_word_embeddings=False)
+    disturb(q, 0.2, seed=3)
+    words = [q.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in (" sort", " evens")]
+    mask = torch.zeros_like(q.spaces.comment_mask)
+    mask[torch.tensor([*words, q.syntax.newline_id])] = True
+    q.spaces = ActionSpaces(q.syntax.think_id, q.syntax.newline_id, mask)
+    document = encode(q.tokenizer, Document("d", "    return x\n    y = []\n", 'ba = "sort"\n'), q.syntax)
+    assert isinstance(document, EncodedDocument) and all(document.may_think)
+    document = replace(document, cut=True)
+    raise_think_logit(q, [q.start_id, *document.context_ids], by=9)
+    pi = q.snapshot()
+    disturb(pi, 0.05, seed=4)
+    rows = all_sequences(q, document, words)
+    world = LatentWorld(q, pi, document, rows, score(pi, rows, rows.expert, 10_000))
+    return replace(world, rows=replace(rows, logp_old=world.logp))
+
+
+def disturb(policy: Policy, size: float, seed: int) -> None:
+    """Adds noise to every weight."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in policy.model.parameters():
+        parameter.data += size * torch.randn(parameter.shape, generator=generator)
+
+
+def all_sequences(policy: Policy, document: EncodedDocument, words: list[int]) -> Rows:
+    """All 16 latent sequences as rows."""
+    newline = policy.syntax.newline_id
+    builders = []
+    for latents in itertools.product([None, [newline], [words[0]], [words[1]]], repeat=2):
+        builder = RowBuilder.start(0, [policy.start_id, *document.context_ids])
+        for t, (latent, step) in enumerate(zip(latents, forced_steps(document, policy.end_id), strict=True)):
+            if latent is not None:
+                builder.append(policy.syntax.think_id, t, DECISION, 0.0, 0.0)
+                builder.append(latent[0], t, COMMENT, 0.0, 0.0)
+                if latent != [newline]:
+                    builder.force([newline], t, [0.0], expert=False)
+            builder.force(step, t, [0.0] * len(step))
+            if latent is None:
+                builder.mark_decision(len(builder.ids) - len(step), 0.0)
+        builders.append(builder)
+    return build(builders)
+
+
+def sample(world: LatentWorld, count: int, rules: LatentRules = RULES) -> tuple[Rows, Tensor]:
+    """(`count` rows that the engine's sampler drew, in groups of G; which of the 16 sequences each is [count])."""
+    rows = interleave(world.q, [world.document] * (count // G), G, rules, list(range(count)))
+    known = {tuple(world.rows.tokens(i)): i for i in range(len(world.rows))}
+    return rows, torch.tensor([known[tuple(rows.tokens(r))] for r in range(len(rows))])
+
+
+def under_floor(world: LatentWorld, floor: float) -> Rows:
+    """The 16 rows with the importance weights that sampling under a think floor gives them."""
+    rows = world.rows
+    decision = rows.act & (rows.space == DECISION)
+    thinks = decision & (rows.ids == world.q.syntax.think_id)
+    p = rows.logp_old.exp()
+    p_think = torch.where(thinks, p, 1 - p)
+    behaviour = p_think.clamp(min=floor)
+    importance = p / torch.where(thinks, behaviour, 1 - behaviour)
+    return replace(rows, importance=torch.where(decision & (p_think < floor), importance, 1.0))
+
+
+def log_prior(world: LatentWorld) -> Tensor:
+    """[16] log p(z) under the sticky prior."""
+    thinks = Boundaries.of(world.rows, world.q.syntax.newline_id).think
+    return torch.where(thinks, math.log((1 - ALPHA) / NUM_LATENTS), math.log(ALPHA)).sum(1)

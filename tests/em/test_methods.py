@@ -1,0 +1,157 @@
+"""Rivals of RA3: what each writes into the text and learns from, and that all of them train and go on after a stop."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from test_midtrain import attempt, config, recorder, same_weights, trained
+
+from ra3.compare.results import TRAINING
+from ra3.em.annotate import resampled
+from ra3.em.methods import METHODS
+from ra3.em.methods.brite import one_shot, write_in
+from ra3.em.methods.distilled import true_rows
+from ra3.em.methods.mixed import write_half
+from ra3.em.methods.rlp import one_random_place
+from ra3.em.methods.rlpt import Segment, judged, segment, written
+from ra3.em.mstep import leave_out
+from ra3.em.round import Round
+from ra3.errors import UserError
+from ra3.model.policy import Policy
+from ra3.rollout.interleave import expert_rows
+from ra3.rows import FULL, RowBuilder, build
+from ra3.run.ledger import read_ledger
+from ra3.run.profile import families, total
+from ra3.worlds import WORLDS
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_trains_and_goes_on_after_a_stop(tmp_path, policy, documents, name):
+    settings = config(name, rounds=2)
+    whole, lines = trained(tmp_path / "whole", policy, documents, settings)
+    assert same_weights(whole, policy) == (name == "rlpt")  # which never meets a segment with random weights
+    while (result := attempt(tmp_path / "parts", policy, documents, settings, steps=3)) is None:
+        pass
+    assert same_weights(whole, result)
+    assert (tmp_path / "parts" / "run" / "metrics.jsonl").read_text().splitlines() == lines
+    spent = {kind: total(costs).flops for kind, costs in families(read_ledger(tmp_path / "whole" / "run")).items()}
+    assert {kind for kind, flops in spent.items() if flops} <= set(TRAINING)  # nothing is paid outside of training
+
+
+def test_distilled_text_is_the_expert_text_with_its_true_intentions(policy, documents):
+    rows, plain = true_rows(policy, documents, [True] * 8), expert_rows(policy, documents)
+    bare = leave_out(rows, 1.0, seed=0)
+    assert [bare.tokens(r) for r in range(8)] == [plain.tokens(r) for r in range(8)]
+    for r, document in enumerate(documents):
+        truth = document.document.truth
+        latent = rows.latent[r]
+        assert policy.tokenizer.decode(rows.ids[r][latent].tolist()) == "".join(truth["comments"])
+        assert sorted(set(rows.seg[r][latent].tolist())) == truth["boundaries"]
+
+
+def test_text_without_truth_is_refused(policy, documents):
+    nameless = replace(documents[0], document=replace(documents[0].document, truth=None))
+    with pytest.raises(UserError, match="true intentions"):
+        true_rows(policy, [nameless], [True])
+    assert len(true_rows(policy, [nameless], [False])) == 1
+
+
+def test_mixed_text_is_half_and_half_and_the_other_half_next_time(tmp_path, policy, documents):
+    with recorder(tmp_path, config("mixed")) as rec:
+        commented = [
+            write_half(Round(rec, policy, documents, config("mixed"), n), policy).latent.any(1) for n in (0, 1)
+        ]
+        rec.run.close()
+    assert int(commented[0].sum()) == 4
+    assert torch.equal(commented[0], ~commented[1])
+
+
+def test_bootstrapping_is_ra3_without_reinforcement(tmp_path, policy, documents):
+    plain = config("ra3", updates=0, floor_updates=0, think_floor=0.0)
+    best = plain.midtrain.mstep.model_copy(update={"latents": "best"})
+    ra3 = plain.model_copy(update={"midtrain": plain.midtrain.model_copy(update={"mstep": best})})
+    models = [trained(tmp_path / str(n), policy, documents, own)[0] for n, own in enumerate((config("bootstrap"), ra3))]
+    assert same_weights(*models)
+
+
+def test_resampling_follows_the_weights():
+    reward = torch.tensor([[1.0, 3.0]]).log().expand(4, 2)
+    assert resampled(reward, torch.tensor([0.0, 0.24, 0.26, 1.0])).tolist() == [0, 0, 1, 1]
+    assert resampled(torch.tensor([[-900.0, -1000.0]]), torch.tensor([0.99])).tolist() == [0]
+
+
+def test_brite_thinks_once_where_the_model_is_most_inclined_to(tmp_path, policy, documents):
+    own = config("brite")
+    with recorder(tmp_path / "places", own) as rec:
+        once = one_shot(Round(rec, policy, documents, own)).documents
+        rec.run.close()
+    assert all(sum(d.may_think) == 1 for d in once)
+    ids = torch.tensor([[policy.start_id, *documents[0].context_ids, *(i for s in documents[0].step_ids for i in s)]])
+    with torch.no_grad():
+        inclined = policy.model(ids).logits[0].softmax(-1)[:, policy.syntax.think_id]
+    starts, at = [], len(documents[0].context_ids)
+    for step in documents[0].step_ids:
+        starts.append(float(inclined[at]))
+        at += len(step)
+    allowed = [p if may else -1.0 for p, may in zip(starts, documents[0].may_think, strict=True)]
+    assert once[0].may_think.index(True) == max(range(len(allowed)), key=allowed.__getitem__)
+    with recorder(tmp_path, config("brite")) as rec:
+        rows = write_in(Round(rec, policy, documents, config("brite")), policy)
+        rec.run.close()
+    assert [len(set(rows.seg[r][rows.latent[r]].tolist())) for r in range(8)] == [1] * 8
+
+
+def test_rlp_pays_the_next_step_after_one_thought_and_has_no_m_step(tmp_path, policy, documents):
+    short = one_random_place(documents[0], seed=3)
+    assert sum(short.may_think) == 1 and short.may_think[-1] and short.cut
+    assert {len(one_random_place(documents[0], n).step_ids) for n in range(40)} > {1, 2}
+    _, lines = trained(tmp_path, policy, documents, config("rlp"))
+    metrics = [json.loads(line) for line in lines]
+    assert {m["stage"] for m in metrics} == {"estep"} and {m["think_rate"] for m in metrics} == {1.0}
+
+
+def test_rlpt_learns_from_a_model_that_meets_some_segments(tmp_path, documents):
+    base = Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
+    settings = config("rlpt", updates=4, floor_updates=0, think_floor=0.0, horizon=3, group_size=8)
+    learned, lines = trained(tmp_path, base, documents, settings)
+    metrics = [json.loads(line) for line in lines]
+    assert 0 < sum(m["reward"] for m in metrics) < 4 and {m["stage"] for m in metrics} == {"estep"}
+    assert not same_weights(learned, base)
+
+
+def test_what_was_written_is_the_code_without_the_comments():
+    assert written("# go\nx\ny", 1) == ("x\n", 7)
+    assert written("x\n  # so\ny\nz", 2) == ("x\ny\n", 11)
+    assert written("x = 1", 3) == ("x = 1", 5)
+    assert written("# a note\n") == ("", 9)
+
+
+def test_rlpt_pays_the_segment_met_to_the_character(policy, documents):
+    wanted = segment(policy, documents[0], 2, seed=4)
+    assert wanted.text in documents[0].document.text and wanted.text.count("\n") <= 2
+    encode = policy.tokenizer
+    texts = ["# so\n" + wanted.text + "more\n", wanted.text.replace("\n", " \n")]
+    builders = []
+    for text in texts:
+        row = RowBuilder.start(0, [policy.start_id, *wanted.prefix])
+        for token in encode(text, add_special_tokens=False)["input_ids"]:
+            row.append(token, 0, FULL, -1.0, -1.0)
+        builders.append(row)
+    rows, reward = judged(policy, build(builders), [wanted], 2)
+    assert reward.tolist() == [1.0, 0.0]
+    acted = encode.decode(rows.ids[0][rows.act[0]].tolist())
+    assert acted == "# so\n" + wanted.text
+
+
+@pytest.mark.parametrize("wanted", ["# a note\nx = 1\n", "x = 1", "y = 'é'\n# so\nx = '→'\n"])
+def test_a_copy_of_a_segment_meets_it_whatever_it_holds(policy, wanted):
+    ids = policy.tokenizer(wanted, add_special_tokens=False)["input_ids"]
+    more = policy.tokenizer("\nz = 2\n", add_special_tokens=False)["input_ids"]
+    row = RowBuilder.start(0, [policy.start_id])
+    for token in [*ids, *more]:
+        row.append(token, 0, FULL, -1.0, -1.0)
+    rows, reward = judged(policy, build([row]), [Segment([], wanted, len(ids))], 1)
+    assert reward.tolist() == [1.0] and "z" not in policy.tokenizer.decode(rows.ids[0][rows.act[0]].tolist())

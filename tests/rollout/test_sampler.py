@@ -1,0 +1,196 @@
+"""Sampling: rollouts hold exactly the document, scores equal those of training, rows do not depend on each other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import make_policy
+
+from ra3.model.action_spaces import decision_logps
+from ra3.model.update import score
+from ra3.rl.credit import Boundaries
+from ra3.rollout import cursor as reading
+from ra3.rollout.cursor import LatentRules, forced_steps
+from ra3.rollout.decoding import ROWS_AT_ONCE, Uniforms, Walk, choose
+from ra3.rollout.generate import FreeRules, generate
+from ra3.rollout.interleave import expert_rows, interleave
+from ra3.rows import COMMENT, CONTEXT, DECISION
+
+RULES = LatentRules(max_latent_tokens=4, think_floor=0.4)
+
+
+@pytest.fixture(scope="module")
+def rollouts(policy, documents):
+    return interleave(policy, documents, 3, RULES, list(range(3 * len(documents))))
+
+
+def test_removing_latents_gives_the_document_back(policy, documents, rollouts):
+    for r in range(len(rollouts)):
+        document = documents[r // 3]
+        kept = rollouts.ids[r][rollouts.expert[r]].tolist()
+        assert kept == [token for step in forced_steps(document, policy.end_id) for token in step]
+        prompt = rollouts.ids[r][(rollouts.seg[r] == CONTEXT) & rollouts.valid[r]].tolist()
+        assert prompt == [policy.start_id, *document.context_ids]
+
+
+def test_latents_are_comment_lines(policy, rollouts):
+    latents = rollouts.latent
+    assert latents.any()
+    for r in range(len(rollouts)):
+        for t in rollouts.seg[r][latents[r]].unique().tolist():
+            ids = rollouts.ids[r][latents[r] & (rollouts.seg[r] == t)].tolist()
+            text = policy.tokenizer.decode(ids)
+            assert text.startswith("#") and text.endswith("\n") and "\n" not in text[:-1]
+            assert len(ids) <= RULES.max_latent_tokens + 2
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2", "gemma"])
+def test_sampling_and_scoring_agree(tmp_path, documents, architecture):
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2} if architecture == "gpt2" else {}
+    sizes |= {"head_dim": 16} if architecture == "gemma" else {}
+    policy = make_policy(tmp_path, architecture, **sizes)
+    rows = interleave(policy, documents, 2, RULES, list(range(2 * len(documents))))
+    scored = rows.expert | rows.act
+    scores = score(policy, rows, scored, max_tokens=300)
+    assert (rows.logp - scores.logp)[scored].abs().max() < 1e-5
+    choice = rows.act & (rows.space == COMMENT)
+    assert (rows.logp_old - scores.logp_act)[choice].abs().max() < 1e-5
+
+
+def test_free_generation_and_scoring_agree(policy, documents):
+    prompts = [list(d.context_ids) for d in documents]
+    rows = generate(policy, prompts, 4, FreeRules(20, temperature=0.7), list(range(32)))
+    scores = score(policy, rows, rows.act, 500, temperature=0.7)
+    assert (rows.logp_old - scores.logp_act)[rows.act].abs().max() < 1e-5
+    assert (rows.logp - scores.logp)[rows.act].abs().max() < 1e-5
+
+
+def test_rollouts_do_not_depend_on_their_batch(policy, documents):
+    seeds = list(range(len(documents)))
+    together = interleave(policy, documents, 1, RULES, seeds)
+    for i, document in enumerate(documents):
+        alone = interleave(policy, [document], 1, RULES, [seeds[i]])
+        assert alone.tokens(0) == together.tokens(i)
+
+
+def test_generation_does_not_depend_on_its_batch(policy, documents):
+    prompts = [list(d.context_ids) for d in documents]
+    together = generate(policy, prompts, 1, FreeRules(12), list(range(8)))
+    assert [together.tokens(i) for i in range(8)] == [
+        generate(policy, [p], 1, FreeRules(12), [i]).tokens(0) for i, p in enumerate(prompts)
+    ]
+
+
+def test_rows_that_wait_take_the_places_of_those_that_end(policy, documents):
+    """Five samples of each prompt, so that a prompt's samples are started at different times."""
+    prompts = [list(d.context_ids) for d in documents]
+    prompts[1] = [*prompts[1], *documents[1].step_ids[0]]
+    seeds = list(range(5 * len(prompts)))
+    everyone = generate(policy, prompts, 5, FreeRules(30), seeds)
+    assert not everyone.closed.all() and everyone.closed.any(), "the rows must end at different times"
+    for at_once in (1, 2, 7, 16):
+        some = generate(policy, prompts, 5, FreeRules(30), seeds, at_once)
+        assert torch.equal(some.ids, everyone.ids) and torch.equal(some.closed, everyone.closed)
+        assert (some.logp - everyone.logp).abs().max() < 1e-5
+
+
+def test_rollouts_do_not_depend_on_who_waits(policy, documents, rollouts, monkeypatch):
+    monkeypatch.setitem(ROWS_AT_ONCE, "cpu", 4)
+    assert torch.equal(interleave(policy, documents, 3, RULES, list(range(3 * len(documents)))).ids, rollouts.ids)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.4])
+def test_reading_ahead_changes_nothing(policy, documents, monkeypatch, floor):
+    rules, seeds, passes = LatentRules(4, think_floor=floor), list(range(3 * len(documents))), []
+    for worth in (2.0, 0.0):  # never, and always as far as a chunk goes
+        monkeypatch.setattr(reading, "WORTH_READING", worth)
+        read = Walk.read
+        counted = []
+        monkeypatch.setattr(Walk, "read", lambda *args, read=read, counted=counted: counted.append(1) or read(*args))
+        passes.append((interleave(policy, documents, 3, rules, seeds), counted))
+        monkeypatch.setattr(Walk, "read", read)
+    (plain, often), (ahead, seldom) = passes
+    assert len(seldom) < len(often)
+    for name in ("ids", "seg", "act", "space", "expert", "length", "closed"):
+        assert torch.equal(getattr(plain, name), getattr(ahead, name))
+    for name in ("logp", "logp_old", "importance"):
+        assert (getattr(plain, name) - getattr(ahead, name)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("architecture", "written_out"), [("llama", True), ("qwen2", True), ("gemma", False)])
+def test_layers_written_out_compute_what_the_modules_do(tmp_path, documents, architecture, written_out):
+    policy = make_policy(tmp_path, architecture, num_key_value_heads=1)
+    assert policy.written_out == written_out
+    policy.model.base_model.layers[0].self_attn.k_proj.weight.data *= 3  # rotations must matter
+    rows = [interleave(policy, documents, 2, RULES, list(range(16)))]
+    policy.written_out = False
+    rows.append(interleave(policy, documents, 2, RULES, list(range(16))))
+    assert torch.equal(rows[0].ids, rows[1].ids)
+    assert (rows[0].logp - rows[1].logp).abs().max() < 1e-5
+
+
+def test_a_model_with_other_parts_is_not_written_out(tmp_path):
+    assert not make_policy(tmp_path, "qwen3").written_out  # it norms queries and keys
+
+
+def test_generation_matches_the_librarys_greedy_decoding(policy, documents):
+    prompts = [[policy.start_id, *d.context_ids] for d in documents]
+    rows = generate(policy, [p[1:] for p in prompts], 1, FreeRules(10, temperature=0), [0] * 8)
+    for i, prompt in enumerate(prompts):
+        peer = policy.model.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=10, do_sample=False
+        )
+        assert rows.tokens(i) == peer[0].tolist()
+
+
+def test_generation_stops_at_the_stop_string(policy, documents):
+    rows = generate(policy, [list(documents[0].context_ids)], 16, FreeRules(40, stop=("e",)), list(range(16)))
+    for r in range(16):
+        texts = [policy.token_text(t) for t in rows.ids[r][rows.act[r]].tolist()]
+        assert all("e" not in text for text in texts[:-1])
+        assert bool(rows.closed[r]) == ("e" in texts[-1] or rows.tokens(r)[-1] == policy.end_id)
+
+
+def test_without_thinking_a_rollout_is_the_document(policy, documents):
+    rows = interleave(policy, documents, 1, LatentRules(4, think=False), [0] * len(documents))
+    plain = expert_rows(policy, documents)
+    assert torch.equal(rows.ids, plain.ids) and torch.equal(rows.seg, plain.seg)
+    assert not rows.act.any()
+
+
+def test_decision_frequency_matches_its_probability(policy, documents):
+    document = documents[0]
+    rows = interleave(policy, [document], 400, LatentRules(1, think_floor=0.0), list(range(400)))
+    first = next(t for t, may in enumerate(document.may_think) if may)
+    thinks = Boundaries.of(rows, policy.syntax.newline_id).think[:, first].float().mean()
+    before = [policy.start_id, *document.context_ids, *(i for s in document.step_ids[:first] for i in s)]
+    logits = policy.model(torch.tensor([before])).logits[:, -1]
+    probability = decision_logps(logits, policy.syntax.think_id)[0].exp().item()
+    assert abs(thinks - probability) < 4 * (probability * (1 - probability) / 400) ** 0.5 + 1e-3
+
+
+def test_the_floor_is_corrected_by_importance_weights(rollouts):
+    """policy probability = importance * behaviour probability, the floor being 0.4."""
+    decided = rollouts.act & (rollouts.space == DECISION)
+    weighted = rollouts.logp_old.exp() / rollouts.importance
+    assert torch.allclose(weighted[decided & ~rollouts.expert], torch.tensor(0.4))
+    assert torch.allclose(weighted[decided & rollouts.expert], torch.tensor(0.6))
+    assert (rollouts.importance[~decided] == 1).all()
+
+
+def test_choose_inverts_the_distribution():
+    logits = torch.log(torch.tensor([[0.2, 0.0, 0.5, 0.3]])).repeat(4, 1)
+    uniform = torch.tensor([0.0, 0.1999, 0.2001, 0.99999])
+    assert choose(logits, uniform).tolist() == [0, 0, 2, 3]
+
+
+def test_choose_never_returns_an_impossible_token():
+    logits = torch.tensor([[0.0, -torch.inf, 1.0, -torch.inf]]).repeat(1000, 1)
+    ids = choose(logits, torch.linspace(0, 1 - 1e-7, 1000))
+    assert set(ids.tolist()) == {0, 2}
+
+
+def test_uniforms_are_streams_of_their_rows():
+    draws, again = Uniforms([5, 6], 4), Uniforms([6], 4)
+    assert draws.next([0, 1])[1] == again.next([0])[0]
+    assert draws.next([1])[0] == again.next([0])[0]

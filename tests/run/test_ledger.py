@@ -1,0 +1,106 @@
+"""The ledger: every second of a run is booked once, tokens are those of the metrics, and a restart cuts nothing."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from cli_runs import ra3
+from small_runs import copy, midtrain
+from torch.utils.flop_counter import FlopCounterMode
+
+from ra3.model.flops import forward_flops
+from ra3.run.ledger import FILE, Ledger, by_phase, count, phase, read_ledger
+from ra3.run.metrics import read_lines
+from ra3.run.profile import profile_text, total
+
+
+def test_time_and_tokens_go_to_the_innermost_phase(tmp_path):
+    start = time.perf_counter()
+    with Ledger(tmp_path / FILE, 1) as ledger:
+        ledger.at("estep-0")
+        with phase("rollouts"):
+            time.sleep(0.02)
+            with phase("scoring"):
+                time.sleep(0.05)
+                count(scored=3, flops=7)
+            count(generated=2)
+    lasted = time.perf_counter() - start
+    costs = read_ledger(tmp_path)
+    assert set(costs) == {("start", "other"), ("estep-0", "other"), ("estep-0", "rollouts"), ("estep-0", "scoring")}
+    rollouts, scoring = costs["estep-0", "rollouts"], costs["estep-0", "scoring"]
+    assert 0.02 <= rollouts.wall_s < 0.05 <= scoring.wall_s and scoring.cpu_s < 0.04
+    assert (rollouts.generated, rollouts.scored, scoring.scored, scoring.flops) == (2, 0, 3, 7)
+    assert 0.9 * lasted < total(costs).wall_s <= lasted
+
+
+def test_nothing_is_booked_where_no_run_is_open(tmp_path):
+    with phase("scoring"):
+        count(scored=3)
+    assert read_ledger(tmp_path) == {}
+
+
+def test_attempts_add_up_and_broken_lines_are_passed_over(tmp_path):
+    for attempt in (1, 2):
+        with Ledger(tmp_path / FILE, attempt), phase("training"):
+            count(trained=5)
+        with (tmp_path / FILE).open("a") as file:
+            file.write('{"stage": "start", "phase": "training", "trained": "many", "wall_s": -1}\n{"stage": "st')
+    assert read_ledger(tmp_path)["start", "training"].trained == 10
+
+
+def test_phases_of_other_threads_are_not_booked(tmp_path):
+    """A grader in the background runs beside the phase of the run's own thread."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    @phase("grading")
+    def work() -> None:
+        count(scored=1)
+
+    with Ledger(tmp_path / FILE, 1), ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
+    assert set(read_ledger(tmp_path)) == {("start", "other")}
+
+
+def test_a_runs_tokens_are_those_of_its_metrics(whole):
+    costs = read_ledger(whole)
+    for stage in ("estep", "mstep"):
+        lines = [line for line in read_lines(whole / "metrics.jsonl") if line["stage"] == stage]
+        own = by_phase(costs, stage)
+        assert own["training"].trained == sum(line["tokens_trained"] for line in lines)
+        generated = sum(line.get("tokens_generated", 0) for line in lines)
+        assert stage == "mstep" or own["rollouts"].generated >= generated > 0
+        assert own["training"].flops > 0 and own["training"].peak_mib > 50
+    timing = list(read_lines(whole / "timing.jsonl"))
+    assert total(costs).wall_s > 0.5 * timing[-1]["elapsed_s"]
+
+
+def test_a_resumed_run_pays_twice_and_profile_shows_it(home, whole):
+    run = copy(whole, "paid")
+    before = read_ledger(run)
+    words = midtrain("paid", "--profile", "--resume")
+    for file in (run / "checkpoints").glob("mstep-0*"):
+        file.unlink()
+    ended = ra3(home, *words)
+    assert ended.returncode == 0, ended.stderr
+    after = read_ledger(run)
+    assert by_phase(after, "mstep")["training"].trained > by_phase(before, "mstep")["training"].trained
+    assert by_phase(after, "estep")["training"].trained == by_phase(before, "estep")["training"].trained
+    assert profile_text(run).splitlines()[1] in ended.stdout and "where the time of" in ended.stdout
+
+
+def test_rollouts_and_grading_of_rlvr_are_booked(whole_rl):
+    own = by_phase(read_ledger(whole_rl), "rlvr")
+    lines = [line for line in read_lines(whole_rl / "metrics.jsonl") if line["stage"] == "rlvr"]
+    assert own["rollouts"].generated == sum(line["tokens_generated"] for line in lines) > 0
+    assert own["grading"].wall_s > 0 and own["rollouts"].flops > 0 and own["checkpoints"].wall_s > 0
+
+
+def test_flops_are_the_matrix_products(policy):
+    length = torch.tensor([7])
+    ids = torch.arange(1, 8)[None]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        policy.logits(policy.hidden(ids, torch.arange(7)[None]))
+    config = policy.model.config
+    attention = 4 * config.num_hidden_layers * config.hidden_size * (7 * 8 / 2)
+    assert forward_flops(policy, length, 7) == counter.get_total_flops() + attention  # which it does not count on a CPU

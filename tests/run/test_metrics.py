@@ -1,0 +1,164 @@
+"""Metric files: same numbers, same bytes; whole lines; cut back to a checkpoint; every key explained."""
+
+import importlib.util
+import json
+import math
+
+import pytest
+
+from ra3.errors import UserError
+from ra3.run.folder import Run
+from ra3.run.metrics import GLOSSARY, Metrics, number, read_lines
+
+KEYS = {
+    "think_rate",
+    "option_duration",
+    "comment_tokens",
+    "expert_nll",
+    "expert_nll_act",
+    "latent_gain",
+    "copy_rate",
+    "echo_rate",
+    "dead_groups",
+    "entropy",
+    "logp_gap_max",
+    "elbo",
+    "reward",
+    "return",
+    "switch_penalty",
+    "clip_share",
+    "grad_norm",
+    "loss",
+    "nll_total",
+    "learning_rate",
+    "pass_rate",
+    "truncated",
+    "infra",
+    "tokens_generated",
+    "tokens_trained",
+    "advantage_std",
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    with Run.create(tmp_path, "a", {}, "midtrain") as run:
+        yield run
+
+
+def test_lines_are_sorted_rounded_and_finite_json(run):
+    with Metrics(run) as metrics:
+        metrics.log("estep", 0, 3, {"z": 1 / 3, "a": float("nan"), "m": float("-inf"), "n": 2})
+    expected = '{"a": "nan", "m": "-inf", "n": 2.0, "round": 0, "stage": "estep", "step": 3, "z": 0.3333333333}\n'
+    assert run.path("metrics.jsonl").read_text() == expected
+
+
+def test_metrics_hold_no_clock_and_timing_does(run):
+    with Metrics(run) as metrics:
+        metrics.log("rlvr", 1, 0, {"loss": 1.0})
+        metrics.log("rlvr", 1, 1, {"loss": 1.0})
+    timing = list(read_lines(run.path("timing.jsonl")))
+    assert [line["step"] for line in timing] == [0, 1] and timing[0]["attempt"] == 1
+    assert 0 <= timing[0]["elapsed_s"] <= timing[1]["elapsed_s"] and timing[0]["unix_s"] > 1.7e9
+    assert set(next(read_lines(run.path("metrics.jsonl")))) == {"stage", "round", "step", "loss"}
+
+
+def test_lines_are_on_disk_when_the_call_returns(run):
+    with Metrics(run) as metrics:
+        metrics.log("estep", 0, 0, {"loss": 0.0})
+        metrics.rollout({"stage": "estep", "tokens": [{"text": "\ud800\n", "logp": float("nan")}]})
+        assert len(list(read_lines(run.path("metrics.jsonl")))) == 1
+        assert next(read_lines(run.path("rollouts.jsonl")))["tokens"] == [{"text": "\ud800\n", "logp": "nan"}]
+
+
+def write(run: Run, steps: range, position: dict | None = None, cut: bool = False) -> dict[str, int]:
+    """Log `steps`; returns the position after half of them."""
+    with Metrics(run) as metrics:
+        if cut:
+            metrics.truncate_to(position)
+        half = {}
+        for step in steps:
+            if step == steps.start + len(steps) // 2:
+                half = metrics.position()
+            metrics.log("estep", 0, step, {"loss": 1 / (step + 1)})
+            metrics.rollout({"step": step})
+        return half
+
+
+def test_resume_equals_an_uninterrupted_run(run, tmp_path):
+    with Run.create(tmp_path, "b", {}, "midtrain") as whole:
+        write(whole, range(10))
+        middle = write(run, range(6))
+        with run.path("metrics.jsonl").open("ab") as file:
+            file.write(b'{"killed in mid-')
+        write(run, range(3, 10), middle, cut=True)
+        for name in ("metrics.jsonl", "rollouts.jsonl"):
+            assert run.path(name).read_bytes() == whole.path(name).read_bytes()
+    assert len(list(read_lines(run.path("timing.jsonl")))) == 10
+
+
+def test_without_a_checkpoint_everything_is_dropped(run):
+    write(run, range(4))
+    with Metrics(run) as metrics:
+        metrics.truncate_to(None)
+        assert metrics.position() == {"metrics.jsonl": 0, "timing.jsonl": 0, "rollouts.jsonl": 0}
+
+
+def test_a_file_shorter_than_its_checkpoint_is_told_and_nothing_is_cut(run):
+    write(run, range(4))
+    with Metrics(run) as metrics:
+        position = metrics.position()
+        with pytest.raises(UserError, match="the checkpoint was made when it had"):
+            metrics.truncate_to({**position, "metrics.jsonl": position["metrics.jsonl"] + 1, "rollouts.jsonl": 0})
+        assert metrics.position() == position
+
+
+def test_an_unfinished_last_line_is_mended_on_opening(run):
+    long = json.dumps({"text": "x" * 200_000})
+    run.path("rollouts.jsonl").write_text("{}\n" + long)
+    run.path("metrics.jsonl").write_text('{"half')
+    with Metrics(run) as metrics:
+        metrics.log("estep", 0, 0, {})
+    assert run.path("rollouts.jsonl").read_text() == "{}\n"
+    assert len(list(read_lines(run.path("metrics.jsonl")))) == 1
+
+
+def test_a_full_disk_is_one_clear_message(run):
+    run.path("metrics.jsonl").symlink_to("/dev/full")
+    with (
+        Metrics(run) as metrics,
+        pytest.raises(UserError, match=r"cannot write metrics.jsonl: the disk is full(.|\n)*--resume"),
+    ):
+        metrics.log("estep", 0, 0, {"loss": 0.0})
+
+
+def test_a_key_that_places_the_line_is_a_mistake_of_the_caller(run):
+    with Metrics(run) as metrics, pytest.raises(AssertionError, match="place a line"):
+        metrics.log("estep", 0, 0, {"step": 1.0})
+
+
+def test_read_lines_passes_over_what_is_broken(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'{"a": 1}\n[1]\nnonsense\n\xff\xfe\n{"a": "nan"}\n{"half')
+    assert list(read_lines(path)) == [{"a": 1}, {"a": "nan"}]
+    assert list(read_lines(tmp_path / "missing.jsonl")) == []
+
+
+def test_number():
+    assert number(2) == 2.0 and number("inf") == math.inf and number("0.5") == 0.5
+    assert all(math.isnan(number(value)) for value in ("nan", None, [1], "x", {}, 10**400))
+
+
+def test_every_promised_metric_is_explained():
+    assert set(GLOSSARY) >= KEYS
+    assert all(all(text.strip() for text in entry) for entry in GLOSSARY.values())
+
+
+def test_tensorboard_mirror(run):
+    if importlib.util.find_spec("tensorboard") is None:
+        with pytest.raises(UserError, match="TensorBoard is not installed"):
+            Metrics(run, tensorboard=True)
+        return
+    with Metrics(run, tensorboard=True) as metrics:
+        metrics.log("estep", 0, 0, {"loss": 1.0})
+    assert any(run.path("tensorboard").iterdir())

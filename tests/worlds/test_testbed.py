@@ -1,0 +1,182 @@
+"""The embedded world: its text is right Python, its truth is true, splits are disjoint, the tokenizer loses nothing."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ra3.data.steps import split
+from ra3.seeds import derive
+from ra3.worlds import WORLDS
+from ra3.worlds.functions import world
+from ra3.worlds.functions.ops import BY_NAME, NEW, OLD, OPERATIONS, body
+from ra3.worlds.functions.tokenizer import fast_tokenizer
+from ra3.worlds.word_problems import world as chains
+
+TOKENIZER = fast_tokenizer()
+WORDS = (*world.NAMES, *BY_NAME)
+LISTS = [[], [0], [3, -1, 3, 0], [-9, -9], [8, 1, -4, 2, 2, 9, 7], list(range(-9, 10))]
+
+
+def functions(source: str) -> dict:
+    """What the source defines. It comes from the generator, never from a model."""
+    namespace: dict = {}
+    exec(compile(source, "<generated>", "exec"), namespace)
+    return namespace
+
+
+def solution(problem) -> str:
+    """The problem's prompt with the idiom it asks for."""
+    return problem.prompt + "".join(body(problem.meta["op"]))
+
+
+def test_seeds_are_63_bits_and_depend_on_every_part():
+    seeds = {derive(seed, *parts) for seed in (0, 1) for parts in ((), ("a",), ("a", 1), ("a1",), ("a", "1"))}
+    assert len(seeds) == 10
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_an_idiom_computes_its_operation(operation):
+    run = functions("def f(x):\n" + "".join(body(operation.name)))["f"]
+    for values in LISTS:
+        assert run(list(values)) == operation.run(list(values))
+
+
+def test_operations_are_told_apart_by_the_lists_problems_draw():
+    rng = random.Random(0)
+    inputs = [world._arguments(rng, number) for number in range(40)]
+    results = {repr([operation.run(list(values)) for values in inputs]) for operation in OPERATIONS}
+    assert len(results) == len(OPERATIONS)
+
+
+def test_many_idioms_share_their_first_lines():
+    opening = [body(name)[:2] for name in BY_NAME]
+    assert sum(opening.count(lines) > 1 for lines in opening) >= len(BY_NAME) / 2
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "expert"])
+def test_documents_are_the_same_from_the_same_seed(kind):
+    assert world.documents(kind, 3, 20) == world.documents(kind, 3, 30)[:20]
+    assert {d.text for d in world.documents(kind, 3, 20)}.isdisjoint(d.text for d in world.documents(kind, 4, 20))
+
+
+def test_problems_are_the_same_from_the_same_seed_and_no_split_repeats_another():
+    drawn = {split: world.problems(split, 0, 90) for split in ("rl", "eval")}
+    assert drawn["eval"] == world.problems("eval", 0, 90)
+    prompts = [problem.prompt for problems in drawn.values() for problem in problems]
+    contexts = [d.context for kind in ("pretrain", "expert") for d in world.documents(kind, 0, 90)]
+    assert len({*prompts, *contexts}) == len(prompts) + len(contexts)
+    assert not any(prompt.startswith(context) for prompt in prompts for context in contexts)
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "expert"])
+def test_every_function_of_a_document_does_what_its_chain_says(kind):
+    for document in world.documents(kind, 0, 100):
+        defined = functions(document.context + document.text)
+        for chain, operation in zip(document.truth["chains"], document.truth["ops"], strict=True):
+            assert chain[-1] == operation
+            for values in LISTS:
+                assert defined[chain[0]](list(values)) == BY_NAME[operation].run(list(values))
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "expert"])
+def test_boundaries_are_the_lines_behind_the_headers(kind):
+    for document in world.documents(kind, 1, 50):
+        steps = split(document)
+        headers = [index for index, step in enumerate(steps) if step.text.startswith("def ")]
+        assert document.truth["boundaries"] == [index + 1 for index in headers]
+        assert all(
+            steps[index].may_think or steps[index].text.startswith("#") for index in document.truth["boundaries"]
+        )
+
+
+def test_pretraining_comments_ignore_the_chain_and_expert_text_has_none():
+    commented, total = {}, {}
+    for document in world.documents("pretrain", 0, 600):
+        lines = document.text.splitlines(keepends=True)
+        truth = (document.truth[key] for key in ("boundaries", "chains", "comments"))
+        for boundary, chain, comment in zip(*truth, strict=True):
+            total[len(chain)] = total.get(len(chain), 0) + 1
+            commented[len(chain)] = commented.get(len(chain), 0) + (lines[boundary] == comment)
+    shares = [commented[length] / total[length] for length in sorted(total)]
+    assert max(shares) - min(shares) < 0.12
+    assert all(0.2 < share < 0.8 for share in shares)
+    assert not any("#" in document.text for document in world.documents("expert", 0, 100))
+
+
+def test_pretraining_never_shows_a_new_operation_but_mentions_its_name():
+    documents = world.documents("pretrain", 0, 600)
+    assert {op for document in documents for op in document.truth["ops"]} == set(OLD)
+    contexts = "".join(document.context for document in documents)
+    assert all(name in contexts for name in NEW)
+    assert {op for document in world.documents("expert", 0, 300) for op in document.truth["ops"]} == {*OLD, *NEW}
+
+
+@pytest.mark.parametrize("band", world.BANDS)
+def test_problems_are_solved_by_their_operation(band):
+    for problem in world.problems("eval", 0, 60, band):
+        run = functions(solution(problem))[problem.entry_point]
+        assert all(run(*map(list, test.args)) == test.expected for test in problem.tests)
+        assert () not in [test.args for test in problem.tests] and ([],) in [test.args for test in problem.tests]
+        assert problem.meta["band"] == band
+        assert len(problem.meta["intention"].split()) == problem.meta["chain_length"] + 2  # "#", names, operation
+        assert problem.meta["chain_length"] in world.LEVELS[band].lengths
+
+
+def test_the_true_comment_follows_the_definitions_of_its_context():
+    for problem in world.problems("eval", 2, 60):
+        chain = problem.meta["intention"].removeprefix("# ").split()
+        assert chain[-1] == problem.meta["op"]
+        for name, value in zip(chain, chain[1:], strict=False):
+            assert any(name in line and value in line.split(name, 1)[1] for line in problem.prompt.splitlines())
+
+
+@pytest.mark.parametrize("world", [world, chains])
+def test_unknown_splits_and_bands_are_refused(world):
+    with pytest.raises(ValueError, match="documents come from"):
+        world.documents("eval", 0, 1)
+    with pytest.raises(ValueError, match="problems come from"):
+        world.problems("expert", 0, 1)
+    with pytest.raises(ValueError, match="band is one of"):
+        world.problems("eval", 0, 1, "easy")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text() | st.lists(st.sampled_from([*WORDS, "#", "\n", " ", "_", "0", "def ", "(x):", "\r", "é"])).map("".join)
+)
+@example("<|endoftext|> # ba\r\n\tba_ke 12\n\n")
+@example("")
+def test_the_tokenizer_loses_nothing(text):
+    assert TOKENIZER.decode(TOKENIZER.encode(text, add_special_tokens=False)) == text
+
+
+@given(st.sampled_from(WORDS), st.sampled_from(["", "#", "def", "\n", "ba"]), st.sampled_from('\n "(_#,'))
+def test_names_operations_and_the_comment_mark_stand_alone(word, before, after):
+    """The world writes every word behind a space, which belongs to its token."""
+    assert len(TOKENIZER.encode(f" {word}", add_special_tokens=False)) == 1
+    for text in (f" {word}", "#"):
+        [alone] = TOKENIZER.encode(text, add_special_tokens=False)
+        assert alone in TOKENIZER.encode(before + text + after, add_special_tokens=False)
+
+
+def test_lines_tokenise_alone_as_they_do_together_and_short():
+    for document in world.documents("expert", 0, 50):
+        whole = document.context + document.text
+        lines = [TOKENIZER.encode(line, add_special_tokens=False) for line in whole.splitlines(keepends=True)]
+        assert sum(lines, []) == TOKENIZER.encode(whole, add_special_tokens=False)
+        assert len(sum(lines, [])) <= 250
+
+
+def test_the_shipped_model_is_a_standard_folder_that_fits_the_tokenizer():
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = WORLDS["testbed"].model
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert type(model).__name__ == "LlamaForCausalLM" and model.config.vocab_size == len(tokenizer)
+    assert tokenizer.get_vocab() == TOKENIZER.get_vocab()
+    assert 1e6 < sum(file.stat().st_size for file in folder.iterdir()) < 4.5e6
