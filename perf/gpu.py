@@ -22,7 +22,7 @@ from random_models import save_config
 from transformers import GenerationConfig
 
 from ra3.commands.plan import median_seconds
-from ra3.config.settings import Update
+from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
 from ra3.model.flops import TRAINING, forward_flops
 from ra3.model.optimizers import make_optimizer
@@ -72,7 +72,7 @@ def training(policy: Policy, kind: str, pass_tokens: int, peak: float, repeats: 
     """Tokens per second of an update of two passes, half of it in one row, and its share of the peak."""
     lengths = [pass_tokens // 2, *[pass_tokens // 8] * 4] * 2
     rows = random_rows(lengths, policy.spaces.comment_mask.numel(), kind == "RL step")
-    optimizer, update = make_optimizer(policy.model, "adamw", 1e-6), Update(micro_batch_tokens=pass_tokens)
+    optimizer, update = make_optimizer(policy.model, "adamw", 1e-6), UpdateSettings(micro_batch_tokens=pass_tokens)
     advantage = torch.randn(rows.ids.shape, generator=torch.Generator().manual_seed(0)) * rows.act
     loss = PolicyLoss("clip", 0.2, 0.28)
     steps = {

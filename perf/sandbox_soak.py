@@ -3,9 +3,9 @@
     python perf/sandbox_soak.py [--programs 100000] [--workers 2] [--kills 20]
 
 The hostile ones are those of tests/sandbox/attacks that end by themselves. Prints a line per tenth, with resident
-memory and open descriptors of this process and of the servers, their children and temporary folders; exits with 1 if a verdict was
-wrong or lost, a process or a folder is left, or descriptors or memory (by more than a fifth) have grown since the first
-tenth.
+memory and open descriptors of this process and of the servers, their children and temporary folders; exits with 1 if a
+verdict was wrong or lost, a process or a folder is left, or descriptors or memory (by more than a fifth) have grown
+since the first tenth.
 """
 
 import argparse

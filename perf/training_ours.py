@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ra3.config.settings import Update
+from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
 from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
@@ -40,9 +40,9 @@ def document_rows(documents: list[list[int]]) -> Rows:
     return build(builders)
 
 
-def update_settings(task: Task) -> Update:
+def update_settings(task: Task) -> UpdateSettings:
     """Tokens of a pass, and whether activations are computed again."""
-    return Update(
+    return UpdateSettings(
         micro_batch_tokens=task["micro_batch_tokens"], checkpoint_activations=task.get("checkpointing", False)
     )
 

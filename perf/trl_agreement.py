@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import PrinterCallback, logging
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from ra3.config.settings import Update
+from ra3.config.settings import UpdateSettings
 from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
 from ra3.model.update import score
@@ -92,7 +92,7 @@ def ours(policy: Policy, pair: Pair, rows: Rows, advantage: Tensor) -> tuple[flo
     twin = policy.snapshot()
     optimizer = make_optimizer(twin.model, "adamw", 0.0)
     loss = PolicyLoss(pair.loss, LOW, HIGH, 1.0, pair.aggregation, MAX_NEW)
-    update = Update(max_grad_norm=float("inf"), micro_batch_tokens=64)
+    update = UpdateSettings(max_grad_norm=float("inf"), micro_batch_tokens=64)
     numbers = policy_step(twin, optimizer, rows, advantage[:, None] * rows.act, loss, update)
     return pair.scale * numbers["loss"], pair.scale * _flat([p.grad for p in twin.model.parameters()])
 

@@ -16,7 +16,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-class Run(Section):
+class RunSettings(Section):
     """Seed, folder and machine."""
 
     seed: int = Field(default=0, ge=0)
@@ -43,7 +43,7 @@ class Run(Section):
     """Benchmarks (NAME or NAME:FILE) to be measured by: what overlaps them is left out of training, and listed."""
 
 
-class Model(Section):
+class ModelSettings(Section):
     """Any Hugging Face causal language model on disk."""
 
     path: str = Field(default="testbed", min_length=1)
@@ -54,7 +54,7 @@ class Model(Section):
     """What opens an intention: #, or a special token, added where there is none. none: what `path` says, or #."""
 
 
-class Corpus(Section):
+class CorpusSettings(Section):
     """The expert text."""
 
     path: str = Field(default="testbed", min_length=1)
@@ -79,7 +79,7 @@ class Corpus(Section):
     """Stop when more than this share of the documents is unreadable. Up to it they are skipped and reported."""
 
 
-class Estep(Section):
+class EstepSettings(Section):
     """Reinforcement learning finds the latents (E-step)."""
 
     updates: int | None = Field(default=None, ge=0)
@@ -130,7 +130,7 @@ class Estep(Section):
         return self.switch_penalty * self.penalty_growth**em_round
 
 
-class Mstep(Section):
+class MstepSettings(Section):
     """Next-token prediction on the text with its latents (M-step)."""
 
     epochs: PositiveInt = 1
@@ -155,18 +155,18 @@ class Mstep(Section):
     """Decoupled weight decay."""
 
 
-class Midtrain(Section):
+class MidtrainSettings(Section):
     """Mid-training on expert text."""
 
     method: Literal["ra3", "ntp", "mixed", "distilled", "bootstrap", "iwae", "brite", "rlp", "rlpt"] = "ra3"
     """ra3: E-step and M-step. ntp: next-token prediction, the baseline. The others: a file each in ra3/methods."""
     em_rounds: PositiveInt = 1
     """Rounds of E-step, annotation and M-step."""
-    estep: Estep = Estep()
-    mstep: Mstep = Mstep()
+    estep: EstepSettings = EstepSettings()
+    mstep: MstepSettings = MstepSettings()
 
 
-class Rlvr(Section):
+class RlvrSettings(Section):
     """Reinforcement learning with unit tests as reward."""
 
     problems: str = Field(default="testbed", min_length=1)
@@ -199,7 +199,7 @@ class Rlvr(Section):
     """Step size."""
 
 
-class Eval(Section):
+class EvalSettings(Section):
     """Programs are sampled, run against the tests and counted."""
 
     problems: str = Field(default="testbed", min_length=1)
@@ -220,7 +220,7 @@ class Eval(Section):
     """Level of every interval."""
 
 
-class Sandbox(Section):
+class SandboxSettings(Section):
     """Where programs under test run."""
 
     workers: PositiveInt = 2
@@ -237,7 +237,7 @@ class Sandbox(Section):
     """File with the secret that we share with the servers."""
 
 
-class Update(Section):
+class UpdateSettings(Section):
     """One optimiser step."""
 
     micro_batch_tokens: PositiveInt = 8192

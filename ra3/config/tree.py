@@ -8,20 +8,30 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from ra3.config.conflicts import refuse_conflicts
-from ra3.config.settings import Corpus, Eval, Midtrain, Model, Rlvr, Run, Sandbox, Section, Update
+from ra3.config.settings import (
+    CorpusSettings,
+    EvalSettings,
+    MidtrainSettings,
+    ModelSettings,
+    RlvrSettings,
+    RunSettings,
+    SandboxSettings,
+    Section,
+    UpdateSettings,
+)
 
 
 class Config(Section):
     """The whole tree. Settings that contradict each other raise ra3.config.conflicts.Conflicts (a ValueError)."""
 
-    run: Run = Run()
-    model: Model = Model()
-    corpus: Corpus = Corpus()
-    midtrain: Midtrain = Midtrain()
-    rlvr: Rlvr = Rlvr()
-    eval: Eval = Eval()
-    sandbox: Sandbox = Sandbox()
-    update: Update = Update()
+    run: RunSettings = RunSettings()
+    model: ModelSettings = ModelSettings()
+    corpus: CorpusSettings = CorpusSettings()
+    midtrain: MidtrainSettings = MidtrainSettings()
+    rlvr: RlvrSettings = RlvrSettings()
+    eval: EvalSettings = EvalSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    update: UpdateSettings = UpdateSettings()
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:

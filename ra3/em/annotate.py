@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ra3.config.settings import Midtrain, Update
+from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument, annotate_text
 from ra3.data.steps import split
 from ra3.model.policy import Policy
@@ -33,8 +33,8 @@ def annotate(
     q: Policy,
     pi: Policy,
     documents: Sequence[EncodedDocument],
-    config: Midtrain,
-    update: Update,
+    config: MidtrainSettings,
+    update: UpdateSettings,
     seed: int,
     em_round: int,
 ) -> Rows:
@@ -56,7 +56,13 @@ def annotate(
 
 
 def one_of_group(
-    q: Policy, pi: Policy, rows: Rows, seeds: Sequence[int], config: Midtrain, update: Update, em_round: int
+    q: Policy,
+    pi: Policy,
+    rows: Rows,
+    seeds: Sequence[int],
+    config: MidtrainSettings,
+    update: UpdateSettings,
+    em_round: int,
 ) -> Rows:
     """Of each group the rollout with the highest total reward, or one drawn by the rewards; `seeds` one per row."""
     samples = config.estep.group_size
@@ -106,7 +112,12 @@ def _part(document: EncodedDocument, first: int, end: int) -> EncodedDocument:
 
 
 def annotate_whole(
-    policy: Policy, documents: Sequence[EncodedDocument], config: Midtrain, update: Update, max_tokens: int, seed: int
+    policy: Policy,
+    documents: Sequence[EncodedDocument],
+    config: MidtrainSettings,
+    update: UpdateSettings,
+    max_tokens: int,
+    seed: int,
 ) -> list[list[str | None]]:
     """Comments before the steps of documents of any length: the policy reads them window by window."""
     comments: list[list[str | None]] = [[None] * len(d.step_ids) for d in documents]

@@ -19,7 +19,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from ra3.config.settings import Estep, Update
+from ra3.config.settings import EstepSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument
 from ra3.data.order import batch_of
 from ra3.model.action_spaces import expert_logp
@@ -68,8 +68,8 @@ class EStepJob:
     """What an E-step works on."""
 
     documents: Sequence[EncodedDocument]
-    config: Estep
-    update: Update
+    config: EstepSettings
+    update: UpdateSettings
     seed: int
     em_round: int = 0
     view: Callable[[EncodedDocument, int], EncodedDocument] | None = None
@@ -100,7 +100,7 @@ class EStepJob:
         ]
 
 
-def updates_of(config: Estep, num_documents: int) -> int:
+def updates_of(config: EstepSettings, num_documents: int) -> int:
     """Updates of a round over D documents: as set, or max(8, ceil(0.4 D / (documents * group_size))), so that the
     E-step costs a share of the M-step."""
     if config.updates is not None:

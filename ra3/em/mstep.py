@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from ra3.config.settings import Mstep, Update
+from ra3.config.settings import MstepSettings, UpdateSettings
 from ra3.data.order import permutation
 from ra3.model.nonfinite import bad_rows_kept
 from ra3.model.optimizers import Optimizer, make_optimizer, warmup_cosine
@@ -31,8 +31,8 @@ class MStepJob:
     """What an M-step trains on."""
 
     rows: Rows
-    config: Mstep
-    update: Update
+    config: MstepSettings
+    update: UpdateSettings
     seed: int
     em_round: int = 0
     names: Sequence[str] = ()
@@ -85,7 +85,7 @@ def mstep(recorder: Recorder, policy: Policy, job: MStepJob) -> Policy:
     return policy
 
 
-def next_token_step(policy: Policy, optimizer: Optimizer, rows: Rows, update: Update) -> dict[str, float]:
+def next_token_step(policy: Policy, optimizer: Optimizer, rows: Rows, update: UpdateSettings) -> dict[str, float]:
     """One update of next-token prediction on `rows`. Rows without a token to train on leave everything as it was."""
     trained = trained_tokens(rows)
     count = trained.sum()

@@ -7,7 +7,7 @@ from statistics import mean
 
 from torch import Tensor
 
-from ra3.config.settings import Eval, Update
+from ra3.config.settings import EvalSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument
 from ra3.em.annotate import comment_texts
 from ra3.measure.counterfactuals import code_changes
@@ -34,8 +34,8 @@ def measure_heldout(
     policy: Policy,
     documents: Sequence[EncodedDocument],
     max_latent_tokens: int,
-    config: Eval,
-    update: Update,
+    config: EvalSettings,
+    update: UpdateSettings,
     seed: int,
 ) -> Record:
     """{"rows": ..., "curves": ...} of one model on held-out text.
@@ -68,7 +68,12 @@ def measure_heldout(
 
 
 def gain_curves(
-    model: str, documents: Sequence[EncodedDocument], boundaries: Boundaries, gain: Tensor, config: Eval, seed: int
+    model: str,
+    documents: Sequence[EncodedDocument],
+    boundaries: Boundaries,
+    gain: Tensor,
+    config: EvalSettings,
+    seed: int,
 ) -> dict[str, list[Record]]:
     """Embedded worlds only, by chain length: nats that an intention at a true boundary gains to the next boundary.
 
@@ -89,7 +94,7 @@ def gain_curves(
     return {"latent_gain_by_chain": points} if points else {}
 
 
-def probe_rows(model: str, policy: Policy, rows: Rows, config: Eval) -> list[Record]:
+def probe_rows(model: str, policy: Policy, rows: Rows, config: EvalSettings) -> list[Record]:
     """Share of the intentions whose code changes when another one of the document takes their place, and when they are
     deleted; a row only where there is an intention to swap, or to delete."""
     changed = code_changes(policy, rows)
@@ -125,7 +130,7 @@ def truth_rows(
     documents: Sequence[EncodedDocument],
     rows: Rows,
     boundaries: Boundaries,
-    config: Eval,
+    config: EvalSettings,
     seed: int,
 ) -> list[Record]:
     """Embedded worlds only: precision, recall and F1 of the places of thought against the true boundaries, the share

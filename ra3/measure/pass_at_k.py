@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ra3.config.settings import Eval
+from ra3.config.settings import EvalSettings
 from ra3.grading.grade import Verdict, grade, refuse_unjudged
 from ra3.grading.problems import Problem
 from ra3.measure.statistics import interval, paired_difference, pass_at_k, powers_of_two
@@ -53,7 +53,7 @@ class Answer:
         return {"task_id": self.problem.id, form: self.completion, **reply, **verdict}
 
 
-def measures(model: str, answers: Sequence[Answer], config: Eval, seed: int) -> Record:
+def measures(model: str, answers: Sequence[Answer], config: EvalSettings, seed: int) -> Record:
     """Everything measured on one model: {"rows": pass@k by band, "problems": counts, "curves": by k and by chain}."""
     counts = problem_counts(model, answers)
     return {
@@ -64,7 +64,7 @@ def measures(model: str, answers: Sequence[Answer], config: Eval, seed: int) -> 
 
 
 def sample_answers(
-    policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, config: Eval, seed: int
+    policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, config: EvalSettings, seed: int
 ) -> list[Answer]:
     """`samples` graded completions of every problem, in order."""
     rules = FreeRules(config.max_new_tokens, config.temperature, problems[0].stop)
@@ -114,7 +114,7 @@ def problem_counts(model: str, answers: Sequence[Answer]) -> list[Record]:
     return records
 
 
-def pass_rows(model: str, counts: Sequence[Record], config: Eval, seed: int) -> list[Record]:
+def pass_rows(model: str, counts: Sequence[Record], config: EvalSettings, seed: int) -> list[Record]:
     """pass@k per band: mean over problems with its interval. A problem with fewer than k judged samples has no pass@k
     and is not among the `problems` of the row."""
     rows = []
@@ -129,7 +129,7 @@ def pass_rows(model: str, counts: Sequence[Record], config: Eval, seed: int) -> 
     return rows
 
 
-def reach_curves(model: str, counts: Sequence[Record], config: Eval, seed: int) -> dict[str, list[Record]]:
+def reach_curves(model: str, counts: Sequence[Record], config: EvalSettings, seed: int) -> dict[str, list[Record]]:
     """pass@k by k, for k = 1, 2, 4, ... up to the samples that every problem of the band has: what is reachable."""
     curves = {}
     for band, own in grouped(counts, lambda c: c["band"]).items():
@@ -140,7 +140,7 @@ def reach_curves(model: str, counts: Sequence[Record], config: Eval, seed: int) 
     return curves
 
 
-def paired_rows(a: Sequence[Record], b: Sequence[Record], config: Eval, seed: int) -> list[Record]:
+def paired_rows(a: Sequence[Record], b: Sequence[Record], config: EvalSettings, seed: int) -> list[Record]:
     """Differences a - b of pass@1 per band, from the counts of two models on the same problems."""
     rows = []
     second = grouped(b, lambda c: c["band"])
@@ -154,7 +154,7 @@ def paired_rows(a: Sequence[Record], b: Sequence[Record], config: Eval, seed: in
     return rows
 
 
-def chain_curves(model: str, answers: Sequence[Answer], config: Eval, seed: int) -> dict[str, list[Record]]:
+def chain_curves(model: str, answers: Sequence[Answer], config: EvalSettings, seed: int) -> dict[str, list[Record]]:
     """Embedded worlds only, by chain length: how often an intention comes first, whether it is right, the pass rate."""
     curves: dict[str, list[Record]] = {"think_rate_by_chain": [], "comment_right_by_chain": [], "pass_by_chain": []}
     known = [a for a in answers if "intention" in a.problem.meta]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from ra3.config.settings import Update
+from ra3.config.settings import UpdateSettings
 from ra3.model.action_spaces import TokenScores, token_scores
 from ra3.model.activation_checkpointing import recomputing
 from ra3.model.flops import TRAINING, forward_flops
@@ -112,7 +112,7 @@ def fit(
     rows: Rows,
     wanted: Tensor,
     loss_fn: Callable[[Picked], Tensor],
-    update: Update,
+    update: UpdateSettings,
     temperature: float = 1.0,
     live: Tensor | None = None,
 ) -> tuple[RowScores, dict[str, float]]:

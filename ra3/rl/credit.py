@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ra3.config.settings import Estep
+from ra3.config.settings import EstepSettings
 from ra3.model.action_spaces import expert_logp
 from ra3.model.update import RowScores
 from ra3.rl.advantages import ESTIMATORS
@@ -65,7 +65,7 @@ class Credit:
 
 
 def estep_credit(
-    rows: Rows, boundaries: Boundaries, pi_scores: RowScores, group_size: int, config: Estep, penalty: float
+    rows: Rows, boundaries: Boundaries, pi_scores: RowScores, group_size: int, config: EstepSettings, penalty: float
 ) -> Credit:
     """Reward -> return -> advantage for `group_size` rollouts of each document, `penalty` being the current c."""
     steps = boundaries.exists.shape[1]
@@ -77,7 +77,7 @@ def estep_credit(
     return Credit(fit, cost, reward, gain, token_advantages(rows, boundaries, gain, group_size, config))
 
 
-def latent_cost(boundaries: Boundaries, config: Estep, penalty: float) -> Tensor:
+def latent_cost(boundaries: Boundaries, config: EstepSettings, penalty: float) -> Tensor:
     """[B,S] the paper's constant per new intention, or the KL of the exact sticky prior."""
     if config.alpha is None or config.latent_vocab is None:
         return switch_cost(boundaries.think, penalty)
@@ -86,7 +86,9 @@ def latent_cost(boundaries: Boundaries, config: Estep, penalty: float) -> Tensor
     )
 
 
-def token_advantages(rows: Rows, boundaries: Boundaries, gain: Tensor, group_size: int, config: Estep) -> Tensor:
+def token_advantages(
+    rows: Rows, boundaries: Boundaries, gain: Tensor, group_size: int, config: EstepSettings
+) -> Tensor:
     """[B,T]: decisions are compared with all rollouts of the group at the same boundary; comments with all, or only
     with those that also wrote one there (comment_baseline = "thinkers"). Importance weights undo the think floor."""
     estimate = ESTIMATORS[config.advantage]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ra3.config.settings import Update
+from ra3.config.settings import UpdateSettings
 from ra3.model.nonfinite import refuse_not_finite
 from ra3.model.optimizers import Optimizer
 from ra3.model.policy import Policy
@@ -29,7 +29,7 @@ class PolicyLoss:
 
 
 def policy_step(
-    policy: Policy, optimizer: Optimizer, rows: Rows, advantage: Tensor, loss: PolicyLoss, update: Update
+    policy: Policy, optimizer: Optimizer, rows: Rows, advantage: Tensor, loss: PolicyLoss, update: UpdateSettings
 ) -> dict[str, float]:
     """One policy-gradient update on the acted tokens of `rows`, `advantage` [B,T].
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ra3.commands.inputs import location
 from ra3.config.help import manual, sections, settings, show
 from ra3.config.load import load
-from ra3.config.settings import Estep
+from ra3.config.settings import EstepSettings
 from ra3.config.tree import Config, flatten, nest
 from ra3.errors import UserError
 
@@ -32,7 +32,7 @@ def test_the_tree_is_frozen_and_closed():
     with pytest.raises(ValidationError):
         Config().run.seed = 1  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ValidationError):
-        Estep(updtes=3)  # pyright: ignore[reportCallIssue]
+        EstepSettings(updtes=3)  # pyright: ignore[reportCallIssue]
 
 
 def test_choices_are_those_of_the_engine():

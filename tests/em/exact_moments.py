@@ -15,7 +15,7 @@ import torch
 from latent_world import G, LatentWorld, under_floor
 from torch import Tensor
 
-from ra3.config.settings import Estep
+from ra3.config.settings import EstepSettings
 from ra3.em.mstep import plain, trained_tokens
 from ra3.model.update import picked_batches
 from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
@@ -46,14 +46,14 @@ class Estimator:
     """Settings of what it is compared with, if not J."""
 
     @property
-    def config(self) -> Estep:
+    def config(self) -> EstepSettings:
         """Settings of the E-step under which it runs."""
-        return Estep.model_validate(BASE | self.settings)
+        return EstepSettings.model_validate(BASE | self.settings)
 
     @property
-    def target(self) -> Estep:
+    def target(self) -> EstepSettings:
         """Settings of the objective."""
-        return Estep.model_validate(BASE | (self.objective or {}))
+        return EstepSettings.model_validate(BASE | (self.objective or {}))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def all_groups() -> tuple[Tensor, Tensor]:
     return index, torch.tensor(orders)
 
 
-def exact_gradient(world: LatentWorld, config: Estep) -> Tensor:
+def exact_gradient(world: LatentWorld, config: EstepSettings) -> Tensor:
     """[P] gradient of J = E_q[sum of rewards]; the exact prior's log q adds nothing, since E_q[grad log q] = 0."""
     now = replace(world.rows, logp_old=world.logp)
     value = world.credit(torch.arange(16), config.model_copy(update={"group_size": 1}), now).reward.sum(1)
@@ -187,9 +187,9 @@ def mstep_moments(world: LatentWorld, kind: str) -> Moments:
     index, orders = all_groups()
     probability = q[index].prod(1) * orders
     if kind == "best":
-        reward = world.credit(torch.arange(16), Estep.model_validate(BASE | {"group_size": 1}), world.rows).reward.sum(
-            1
-        )
+        reward = world.credit(
+            torch.arange(16), EstepSettings.model_validate(BASE | {"group_size": 1}), world.rows
+        ).reward.sum(1)
         share = torch.nn.functional.one_hot(index.gather(1, reward[index].argmax(1)[:, None])[:, 0], 16).float()
     else:
         counts = torch.nn.functional.one_hot(index, 16).sum(1).float()

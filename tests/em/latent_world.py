@@ -16,7 +16,7 @@ import torch
 from conftest import make_policy, raise_think_logit
 from torch import Tensor
 
-from ra3.config.settings import Estep
+from ra3.config.settings import EstepSettings
 from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, encode
 from ra3.model.action_spaces import ActionSpaces
@@ -72,7 +72,7 @@ class LatentWorld:
         """[..,16,T] factors of the gradients of log q -> [..,P]."""
         return coefficients[..., self.rows.act] @ self.jacobian
 
-    def credit(self, index: Tensor, config: Estep, rows: Rows, penalty: float = C) -> Credit:
+    def credit(self, index: Tensor, config: EstepSettings, rows: Rows, penalty: float = C) -> Credit:
         """What the engine makes of `rows`, groups of config.group_size, row r being sequence `index` [..][r]."""
         scores = RowScores(*(getattr(self.pi_scores, f.name)[index.flatten()] for f in fields(RowScores)))
         boundaries = Boundaries.of(rows, self.q.syntax.newline_id)

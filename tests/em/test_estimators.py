@@ -15,7 +15,7 @@ from estimator_table import DRIFT, ESTIMATORS, FLOOR
 from exact_moments import annotated_gradients, coefficients, exact_gradient, moments, mstep_moments, sampler_error
 from latent_world import C, G, log_prior, sample
 
-from ra3.config.settings import Midtrain, Update
+from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.em.annotate import annotate
 from ra3.em.mstep import next_token_step
 from ra3.model.optimizers import make_optimizer
@@ -25,7 +25,7 @@ from ra3.rollout.cursor import LatentRules
 
 DOCS = Path(__file__).parents[2] / "docs/estimators.md"
 BY_NAME = {e.name: e for e in ESTIMATORS}
-UNCLIPPED = Update(max_grad_norm=float("inf"))
+UNCLIPPED = UpdateSettings(max_grad_norm=float("inf"))
 each = pytest.mark.parametrize("name", BY_NAME)
 
 
@@ -133,8 +133,8 @@ def test_the_m_step_on_annotated_data_is_the_exact_one_in_expectation(world):
     """`annotate` draws from q, and `next_token_step` on many annotated copies is the gradient of E_q[log pi(a, z)]."""
     copies = 600
     documents = [replace(world.document, document=replace(world.document.document, id=str(i))) for i in range(copies)]
-    config = Midtrain.model_validate({"estep": {"max_latent_tokens": 1}})
-    rows = annotate(world.q, world.pi, documents, config, Update(), 0, 0)
+    config = MidtrainSettings.model_validate({"estep": {"max_latent_tokens": 1}})
+    rows = annotate(world.q, world.pi, documents, config, UpdateSettings(), 0, 0)
     gradients, tokens = annotated_gradients(world)
     probability = world.logp.sum(1).exp()
     taken = -frozen_gradient(world.q, lambda q, o: next_token_step(q, o, rows, UNCLIPPED))

@@ -15,7 +15,7 @@ import torch
 from conftest import make_policy, raise_think_logit
 from rich.console import Console
 
-from ra3.config.settings import Estep, Midtrain, Mstep, Update
+from ra3.config.settings import EstepSettings, MidtrainSettings, MstepSettings, UpdateSettings
 from ra3.config.tree import Config
 from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, encode
@@ -38,11 +38,11 @@ def config(method="ra3", seed=0, rounds=1, start="pi", latent_dropout=0.0, **est
     return Config().model_copy(
         update={
             "run": Config().run.model_copy(update={"seed": seed}),
-            "midtrain": Midtrain(
+            "midtrain": MidtrainSettings(
                 method=method,
                 em_rounds=rounds,
-                estep=Estep(**{**TINY_E, **estep_changes}),
-                mstep=Mstep(epochs=2, batch_documents=4, start=start, latent_dropout=latent_dropout),
+                estep=EstepSettings(**{**TINY_E, **estep_changes}),
+                mstep=MstepSettings(epochs=2, batch_documents=4, start=start, latent_dropout=latent_dropout),
             ),
         }
     )
@@ -96,7 +96,7 @@ def test_one_latent_and_horizon_one_is_the_one_shot_form(policy):
         Boundaries.of(rows, policy.syntax.newline_id),
         score(policy, rows, rows.expert, 10_000),
         16,
-        Estep(horizon=1, group_size=16, format_penalty=0.0),
+        EstepSettings(horizon=1, group_size=16, format_penalty=0.0),
         penalty=0.0,
     )
     for r in range(16):
@@ -114,9 +114,11 @@ def test_the_e_step_drops_what_does_not_pay(tmp_path, documents):
     """With a price on thinking and nothing to gain, the think rate falls."""
     policy = make_policy(tmp_path / "model", tie_word_embeddings=False)
     raise_think_logit(policy, [policy.start_id, *documents[0].context_ids], by=20)
-    settings = Estep(updates=10, documents=4, group_size=8, switch_penalty=3.0, max_latent_tokens=2, learning_rate=3e-3)
+    settings = EstepSettings(
+        updates=10, documents=4, group_size=8, switch_penalty=3.0, max_latent_tokens=2, learning_rate=3e-3
+    )
     with recorder(tmp_path, config()) as rec:
-        estep(rec, policy, EStepJob(documents, settings, Update(), seed=0))
+        estep(rec, policy, EStepJob(documents, settings, UpdateSettings(), seed=0))
         rec.run.close()
     rates = [json.loads(line)["think_rate"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rates[0] > 0.02 and rates[-1] < rates[0] / 2
@@ -125,8 +127,8 @@ def test_the_e_step_drops_what_does_not_pay(tmp_path, documents):
 def test_the_reward_comes_from_the_frozen_policy(tmp_path, policy, documents):
     """A first update that ruins q does not touch the likelihood by which the second update's rollouts are judged."""
     with recorder(tmp_path, config()) as rec:
-        settings = Estep(**TINY_E).model_copy(update={"updates": 2, "learning_rate": 0.3})
-        q = estep(rec, policy, EStepJob(documents, settings, Update(), seed=0))
+        settings = EstepSettings(**TINY_E).model_copy(update={"updates": 2, "learning_rate": 0.3})
+        q = estep(rec, policy, EStepJob(documents, settings, UpdateSettings(), seed=0))
         rec.run.close()
     second = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[1])
     assert abs(second["expert_nll"] - second["expert_nll_act"]) < 0.2
@@ -234,4 +236,4 @@ def test_a_comment_that_says_what_stands_beside_it_is_counted(policy, documents,
     ("updates", "documents", "expected"), [(None, 950, 24), (None, 24, 8), (5, 950, 5), (0, 24, 0)]
 )
 def test_the_estep_reads_a_share_of_the_documents(updates, documents, expected):
-    assert updates_of(Estep(updates=updates, documents=4, group_size=4), documents) == expected
+    assert updates_of(EstepSettings(updates=updates, documents=4, group_size=4), documents) == expected

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ra3.compare.latent_tables import HELDOUT
-from ra3.config.settings import Eval, Update
+from ra3.config.settings import EvalSettings, UpdateSettings
 from ra3.data.latents import encode_all
 from ra3.grading.grade import Verdict, grade
 from ra3.measure import counterfactuals as probes
@@ -34,7 +34,7 @@ from ra3.sandbox import Sandbox
 from ra3.worlds import WORLDS
 from ra3.worlds.functions import world
 
-SETTINGS = Eval(samples=4, per_band=12, k=(1, 2), max_new_tokens=64)
+SETTINGS = EvalSettings(samples=4, per_band=12, k=(1, 2), max_new_tokens=64)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_a_block_ends_where_indentation_or_a_comment_says_so():
 
 
 def test_heldout_measures_know_the_truth(base, pages):
-    results = measure_heldout("m", base, pages, 16, SETTINGS, Update(), 0)
+    results = measure_heldout("m", base, pages, 16, SETTINGS, UpdateSettings(), 0)
     rows = {row["metric"]: row["mean"] for row in results["rows"]}
     gain = {point["x"]: point["mean"] for point in results["curves"]["latent_gain_by_chain"]}
     assert set(gain) <= {1, 2, 3} and max(gain.values()) > 0.5  # nats
@@ -205,7 +205,10 @@ def test_heldout_measures_know_the_truth(base, pages):
 
 def test_what_the_careless_base_writes_says_something_about_the_operation(base):
     expert = encode_all(base.tokenizer, world.documents("expert", 77, 24), base.syntax)[0]
-    rows = {row["metric"]: row["mean"] for row in measure_heldout("m", base, expert, 16, SETTINGS, Update(), 0)["rows"]}
+    rows = {
+        row["metric"]: row["mean"]
+        for row in measure_heldout("m", base, expert, 16, SETTINGS, UpdateSettings(), 0)["rows"]
+    }
     assert rows["latent_information"] > 0.2 and 0 < rows["latent_information_share"] < rows["boundary_recall"]
 
 

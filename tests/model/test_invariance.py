@@ -14,7 +14,7 @@ import torch
 from conftest import make_policy
 from torch import distributed
 
-from ra3.config.settings import Estep, Update
+from ra3.config.settings import EstepSettings, UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
 from ra3.model.action_spaces import token_scores
 from ra3.model.optimizers import Optimizer
@@ -60,7 +60,7 @@ class Batch:
         return Batch(self.act, replace(self.rows, **grown), pad_time(self.advantage, width, 0))
 
     def step(self, policy, optimizer, max_tokens: int) -> list[float]:
-        update = Update(micro_batch_tokens=max_tokens, max_grad_norm=1e3)
+        update = UpdateSettings(micro_batch_tokens=max_tokens, max_grad_norm=1e3)
         if self.act == "M-step":
             numbers = next_token_step(policy, optimizer, self.rows, update)
             return [numbers["nll_total"], numbers["grad_norm"], numbers["expert_nll"]]
@@ -110,7 +110,7 @@ def batches(policies, documents):
     for kind, policy in policies.items():
         rows = interleave(policy, documents, G, LatentRules(4, think_floor=0.4), list(range(len(documents) * G)))
         boundaries = Boundaries.of(rows, policy.syntax.newline_id)
-        config = Estep(group_size=G, comment_baseline="all")
+        config = EstepSettings(group_size=G, comment_baseline="all")
         credit = estep_credit(rows, boundaries, score(policy, rows, rows.expert, 10_000), G, config, 0.1)
         found[kind, "E-step"] = Batch("E-step", rows, credit.advantage)
         found[kind, "M-step"] = Batch("M-step", rows, credit.advantage)

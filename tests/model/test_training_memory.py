@@ -13,7 +13,7 @@ from ra3.cli import main
 from ra3.commands import memory as memory_plan
 from ra3.commands.memory import activations, refuse_too_large
 from ra3.commands.memory import memory_plan as plan_of
-from ra3.config.settings import Update
+from ra3.config.settings import UpdateSettings
 from ra3.config.tree import Config
 from ra3.em.mstep import next_token_step
 from ra3.model import heap
@@ -52,9 +52,9 @@ def test_the_prompt_of_a_group_is_read_once_in_a_micro_batch(programs):
 
 def test_a_row_that_can_teach_nothing_costs_no_backward_pass_and_changes_nothing(policy, programs):
     advantage = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0, 0.0])[:, None] * programs.act
-    numbers, found = gradients(policy, learning_from(programs, advantage, Update()))
+    numbers, found = gradients(policy, learning_from(programs, advantage, UpdateSettings()))
     tiny = advantage + 1e-30 * programs.act  # not 0: every row is taken back
-    all_numbers, expected = gradients(policy, learning_from(programs, tiny, Update()))
+    all_numbers, expected = gradients(policy, learning_from(programs, tiny, UpdateSettings()))
     for mine, its in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, its, atol=1e-6, rtol=1e-5)
     for name in ("loss", "entropy", "logp_gap_max", "tokens_trained", "clip_share"):
@@ -66,7 +66,7 @@ def test_the_gradient_is_the_librarys_own(tmp_path, programs, tied):
     policy = make_policy(tmp_path, "llama", tie_word_embeddings=tied)
     rows = replace(programs, seg=programs.act.long() - 1, expert=programs.act)
     _, found = gradients(
-        policy, lambda twin, optimizer: next_token_step(twin, optimizer, rows, Update(max_grad_norm=1e9))
+        policy, lambda twin, optimizer: next_token_step(twin, optimizer, rows, UpdateSettings(max_grad_norm=1e9))
     )
     twin, total = policy.snapshot(), torch.zeros(())
     for r in range(len(rows)):
@@ -84,7 +84,7 @@ def test_recomputing_activations_keeps_less_and_computes_the_same(policy, progra
     kept = {}
 
     def run(again: bool):
-        update = Update(checkpoint_activations=again)
+        update = UpdateSettings(checkpoint_activations=again)
         step = learning_from(programs, advantage, update)
         if act == "M-step":
             rows = replace(programs, seg=programs.act.long() - 1, expert=programs.act)

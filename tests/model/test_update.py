@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import make_policy
 
-from ra3.config.settings import Update
+from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
 from ra3.model.nonfinite import NotFinite
 from ra3.model.optimizers import make_optimizer
@@ -53,7 +53,9 @@ def test_packed_scores_are_the_models_own(tmp_path, rows, architecture):
 def test_an_update_without_signal_leaves_everything_as_it_was(policy, rows):
     model = policy.snapshot()
     optimizer = make_optimizer(model.model, "adamw", 1.0, weight_decay=0.1)
-    numbers = policy_step(model, optimizer, rows, torch.zeros_like(rows.logp), PolicyLoss("clip", 0.2, 0.2), Update())
+    numbers = policy_step(
+        model, optimizer, rows, torch.zeros_like(rows.logp), PolicyLoss("clip", 0.2, 0.2), UpdateSettings()
+    )
     assert numbers["grad_norm"] == 0
     assert all(torch.equal(a, b) for a, b in zip(model.model.parameters(), policy.model.parameters(), strict=True))
 
@@ -71,8 +73,8 @@ def test_a_step_without_tokens_leaves_everything_as_it_was(policy, rows, aggrega
     optimizer = make_optimizer(model.model, "adamw", 1.0, weight_decay=0.1)
     nothing = replace(rows, act=torch.zeros_like(rows.act), seg=torch.full_like(rows.seg, CONTEXT))
     loss = PolicyLoss("clip", 0.2, 0.2, aggregation=aggregation)
-    learnt = policy_step(model, optimizer, nothing, torch.ones_like(rows.logp), loss, Update())
-    read = next_token_step(model, optimizer, nothing, Update())
+    learnt = policy_step(model, optimizer, nothing, torch.ones_like(rows.logp), loss, UpdateSettings())
+    read = next_token_step(model, optimizer, nothing, UpdateSettings())
     assert learnt["tokens_trained"] == read["tokens_trained"] == 0
     assert all(torch.equal(a, b) for a, b in zip(model.model.parameters(), policy.model.parameters(), strict=True))
 
@@ -92,7 +94,7 @@ def test_at_learning_rate_zero_sampling_and_scoring_stay_together(policy, docume
         else:
             drawn = generate(model, [prompt], 2, FreeRules(3), seeds)
         advantage = torch.tensor([[1.0], [-1.0]]).expand_as(drawn.logp)
-        gaps.append(policy_step(model, optimizer, drawn, advantage, PolicyLoss("clip", 0.2, 0.2), Update()))
+        gaps.append(policy_step(model, optimizer, drawn, advantage, PolicyLoss("clip", 0.2, 0.2), UpdateSettings()))
     gap = torch.tensor([numbers["logp_gap_max"] for numbers in gaps], dtype=torch.float64)
     first, last = gap[:100], gap[100:]
     assert gap.max() < 1e-5
@@ -105,7 +107,7 @@ def test_a_broken_weight_stops_the_step_and_changes_nothing(policy, rows):
     before = [p.clone() for p in model.model.parameters()]
     optimizer = make_optimizer(model.model, "muon", 0.1)
     with pytest.raises(NotFinite, match="loss nan") as stopped:
-        next_token_step(model, optimizer, rows, Update())
+        next_token_step(model, optimizer, rows, UpdateSettings())
     assert stopped.value.bad == list(range(len(rows)))
     after = list(model.model.parameters())
     assert all(torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in zip(before, after, strict=True))
@@ -117,7 +119,7 @@ def test_advantages_that_are_not_finite_stop_the_step_and_name_their_rows(policy
     advantage = rows.act.float()
     advantage[2, rows.act[2].nonzero()[0]] = float("inf")
     with pytest.raises(NotFinite, match="the advantage is not finite") as stopped:
-        policy_step(model, optimizer, rows, advantage, PolicyLoss("clip", 0.2, 0.2), Update())
+        policy_step(model, optimizer, rows, advantage, PolicyLoss("clip", 0.2, 0.2), UpdateSettings())
     assert stopped.value.bad == [2]
     assert all(torch.equal(a, b) for a, b in zip(policy.model.parameters(), model.model.parameters(), strict=True))
 
@@ -127,5 +129,5 @@ def test_imitation_lowers_the_loss(policy, documents, kind):
     model = policy.snapshot()
     optimizer = make_optimizer(model.model, kind, 3e-3)
     rows = expert_rows(policy, documents)
-    losses = [next_token_step(model, optimizer, rows, Update())["nll_total"] for _ in range(8)]
+    losses = [next_token_step(model, optimizer, rows, UpdateSettings())["nll_total"] for _ in range(8)]
     assert losses[-1] < losses[0] - 0.5
