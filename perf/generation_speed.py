@@ -34,7 +34,7 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.utils import logging
 
 from ra3.model.policy import Policy
-from ra3.rollout.generate import FreeRules, generate
+from ra3.rollout.generate import SamplingParams, generate
 from ra3.worlds.functions import world
 
 PROMPTS, SAMPLES, ROWS = 32, 8, 64
@@ -80,7 +80,7 @@ def ours(policy: Policy, prompts: list[list[int]], longest: int) -> Side:
 
     def run(seed: int) -> int:
         seeds = [seed * 10**6 + i for i in range(len(prompts) * SAMPLES)]
-        return int(generate(policy, prompts, SAMPLES, FreeRules(longest), seeds, ROWS).act.sum())
+        return int(generate(policy, prompts, SAMPLES, SamplingParams(longest), seeds, ROWS).act.sum())
 
     return run
 

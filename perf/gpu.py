@@ -24,11 +24,11 @@ from transformers import GenerationConfig
 from ra3.commands.plan import median_seconds
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
-from ra3.model.flops import TRAINING, forward_flops
+from ra3.model.update import TRAINING, forward_flops
 from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
 from ra3.rl.loop import PolicyLoss, policy_step
-from ra3.rollout.generate import FreeRules, generate
+from ra3.rollout.generate import SamplingParams, generate
 from ra3.rows import FULL, RowBuilder, Rows, build
 
 FULL_SIZE = {
@@ -73,8 +73,8 @@ def training(policy: Policy, kind: str, pass_tokens: int, peak: float, repeats: 
     lengths = [pass_tokens // 2, *[pass_tokens // 8] * 4] * 2
     rows = random_rows(lengths, policy.spaces.comment_mask.numel(), kind == "RL step")
     optimizer, update = make_optimizer(policy.model, "adamw", 1e-6), UpdateSettings(micro_batch_tokens=pass_tokens)
-    advantage = torch.randn(rows.ids.shape, generator=torch.Generator().manual_seed(0)) * rows.act
-    loss = PolicyLoss("clip", 0.2, 0.28)
+    advantage = torch.randn(rows.ids.shape, generator=torch.Generator().manual_seed(0)) * rows.action_mask
+    loss = PolicyLoss(clipped_policy_loss, 0.2, 0.28)
     steps = {
         "M-step": lambda: next_token_step(policy, optimizer, rows, update),
         "RL step": lambda: policy_step(policy, optimizer, rows, advantage, loss, update),
@@ -89,7 +89,7 @@ def training(policy: Policy, kind: str, pass_tokens: int, peak: float, repeats: 
 def generation(policy: Policy, batch: int, tokens: int, repeats: int) -> list[dict[str, Any]]:
     """ra3's sampler and transformers' continuous batching on the same prompts, `tokens` new ones each."""
     ids = torch.randint(1, 390, (batch, 64), generator=torch.Generator().manual_seed(0)).tolist()
-    rules = FreeRules(tokens)
+    rules = SamplingParams(tokens)
     ours = median_seconds(lambda: generate(policy, ids, 1, rules, list(range(batch))), repeats)
     config = GenerationConfig(max_new_tokens=tokens, do_sample=True, eos_token_id=-1, pad_token_id=0)
     policy.model.set_attn_implementation("sdpa")

@@ -154,9 +154,9 @@ def loop_ms(policy: Policy, rows: Rows, num_lines: int, probes: int) -> float:
     total = 0.0
     model = library_model(policy)
     for line in at:
-        ends = [int(((rows.seg[r] < line) & rows.valid[r]).sum()) for r in range(len(rows))]
+        ends = [int(((rows.step[r] < line) & rows.valid[r]).sum()) for r in range(len(rows))]
         prefixes = [rows.ids[r, :end].tolist() for r, end in enumerate(ends)]
-        thinks = [bool((rows.latent[r] & (rows.seg[r] == line)).any()) for r in range(len(rows))]
+        thinks = [bool((rows.latent[r] & (rows.step[r] == line)).any()) for r in range(len(rows))]
         total += cpu_s(lambda p=prefixes, t=thinks: loop_line(policy, model, p, t))
     return 1000 * total / len(at) / len(rows)
 

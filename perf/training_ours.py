@@ -22,7 +22,7 @@ from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
 from ra3.rl.advantages import ESTIMATORS
 from ra3.rl.loop import PolicyLoss, policy_step
-from ra3.rollout.generate import FreeRules, generate
+from ra3.rollout.generate import SamplingParams, generate
 from ra3.rows import RowBuilder, Rows, build
 
 Task = dict[str, Any]
@@ -64,18 +64,18 @@ def mstep(policy: Policy, task: Task) -> Step:
 def rlvr(policy: Policy, task: Task) -> Step:
     """Sampling, reward, advantage and update; the reward is one that differs within groups and costs nothing."""
     optimizer = make_optimizer(policy.model, "adamw", 1e-6)
-    rules = FreeRules(task["max_new_tokens"])
-    loss = PolicyLoss("clip", 0.2, 0.28)
+    rules = SamplingParams(task["max_new_tokens"])
+    loss = PolicyLoss(clipped_policy_loss, 0.2, 0.28)
     update = update_settings(task)
     prompts, samples = task["prompts"], task["samples"]
 
     def step(n: int) -> dict[str, float]:
         seeds = [n * 10**6 + i for i in range(len(prompts) * samples)]
         rows = generate(policy, prompts, samples, rules, seeds)
-        reward = ((rows.ids * rows.act).sum(1) % 7 / 7).unflatten(0, (-1, samples))
+        reward = ((rows.ids * rows.action_mask).sum(1) % 7 / 7).unflatten(0, (-1, samples))
         advantage = ESTIMATORS["group_std"](reward, torch.ones_like(reward, dtype=torch.bool)).flatten()
-        policy_step(policy, optimizer, rows, advantage[:, None] * rows.act, loss, update)
-        return {"samples": float(len(rows)), "tokens": float(rows.act.sum())}
+        policy_step(policy, optimizer, rows, advantage[:, None] * rows.action_mask, loss, update)
+        return {"samples": float(len(rows)), "tokens": float(rows.action_mask.sum())}
 
     return step
 

@@ -93,7 +93,7 @@ def ours(policy: Policy, pair: Pair, rows: Rows, advantage: Tensor) -> tuple[flo
     optimizer = make_optimizer(twin.model, "adamw", 0.0)
     loss = PolicyLoss(pair.loss, LOW, HIGH, 1.0, pair.aggregation, MAX_NEW)
     update = UpdateSettings(max_grad_norm=float("inf"), micro_batch_tokens=64)
-    numbers = policy_step(twin, optimizer, rows, advantage[:, None] * rows.act, loss, update)
+    numbers = policy_step(twin, optimizer, rows, advantage[:, None] * rows.action_mask, loss, update)
     return pair.scale * numbers["loss"], pair.scale * _flat([p.grad for p in twin.model.parameters()])
 
 
@@ -146,9 +146,9 @@ def compare(pair: Pair, policy: Policy, model: Any, inputs: dict[str, Tensor], l
 
 def score_completions(policy: Policy, rows: Rows, mask: Tensor) -> Tensor:
     """[B,C] log-probabilities of the completions' tokens."""
-    scores = score(policy, rows, rows.act, 10_000).logp
+    scores = score(policy, rows, rows.action_mask, 10_000).logp
     out = torch.zeros(mask.shape)
-    out[mask.bool()] = scores[rows.act]
+    out[mask.bool()] = scores[rows.action_mask]
     return out
 
 

@@ -116,10 +116,10 @@ def evaluate(*tokens: Tokens, resume: Resume = False, profile: Profile = False, 
     config, recipes = _configure(tokens)
     if dry_run:
         return _show_plan("eval", config)
-    from ra3 import evaluate as grading
+    from ra3.commands import run as pipeline
 
     with _loading(config):
-        grading.evaluate(config, RunOptions("eval", recipes, resume, profile=profile))
+        pipeline.evaluate(config, RunOptions("eval", recipes, resume, profile=profile))
 
 
 @app.command(usage=_usage("overlap"))

@@ -1,4 +1,4 @@
-"""Mid-training: the EM loop of RA3 (arXiv 2509.25810), in which other methods put other things in its three places.
+"""Mid-training: the EM loop of RA3 (arXiv 2509.25810), or another method in its place.
 
 for each EM round:
     E-step       q  <- RL on the latents, starting from pi; reward = log pi(expert step | latents) - c * 1[think]
@@ -12,19 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ra3.config.tree import Config
+from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument
 from ra3.em.methods import METHODS
-from ra3.em.round import Round
+from ra3.em.round import EMRound
 from ra3.model.policy import Policy
 from ra3.run.recorder import Recorder
 
 
-def midtrain(recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> Policy:
-    """Mid-trains a copy of `policy` on `documents` and returns it. Every line is done once, also after a restart."""
-    method, pi = METHODS[config.midtrain.method], policy
-    for em_round in range(config.midtrain.em_rounds):
-        this = Round(recorder, pi, documents, config, em_round)
-        q = method.discover(this)
-        pi = this.imitate(q, method.write_in(this, q)) if method.write_in else q
+def midtrain(
+    recorder: Recorder,
+    pi: Policy,
+    documents: Sequence[EncodedDocument],
+    settings: MidtrainSettings,
+    update: UpdateSettings,
+    seed: int,
+) -> Policy:
+    """Mid-trains a copy of `pi` on `documents` and returns it. Every act is done once, also after a restart."""
+    method = METHODS[settings.method]
+    for em_round in range(settings.em_rounds):
+        pi = method(EMRound(recorder, pi, documents, settings, update, seed, em_round))
     return pi

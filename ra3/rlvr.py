@@ -1,50 +1,186 @@
-"""RLVR: reinforcement learning with unit tests as reward. The E-step's RL step, with other rollouts and another reward.
+"""RLVR: reinforcement learning with unit tests as reward. The E-step's loop, with other rollouts and another reward.
 
 for each update:
     problems -> n programs each -> reward = 1 if all tests pass -> advantage in the group -> policy-gradient update
+
+A group whose rewards are all equal has no advantage and so no gradient. With `rlvr.refills` its place is given to the
+next problem (dynamic sampling, DAPO, arXiv 2503.14476), so that an update learns from as many groups as it is meant to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from typing import Self
 
-from ra3.config.tree import Config
-from ra3.data.order import Order
+import torch
+from torch import Tensor
+
+from ra3.config.settings import RlvrSettings, UpdateSettings
+from ra3.grading.grade import Grader, Verdict, refuse_unjudged
 from ra3.grading.problems import Problem
-from ra3.model.nonfinite import bad_rows_kept
-from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
-from ra3.program_groups import groups_for_update, reward_metrics
-from ra3.rl.advantages import ESTIMATORS
-from ra3.rl.loop import PolicyLoss, policy_step
-from ra3.rl.rollout_records import rollout_records
-from ra3.run.recorder import Recorder
+from ra3.model.update import sampling_cost
+from ra3.rl.advantages import ESTIMATORS, dead_groups
+from ra3.rl.loop import PolicyLoss, Rollouts, Task, reinforce
+from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
+from ra3.rollout.generate import SamplingParams
+from ra3.rollout.programs import write_programs
+from ra3.rows import concatenate
+from ra3.run.recorder import Recorder, Stateful
 from ra3.sandbox import Sandbox
-from ra3.seeds import derive
+from ra3.seeds import Order, derive
 
 
-def rlvr(recorder: Recorder, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, config: Config) -> Policy:
+def rlvr(
+    recorder: Recorder,
+    policy: Policy,
+    problems: Sequence[Problem],
+    sandbox: Sandbox,
+    settings: RlvrSettings,
+    update: UpdateSettings,
+    seed: int,
+) -> Policy:
     """Trains `policy` in place on the problems and returns it."""
-    settings, order = config.rlvr, Order(len(problems), derive(config.run.seed, "rlvr"))
-    optimizer = make_optimizer(policy.model, "adamw", settings.learning_rate)
-    loss = PolicyLoss(
-        settings.loss,
-        settings.clip_low,
-        settings.clip_high,
-        settings.temperature,
-        settings.aggregation,
-        settings.max_new_tokens,
-    )
-    for step in recorder.loop("rlvr", settings.steps, policy=policy.model, optimizer=optimizer, order=order):
-        groups, sampled = groups_for_update(policy, order, problems, sandbox, config, step)
-        rows = groups.rows
-        advantage = ESTIMATORS[settings.advantage](groups.reward, groups.counted).flatten()[:, None] * rows.act
-        names = [problem.id for problem in groups.problems for _ in range(settings.samples)]
-        with bad_rows_kept(recorder.run, {"stage": "rlvr", "round": 0, "step": step}, policy, names):
-            numbers = policy_step(policy, optimizer, rows, advantage, loss, config.update)
-        recorder.log("rlvr", 0, step, settings.steps, numbers | reward_metrics(groups, sampled))
-        if recorder.wants_rollouts(step, settings.steps):
-            reasons, reward = [v.reason for v in groups.verdicts], groups.reward.flatten()
-            for record in rollout_records(policy, rows, advantage, reward, groups.problems, reasons):
-                recorder.rollout({"stage": "rlvr", "round": 0, "step": step, **record})
-    return policy
+    return reinforce(recorder, policy, TestsPassed(recorder, problems, sandbox, settings, update, seed))
+
+
+@dataclass
+class GradedPrograms(Rollouts):
+    """Programs for problems, with their verdicts."""
+
+    verdicts: list[Verdict]
+    """[B]"""
+    sampled: Self | None = None
+    """All that were sampled, where some made room for others."""
+
+    @cached_property
+    def counted(self) -> Tensor:
+        """[P,G] bool; a program that the sandbox could not judge counts for nothing."""
+        return self.grouped(torch.tensor([v.passed is not None for v in self.verdicts]))
+
+    @cached_property
+    def passed(self) -> Tensor:
+        """[P,G] 1 for a pass, else 0."""
+        return self.grouped(torch.tensor([float(v.passed or False) for v in self.verdicts]))
+
+    @cached_property
+    def dead(self) -> Tensor:
+        """[P] bool, groups whose rewards are all equal."""
+        return dead_groups(self.passed, self.counted)
+
+    def select(self, which: Sequence[int]) -> GradedPrograms:
+        """Only these groups."""
+        rows = [p * self.group_size + g for p in which for g in range(self.group_size)]
+        items, verdicts = [self.items[p] for p in which], [self.verdicts[r] for r in rows]
+        return GradedPrograms(self.rows.select(rows), items, self.group_size, verdicts)
+
+    @staticmethod
+    def join(parts: Sequence[GradedPrograms]) -> GradedPrograms:
+        """The groups of all parts, numbered anew."""
+        if len(parts) == 1:
+            return parts[0]
+        size, rows = parts[0].group_size, concatenate([part.rows for part in parts])
+        items = list(chain.from_iterable(part.items for part in parts))
+        number = torch.arange(len(items), device=rows.group.device).repeat_interleave(size)
+        verdicts = list(chain.from_iterable(part.verdicts for part in parts))
+        return GradedPrograms(replace(rows, group=number), items, size, verdicts)
+
+
+class TestsPassed(Task):
+    """RLVR as a task of the RL loop."""
+
+    stage = "rlvr"
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        problems: Sequence[Problem],
+        sandbox: Sandbox,
+        settings: RlvrSettings,
+        update: UpdateSettings,
+        seed: int,
+    ):
+        self.recorder, self.problems, self.sandbox = recorder, problems, sandbox
+        self.settings, self.update, self.seed = settings, update, seed
+        self.num_steps, self.learning_rate = settings.steps, settings.learning_rate
+        self.order = Order(len(problems), derive(seed, "rlvr"))
+        self.loss = PolicyLoss(
+            POLICY_LOSSES[settings.loss],
+            settings.clip_low,
+            settings.clip_high,
+            settings.temperature,
+            AGGREGATIONS[settings.aggregation],
+            settings.max_new_tokens,
+        )
+
+    def state(self) -> dict[str, Stateful]:
+        """How many problems were taken: with refills it does not follow from the step."""
+        return {"order": self.order}
+
+    def items(self, step: int) -> list[Problem]:
+        """The next problems."""
+        return self.next_problems(self.settings.batch_problems)
+
+    def next_problems(self, count: int) -> list[Problem]:
+        """As many problems, where the last step left off."""
+        return [self.problems[i] for i in self.order.take(count)]
+
+    def rollout(self, policy: Policy, items: Sequence[Problem], step: int) -> GradedPrograms:
+        """Programs for the problems, judged; with refills, dead groups make room for other problems' programs."""
+        learned, sampled = [], []
+        for draw in range(self.settings.refills + 1):
+            groups = self.graded_programs(policy, items, ("rlvr", step, draw) if draw else ("rlvr", step))
+            sampled.append(groups)
+            dead = groups.dead.tolist()
+            if draw == self.settings.refills or not any(dead):
+                learned.append(groups)
+                break
+            if alive := [p for p, is_dead in enumerate(dead) if not is_dead]:
+                learned.append(groups.select(alive))
+            items = self.next_problems(sum(dead))
+        return replace(GradedPrograms.join(learned), sampled=GradedPrograms.join(sampled))
+
+    def graded_programs(self, policy: Policy, problems: Sequence[Problem], place: tuple[object, ...]) -> GradedPrograms:
+        """`samples` programs for each problem; `place` is what their seeds are derived from."""
+        own, samples = self.settings, range(self.settings.samples)
+        params = SamplingParams(own.max_new_tokens, own.temperature, problems[0].stop)
+        seeds = [derive(self.seed, *place, problem.id, sample) for problem in problems for sample in samples]
+        with Grader(self.sandbox) as grader:
+            with self.recorder.phase("rollouts"):
+                written = write_programs(policy, problems, own.samples, params, seeds, grader)
+                self.recorder.count(**sampling_cost(policy, written.rows))
+            with self.recorder.phase("grading"):
+                verdicts = written.verdicts()
+        refuse_unjudged(verdicts)
+        return GradedPrograms(written.rows, list(problems), own.samples, verdicts)
+
+    def reward(self, policy: Policy, rollouts: GradedPrograms) -> Tensor:
+        """[B] 1 for a program that passes all tests."""
+        return rollouts.passed.flatten()
+
+    def advantage(self, rollouts: GradedPrograms, reward: Tensor) -> Tensor:
+        """[B,T] each program's reward against the others'."""
+        estimate = ESTIMATORS[self.settings.advantage]
+        return estimate(rollouts.passed, rollouts.counted).flatten()[:, None] * rollouts.rows.action_mask
+
+    def metrics(self, policy: Policy, rollouts: GradedPrograms, reward: Tensor) -> dict[str, float]:
+        """How the sampled programs did, and how many groups were replaced."""
+        sampled = rollouts.sampled or rollouts
+        rewards = sampled.passed[sampled.counted]
+        passed = float(rewards.mean()) if len(rewards) else 0.0
+        return {
+            "reward": passed,
+            "pass_rate": passed,
+            "truncated": float((~sampled.rows.finished).float().mean()),
+            "infra": float((~sampled.counted).float().mean()),
+            "tokens_generated": float(sampled.rows.action_mask.sum()),
+            "dead_groups": float(sampled.dead.float().mean()),
+            "refilled": float(len(sampled.items) - len(rollouts.items)),
+        }
+
+    def notes(self, rollouts: GradedPrograms) -> list[str]:
+        """[B] the reason of each verdict."""
+        return [verdict.reason for verdict in rollouts.verdicts]

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 FULL, DECISION, COMMENT = 0, 1, 2
-"""Action spaces. An acted token was drawn from: the full vocabulary; the binary choice think / act at the start of a
-line (the token is "#" for think, the first token of the forced step for act); the ids allowed inside a comment."""
+"""Action spaces. A token that the policy chose was drawn from: the full vocabulary; the binary choice think / act at
+the start of a line (the token is "#" for think, the first token of the forced step for act); the ids allowed inside a
+comment."""
 
 CONTEXT = -1
-"""`seg` of tokens that belong to no step: the prompt, and padding."""
+"""`step` of tokens that belong to no step: the prompt, and padding."""
 
 
 @dataclass(frozen=True)
@@ -27,34 +28,35 @@ class Rows:
 
     Example, the line `x = 1` written under the intention `# one` after the prompt `def f():`::
 
-        ids     <s> def f (): \\n   #  one \\n   x  =  1 \\n
-        seg      -1  -1 -1 -1 -1   0   0   0   0  0  0  0
-        act       0   0  0  0  0   1   1   1   0  0  0  0
-        space     0   0  0  0  0   1   2   2   0  0  0  0
-        expert    0   0  0  0  0   0   0   0   1  1  1  1
+        ids           <s> def f (): \\n   #  one \\n   x  =  1 \\n
+        step           -1  -1 -1 -1 -1   0   0   0   0  0  0  0
+        action_mask     0   0  0  0  0   1   1   1   0  0  0  0
+        action_space    0   0  0  0  0   1   2   2   0  0  0  0
+        expert          0   0  0  0  0   0   0   0   1  1  1  1
     """
 
     ids: Tensor
     """[B,T] int64, token ids; the truth, text is a view."""
     length: Tensor
     """[B] int64, valid tokens of each row."""
-    act: Tensor
+    action_mask: Tensor
     """[B,T] bool, tokens at which the policy chose something and from which it may learn."""
-    space: Tensor
-    """[B,T] int8, the action space of each acted token (FULL, DECISION or COMMENT)."""
+    action_space: Tensor
+    """[B,T] int8, what each of these was drawn from (FULL, DECISION or COMMENT)."""
     expert: Tensor
     """[B,T] bool, tokens of forced expert steps."""
-    seg: Tensor
+    step: Tensor
     """[B,T] int64, index of the step (or turn) that a token belongs to, CONTEXT outside."""
     logp: Tensor
     """[B,T] float32, log-probability of the token under the full vocabulary as the sampler saw it; 0 where unscored."""
     logp_old: Tensor
-    """[B,T] float32, log-probability of the choice in its action space under the sampling policy; 0 where not acted."""
+    """[B,T] float32, log-probability of the choice in its action space under the sampling policy; 0 where nothing was
+    chosen."""
     importance: Tensor
     """[B,T] float32, policy over behaviour probability of the choice: 1 unless exploration forced other odds."""
     group: Tensor
     """[B] int64, rows of one group answer the same document or problem."""
-    closed: Tensor
+    finished: Tensor
     """[B] bool, the row ended by itself: no comment and no completion was cut at its token limit."""
 
     def __len__(self) -> int:
@@ -68,12 +70,12 @@ class Rows:
     @property
     def latent(self) -> Tensor:
         """[B,T] bool, tokens of written intentions: inside a step, not forced by the expert."""
-        return (self.seg != CONTEXT) & ~self.expert & self.valid
+        return (self.step != CONTEXT) & ~self.expert & self.valid
 
     @property
     def num_steps(self) -> int:
         """Steps of the longest row."""
-        return int(self.seg.max()) + 1 if self.seg.numel() else 0
+        return int(self.step.max()) + 1 if self.step.numel() else 0
 
     def select(self, index: Tensor | slice | list[int]) -> Self:
         """The rows at `index` (a slice, a bool mask [B] or int64 indices)."""
@@ -88,7 +90,7 @@ class Rows:
         return self.ids[row, : int(self.length[row])].tolist()
 
 
-_PADDING = {"seg": CONTEXT, "importance": 1.0}
+_PADDING = {"step": CONTEXT, "importance": 1.0}
 
 
 def pad_time(x: Tensor, num_tokens: int, value: float) -> Tensor:
@@ -115,34 +117,29 @@ class RowBuilder:
 
     group: int
     ids: list[int] = field(default_factory=list)
-    seg: list[int] = field(default_factory=list)
+    step: list[int] = field(default_factory=list)
     logp: list[float] = field(default_factory=list)
     expert: list[bool] = field(default_factory=list)
     chosen: list[tuple[int, int, float, float]] = field(default_factory=list)
-    """(position, space, logp_old, importance) of every token at which the policy chose."""
-    closed: bool = True
+    """(position, action space, logp_old, importance) of every token at which the policy chose."""
+    finished: bool = True
 
     @classmethod
     def start(cls, group: int, prefix_ids: Sequence[int]) -> Self:
-        """A row that holds only its prompt."""
+        """Begins a row with its prompt."""
         builder = cls(group)
         builder.force(prefix_ids, CONTEXT, [0.0] * len(prefix_ids), expert=False)
         return builder
 
-    def append(self, token: int, seg: int, space: int, logp: float, logp_old: float, importance: float = 1.0) -> None:
+    def append(self, token: int, step: int, space: int, logp: float, logp_old: float, importance: float = 1.0) -> None:
         """Adds a token that the policy sampled."""
         self.chosen.append((len(self.ids), space, logp_old, importance))
-        self.force((token,), seg, (logp,), expert=False)
+        self.force((token,), step, (logp,), expert=False)
 
-    def choose(self, ids: Sequence[int], logps: Sequence[float], logps_old: Sequence[float]) -> None:
-        """Adds tokens that the policy sampled from the full vocabulary, all in step 0."""
-        self.chosen += [(position, FULL, old, 1.0) for position, old in enumerate(logps_old, len(self.ids))]
-        self.force(ids, 0, logps, expert=False)
-
-    def force(self, ids: Sequence[int], seg: int, logps: Sequence[float], expert: bool = True) -> None:
+    def force(self, ids: Sequence[int], step: int, logps: Sequence[float], expert: bool = True) -> None:
         """Adds tokens that were given, not chosen."""
         self.ids += ids
-        self.seg += [seg] * len(ids)
+        self.step += [step] * len(ids)
         self.logp += logps
         self.expert += [expert] * len(ids)
 
@@ -152,33 +149,33 @@ class RowBuilder:
 
 
 def build(builders: Sequence[RowBuilder]) -> Rows:
-    """Finished rows, padded on the CPU to the longest."""
+    """Makes rows of what was built, padded on the CPU to the longest."""
     length = torch.tensor([len(b.ids) for b in builders], dtype=torch.int64)
     shape = len(builders), int(length.max()) if len(builders) else 0
     valid = torch.arange(shape[1]) < length[:, None]
     chosen = [choice for builder in builders for choice in builder.chosen]
     position, space, logp_old, importance = ([choice[column] for choice in chosen] for column in range(4))
     counts = torch.tensor([len(builder.chosen) for builder in builders], dtype=torch.int64)
-    acted = torch.arange(len(builders)).repeat_interleave(counts), torch.tensor(position, dtype=torch.int64)
+    where_chosen = torch.arange(len(builders)).repeat_interleave(counts), torch.tensor(position, dtype=torch.int64)
 
     def matrix(name: str, dtype: torch.dtype, where: Any, values: Sequence[float]) -> Tensor:
         out = torch.full(shape, _PADDING.get(name, 0), dtype=dtype)
         out[where] = torch.tensor(values, dtype=dtype)
         return out
 
-    def of_all(name: str, dtype: torch.dtype) -> Tensor:
+    def every_token(name: str, dtype: torch.dtype) -> Tensor:
         return matrix(name, dtype, valid, list(chain.from_iterable(getattr(b, name) for b in builders)))
 
     return Rows(
-        ids=of_all("ids", torch.int64),
+        ids=every_token("ids", torch.int64),
         length=length,
-        act=matrix("act", torch.bool, acted, [True] * len(chosen)),
-        space=matrix("space", torch.int8, acted, space),
-        expert=of_all("expert", torch.bool),
-        seg=of_all("seg", torch.int64),
-        logp=of_all("logp", torch.float32),
-        logp_old=matrix("logp_old", torch.float32, acted, logp_old),
-        importance=matrix("importance", torch.float32, acted, importance),
+        action_mask=matrix("action_mask", torch.bool, where_chosen, [True] * len(chosen)),
+        action_space=matrix("action_space", torch.int8, where_chosen, space),
+        expert=every_token("expert", torch.bool),
+        step=every_token("step", torch.int64),
+        logp=every_token("logp", torch.float32),
+        logp_old=matrix("logp_old", torch.float32, where_chosen, logp_old),
+        importance=matrix("importance", torch.float32, where_chosen, importance),
         group=torch.tensor([b.group for b in builders], dtype=torch.int64),
-        closed=torch.tensor([b.closed for b in builders], dtype=torch.bool),
+        finished=torch.tensor([b.finished for b in builders], dtype=torch.bool),
     )

@@ -1,25 +1,31 @@
-"""The documents and problems of a run - embedded worlds, files, benchmarks - less what must not be trained on."""
+"""What a run works on: the model, documents and problems - embedded worlds, files, benchmarks - less what must not be
+trained on."""
 
 from __future__ import annotations
 
+import os
 import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ra3.benchmarks import Loaded, load_benchmark, named
+import torch
+
+from ra3.benchmarks import load_benchmark, named
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
 from ra3.benchmarks.null_solutions import paid_null_programs
+from ra3.config.settings import ModelSettings, RlvrSettings, RunSettings
 from ra3.config.tree import Config
-from ra3.data.documents import BadRow, Corpus, Document, read
+from ra3.data.documents import BadRow, Corpus, Document, read, refuse_bad, split_heldout
+from ra3.data.latents import EncodedDocument, encode_all
 from ra3.errors import UserError
 from ra3.grading.problems import Problem, load
+from ra3.model.policy import Policy
+from ra3.run.fingerprints import of_items
+from ra3.run.folder import Run
+from ra3.run.recorder import Recorder
 from ra3.sandbox import Sandbox
 from ra3.worlds import WORLDS
-
-if TYPE_CHECKING:
-    from ra3.run.recorder import Recorder
 
 SHOWN = 10
 WORLD_DOCUMENTS, WORLD_PROBLEMS = 1000, 2000
@@ -40,7 +46,7 @@ class ProblemSet:
             raise UserError(f"none of its problems may be used ({first})", where=where)
         return ProblemSet(kept, {**self.left_out, **reasons})
 
-    def noted(self, recorder: Recorder) -> list[Problem]:
+    def record(self, recorder: Recorder) -> list[Problem]:
         """The problems, after it has been said which are not used and why, and environment.json has all of it."""
         recorder.run.note(problems=len(self.problems), left_out=self.left_out)
         for name, reason in list(self.left_out.items())[:SHOWN]:
@@ -50,9 +56,9 @@ class ProblemSet:
         return self.problems
 
 
-def load_rl_problems(config: Config, seed: int) -> ProblemSet:
+def load_rl_problems(config: Config) -> ProblemSet:
     """Problems to train on, without those that overlap `run.benchmarks`."""
-    path, found = config.rlvr.problems, _rl_problems(config, seed)
+    path, found = config.rlvr.problems, _rl_problems(config)
     index = benchmark_index(config)
     if index is None:
         return found
@@ -60,25 +66,25 @@ def load_rl_problems(config: Config, seed: int) -> ProblemSet:
     return found.without({overlap.item: str(overlap) for overlap in overlaps if overlap}, path)
 
 
-def _rl_problems(config: Config, seed: int) -> ProblemSet:
+def _rl_problems(config: Config) -> ProblemSet:
     if world := WORLDS.get(config.rlvr.problems):
-        return ProblemSet(world.problems("rl", seed, WORLD_PROBLEMS, None))
+        return ProblemSet(world.problems("rl", config.run.seed, WORLD_PROBLEMS, None))
     return _read(config.rlvr.problems)
 
 
-def earned(found: ProblemSet, sandbox: Sandbox, config: Config) -> dict[str, str]:
+def vacuous(found: ProblemSet, sandbox: Sandbox, settings: RlvrSettings) -> dict[str, str]:
     """Why problems of a benchmark are nothing to train on: a program that solves nothing passes their tests."""
-    if config.rlvr.unearned == "keep" or not named(config.rlvr.problems):
+    if settings.unearned == "keep" or not named(settings.problems):
         return {}
     paid = paid_null_programs(found.problems, sandbox)
     return {name: f"pays a program that gives {values[0]} whatever it is asked" for name, values in paid.items()}
 
 
-def load_eval_problems(config: Config, seed: int) -> ProblemSet:
+def load_eval_problems(config: Config) -> ProblemSet:
     """Problems to evaluate on: `per_band` of each band of an embedded world or a file, all of a benchmark."""
     settings = config.eval
     if world := WORLDS.get(settings.problems):
-        return ProblemSet(world.evaluation(seed, settings.per_band))
+        return ProblemSet(world.evaluation(config.run.seed, settings.per_band))
     found = _read(settings.problems)
     if named(settings.problems) and "per_band" not in settings.model_fields_set:
         return found
@@ -149,8 +155,7 @@ def benchmark_index(config: Config) -> Index | None:
     """The marks of `run.benchmarks`; None where none is named."""
     if not config.run.benchmarks:
         return None
-    loaded: list[Loaded] = [load_benchmark(name) for name in config.run.benchmarks]
-    return Index(loaded)
+    return Index([load_benchmark(name) for name in config.run.benchmarks])
 
 
 def overlap_lines(config: Config) -> Iterator[str]:
@@ -159,7 +164,7 @@ def overlap_lines(config: Config) -> Iterator[str]:
     if index is None:
         fix = "name them: --run.benchmarks humaneval+,mbpp+"
         raise UserError("there are no benchmarks to compare with", where="run.benchmarks", fix=fix)
-    documents, problems = read_documents(config).documents, _rl_problems(config, config.run.seed).problems
+    documents, problems = read_documents(config).documents, _rl_problems(config).problems
     for noun, items in (("documents", documents), ("problems", problems)):
         found = 0
         for item in items:
@@ -168,3 +173,99 @@ def overlap_lines(config: Config) -> Iterator[str]:
                 found += 1
                 yield f"{item.id}: {overlap}"
         yield f"{found} of {len(items)} {noun} overlap {', '.join(config.run.benchmarks)}"
+
+
+def load_policy(run: RunSettings, model: ModelSettings) -> Policy:
+    """Loads the model of `model.path` on the run's device, after setting the number of CPU threads."""
+    set_threads(run.threads)
+    device = choose_device(run.device)
+    world = WORLDS.get(model.path)
+    folder = world.model if world else Path(model.path)
+    if not folder.is_dir():
+        raise UserError(
+            "there is no such model folder",
+            where=f"model.path = {folder}",
+            allowed=f"a Hugging Face folder on this machine, or an embedded world: {', '.join(WORLDS)}",
+            fix="check the path; nothing is downloaded",
+        )
+    if (folder / "environment.json").exists():
+        raise UserError(
+            "this is a run folder, not a model folder",
+            where=f"model.path = {folder}",
+            fix=f"use its model: --model {folder / 'model'}",
+        )
+    return Policy.load(folder, model.weights, getattr(torch, run.dtype), device, run.seed, model.opener)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `run.device` names; "auto" is the first GPU, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("no CUDA device is available", where=f"run.device = {name}", fix="use run.device=cpu or auto")
+    return torch.device(name)
+
+
+def set_threads(threads: int) -> None:
+    """CPU threads of the model; 0 is every core that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or cores)
+
+
+@dataclass(frozen=True)
+class TokenizedCorpus:
+    """The documents of a run as ids, and what could not be used."""
+
+    train: list[EncodedDocument]
+    heldout: list[EncodedDocument]
+    corpus: Corpus
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest document with its context."""
+        return max(len(d.context_ids) + sum(map(len, d.step_ids)) for d in (*self.train, *self.heldout))
+
+    def record(self, run: Run) -> tuple[list[EncodedDocument], list[EncodedDocument]]:
+        """(training, held-out) documents, after the run folder has got the facts and quarantine.jsonl.
+
+        UserError where the run began with other documents."""
+        if self.corpus.quarantine:
+            with run.guard("write quarantine.jsonl"):
+                self.corpus.write_quarantine(run.path("quarantine.jsonl"))
+        run.note(corpus=self.facts())
+        run.pin(corpus=of_items((d.document.id, d.context_ids, d.step_ids) for d in (*self.train, *self.heldout)))
+        return self.train, self.heldout
+
+    def facts(self) -> dict[str, int]:
+        """What was read, in numbers."""
+        return {
+            "documents": len(self.train),
+            "heldout": len(self.heldout),
+            "steps": sum(len(d.step_ids) for d in self.train),
+            "expert_tokens": sum(len(s) for d in self.train for s in d.step_ids),
+            "cut": sum(d.cut for d in (*self.train, *self.heldout)),
+            "quarantined": len(self.corpus.quarantine),
+        }
+
+
+def load_documents(config: Config, policy: Policy) -> TokenizedCorpus:
+    """The corpus of a run, split into training and held-out documents. UserError where too few can be used, or where
+    `corpus.max_tokens` is more than the model reads."""
+    if policy.positions and config.corpus.max_tokens > policy.positions:
+        raise UserError(
+            f"the model in {policy.source} has {policy.positions} positions",
+            where=f"corpus.max_tokens = {config.corpus.max_tokens}",
+            allowed=f"at most {policy.positions}; comments come on top",
+            fix="lower it: longer documents are cut",
+        )
+    corpus = read_corpus(config)
+    encoded = []
+    for part in split_heldout(corpus.documents, config.corpus.heldout, config.run.seed):
+        good, bad = encode_all(policy.tokenizer, part, policy.syntax, config.corpus.steps, config.corpus.max_tokens)
+        encoded.append(good)
+        corpus.quarantine.extend(bad)
+    if not encoded[0]:
+        reasons = "; ".join(f"{row.where}: {row.reason}" for row in corpus.quarantine[:3])
+        raise UserError(f"no document can be used: {reasons}", where=config.corpus.path, fix="see corpus.max_tokens")
+    refuse_bad(corpus.quarantine, len(encoded[0]) + len(encoded[1]), config.corpus.path, config.corpus.max_bad)
+    return TokenizedCorpus(encoded[0], encoded[1], corpus)

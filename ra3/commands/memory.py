@@ -20,8 +20,8 @@ import torch
 from ra3.config.tree import Config
 from ra3.errors import UserError
 from ra3.model.policy import HEAD_CHUNK_LOGITS, Policy
-from ra3.model.update import PASS_TOKENS_ON_CPU
-from ra3.rollout.decoding import rows_alive
+from ra3.model.update import MAX_PASS_TOKENS_ON_CPU
+from ra3.rollout.decoding import max_running_rows
 
 COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
 """Models held at once: pi, q and the one returned."""
@@ -129,9 +129,13 @@ def sampling(policy: Policy, rows: int, tokens: int) -> float:
 
 def rows_at_once(config: Config, command: str, device: torch.device) -> int:
     """Rows that a command decodes together: those of an update of RLVR; elsewhere a corpus, or an exam, has more than
-    are alive at once."""
+    run at once."""
     rlvr = config.rlvr
-    return min(rows_alive(device), rlvr.batch_problems * rlvr.samples) if command == "rlvr" else rows_alive(device)
+    return (
+        min(max_running_rows(device), rlvr.batch_problems * rlvr.samples)
+        if command == "rlvr"
+        else max_running_rows(device)
+    )
 
 
 def machine_bytes(device: torch.device) -> float:
@@ -147,4 +151,4 @@ def machine_bytes(device: torch.device) -> float:
 
 def _pass_tokens(policy: Policy, config: Config, longest: int) -> int:
     limit = config.update.micro_batch_tokens
-    return max(min(limit, PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else limit, longest)
+    return max(min(limit, MAX_PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else limit, longest)

@@ -4,75 +4,126 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from ra3 import evaluate as evaluation
+from ra3.benchmarks.samples import Sample, read_samples
 from ra3.commands.annotated_folder import AnnotatedFolder, placeable
 from ra3.commands.failures import told
-from ra3.commands.inputs import earned, load_rl_problems, read_corpus
+from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems, read_corpus, vacuous
 from ra3.commands.memory import memory_plan, refuse_too_large
-from ra3.commands.sources import load_documents, load_policy
 from ra3.config.flags import RunOptions
 from ra3.config.tree import Config
-from ra3.data.latents import EncodedDocument, encode_all
+from ra3.data.latents import COMMENT_OPENER, EncodedDocument, encode_all
 from ra3.em.annotate import DOCUMENTS_AT_ONCE, annotate_whole, comment_texts, text_record
 from ra3.em.round import document_parts, trained_once
+from ra3.errors import UserError
+from ra3.grading.problems import Problem
 from ra3.measure.heldout import measure_heldout
-from ra3.measure.latent_index import Dictionary
+from ra3.measure.latent_index import LatentIndex
 from ra3.midtrain import midtrain as em_loop
 from ra3.model.policy import Policy
 from ra3.report import write_report
 from ra3.rlvr import rlvr as rl_loop
-from ra3.rollout.completions import beyond_positions
+from ra3.rollout.programs import beyond_positions, completion_of_text
 from ra3.rows import Rows
-from ra3.run.display import Display, show_results, start_box
+from ra3.run.display import Display, show_problems, show_results, start_box
 from ra3.run.fingerprints import of_items, of_weights
 from ra3.run.folder import Run, resume_line
 from ra3.run.interrupts import StopRequest
 from ra3.run.manifest import seal
 from ra3.run.profile import profile_text
 from ra3.run.recorder import Recorder
+from ra3.run.results import LatentEntry, Results
 from ra3.run.watchdog import Watchdog
 from ra3.sandbox import Sandbox
-from ra3.sandbox.link import read_secret
-from ra3.sandbox.remote import RemoteSandbox
 from ra3.seeds import derive
 
 
 def midtrain(config: Config, options: RunOptions) -> Path:
     """Mid-trains the model on the corpus; returns the run folder."""
-    policy = load_policy(config)
-    library = load_documents(config, policy)
-    with opened(config, options, policy, library.longest) as recorder:
-        train, heldout = library.noted(recorder.run)
-        trained = em_loop(recorder, policy, train, config)
+    policy = load_policy(config.run, config.model)
+    corpus = load_documents(config, policy)
+    with open_run(config, options, policy, corpus.longest) as recorder:
+        train, heldout = corpus.record(recorder.run)
+        trained = em_loop(recorder, policy, train, config.midtrain, config.update, config.run.seed)
         save_model(recorder.run, trained)
-        found = {"abstractions": write_annotated(recorder, trained, train, config)}
-        return finish(
-            recorder,
-            found | heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config),
-        )
+        latents = write_annotated(recorder, trained, train, config)
+        measured = heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config)
+        return finish(recorder, Results.merge([measured, Results(latents=latents)]))
 
 
 def rlvr(config: Config, options: RunOptions) -> Path:
-    """RLVR on the model; returns the run folder."""
-    policy = load_policy(config)
-    found = load_rl_problems(config, config.run.seed)
-    too_long = beyond_positions(policy, found.problems, config.rlvr.max_new_tokens)
-    found = found.without(too_long, config.rlvr.problems)
-    with opened(config, options, policy) as recorder, opened_sandbox(config, recorder) as sandbox:
+    """Trains the model by RLVR; returns the run folder."""
+    settings, policy = config.rlvr, load_policy(config.run, config.model)
+    found = load_rl_problems(config)
+    found = found.without(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
+    with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
         recorder.run.pin(problems=of_items(found.problems))
-        found = found.without(recorder.once("unearned", lambda: earned(found, sandbox, config)), config.rlvr.problems)
-        problems = found.noted(recorder)
-        trained = trained_once(
-            recorder, "rlvr", policy, lambda: rl_loop(recorder, policy.snapshot(), problems, sandbox, config)
+        empty = recorder.once("unearned", lambda: vacuous(found, sandbox, settings))
+        problems = found.without(empty, settings.problems).record(recorder)
+        start = policy.snapshot()
+        train = lambda: rl_loop(recorder, start, problems, sandbox, settings, config.update, config.run.seed)  # noqa: E731
+        save_model(recorder.run, trained_once(recorder, "rlvr", policy, train))
+        return finish(recorder, Results())
+
+
+def evaluate(config: Config, options: RunOptions) -> Path:
+    """Evaluates the model, or the samples of a file, on the problems; returns the run folder."""
+    settings, seed = config.eval, config.run.seed
+    if settings.samples_file:
+        return evaluate_file(settings.samples_file, config, options)
+    policy, found = load_policy(config.run, config.model), load_eval_problems(config)
+    refuse_long(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
+    with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
+        problems, name = found.record(recorder), Path(config.model.path).name
+        recorder.run.pin(exam=of_items(problems))
+        results = evaluation.evaluate(recorder, name, policy, problems, sandbox, settings, seed)
+        show_problems(results.problems)
+        return finish(recorder, results)
+
+
+def evaluate_file(path: str, config: Config, options: RunOptions) -> Path:
+    """Grades the samples of a file, whoever wrote them; returns the run folder."""
+    found = load_eval_problems(config)
+    samples = read_samples(path, found.problems)
+    refuse_gaps(samples, found.problems, path)
+    opener, name = config.model.opener or COMMENT_OPENER, Path(path).name.split(".")[0]
+    attempts = [(sample.problem, completion_of_text(sample.text, opener)) for sample in samples]
+    with open_run(config, options, None) as recorder, open_sandbox(config, recorder) as sandbox:
+        recorder.run.pin(exam=of_items(found.record(recorder)), samples=of_items(samples))
+        results = evaluation.evaluate_samples(recorder, name, attempts, sandbox, config.eval, config.run.seed)
+        show_problems(results.problems)
+        return finish(recorder, results)
+
+
+def refuse_gaps(samples: Sequence[Sample], problems: Sequence[Problem], path: str) -> None:
+    """UserError where tasks have no sample: a score over those that somebody chose to answer is none of the
+    benchmark's."""
+    there = {sample.problem.id for sample in samples}
+    missing = [problem.id for problem in problems if problem.id not in there]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(problems)} tasks have no sample: {', '.join(missing[:5])}"
+            + (", ..." if len(missing) > 5 else ""),
+            where=path,
+            fix="add them; an empty completion counts as a wrong one",
         )
-        save_model(recorder.run, trained)
-        return finish(recorder, {"rows": []})
+
+
+def refuse_long(too_long: Mapping[str, str], where: str) -> None:
+    """UserError where problems are longer than the model reads: a score without them is none of the benchmark's."""
+    if too_long:
+        first = "; ".join(f"{name}: {why}" for name, why in list(too_long.items())[:3])
+        raise UserError(
+            f"{len(too_long)} of its problems are longer than the model reads ({first})",
+            where=where,
+            fix="lower eval.max_new_tokens, or take those problems out of a copy of the file",
+        )
 
 
 def annotate(config: Config, options: RunOptions) -> Path:
@@ -81,7 +132,7 @@ def annotate(config: Config, options: RunOptions) -> Path:
     Whole documents, whatever their length: the model reads them in windows of `corpus.max_tokens`. With --resume only
     what an earlier attempt has not written is done.
     """
-    policy = load_policy(config)
+    policy = load_policy(config.run, config.model)
     corpus, kind, size = read_corpus(config), config.corpus.steps, config.corpus.max_tokens
     inputs = {"model": of_weights(policy.model), "corpus": of_items(corpus.documents)}
     settings = config.model_dump(mode="json") | {"inputs": inputs}
@@ -95,11 +146,11 @@ def annotate(config: Config, options: RunOptions) -> Path:
             part = documents[start : start + DOCUMENTS_AT_ONCE]
             found, bad = encode_all(policy.tokenizer, part, policy.syntax, kind, sys.maxsize)
             corpus.quarantine.extend(bad)
-            missing = {d.document.id for d in found if not folder.holds(d.document)}
+            missing = {d.id for d in found if not folder.holds(d.document)}
             if missing:  # all are sampled together, so that each comes out as it would have without the interruption
                 comments = annotate_whole(policy, found, config.midtrain, config.update, size, config.run.seed)
                 for document, own in zip(found, comments, strict=True):
-                    if document.document.id in missing:
+                    if document.id in missing:
                         folder.write(text_record(document, own, kind), document.document.text)
             stop.raise_if_asked()
         print(folder.finish(corpus))
@@ -107,32 +158,27 @@ def annotate(config: Config, options: RunOptions) -> Path:
 
 
 @contextmanager
-def opened(
+def open_run(
     config: Config, options: RunOptions, policy: Policy | None, longest: int | None = None
 ) -> Iterator[Recorder]:
-    """The run folder of a command, with its recorder; the start box and the memory plan are shown. Samples of a file
+    """Opens the run folder of a command, with its recorder; shows the start box and the memory plan. Samples of a file
     need no policy. UserError where rows of `longest` tokens, or of as many as the settings allow, cannot fit."""
     plan = memory_plan(policy, config, options.command, longest) if policy else None
     if plan:
         refuse_too_large(plan, config)
+    own, tree = config.run, config.model_dump(mode="json")
     with ExitStack() as stack:
-        run = stack.enter_context(
-            Run.create(
-                config.run.out, config.run.name, config.model_dump(mode="json"), options.command,
-                options.resume, options.fork,
-            )
-        )  # fmt: skip
+        run = stack.enter_context(Run.create(own.out, own.name, tree, options.command, options.resume, options.fork))
         stack.enter_context(told(run))
         subject, device = (policy.source, str(policy.device)) if policy else (str(config.eval.samples_file), "none")
         if policy:
             run.pin(model=of_weights(policy.model))
             run.note(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
             run.note(opener=policy.syntax.opener)
-        start_box(run, subject, config.run.seed, device, " ".join(options.recipes) or "defaults")
+        start_box(run, subject, own.seed, device, " ".join(options.recipes) or "defaults")
         display = Display(run)
         if plan:
             display.say(f"memory: {plan.text()}")
-        own = config.run
         recorder = Recorder(
             run, display, own.checkpoint_every_s, own.log_rollouts_every, own.checkpoint_every_steps,
             own.stuck_after_s,
@@ -143,43 +189,37 @@ def opened(
 
 
 @contextmanager
-def opened_sandbox(config: Config, recorder: Recorder) -> Iterator[Sandbox]:
-    """The sandbox of a command, here or on its servers; its isolation level is noted in the run folder."""
-    chosen = config.sandbox
-    limits = (chosen.cpu_s, chosen.wall_s, chosen.memory_mb)
-    if chosen.servers and chosen.key_file:
-        opened = RemoteSandbox(chosen.servers, read_secret(chosen.key_file), *limits)
-    else:
-        opened = Sandbox(chosen.workers, *limits)
-    with opened as sandbox:
+def open_sandbox(config: Config, recorder: Recorder) -> Iterator[Sandbox]:
+    """Opens the sandbox of a command; its isolation level is noted in the run folder."""
+    own = config.sandbox
+    with Sandbox(own.workers, own.cpu_s, own.wall_s, own.memory_mb) as sandbox:
         recorder.run.note(sandbox=sandbox.level)
         yield sandbox
 
 
 def heldout_results(
     recorder: Recorder, policies: dict[str, Policy], heldout: Sequence[EncodedDocument], config: Config
-) -> dict[str, Any]:
+) -> Results:
     """Held-out measures of each policy; none where no document is held out."""
-
-    def compute(name: str, policy: Policy) -> dict[str, Any]:
-        length = config.midtrain.estep.max_latent_tokens
-        seed = derive(config.run.seed, "heldout")
-        return measure_heldout(name, policy, heldout, length, config.eval, config.update, seed)
-
     if not heldout:
         recorder.display.say("no document is held out: nothing to measure on")
-        return merged([])
-    return merged(
-        [recorder.once(f"heldout-{name}", lambda n=name, p=policy: compute(n, p)) for name, policy in policies.items()]
-    )
+        return Results()
+    length, seed = config.midtrain.estep.max_latent_tokens, derive(config.run.seed, "heldout")
+    found = []
+    for name, policy in policies.items():
+        measure = lambda n=name, p=policy: measure_heldout(  # noqa: E731
+            n, p, heldout, length, config.update, seed, recorder.ledger
+        ).to_json()
+        found.append(Results.from_json(recorder.once(f"heldout-{name}", measure))[0])
+    return Results.merge(found)
 
 
 def write_annotated(
     recorder: Recorder, policy: Policy, documents: Sequence[EncodedDocument], config: Config
-) -> list[dict[str, Any]]:
-    """annotated.jsonl: the documents with the latents that were sampled for the last M-step, if any were; returns the
-    dictionary of what these latents are about."""
-    dictionary = Dictionary(config.corpus.steps)
+) -> list[LatentEntry]:
+    """Writes annotated.jsonl, the documents with the latents that were sampled for the last M-step, if any were;
+    returns the index of what these latents are about."""
+    index, kind = LatentIndex(config.corpus.steps), config.corpus.steps
     if not (parts := recorder.finished_parts(f"annotate-{config.midtrain.em_rounds - 1}")):
         return []
     with recorder.run.guard("write annotated.jsonl"), recorder.run.path("annotated.jsonl").open("w") as file:
@@ -187,33 +227,24 @@ def write_annotated(
             rows = Rows(**part)
             for r, document in enumerate(own):
                 comments = comment_texts(policy, rows, r, len(document.step_ids))
-                record = text_record(document, comments, config.corpus.steps) | {"ids": rows.tokens(r)}
+                record = text_record(document, comments, kind) | {"ids": rows.tokens(r)}
                 file.write(json.dumps(record, ensure_ascii=True) + "\n")
-                dictionary.add(document.document, comments)
-    return dictionary.records()
+                index.add(document.document, comments)
+    return index.entries()
 
 
 def save_model(run: Run, policy: Policy) -> None:
-    """The final model as a standard Hugging Face folder."""
+    """Saves the final model as a standard Hugging Face folder."""
     with run.guard("save the model"):
         policy.save(run.path("model"))
 
 
-def merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Several results as one: rows, counts and curves one after the other."""
-    names = dict.fromkeys(name for part in results for name in part.get("curves", {}))
-    return {
-        "rows": [row for part in results for row in part["rows"]],
-        "problems": [row for part in results for row in part.get("problems", [])],
-        "curves": {name: [x for part in results for x in part.get("curves", {}).get(name, [])] for name in names},
-    }
-
-
-def finish(recorder: Recorder, results: dict[str, Any]) -> Path:
-    """Writes results.json and the report, and shows the table."""
-    recorder.run.write_json("results.json", results)
+def finish(recorder: Recorder, results: Results) -> Path:
+    """Writes results.json and the report, and shows the table; returns the run folder."""
+    run = recorder.run
+    run.write_json("results.json", results.to_json())
     recorder.display.close()
-    show_results(results["rows"], write_report(recorder.run.folder))
-    with recorder.run.guard("write files.json"):
-        seal(recorder.run.folder)
-    return recorder.run.folder
+    show_results(results.scores, write_report(run.folder))
+    with run.guard("write files.json"):
+        seal(run.folder)
+    return run.folder

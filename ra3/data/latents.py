@@ -184,6 +184,11 @@ class EncodedDocument:
     cut: bool = False
     """Steps were left off at the end, because the document was too long."""
 
+    @property
+    def id(self) -> str:
+        """The document's name."""
+        return self.document.id
+
 
 def encode(
     tokenizer: Any, document: Document, syntax: LatentSyntax, kind: str = "line", max_tokens: int = 1024

@@ -19,11 +19,12 @@ from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument, annotate_text
 from ra3.data.steps import split
 from ra3.model.policy import Policy
-from ra3.model.update import score
+from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.credit import Boundaries, estep_credit
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import expert_rows, interleave
 from ra3.rows import Rows, concatenate
+from ra3.run.ledger import Ledger
 from ra3.seeds import derive
 
 DOCUMENTS_AT_ONCE = 512
@@ -33,25 +34,31 @@ def annotate(
     q: Policy,
     pi: Policy,
     documents: Sequence[EncodedDocument],
-    config: MidtrainSettings,
+    settings: MidtrainSettings,
     update: UpdateSettings,
     seed: int,
-    em_round: int,
+    em_round: int = 0,
+    ledger: Ledger | None = None,
 ) -> Rows:
-    """One row per document, in order: its steps with latents sampled from q. c = inf writes none."""
-    if math.isinf(config.estep.switch_penalty):
+    """Writes one row per document, in order: its steps with latents sampled from q. c = inf writes none."""
+    if math.isinf(settings.estep.switch_penalty):
         return expert_rows(q, documents)
-    q, pi = q.roughly(), pi.roughly()
-    samples = 1 if config.mstep.latents == "sample" else config.estep.group_size
-    always = config.estep.think_floor == 1
-    rules = LatentRules(config.estep.max_latent_tokens, think_floor=1.0 if always else 0.0)
+    ledger = ledger or Ledger()
+    samples = 1 if settings.mstep.latents == "sample" else settings.estep.group_size
+    always = settings.estep.think_floor == 1
+    rules = LatentRules(settings.estep.max_latent_tokens, think_floor=1.0 if always else 0.0)
     parts = []
     for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
         chunk = documents[start : start + DOCUMENTS_AT_ONCE]
-        names = [(d.document.id, sample) for d in chunk for sample in range(samples)]
-        seeds = [derive(seed, "annotate", em_round, *name) for name in names]
-        rows = interleave(q, chunk, samples, rules, seeds)
-        parts.append(rows if samples == 1 else one_of_group(q, pi, rows, seeds, config, update, em_round))
+        seeds = [derive(seed, "annotate", em_round, d.id, sample) for d in chunk for sample in range(samples)]
+        with ledger.phase("rollouts"):
+            rows = interleave(q, chunk, samples, rules, seeds)
+            ledger.count(**sampling_cost(q, rows))
+        if samples > 1:
+            with ledger.phase("scoring"):
+                rows = one_of_group(q, pi, rows, seeds, settings, update, em_round)
+                ledger.count(**scoring_cost(pi, rows, rows.expert))
+        parts.append(rows)
     return concatenate(parts)
 
 
@@ -60,27 +67,48 @@ def one_of_group(
     pi: Policy,
     rows: Rows,
     seeds: Sequence[int],
-    config: MidtrainSettings,
+    settings: MidtrainSettings,
     update: UpdateSettings,
     em_round: int,
 ) -> Rows:
-    """Of each group the rollout with the highest total reward, or one drawn by the rewards; `seeds` one per row."""
-    samples = config.estep.group_size
+    """Keeps of each group the rollout with the highest total reward, or one drawn by the rewards; `seeds` one per
+    row."""
+    samples = settings.estep.group_size
     boundaries = Boundaries.of(rows, q.syntax.newline_id)
     scores = score(pi, rows, rows.expert, update.micro_batch_tokens)
-    credit = estep_credit(rows, boundaries, scores, samples, config.estep, config.estep.price(em_round))
+    credit = estep_credit(rows, boundaries, scores, samples, settings.estep, settings.estep.price(em_round))
     reward = credit.reward.sum(1).unflatten(0, (-1, samples))
-    if config.mstep.latents == "best":
+    if settings.mstep.latents == "best":
         chosen = reward.argmax(1)
     else:
         uniform = [random.Random(derive(seed, "resample")).random() for seed in seeds[::samples]]
-        chosen = resampled(reward, torch.tensor(uniform, dtype=reward.dtype))
+        chosen = resample(reward, torch.tensor(uniform, dtype=reward.dtype))
     return rows.select(torch.arange(len(chosen)) * samples + chosen)
 
 
-def resampled(reward: Tensor, uniform: Tensor) -> Tensor:
+def resample(reward: Tensor, uniform: Tensor) -> Tensor:
     """[D,G] and uniform draws [D] -> [D], g with probability exp(reward_g) / sum_h exp(reward_h)."""
     return (reward.softmax(1).cumsum(1) < uniform[:, None]).sum(1).clamp(max=reward.shape[1] - 1)
+
+
+def annotate_whole(
+    policy: Policy,
+    documents: Sequence[EncodedDocument],
+    settings: MidtrainSettings,
+    update: UpdateSettings,
+    max_tokens: int,
+    seed: int,
+) -> list[list[str | None]]:
+    """Comments before the steps of documents of any length: the policy reads them window by window."""
+    comments: list[list[str | None]] = [[None] * len(d.step_ids) for d in documents]
+    parts = [(i, first, part) for i, d in enumerate(documents) for first, part in windows(d, max_tokens)]
+    parts.sort(key=lambda found: len(found[2].step_ids))  # rows of a batch end together
+    if parts:
+        rows = annotate(policy, policy, [part for _, _, part in parts], settings, update, seed)
+        for r, (i, first, part) in enumerate(parts):
+            end = first + len(part.step_ids)
+            comments[i][first:end] = comment_texts(policy, rows, r, len(part.step_ids))
+    return comments
 
 
 def windows(document: EncodedDocument, max_tokens: int) -> list[tuple[int, EncodedDocument]]:
@@ -101,7 +129,7 @@ def windows(document: EncodedDocument, max_tokens: int) -> list[tuple[int, Encod
 
 
 def _part(document: EncodedDocument, first: int, end: int) -> EncodedDocument:
-    named = replace(document.document, id=f"{document.document.id}@{first}") if first else document.document
+    named = replace(document.document, id=f"{document.id}@{first}") if first else document.document
     return replace(
         document,
         document=named,
@@ -111,36 +139,16 @@ def _part(document: EncodedDocument, first: int, end: int) -> EncodedDocument:
     )
 
 
-def annotate_whole(
-    policy: Policy,
-    documents: Sequence[EncodedDocument],
-    config: MidtrainSettings,
-    update: UpdateSettings,
-    max_tokens: int,
-    seed: int,
-) -> list[list[str | None]]:
-    """Comments before the steps of documents of any length: the policy reads them window by window."""
-    comments: list[list[str | None]] = [[None] * len(d.step_ids) for d in documents]
-    parts = [(i, first, part) for i, d in enumerate(documents) for first, part in windows(d, max_tokens)]
-    parts.sort(key=lambda found: len(found[2].step_ids))  # rows of a batch end together
-    if parts:
-        rows = annotate(policy, policy, [part for _, _, part in parts], config, update, seed, 0)
-        for r, (i, first, part) in enumerate(parts):
-            end = first + len(part.step_ids)
-            comments[i][first:end] = comment_texts(policy, rows, r, len(part.step_ids))
-    return comments
-
-
 def text_record(document: EncodedDocument, comments: Sequence[str | None], kind: str) -> dict[str, Any]:
     """A document's text with its latents, and where they stand."""
     text, spans = annotate_text(split(document.document, kind), comments)
-    return {"id": document.document.id, "context": document.document.context, "text": text, "latents": spans}
+    return {"id": document.id, "context": document.document.context, "text": text, "latents": spans}
 
 
 def comment_texts(policy: Policy, rows: Rows, r: int, num_steps: int) -> list[str | None]:
     """The comment line written before each step of row r, newline included; None where it acted."""
     latent = rows.latent[r]
     ids: list[list[int]] = [[] for _ in range(num_steps)]
-    for token, step in zip(rows.ids[r][latent].tolist(), rows.seg[r][latent].tolist(), strict=True):
+    for token, step in zip(rows.ids[r][latent].tolist(), rows.step[r][latent].tolist(), strict=True):
         ids[step].append(token)
     return [policy.syntax.comment(policy.tokenizer, i) if i else None for i in ids]

@@ -1,90 +1,119 @@
-"""One round of mid-training: what a method has at hand in it, and the three things a method is made of.
+"""One round of mid-training: the three acts that a method is composed of.
 
-discover     pi -> q            E-step
-write_in     q  -> rows         the documents with their latents
-imitate      rows -> pi         M-step
+    q    = em.e_step()           reinforcement finds latents, starting from pi
+    text = em.annotate(q)        the documents with latents sampled from q written in
+    pi   = em.m_step(text)       next-token prediction on that text
+
+What the acts make is saved, and made once, also after a restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
-from ra3.config.tree import Config
+from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument
 from ra3.em.annotate import DOCUMENTS_AT_ONCE, annotate
-from ra3.em.estep import EStepJob, estep
-from ra3.em.mstep import MStepJob, leave_out, mstep
+from ra3.em.estep import EStep, View
+from ra3.em.mstep import drop_latents, mstep
 from ra3.model.policy import Policy
-from ra3.rows import Rows, concatenate
+from ra3.model.update import score, scoring_cost
+from ra3.rl.loop import Task, reinforce
+from ra3.rl.rewards import step_sums
+from ra3.rollout.interleave import expert_rows
+from ra3.rows import DECISION, Rows, concatenate
 from ra3.run.recorder import Recorder, restore
 from ra3.seeds import derive
 
 
 @dataclass(frozen=True)
-class Round:
-    """What a method works with in one EM round. What its acts make is saved, and made once, also after a restart."""
+class AnnotatedText:
+    """What an M-step imitates: one row for each document, and the policy that wrote its latents."""
+
+    rows: Rows
+    writer: Policy
+
+
+@dataclass(frozen=True)
+class EMRound:
+    """What a method works with in one EM round."""
 
     recorder: Recorder
     pi: Policy
     """The model at the start of the round."""
     documents: Sequence[EncodedDocument]
-    config: Config
+    settings: MidtrainSettings
+    update: UpdateSettings
+    seed: int
     em_round: int = 0
 
-    def discover(self, **hooks: Any) -> Policy:
-        """E-step: the latent policy q. `hooks` are fields of EStepJob that a method replaces."""
-        config = self.config
-        job = EStepJob(self.documents, config.midtrain.estep, config.update, config.run.seed, self.em_round, **hooks)
-        return trained_once(
-            self.recorder, f"estep-{self.em_round}", self.pi, lambda: estep(self.recorder, self.pi, job)
+    def e_step(self, view: View | None = None, judge: Literal["frozen", "self"] = "frozen") -> Policy:
+        """Trains a copy of pi by reinforcement to write latents under which the expert's steps are likely: q.
+
+        `view` and `judge` are what a method may put in the place of whole documents and of the frozen pi."""
+        own = self.settings.estep
+        return self.reinforce(
+            EStep(self.recorder, self.pi, self.documents, own, self.update, self.seed, self.em_round, view, judge)
         )
 
-    def write_in(self, q: Policy) -> Rows:
-        """The documents with latents sampled from q, saved shard by shard."""
-        parts, own = document_parts(self.documents), self.config
+    def reinforce(self, task: Task) -> Policy:
+        """Trains a copy of pi by any task of the RL loop, in the place of the E-step."""
+        train = lambda: reinforce(self.recorder, self.pi.snapshot(), task)  # noqa: E731
+        return trained_once(self.recorder, f"estep-{self.em_round}", self.pi, train)
+
+    def annotate(self, q: Policy) -> AnnotatedText:
+        """Writes latents sampled from q into the documents, shard by shard."""
+        parts, place = document_parts(self.documents), (self.seed, self.em_round)
 
         def compute(part: int) -> dict[str, Tensor]:
-            rows = annotate(q, self.pi, parts[part], own.midtrain, own.update, own.run.seed, self.em_round)
-            return asdict(rows)
+            ledger = self.recorder.ledger
+            return asdict(annotate(q, self.pi, parts[part], self.settings, self.update, *place, ledger))
 
-        return concatenate([Rows(**s) for s in self.recorder.parts(f"annotate-{self.em_round}", len(parts), compute)])
+        saved = self.recorder.parts(f"annotate-{self.em_round}", len(parts), compute)
+        return AnnotatedText(concatenate([Rows(**shard) for shard in saved]), q)
 
-    def imitate(self, q: Policy, rows: Rows) -> Policy:
-        """M-step: next-token prediction on the rows, one for each document, from a copy of pi (or of q)."""
-        config, seed = self.config.midtrain, self.config.run.seed
-        if self.em_round + 1 < config.em_rounds and config.mstep.latent_dropout:
-            rows = leave_out(rows, config.mstep.latent_dropout, derive(seed, "leave_out", self.em_round))
-        start = q if config.mstep.start == "q" else self.pi
-        names = [d.document.id for d in self.documents]
-        job = MStepJob(rows, config.mstep, self.config.update, seed, self.em_round, names)
-        return trained_once(
-            self.recorder, f"mstep-{self.em_round}", start, lambda: mstep(self.recorder, start.snapshot(), job)
-        )
+    def likeliest_places(self) -> list[int]:
+        """For each document the boundary of the largest P("#") under pi; the first, where all are equal."""
 
-    def changed(self, estep: dict[str, Any] | None = None, mstep: dict[str, Any] | None = None) -> Round:
+        def compute() -> dict[str, list[int]]:
+            rows = expert_rows(self.pi, self.documents, decisions=True)
+            decisions = rows.action_mask & (rows.action_space == DECISION)
+            with self.recorder.phase("scoring"):
+                log_act = score(self.pi, rows, decisions, self.update.micro_batch_tokens).logp_action * decisions
+                self.recorder.count(**scoring_cost(self.pi, rows, decisions))
+            return {"places": step_sums(log_act, rows.step, rows.num_steps).argmin(1).tolist()}
+
+        return self.recorder.once(f"estep-{self.em_round}.places", compute)["places"]
+
+    def plain(self) -> AnnotatedText:
+        """The documents as they are."""
+        return AnnotatedText(expert_rows(self.pi, self.documents), self.pi)
+
+    def m_step(self, text: AnnotatedText) -> Policy:
+        """Trains a copy of pi (or of the writer, as settings say) by next-token prediction on the text: the next pi."""
+        own, rows, last = self.settings.mstep, text.rows, self.em_round + 1 == self.settings.em_rounds
+        if own.latent_dropout and not last:
+            rows = drop_latents(rows, own.latent_dropout, derive(self.seed, "leave_out", self.em_round))
+        start, names = text.writer if own.start == "q" else self.pi, [d.id for d in self.documents]
+
+        def train() -> Policy:
+            return mstep(self.recorder, start.snapshot(), rows, names, own, self.update, self.seed, self.em_round)
+
+        return trained_once(self.recorder, f"mstep-{self.em_round}", start, train)
+
+    def with_settings(self, estep: Mapping[str, Any] | None = None, mstep: Mapping[str, Any] | None = None) -> EMRound:
         """The same round with settings that are part of a method's definition."""
-        own = self.config.midtrain
+        own = self.settings
         changes = {"estep": own.estep.model_copy(update=estep), "mstep": own.mstep.model_copy(update=mstep)}
-        return replace(self, config=self.config.model_copy(update={"midtrain": own.model_copy(update=changes)}))
+        return replace(self, settings=own.model_copy(update=changes))
 
 
-@dataclass(frozen=True)
-class Method:
-    """A mid-training method: Method(discover=Round.discover, write_in=Round.write_in) is RA3's."""
-
-    discover: Callable[[Round], Policy]
-    """The policy that writes latents; a method without any keeps `pi`."""
-    write_in: Callable[[Round, Policy], Rows] | None
-    """The rows to imitate, one for each document. None: there is no M-step, and `discover` makes the round's model."""
-
-
-def keep(this: Round) -> Policy:
-    """`discover` of a method without reinforcement: the model as it is."""
-    return this.pi
+Method = Callable[[EMRound], Policy]
+"""A method of mid-training: what it makes of pi in one EM round."""
 
 
 def document_parts(documents: Sequence[EncodedDocument]) -> list[Sequence[EncodedDocument]]:

@@ -11,7 +11,6 @@ from threading import Event
 
 from ra3.grading.problems import Problem, program
 from ra3.grading.test_runners import Sitting, exam
-from ra3.run.ledger import phase
 from ra3.sandbox import Sandbox, SandboxError
 from ra3.sandbox.jobs import Job, Outcome
 
@@ -59,7 +58,6 @@ class Paper:
             self.jobs, self.verdict = [], Verdict(passed, end.value, self._cpu_s)
 
 
-@phase("grading")
 def grade(sandbox: Sandbox, attempts: Iterable[tuple[Problem, str]]) -> list[Verdict]:
     """The verdict on every (problem, completion), in order. Equal jobs run once.
 

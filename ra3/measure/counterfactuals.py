@@ -1,4 +1,5 @@
-"""Is an intention real? If the code follows it, another one in its place must change the code, and none at all, too."""
+"""Counterfactuals: if the code follows a latent, another one in its place must change the code, and none at all,
+too."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ra3.model.policy import Policy
-from ra3.rollout.completions import before_stop, completion, completions
-from ra3.rollout.generate import FreeRules, generate
+from ra3.rollout.generate import SamplingParams, generate
+from ra3.rollout.programs import before_stop, completion, completions
 from ra3.rows import Rows
 
 FIRST_TOKENS = 16
@@ -49,17 +50,17 @@ def places(rows: Rows, stray: int = 0) -> list[Place]:
 def _intentions(rows: Rows, r: int) -> list[tuple[int, list[int]]]:
     """(position of its first token, tokens) of each intention in row r."""
     found = []
-    for t in rows.seg[r][rows.latent[r]].unique().tolist():
-        at = ((rows.seg[r] == t) & rows.latent[r]).nonzero()[:, 0]
+    for t in rows.step[r][rows.latent[r]].unique().tolist():
+        at = ((rows.step[r] == t) & rows.latent[r]).nonzero()[:, 0]
         found.append((int(at[0]), rows.ids[r][at].tolist()))
     return found
 
 
 def code_changes(policy: Policy, rows: Rows, max_new_tokens: int = 64) -> Changes:
     """What becomes of the code where an intention is swapped, or deleted. Code counts to the end of its block."""
-    policy = policy.roughly()  # greedy texts do not hang on last bits
     found = places(rows, stray=1)  # generate puts the start token back
-    rules, act = FreeRules(max_new_tokens, 0.0), FreeRules(max_new_tokens, 0.0, not_first=policy.syntax.think_id)
+    rules = SamplingParams(max_new_tokens, 0.0)
+    act = replace(rules, not_first=policy.syntax.think_id)
     own = _code(policy, [p.before + p.own for p in found], rules)
     swapped = iter(_code(policy, [p.before + p.other for p in found if p.other], rules))
     deleted = _code(policy, [p.before for p in found], act)
@@ -69,7 +70,7 @@ def code_changes(policy: Policy, rows: Rows, max_new_tokens: int = 64) -> Change
     )
 
 
-def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: FreeRules) -> list[str]:
+def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: SamplingParams) -> list[str]:
     """The block that is written after each prompt. It is decided with the first token beyond it, which is mostly among
     the first few: only those rows are written on whose block is still open."""
     if not prompts:
@@ -77,13 +78,13 @@ def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: FreeRules) ->
     few = min(FIRST_TOKENS, rules.max_new_tokens)
     rows = generate(policy, prompts, 1, replace(rules, max_new_tokens=few), [0] * len(prompts))
     texts = [found.reply for found in completions(policy, rows, ())]
-    open_rows = [i for i, text in enumerate(texts) if block(text) == text and not rows.closed[i]]
+    open_rows = [i for i, text in enumerate(texts) if block(text) == text and not rows.finished[i]]
     if few < rules.max_new_tokens and open_rows:
-        written = [rows.ids[i][rows.act[i]].tolist() for i in open_rows]
+        written = [rows.ids[i][rows.action_mask[i]].tolist() for i in open_rows]
         longer = [[*prompts[i], *ids] for i, ids in zip(open_rows, written, strict=True)]
-        rest = generate(policy, longer, 1, FreeRules(rules.max_new_tokens - few, 0.0), [0] * len(longer))
+        rest = generate(policy, longer, 1, SamplingParams(rules.max_new_tokens - few, 0.0), [0] * len(longer))
         for r, i in enumerate(open_rows):
-            whole = written[r] + rest.ids[r][rest.act[r]].tolist()
+            whole = written[r] + rest.ids[r][rest.action_mask[r]].tolist()
             texts[i] = completion(policy, prompts[i], whole, ()).reply
     return [block(text) for text in texts]
 

@@ -1,6 +1,6 @@
-"""The dictionary of found abstractions: what the intentions in annotated text are about, and which code they open.
+"""The index of latents: what the latents in annotated text are about, and which code they open.
 
-Intentions are gathered by their last word, in English mostly the noun ("# sort the list"), in the embedded world the
+Latents are gathered by their last word, in English mostly the noun ("# sort the list"), in the embedded world the
 operation ("# ba ke zu evens"): whole comments hardly ever repeat.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ra3.data.documents import Document
 from ra3.data.steps import split
 from ra3.measure.counterfactuals import block
+from ra3.run.results import LatentEntry
 
 MOST, CODE_CHARACTERS = 60, 400
 
@@ -25,7 +25,7 @@ def last_word(comment: str) -> str:
 
 
 @dataclass
-class Entry:
+class _Gathered:
     """Everything gathered under one word."""
 
     comments: Counter[str] = field(default_factory=Counter)
@@ -33,38 +33,37 @@ class Entry:
     right: int = 0
     judged: int = 0
 
-    def record(self, word: str) -> dict[str, Any]:
-        """A row of results.json: how often, an example, the code that follows most often, how often it is right."""
+    def entry(self, word: str) -> LatentEntry:
+        """How often, an example, the code that follows most often, how often it is right."""
         count = self.comments.total()
         (example, _), (code, follows) = self.comments.most_common(1)[0], self.code.most_common(1)[0]
-        share = {"right_share": self.right / self.judged} if self.judged else {}
-        place = {"word": word, "count": count, "comments": len(self.comments), "example": example.strip()}
-        return {**place, "code": code, "code_share": follows / count, **share}
+        right = self.right / self.judged if self.judged else None
+        return LatentEntry(word, count, len(self.comments), example.strip(), code, follows / count, right)
 
 
-class Dictionary:
-    """Gathers intentions document by document."""
+class LatentIndex:
+    """Gathers latents document by document; `kind` is how documents are cut into steps."""
 
     def __init__(self, kind: str = "line"):
         self.kind = kind
-        self._entries: dict[str, Entry] = {}
+        self._words: dict[str, _Gathered] = {}
 
     def add(self, document: Document, comments: Sequence[str | None]) -> None:
-        """The comments before each step of a document; where it knows the true ones, whether they are right."""
+        """Adds the comments before each step of a document; where it knows the true ones, whether they are right."""
         steps = [step.text for step in split(document, self.kind)]
         truth = document.truth if document.truth and "comments" in document.truth else None
         true = dict(zip(truth["boundaries"], truth["comments"], strict=True)) if truth else {}
         places = [t for t, comment in enumerate(comments) if comment is not None]
         for t, end in zip(places, [*places, len(steps)][1:], strict=True):
             comment = comments[t] or ""
-            entry = self._entries.setdefault(last_word(comment), Entry())
-            entry.comments[comment] += 1
-            entry.code[block("".join(steps[t:end]))[:CODE_CHARACTERS]] += 1
+            found = self._words.setdefault(last_word(comment), _Gathered())
+            found.comments[comment] += 1
+            found.code[block("".join(steps[t:end]))[:CODE_CHARACTERS]] += 1
             if truth:
-                entry.judged += 1
-                entry.right += comment == true.get(t)
+                found.judged += 1
+                found.right += comment == true.get(t)
 
-    def records(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[LatentEntry]:
         """The words used most, most frequent first."""
-        found = [entry.record(word) for word, entry in self._entries.items()]
-        return sorted(found, key=lambda record: (-record["count"], record["word"]))[:MOST]
+        found = [own.entry(word) for word, own in self._words.items()]
+        return sorted(found, key=lambda entry: (-entry.count, entry.word))[:MOST]

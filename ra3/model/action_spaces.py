@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ra3.rows import COMMENT, DECISION
+from ra3.rows import COMMENT, DECISION, Rows
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TokenScores:
 
     logp: Tensor
     """[N] log-probability of the token under the full vocabulary."""
-    logp_act: Tensor
+    logp_action: Tensor
     """[N] log-probability of the choice in its action space (equal to `logp` for FULL)."""
     entropy: Tensor
     """[N] entropy of the action space's distribution, nats."""
@@ -100,32 +100,32 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def token_scores(
-    logits: Tensor, ids: Tensor, space: Tensor, act: Tensor, spaces: ActionSpaces, temperature: float = 1.0
+    logits: Tensor, ids: Tensor, space: Tensor, chosen: Tensor, spaces: ActionSpaces, temperature: float = 1.0
 ) -> TokenScores:
     """Scores of tokens `ids` [N] with action space `space` [N] under `logits` [N,V].
 
     `temperature` divides the logits of the chosen tokens (the sampling distribution); `logp` is at temperature 1.
     """
     logp = log_probability(logits, ids)
-    chosen = logp.clone() if temperature == 1.0 else log_probability(logits / temperature, ids)
+    action = logp.clone() if temperature == 1.0 else log_probability(logits / temperature, ids)
     uncertainty = torch.zeros_like(logp)
     for kind, score in ((DECISION, _decision_choice), (COMMENT, _comment_choice)):
-        at = (space == kind) & act
+        at = (space == kind) & chosen
         if at.any():
-            chosen[at] = score(_at(logits, at, temperature), ids[at], spaces)
+            action[at] = score(_at(logits, at, temperature), ids[at], spaces)
     with torch.no_grad():
-        if act.any():
-            uncertainty[act] = _choice_entropy(_at(logits, act, temperature), space[act], spaces)
-    return TokenScores(logp, chosen, uncertainty)
+        if chosen.any():
+            uncertainty[chosen] = _choice_entropy(_at(logits, chosen, temperature), space[chosen], spaces)
+    return TokenScores(logp, action, uncertainty)
 
 
-def expert_logp(scores_logp: Tensor, logp_act: Tensor, space: Tensor, act: Tensor, expert: Tensor) -> Tensor:
-    """[B,T] log-probability of expert tokens given their latents, 0 elsewhere.
+def step_logp(logp: Tensor, logp_action: Tensor, rows: Rows) -> Tensor:
+    """[B,T] log-probability of the tokens of expert steps given their latents, 0 elsewhere.
 
     log pi(a | s, act) = log p(a | s) - log(1 - p("#" | s)) at the first token of a step that follows a decision to act.
     """
-    given_act = torch.where(act & (space == DECISION), scores_logp - logp_act, scores_logp)
-    return torch.where(expert, given_act, 0.0)
+    given_act = torch.where(rows.action_mask & (rows.action_space == DECISION), logp - logp_action, logp)
+    return torch.where(rows.expert, given_act, 0.0)
 
 
 def _at(logits: Tensor, where: Tensor, temperature: float) -> Tensor:

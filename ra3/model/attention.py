@@ -1,75 +1,164 @@
-"""Attention over a slot cache: it repeats no keys and pads little.
+"""Attention of every pass: training and scoring read rows as a whole, sampling reads chunks over a slot cache.
 
-transformers' own `sdpa` repeats the keys and values of a shared head once per query head as soon as a chunk has two
-tokens and a mask, which costs more than the attention itself when the prefix is long; here the queries of such a group
-are stacked instead. On a CPU rows that read about as many tokens and have read about as many are attended together,
-some at a time; elsewhere all chunks are padded and attended at once. For float32 models on a CPU a layer is attended in
-float64 once its scores are large: a token then scores the same alone, in a chunk and in a row.
+Both are what `set_attn_implementation(ATTENTION)` puts into a Hugging Face model; which one a layer takes depends on
+what came with the call. The layers of a model work token by token and need no padding; only attention knows of rows.
+
+- **Rows** lie one after the other in a flat sequence, and each sees itself alone. Rows of about equal length are
+  stacked, padded at their ends, and attended causally: no mask is needed, and the cost is the sum of the squared
+  lengths of the rows, whatever they share a micro-batch with.
+- **Chunks** see the slots of their row. transformers' own `sdpa` repeats the keys and values of a shared head once per
+  query head as soon as a chunk has two tokens and a mask, which costs more than the attention itself when the prefix is
+  long; here the queries of such a group are stacked instead. On a CPU rows that read about as many tokens and have read
+  about as many are attended together, some at a time; elsewhere all chunks are padded and attended at once.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import embedding, scaled_dot_product_attention
+from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from ra3.model.chunks import Chunks
 from ra3.model.kv_cache import SlotLayer
 
-LARGE_SCORE = 16.0
-"""Bound on |q k| from which a layer is in float64: larger float32 scores move by 1e-6 with the order of summation."""
+ATTENTION = "ra3"
+"""What `set_attn_implementation` knows this attention by."""
+SHORTEST_IN_STACK = 0.8
+"""A stack holds rows of at least this share of its longest row's length."""
 
 
-def slot_attention(
+def attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """query [1,H,N,D] and keys [B,K,S,D] whose attribute `layer` is their `SlotLayer` -> ([1,N,H,D], None).
+    """query [B,H,C,D], key and value [B,K,S,D] -> ([B,C,H,D], None), as transformers' models call it; K divides H.
 
-    As transformers' models call it. K divides H. Keys from elsewhere are attended by the library.
+    A mask that carries a `RowLayout` (`row_layout`) means rows; keys that carry their `SlotLayer` (`layer`) mean chunks
+    over a cache; anything else is left to the library.
     """
+    layout: RowLayout | None = getattr(attention_mask, "row_layout", None)
     layer: SlotLayer | None = getattr(key, "layer", None)
-    if layer is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    return attend(layer, query[0].transpose(0, 1), scale)[None], None
+    if layout is not None:
+        q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
+        return row_attention(q, k, v, layout, scale).unflatten(0, (query.shape[0], -1)), None
+    if layer is not None:
+        return cache_attention(layer, query[0].transpose(0, 1), scale)[None], None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 
-def attend(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
-    """[N,H,D] queries of the tokens that are read, whose keys are written -> [N,H,D] in the format of the queries."""
-    if layer.cache.narrow and not layer.precise:
-        layer.precise = scale * float(query.norm(dim=-1).max()) * layer.longest_key > LARGE_SCORE
-    attend = _together if query.device.type != "cpu" else _in_groups
-    return attend(layer, query.to(torch.float64 if layer.precise else layer.states.dtype), scale).to(query.dtype)
+AttentionInterface.register(ATTENTION, attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
-def _in_groups(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
+@dataclass(frozen=True)
+class RowLayout:
+    """Which of N tokens the rows are made of, and how they are stacked in M slots; several rows may share a token."""
+
+    stacks: tuple[tuple[int, int], ...]
+    """(rows R, length T) of every stack: R * T slots, row after row."""
+    token: Tensor
+    """[M] the token in each slot; padding repeats the row's last token."""
+    slot: Tensor
+    """[N] the first slot of every token, which is not padding."""
+
+    @classmethod
+    def of(cls, positions: Tensor, owner: Tensor | None = None) -> RowLayout:
+        """Reads the rows off positions that restart at 0 with every row; `owner`, of the same shape, says which token
+        stands at each, in order if it is not given."""
+        flat = positions.flatten()
+        owner = torch.arange(len(flat), device=flat.device) if owner is None else owner.flatten()
+        start = (flat == 0).nonzero()[:, 0]
+        length = torch.diff(start, append=start.new_tensor([len(flat)]))
+        shapes, tokens, real = [], [], []
+        for rows, width in _stacks(length.tolist()):
+            first, own = (x[torch.tensor(rows, device=flat.device)][:, None] for x in (start, length))
+            column = torch.arange(width, device=flat.device)
+            shapes.append((len(rows), width))
+            tokens.append((first + torch.minimum(column, own - 1)).flatten())
+            real.append((column < own).flatten())
+        token, used = owner[torch.cat(tokens)], torch.cat(real).nonzero()[:, 0]
+        slot = used.new_empty(int(owner.max()) + 1)
+        slot.scatter_reduce_(0, token[used], used, "amin", include_self=False)
+        return cls(tuple(shapes), token, slot)
+
+    def mask(self) -> Tensor:
+        """A mask that masks nothing and carries this layout: the only argument that every architecture hands down."""
+        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.slot.device)
+        mask.row_layout = self  # pyright: ignore[reportAttributeAccessIssue]
+        return mask
+
+
+def row_attention(query: Tensor, key: Tensor, value: Tensor, layout: RowLayout, scale: float) -> Tensor:
+    """query [N,H,D], key and value [N,K,D] of the tokens of a layout's rows -> [N,H,D]."""
+    slots = [embedding(layout.token, x.flatten(1)).unflatten(1, x.shape[1:]) for x in (query, key, value)]
+    sizes, parts = [rows * width for rows, width in layout.stacks], []
+    for (rows, _), *own in zip(layout.stacks, *(x.split(sizes) for x in slots), strict=True):
+        q, k, v = (x.unflatten(0, (rows, -1)).transpose(1, 2) for x in own)
+        grouped = q.shape[1] != k.shape[1]
+        out = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
+        parts.append(out.transpose(1, 2).flatten(0, 1))
+    return _Unstacked.apply(torch.cat(parts), layout)
+
+
+class _Unstacked(torch.autograd.Function):
+    """[M,...] slots -> [N,...] tokens; the gradient of padding is zero. (Indexing by autograd would sum over all M.)"""
+
+    @staticmethod
+    def forward(ctx: Any, slots: Tensor, layout: RowLayout) -> Tensor:
+        ctx.layout = layout
+        return slots.index_select(0, layout.slot)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        slots = gradient.new_zeros(len(ctx.layout.token), *gradient.shape[1:])
+        return slots.index_copy_(0, ctx.layout.slot, gradient), None
+
+
+def _stacks(length: list[int]) -> list[tuple[list[int], int]]:
+    """(rows, longest length) of every stack, longest first."""
+    stacks: list[tuple[list[int], int]] = []
+    for row in sorted(range(len(length)), key=lambda r: (-length[r], r)):
+        if not stacks or length[row] < SHORTEST_IN_STACK * stacks[-1][1]:
+            stacks.append(([], length[row]))
+        stacks[-1][0].append(row)
+    return stacks
+
+
+def cache_attention(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
+    """[N,H,D] queries of the tokens of a forward batch, whose keys are in the cache -> [N,H,D]."""
+    in_groups = query.device.type == "cpu"
+    attend = _attend_in_groups if in_groups else _attend_padded
+    return attend(layer, query.to(layer.states.dtype), scale).to(query.dtype)
+
+
+def _attend_in_groups(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
     """[N,H,D] -> [N,H,D], group by group."""
     out = torch.empty_like(query)
     for group in layer.cache.groups:
-        keys, values = layer.gathered(group)
+        keys, values = layer.gather(group)
         own = query[group.tokens].unflatten(0, (-1, group.chunk)).transpose(1, 2)
         mask = None if group.mask is None else group.mask.to(query.dtype)
-        out[group.at] = _stacked(own, keys, values, mask, scale).transpose(1, 2).flatten(0, 1)[group.own]
+        out[group.places] = _stacked_heads(own, keys, values, mask, scale).transpose(1, 2).flatten(0, 1)[group.real]
     return out
 
 
-def _together(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
+def _attend_padded(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
     """[N,H,D] -> [N,H,D], all chunks at once, padded to the longest."""
-    chunks = layer.chunks
-    keys, values = layer.seen(_of_rows(layer.states, chunks, layer.cache.end))
-    out = _stacked(query[chunks.padded].transpose(1, 2), keys, values, chunks.seen_padded, scale)
-    return out.transpose(1, 2).flatten(0, 1)[chunks.unpadded]
+    batch, states = layer.cache.batch, layer.states
+    whole = batch.row_index.tolist() == list(range(len(states)))  # a view will do
+    rows = slice(None) if whole else torch.from_numpy(batch.row_index).to(states.device)
+    keys, values = layer.split(states[rows, : layer.cache.end])
+    out = _stacked_heads(query[batch.padded].transpose(1, 2), keys, values, batch.padded_mask, scale)
+    return out.transpose(1, 2).flatten(0, 1)[batch.unpadded]
 
 
-def _of_rows(states: Tensor, chunks: Chunks, end: int) -> Tensor:
-    in_order = chunks.row_of.tolist() == list(range(len(states)))
-    return states[:, :end] if in_order else states[torch.from_numpy(chunks.row_of).to(states.device), :end]
-
-
-def _stacked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def _stacked_heads(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """[R,H,C,D]: the H / K query heads that share a key head are stacked along the query positions; mask [...,C,S]."""
     num_rows, num_heads, chunk, size = query.shape
     shared = num_heads // key.shape[1]

@@ -1,27 +1,111 @@
 """A key-value cache in which slot = position, so that rows of unequal length need no padding between their tokens.
 
 A forward pass reads one chunk of some rows, as a flat sequence of tokens, and writes each chunk at its row's own
-positions. Rows can be repeated (a prompt shared by a group), run in subsets, and dropped (finished rows).
-
-On a CPU keys and values of a float32 model come in float64, are held in float32, and are widened again for attention, a
-few rows at a time: memory gives few bytes, and in order. Training rounds keys and values alike (row_attention.py).
+positions. Rows can be copied (a prompt shared by a group), run in subsets, and dropped (finished rows).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from ra3.model.chunks import Chunks, Group, groups_of
+MAX_GROUP_ROWS = 16
+"""Rows that one attention call serves, at most."""
+MAX_GROUP_SLOTS = 2048
+"""Slots of such rows, at most: their keys and values should fit a processor's cache."""
+SLOTS_WORTH_A_CALL = 128
+"""Slots that attention reads in about the time that one more call takes."""
+SHORT_CHUNK = 8
+"""Chunks of two to so many tokens are alike; single tokens are attended twice as fast."""
+LONG_CHUNK = 16
+"""A chunk of more tokens is attended by itself."""
+
+
+@dataclass(frozen=True)
+class ForwardBatch:
+    """What one forward pass reads: R chunks of different rows, N tokens one after the other.
+
+    Example, 2 tokens of row 0 from position 5 on, then 1 token of row 3 at position 9::
+
+        rows [0 3]  starts [5 9]  lengths [2 1]  ->  ends [7 10]  begin [0 2]  after [2 3]  positions [5 6 9]
+    """
+
+    rows: Sequence[int] | np.ndarray
+    """[R] the row of the cache that each chunk belongs to."""
+    starts: Sequence[int] | np.ndarray
+    """[R] the position of its first token in the row."""
+    lengths: Sequence[int] | np.ndarray
+    """[R] its tokens, at least one."""
+    device: torch.device
+
+    @cached_property
+    def row_index(self) -> np.ndarray:
+        """[R] `rows` as an array."""
+        return np.asarray(self.rows, np.int64)
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """[R] slots that a chunk's last token sees."""
+        return np.asarray(self.starts, np.int64) + self._lengths
+
+    @cached_property
+    def after(self) -> np.ndarray:
+        """[R] the place after each chunk's last token among the N."""
+        return np.cumsum(self._lengths)
+
+    @cached_property
+    def begin(self) -> np.ndarray:
+        """[R] the place of each chunk's first token among the N."""
+        return self.after - self._lengths
+
+    @cached_property
+    def row(self) -> Tensor:
+        """[N] the row of each token."""
+        return self._tensor(np.repeat(self.row_index, self._lengths))
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """[N] the position of each token in its row."""
+        shift = np.repeat(self.ends - self.after, self._lengths)
+        return self._tensor(np.arange(len(shift)) + shift)
+
+    @cached_property
+    def padded(self) -> Tensor:
+        """[R,C] the places of each chunk's tokens, padded to the longest with its last token."""
+        column = np.arange(self._lengths.max())
+        return self._tensor(np.minimum(self.begin[:, None] + column, self.after[:, None] - 1))
+
+    @cached_property
+    def unpadded(self) -> Tensor:
+        """[N] the places in `padded`, read row after row, that are no padding."""
+        column = np.arange(self._lengths.max())
+        return self._tensor((column < self._lengths[:, None]).flatten().nonzero()[0])
+
+    @cached_property
+    def padded_mask(self) -> Tensor | None:
+        """[R,1,C,S] bool, what each token of `padded` sees of S slots; None where every token sees all of them."""
+        if self.ends.min() == self.ends.max() and self._lengths.max() == 1:
+            return None
+        slots = torch.arange(int(self.ends.max()), device=self.device)
+        return slots <= self.positions[self.padded][:, None, :, None]
+
+    @cached_property
+    def _lengths(self) -> np.ndarray:
+        return np.asarray(self.lengths, np.int64)
+
+    def _tensor(self, index: np.ndarray) -> Tensor:
+        return torch.from_numpy(index).to(self.device)
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of one attention layer, [B, capacity, W]: those of one token lie together."""
+    """Keys and values of one attention layer, [B, capacity, W]: those of one token lie together, W numbers."""
 
     is_sliding = False
 
@@ -30,68 +114,56 @@ class SlotLayer(CacheLayerMixin):
         self.cache = cache
         self.states = torch.empty(0)
         self.shapes: tuple[torch.Size, torch.Size] = (torch.Size(), torch.Size())
-        """(heads, size) of keys and of values; W numbers in all."""
-        self.precise = False
-        """Attended in float64, whatever it is held in."""
-        self.longest_key = 0.0
-        """Largest norm of a key written so far, kept while the layer is not `precise`."""
-
-    @property
-    def chunks(self) -> Chunks:
-        """What the forward pass under way reads."""
-        return self.cache.chunks
+        """(heads, size) of keys and of values."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocates room for the first chunks; tokens are [N, heads, size]."""
         self.shapes = key_states.shape[1:], value_states.shape[1:]
-        dtype = torch.float32 if self.cache.narrow else key_states.dtype
         width = sum(shape.numel() for shape in self.shapes)
-        self.states = zeros((self.cache.num_rows, self.cache.end, width), dtype, key_states.device)
+        self.states = _zeros((self.cache.num_rows, self.cache.end, width), key_states.dtype, key_states.device)
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
-        """Writes [1, heads, N, size]; returns all keys, with this layer as their `layer`, and all values."""
-        self.write(key_states[0].transpose(0, 1), value_states[0].transpose(0, 1))
-        keys, values = self.seen(self.states[:, : self.cache.end])
-        keys.layer = self  # pyright: ignore[reportAttributeAccessIssue]
-        return keys, values
+        """Writes [1, heads, N, size]; returns all keys and all values of the cache.
 
-    def write(self, keys: Tensor, values: Tensor) -> None:
-        """Writes [N, heads, size], the keys and values of the tokens that are read."""
+        The library hands the keys on to attention, which needs more than them: they carry this layer as `layer`.
+        """
+        keys, values = (x[0].transpose(0, 1) for x in (key_states, value_states))
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
         if self.cache.end > self.states.shape[1]:
             self._grow()
-        tokens = torch.cat([keys.flatten(1), values.flatten(1)], 1).to(self.states.dtype)
-        place = torch.add(self.chunks.positions, self.chunks.row, alpha=self.states.shape[1])
-        self.states.flatten(0, 1).index_copy_(0, place, tokens)
-        if self.cache.narrow and not self.precise:
-            self.longest_key = max(self.longest_key, float(keys.norm(dim=-1).max()))
+        batch = self.cache.batch
+        place = torch.add(batch.positions, batch.row, alpha=self.states.shape[1])
+        self.states.flatten(0, 1).index_copy_(0, place, torch.cat([keys.flatten(1), values.flatten(1)], 1))
+        keys, values = self.split(self.states[:, : self.cache.end])
+        keys.layer = self  # pyright: ignore[reportAttributeAccessIssue]
+        return keys, values
 
-    def seen(self, states: Tensor) -> tuple[Tensor, Tensor]:
+    def split(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """[R,S,W] of some rows -> their keys [R,K,S,D] and values [R,K,S,D]."""
         parts = states.split([shape.numel() for shape in self.shapes], -1)
         keys, values = (x.unflatten(-1, shape).transpose(1, 2) for x, shape in zip(parts, self.shapes, strict=True))
         return keys, values
 
-    def gathered(self, group: Group) -> tuple[Tensor, Tensor]:
-        """Keys and values of the rows of a group, [G,K,S,D], in the format that they are attended in.
+    def gather(self, group: RowGroup) -> tuple[Tensor, Tensor]:
+        """Keys and values of the rows of a group, [G,K,S,D], in a buffer that lasts until the next call.
 
-        They stand in one small place until the next call: only this reads, in order, what fits no processor's cache.
+        Rows lie far apart in the cache. Read once, in order, into a small place, they stay in the processor's cache.
         """
-        here, keys, values = self.cache.desk(self, group)
+        buffer, keys, values = self.cache.gather_buffer(self, group)
         for place, row, count in group.runs:
-            here[place : place + count].copy_(self.states[row : row + count, : group.num_slots])
+            buffer[place : place + count].copy_(self.states[row : row + count, : group.num_slots])
         return keys, values
 
     def _grow(self) -> None:
         old = self.states
         slots = self.cache.end * 2 if old.device.type == "cpu" else self.cache.end * 3 // 2
-        self.states = zeros((len(old), slots, old.shape[2]), old.dtype, old.device)
+        self.states = _zeros((len(old), slots, old.shape[2]), old.dtype, old.device)
         self.states[:, : old.shape[1]] = old
 
-    def take(self, index: Tensor) -> None:
-        """Keeps (or repeats) the rows at `index` [B']."""
+    def select(self, index: Tensor) -> None:
+        """Keeps the rows at `index` [B']."""
         if self.is_initialized:
             self.states = self.states.index_select(0, index)
 
@@ -113,50 +185,42 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """Cache of B rows for any full-attention Hugging Face model; `dtype` is the number format of its weights.
+    """Cache of B rows for any full-attention Hugging Face model."""
 
-    `exact`: a token must score the same alone, in a chunk and in a row (see ra3/model/attention.py).
-    """
-
-    def __init__(self, num_rows: int, num_layers: int, device: torch.device, dtype: torch.dtype, exact: bool = True):
+    def __init__(self, num_rows: int, num_layers: int, device: torch.device):
         self.num_rows = num_rows
-        self.narrow = exact and device.type == "cpu" and dtype == torch.float32
-        """Keys and values come in float64, and are held in float32."""
-        self._desk, self._views = torch.empty(0, dtype=torch.uint8), {}
-        self.decoder: Any = None
-        """What reads over this cache in the place of the model's modules (ra3/model/decoder.py)."""
-        self.next(Chunks([0], [0], [0], device))
+        self._buffer, self._views = torch.empty(0, dtype=torch.uint8), {}
+        self.begin_pass(ForwardBatch([0], [0], [0], device))
         super().__init__(layers=[SlotLayer(self) for _ in range(num_layers)])
 
-    def next(self, chunks: Chunks) -> None:
+    def begin_pass(self, batch: ForwardBatch) -> None:
         """Says what the next forward pass reads."""
-        self.chunks, self.end, self._groups, self._views = chunks, int(chunks.ends.max()), None, {}
+        self.batch, self.end, self._groups, self._views = batch, int(batch.ends.max()), None, {}
 
     @property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[RowGroup]:
         """Which rows are attended by one call in the pass under way, worked out once for all layers."""
         if self._groups is None:
-            self._groups = groups_of(self.chunks)
+            self._groups = row_groups(self.batch)
         return self._groups
 
-    def desk(self, layer: SlotLayer, group: Group) -> tuple[Tensor, Tensor, Tensor]:
+    def gather_buffer(self, layer: SlotLayer, group: RowGroup) -> tuple[Tensor, Tensor, Tensor]:
         """[G,S,W] a place for the states of a group, the same for all layers, and it seen as keys and as values."""
-        shape = group.num_rows, group.num_slots, layer.states.shape[2]
-        dtype = torch.float64 if layer.precise else layer.states.dtype
+        shape, dtype = (group.num_rows, group.num_slots, layer.states.shape[2]), layer.states.dtype
         kind = (*shape, dtype, layer.shapes)
         if kind not in self._views:
             size = math.prod(shape) * dtype.itemsize
-            if self._desk.numel() < size:
-                self._desk, self._views = torch.empty(2 * size, dtype=torch.uint8), {}
-            here = self._desk[:size].view(dtype).view(shape)
-            self._views[kind] = here, *layer.seen(here)
+            if self._buffer.numel() < size:
+                self._buffer, self._views = torch.empty(2 * size, dtype=torch.uint8), {}
+            here = self._buffer[:size].view(dtype).view(shape)
+            self._views[kind] = here, *layer.split(here)
         return self._views[kind]
 
-    def take(self, index: Tensor) -> None:
-        """Keeps (or repeats) the rows at `index` [B']; rows are renumbered from 0."""
+    def select(self, index: Tensor) -> None:
+        """Keeps the rows at `index` [B']; they are renumbered from 0."""
         for layer in self.layers:
             assert isinstance(layer, SlotLayer)
-            layer.take(index)
+            layer.select(index)
         self.num_rows = len(index)
 
     def copy(self, source: Tensor, target: Tensor, num_slots: int) -> None:
@@ -166,8 +230,90 @@ class SlotCache(Cache):
             layer.copy(source, target, num_slots)
 
 
-def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros; on a CPU they take memory only once they are written to."""
+@dataclass(frozen=True)
+class RowGroup:
+    """G rows that one attention call serves: C tokens of each, over as many slots as the longest of them has read."""
+
+    runs: list[tuple[int, int, int]]
+    """(place in the group, first row of the cache, count) of rows that lie together there."""
+    num_rows: int
+    """G"""
+    chunk: int
+    """C, the longest chunk."""
+    tokens: slice | Tensor
+    """[G * C] the tokens of every row; the last one again, where a row has fewer."""
+    real: slice | Tensor
+    """Which of the G * C places are no padding."""
+    places: slice | Tensor
+    """Which of the N tokens those are."""
+    num_slots: int
+    mask: Tensor | None
+    """[G,1,C,num_slots] float32, 0 where a token sees and -inf elsewhere; None where all see all."""
+
+
+def row_groups(batch: ForwardBatch) -> list[RowGroup]:
+    """Groups of chunks of about one length whose rows have read about as much, long chunks by themselves: on a CPU a
+    call of its own for every row costs too much, and so does one padded call for all."""
+    return [_row_group(batch, which) for which in _alike(batch)]
+
+
+def _alike(batch: ForwardBatch) -> Iterator[np.ndarray]:
+    """All chunks in groups that need little padding, neighbours in the cache together."""
+    length = batch.after - batch.begin
+    # chunks are of one kind if their lengths round up to one power of two; 2 to 8 tokens are one kind
+    kind = np.where(length == 1, 0, np.ceil(np.log2(np.maximum(length, SHORT_CHUNK))).astype(np.int64))
+    # in a kind, rows that have read about as much (within a quarter of a doubling) stand together
+    order = np.lexsort((batch.row_index, np.ceil(4 * np.log2(batch.ends)), kind))
+    kinds, ends = kind.tolist(), batch.ends.tolist()
+    group: list[int] = []
+    longest = slots = 0
+    for i in order.tolist():
+        longest = max(longest, ends[i])
+        size = longest * (len(group) + 1)
+        if group:
+            full = len(group) == MAX_GROUP_ROWS or kinds[i] != kinds[group[0]] or 2 ** kinds[i] > LONG_CHUNK
+            padding = size - slots - ends[i]
+            if full or size > MAX_GROUP_SLOTS or padding > SLOTS_WORTH_A_CALL * len(group):
+                yield np.array(group)
+                group, longest, slots = [], ends[i], 0
+        group.append(i)
+        slots += ends[i]
+    yield np.array(group)
+
+
+def _row_group(batch: ForwardBatch, which: np.ndarray) -> RowGroup:
+    """A group of the chunks `which` [G]."""
+    begin, after, ends = batch.begin[which], batch.after[which], batch.ends[which]
+    length = after - begin
+    chunk, num_slots = int(length.max()), int(ends.max())
+    column = np.arange(chunk)
+    tokens = np.minimum(begin[:, None] + column, after[:, None] - 1).flatten()
+    seen = np.minimum(ends[:, None] - length[:, None] + column + 1, ends[:, None])
+    mask = None if seen.min() == num_slots else _additive_mask(seen, num_slots)
+    runs, real = _runs(batch.row_index[which]), (column < length[:, None]).flatten()
+    if real.all():  # no padding: views instead of copies, where the tokens stand in order
+        in_order = (np.diff(tokens) == 1).all()
+        here = slice(int(tokens[0]), int(tokens[-1]) + 1) if in_order else torch.from_numpy(tokens)
+        return RowGroup(runs, len(which), chunk, here, slice(None), here, num_slots, mask)
+    real = real.nonzero()[0]
+    places = torch.from_numpy(tokens[real])
+    return RowGroup(runs, len(which), chunk, torch.from_numpy(tokens), torch.from_numpy(real), places, num_slots, mask)
+
+
+def _runs(rows: np.ndarray) -> list[tuple[int, int, int]]:
+    """(place, first row, count) of the runs of consecutive rows."""
+    place = np.concatenate([[0], (np.diff(rows) != 1).nonzero()[0] + 1])
+    return list(zip(place.tolist(), rows[place].tolist(), np.diff(place, append=len(rows)).tolist(), strict=True))
+
+
+def _additive_mask(seen: np.ndarray, num_slots: int) -> Tensor:
+    """[G,C] slots that each token sees -> [G,1,C,num_slots]."""
+    mask = np.where(np.arange(num_slots) < seen[..., None], np.float32(0), np.float32(-np.inf))
+    return torch.from_numpy(mask)[:, None]
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; on a CPU they take memory only once they are written to (numpy asks for pages that the system zeroes)."""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
     return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)

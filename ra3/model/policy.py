@@ -1,32 +1,32 @@
 """The policy: any Hugging Face causal language model and its tokenizer, with the only forward pass of the engine.
 
 Sampling (cached, chunk by chunk), scoring and training all go through `Policy.hidden` and `Policy.logits`, so that a
-log-probability seen while sampling is the one that is trained on, up to floating-point rounding.
+log-probability seen while sampling is the one that is trained on, up to floating-point rounding (1e-4 in float32 at the
+most, checked at every step).
 """
 
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import embedding, linear
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ra3.data.latents import LatentSyntax
 from ra3.errors import UserError
 from ra3.model.action_spaces import ActionSpaces, TokenScores, token_scores
-from ra3.model.chunks import Chunks
-from ra3.model.decoder import Decoder, has_these_parts
+from ra3.model.attention import ATTENTION, RowLayout
 from ra3.model.kv_cache import SlotCache
-from ra3.model.latent_token import settle_opener
-from ra3.model.load import check_attention, check_vocabulary, load_model, load_tokenizer
-from ra3.model.output_head import embedded, logits_of
-from ra3.model.projections import exactly, widen_attention
-from ra3.model.row_attention import ROWS, RowLayout
+from ra3.model.load import check_attention, check_vocabulary, load_model, load_tokenizer, resolve_latent_token
 
 HEAD_CHUNK_LOGITS = 3 * 2**22
 """Logits held at once by the output head (rows times vocabulary): 48 MiB in float32. Blocks up to 32 MiB come from
@@ -45,35 +45,34 @@ class Policy:
     """Folder that the model was loaded from."""
     dtype: torch.dtype = torch.float32
     """Number format of the forward pass; the weights are float32."""
-    exact: bool = True
-    """Whether tokens must score in one pass as in any other. What is not trained on, or compared, need not."""
-    written_out: bool = False
-    """Whether cached passes may go through `Decoder`: it computes what the modules do."""
     _texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def load(
-        cls, folder: Path, weights: str, dtype: torch.dtype, device: torch.device, seed: int, opener: str | None = None
+        cls,
+        folder: Path,
+        weights: str,
+        dtype: torch.dtype,
+        device: torch.device,
+        seed: int,
+        latent_token: str | None = None,
     ) -> Self:
-        """The model in `folder`; weights = "random" builds it from its config alone, from `seed`. Its intentions open
-        with `opener`; None: as the folder says, or with "#".
+        """Loads the model in `folder`; weights = "random" builds it from its config alone, from `seed`. Its latents
+        begin with `latent_token`; None: as the folder says, or with "#".
 
-        Raises UserError where the folder holds no model, lacks tensors, or the tokenizer cannot write intentions.
+        Raises UserError where the folder holds no model, lacks tensors, or the tokenizer cannot write latents.
         """
         tokenizer, model = load_tokenizer(folder), load_model(folder, weights, seed)
-        syntax = LatentSyntax.from_tokenizer(tokenizer, settle_opener(tokenizer, model, opener, folder))
+        syntax = LatentSyntax.from_tokenizer(tokenizer, resolve_latent_token(tokenizer, model, latent_token, folder))
         model = model.to(device=device, dtype=torch.float32).eval()
         check_attention(model, folder)
-        model.set_attn_implementation(ROWS)
-        if dtype == torch.float32 and device.type == "cpu":
-            widen_attention(model)
+        model.set_attn_implementation(ATTENTION)
         check_vocabulary(model, tokenizer, folder)
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
         mask[torch.tensor(syntax.comment_ids)] = True
         spaces = ActionSpaces(syntax.think_id, syntax.newline_id, mask).to(device)
         policy = cls(model, tokenizer, syntax, spaces, str(folder), dtype)
-        policy._check_head()
-        policy.written_out = dtype == torch.float32 and has_these_parts(model) and policy._decoder_agrees()
+        policy._check_forward()
         return policy
 
     @property
@@ -103,6 +102,13 @@ class Policy:
         return sum(p.numel() for p in self.model.parameters())
 
     @property
+    def num_layer_weights(self) -> int:
+        """Entries of all matrices but embedding and output head."""
+        outside = (self.model.get_input_embeddings(), self.model.get_output_embeddings())
+        kept = {id(module.weight) for module in outside}
+        return sum(p.numel() for p in self.model.parameters() if p.dim() > 1 and id(p) not in kept)
+
+    @property
     def positions(self) -> int | None:
         """The longest sequence that the model was made for; None where its config does not say."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -119,44 +125,35 @@ class Policy:
         twin.model = copy.deepcopy(self.model)
         return twin
 
-    def roughly(self) -> Self:
-        """The same model, weights and all, where last bits do not matter: faster on a CPU."""
-        return replace(self, exact=False)
-
     def save(self, folder: Path) -> None:
         """Writes a standard Hugging Face folder. OSError if a file is in its place, which the library only mentions."""
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
-    @property
-    def _no_mask(self) -> Tensor:
-        """Keeps the library from making a mask: attention over a cache knows what is visible."""
-        return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
-
     def new_cache(self, num_rows: int) -> SlotCache:
         """An empty key-value cache for `num_rows` rows, to be read while the weights stay as they are."""
-        layers = self.model.config.get_text_config().num_hidden_layers
-        cache = SlotCache(num_rows, layers, self.device, self.model.dtype, self.exact)
-        if self.written_out and has_these_parts(self.model):
-            cache.decoder = Decoder(self.model, self.exact)
-        return cache
+        return SlotCache(num_rows, self.model.config.get_text_config().num_hidden_layers, self.device)
 
     def hidden(
-        self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, exact: bool = True,
-        layout: RowLayout | None = None, learning: bool = False,
-    ) -> Tensor:  # fmt: skip
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        cache: SlotCache | None = None,
+        layout: RowLayout | None = None,
+        learning: bool = False,
+    ) -> Tensor:
         """[B,C] ids at [B,C] positions -> [B,C,D] last hidden states: the one forward pass.
 
-        With a cache, B = 1 and the tokens are those of `cache.chunks`; without one, rows are those of `layout`, or one
-        begins wherever positions restart at 0; they do not see each other. `exact`: tokens must score as when they were
-        sampled. `learning`: a backward pass will follow, and may add to the gradient of the embedding by itself.
+        With a cache, B = 1 and the tokens are those of `cache.batch`. Without one, rows are those of `layout`, or one
+        begins wherever positions restart at 0; they do not see each other. `learning`: a backward pass will follow, and
+        may add to the gradient of the embedding by itself.
         """
-        if cache is not None and cache.decoder:
-            return cache.decoder(ids[0], positions[0], cache)[None]
-        mask = (layout or RowLayout.of(positions)).mask() if cache is None else self._no_mask
-        words = {"inputs_embeds": embedded(self.model.get_input_embeddings(), ids)} if learning else {"input_ids": ids}
-        with self._autocast(), exactly(exact and self.exact):
+        # over a cache attention knows what is visible; this keeps the library from making a mask of its own
+        seen_by_cache = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
+        mask = (layout or RowLayout.of(positions)).mask() if cache is None else seen_by_cache
+        words = {"inputs_embeds": embed(self.model.get_input_embeddings(), ids)} if learning else {"input_ids": ids}
+        with self._autocast():
             return self.model.base_model(
                 **words, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
             ).last_hidden_state
@@ -171,7 +168,7 @@ class Policy:
         follow, and may add to the gradient of the head by itself."""
         head = self.model.get_output_embeddings()
         with self._autocast():
-            logits = logits_of(head, hidden) if learning else head(hidden)
+            logits = project_to_vocabulary(head, hidden) if learning else head(hidden)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         factor, cap = self._logit_scales
         logits = logits if factor == 1.0 else logits * factor
@@ -184,19 +181,41 @@ class Policy:
         factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         return factor, getattr(config, "final_logit_softcapping", None)
 
-    def scores(self, hidden: Tensor, ids: Tensor, space: Tensor, act: Tensor, temperature: float = 1.0) -> TokenScores:
+    def scores(
+        self, hidden: Tensor, ids: Tensor, space: Tensor, chosen: Tensor, temperature: float = 1.0
+    ) -> TokenScores:
         """Scores of N tokens from the hidden states [N,D] before them; without gradient it never holds [N,V]."""
-        columns = zip(*(x.split(self.head_rows) for x in (hidden, ids, space, act)), strict=True)
+        columns = zip(*(x.split(self.head_rows) for x in (hidden, ids, space, chosen)), strict=True)
         return TokenScores.concatenate(
-            [token_scores(self.logits(h), i, s, a, self.spaces, temperature) for h, i, s, a in columns]
+            [token_scores(self.logits(h), i, s, c, self.spaces, temperature) for h, i, s, c in columns]
         )
+
+    @contextmanager
+    def activation_checkpointing(self, wanted: bool) -> Iterator[None]:
+        """Inside, layers keep only what comes into them and compute the rest again in the backward pass, if `wanted`.
+
+        A model of L layers then keeps N D numbers for each of them and the inside of one, for a forward pass more. The
+        numbers are the same (Chen et al., arXiv 1604.06174). UserError where the architecture's layers cannot.
+        """
+        layers = [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)] if wanted else []
+        if wanted and not layers:
+            raise UserError(
+                "the layers of this architecture cannot be computed again",
+                where=f"update.checkpoint_activations with {self.model.config.model_type}",
+                fix="set update.checkpoint_activations to false, and lower update.micro_batch_tokens to save memory",
+            )
+        _set_checkpointing(layers, True)
+        try:
+            yield
+        finally:
+            _set_checkpointing(layers, False)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
 
-    def _check_head(self) -> None:
-        """The logits that `hidden` and `logits` compute of two rows together must be the model's own of each, in the
-        format of the weights: others round differently in different batches."""
+    def _check_forward(self) -> None:
+        """Raises UserError unless `hidden` and `logits` of two rows together are the model's own of each, in the format
+        of the weights: others round differently in different batches."""
         ours_in_full = replace(self, dtype=torch.float32)
         ids = torch.tensor([[self.start_id, self.syntax.newline_id, self.syntax.think_id]], device=self.device)
         positions = torch.arange(3, device=self.device)[None]
@@ -212,16 +231,78 @@ class Policy:
                 fix="use another model",
             )
 
-    @torch.no_grad()
-    def _decoder_agrees(self) -> bool:
-        """Whether `Decoder` computes what the modules do, in a chunk and after it."""
-        ids, found = torch.tensor([[self.start_id, self.syntax.newline_id, self.syntax.think_id]]), []
-        for decoder in (None, Decoder(self.model, self.exact)):
-            cache = self.new_cache(1)
-            cache.decoder = decoder
-            for first, length in ((0, 2), (2, 1)):
-                chunks = Chunks([0], [first], [length], self.device)
-                cache.next(chunks)
-                own = self.hidden(ids[:, first : first + length], chunks.positions[None], cache)
-            found.append(own)
-        return torch.allclose(*found, atol=1e-5, rtol=1e-4)
+
+def _set_checkpointing(layers: list[GradientCheckpointingLayer], on: bool) -> None:
+    """The library recomputes layers in training mode; what is inside them stays as it was, dropout off."""
+    for layer in layers:
+        layer.gradient_checkpointing = layer.training = on
+        layer._gradient_checkpointing_func = partial(  # pyright: ignore[reportArgumentType]
+            checkpoint, use_reentrant=False, preserve_rng_state=False
+        )
+
+
+# Embedding and output head while learning. A head of V words and width D takes a few tokens at a time, so that logits
+# [n,V] need little room. Autograd would make a gradient [V,D] for each such part and add it to the last, which for a
+# large vocabulary costs more memory than the logits and about as much time as computing it. It would make another one
+# for the embedding of a few hundred words. Here the gradient of their weights is added up where it lies.
+
+
+def project_to_vocabulary(head: nn.Module, hidden: Tensor) -> Tensor:
+    """[n,D] -> [n,V]. What is no plain float linear layer with a gradient of its own is simply called."""
+    plain = type(head) is nn.Linear and head.bias is None and _may_add_gradient(head)
+    narrow = torch.is_autocast_enabled(hidden.device.type) or hidden.dtype != getattr(head, "weight", hidden).dtype
+    if not plain or narrow or not hidden.requires_grad:
+        return head(hidden)
+    return _Projection.apply(hidden, head)
+
+
+def embed(words: nn.Module, ids: Tensor) -> Tensor:
+    """[B,C] -> [B,C,D]. What is no plain table with a gradient of its own is simply called."""
+    if type(words) is nn.Embedding and not words.sparse and words.max_norm is None and _may_add_gradient(words):
+        return _Embedding.apply(words.weight, ids, words)
+    return words(ids)
+
+
+def _may_add_gradient(module: Any) -> bool:
+    return module.weight.requires_grad and not module._backward_hooks and not module._forward_hooks
+
+
+def _gradient(weight: Tensor) -> Tensor:
+    if weight.grad is None:
+        weight.grad = torch.zeros_like(weight)
+    return weight.grad
+
+
+class _Projection(torch.autograd.Function):
+    """h W^T, whose backward pass adds to W.grad by itself."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: nn.Linear) -> Tensor:
+        ctx.save_for_backward(hidden)
+        ctx.head = head
+        return linear(hidden, head.weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,), (hidden,), weight = gradients, ctx.saved_tensors, ctx.head.weight
+        _gradient(weight).addmm_(gradient.T, hidden)
+        return gradient @ weight, None
+
+
+class _Embedding(torch.autograd.Function):
+    """Rows of W, whose backward pass adds to those rows of W.grad by itself."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, words: nn.Embedding) -> Tensor:
+        ctx.ids, ctx.words = ids, words
+        return embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
+        seen, place = ctx.ids.flatten().unique(return_inverse=True)
+        padding, (gradient,) = ctx.words.padding_idx, gradients
+        own = torch.ops.aten.embedding_dense_backward(gradient.flatten(0, -2), place, len(seen), -1, False)
+        if padding is not None:
+            own[seen == padding] = 0
+        _gradient(ctx.words.weight)[seen] += own
+        return None, None, None

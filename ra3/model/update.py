@@ -1,28 +1,31 @@
-"""One optimiser step: rows -> packed micro-batches -> scores -> loss -> backward -> clip -> step. And scoring alone."""
+"""One optimiser step: rows -> packed micro-batches -> scores -> loss -> backward -> clip -> step. And scoring alone.
+
+Data-parallel ranks each know the rows of the whole step, compute their share of the micro-batches, and add up: with
+denominators of the whole step, gradients, losses and scores are plain sums over ranks, and every rank takes the same
+optimiser step. A process that joined no torch.distributed group is the only rank.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn.functional import embedding
 
 from ra3.config.settings import UpdateSettings
 from ra3.model.action_spaces import TokenScores, token_scores
-from ra3.model.activation_checkpointing import recomputing
-from ra3.model.flops import TRAINING, forward_flops
-from ra3.model.heap import give_back
-from ra3.model.nonfinite import NotFinite
+from ra3.model.attention import RowLayout
 from ra3.model.optimizers import Optimizer
 from ra3.model.packing import Packed, micro_batches
 from ra3.model.policy import Policy
-from ra3.model.ranks import rank_and_count, sum_gradients, sum_over_ranks
-from ra3.model.row_attention import RowLayout
 from ra3.rows import Rows
-from ra3.run.ledger import count, phase
+
+MAX_PASS_TOKENS_ON_CPU = 2048
+"""More tokens at once make a pass on a CPU slower: what it computes no longer stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -30,182 +33,248 @@ class RowScores:
     """Scores of rows under one policy, each [B,T]; 0 at tokens that were not asked for."""
 
     logp: Tensor
-    logp_act: Tensor
+    """Log-probability of the token under the full vocabulary."""
+    logp_action: Tensor
+    """Log-probability of the choice in its action space."""
     entropy: Tensor
-
-
-PASS_TOKENS_ON_CPU = 2048
-"""More tokens at once make a pass on a CPU slower: what it computes no longer stays in the cache."""
+    """Entropy of that space's distribution, nats."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The N tokens of a micro-batch that are to be scored, and the hidden states [N,D] before them."""
+class ForwardTokens:
+    """The N tokens of a micro-batch that are to be scored."""
 
-    before: Tensor
-    what: tuple[Tensor, Tensor, Tensor]
-    """ids, space and act of each, [N]."""
+    hidden: Tensor
+    """[N,D] the hidden state before each."""
+    ids: Tensor
+    """[N]"""
+    space: Tensor
+    """[N] action space."""
+    chosen: Tensor
+    """[N] bool, the policy chose here."""
     row: Tensor
+    """[N] where the token stands in the rows."""
     column: Tensor
+    """[N]"""
 
-
-@dataclass(frozen=True)
-class Picked:
-    """The N scored tokens of a micro-batch: their scores and where they stand in the Rows."""
-
-    scores: TokenScores
-    row: Tensor
-    column: Tensor
-
-    def of(self, values: Tensor) -> Tensor:
+    def at(self, values: Tensor) -> Tensor:
         """[B,T] -> [N], the values of these tokens."""
         return values[self.row, self.column]
 
-
-def picked_batches(
-    policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperature: float = 1.0
-) -> Iterator[Picked]:
-    """Forward passes over this rank's share of the rows, a micro-batch at a time; only tokens in `wanted` [B,T] reach
-    the output head."""
-    for asked in asked_batches(policy, rows, wanted, max_tokens):
-        yield Picked(policy.scores(asked.before, *asked.what, temperature), asked.row, asked.column)
+    def split(self, size: int) -> Iterator[Self]:
+        """The tokens, `size` at a time."""
+        names = [f.name for f in fields(self)]
+        for parts in zip(*(getattr(self, name).split(size) for name in names), strict=True):
+            yield replace(self, **dict(zip(names, parts, strict=True)))
 
 
-def asked_batches(
-    policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, learning: bool = False
-) -> Iterator[Asked]:
-    """The trunk's forward passes. `max_tokens` bounds each; on a CPU so does its cache. Where nothing was chosen,
-    nothing need score exactly as when it was sampled. `learning`: see Policy.hidden."""
-    exact = bool(rows.act.any())
-    rows, wanted = rows.to(policy.device), wanted.to(policy.device)
-    limit = min(max_tokens, PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
-    for packed in micro_batches(rows, limit, *rank_and_count()):
-        yield _forward(policy, rows, packed, wanted, exact, learning)
+TokenLoss = Callable[[TokenScores, ForwardTokens], Tensor]
+"""The loss of some of a step's tokens, to be summed over all of them: its weights are those of the whole step."""
 
 
-@phase("scoring")
+class NotFinite(ArithmeticError):
+    """A step that was not taken: the policy and its optimiser are as before. `bad`: indices of the rows to blame."""
+
+    def __init__(self, what: str, rows: Rows, bad: Sequence[int]):
+        super().__init__(what)
+        self.what, self.rows, self.bad = what, rows, list(bad)
+
+
+def refuse_not_finite(rows: Rows, wanted: Tensor, **values: Tensor) -> None:
+    """Raises NotFinite if one of the named values [B,T] is NaN or infinite at a token in `wanted` [B,T]."""
+    for name, value in values.items():
+        bad = (~torch.isfinite(value) & wanted).any(1)
+        if bool(bad.any()):
+            raise NotFinite(f"the {name.replace('_', ' ')} is not finite", rows, bad.nonzero()[:, 0].tolist())
+
+
 def score(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperature: float = 1.0) -> RowScores:
-    """Scores of the tokens in `wanted` [B,T], without gradient."""
-    tokens = float(wanted.sum())
-    count(scored=tokens, flops=forward_flops(policy, rows.length, tokens))
+    """Scores the tokens in `wanted` [B,T], without gradient; `max_tokens` bounds a forward pass."""
     with torch.no_grad():
-        parts = list(picked_batches(policy, rows, wanted, max_tokens, temperature))
-    return scatter(policy, parts, rows)
+        parts = [
+            (tokens, policy.scores(tokens.hidden, tokens.ids, tokens.space, tokens.chosen, temperature))
+            for tokens in forward_trunk(policy, rows, wanted, max_tokens)
+        ]
+    return _scatter(policy, parts, rows)
 
 
-def scatter(policy: Policy, parts: list[Picked], rows: Rows) -> RowScores:
-    """The tokens that all ranks scored back in their places, [B,T], detached, on the rows' device."""
-
-    def place(name: str) -> Tensor:
-        out = torch.zeros(rows.ids.shape, dtype=policy.score_dtype, device=policy.device)
-        for p in parts:
-            out[p.row, p.column] = getattr(p.scores, name).detach()
-        return sum_over_ranks(out).to(rows.ids.device)
-
-    return RowScores(place("logp"), place("logp_act"), place("entropy"))
-
-
-@phase("training")
 def fit(
     policy: Policy,
     optimizer: Optimizer,
     rows: Rows,
     wanted: Tensor,
-    loss_fn: Callable[[Picked], Tensor],
+    loss_fn: TokenLoss,
     update: UpdateSettings,
     temperature: float = 1.0,
     live: Tensor | None = None,
 ) -> tuple[RowScores, dict[str, float]]:
-    """One optimiser step on the sum of `loss_fn` over all micro-batches of all ranks. Rows that are not in `live` [B]
-    are known to have no gradient: they are scored, and cost no backward pass.
+    """Takes one optimiser step on the sum of `loss_fn` over all micro-batches of all ranks. Rows that are not in `live`
+    [B] are known to have no gradient: they are scored, and cost no backward pass.
 
-    Returns the scores that the step was computed from (the policy before the update) and {"loss", "grad_norm"}. The
-    policy is not touched if the loss or the gradient is not finite: that raises NotFinite with the rows to blame.
+    Returns the scores that the step was computed from (the policy before the update) and {"loss", "grad_norm"}. If the
+    loss or the gradient is not finite, the policy is left untouched and NotFinite names the rows to blame.
     """
     optimizer.zero_grad()
-    give_back()
-    live = torch.ones_like(rows.closed) if live is None else live
-    with recomputing(policy.model, update.checkpoint_activations):
-        losses, parts = _passes(policy, rows, wanted, live, loss_fn, update.micro_batch_tokens, temperature)
+    live = torch.ones_like(rows.finished) if live is None else live
+    losses, parts = [], []
+    with policy.activation_checkpointing(update.checkpoint_activations):
+        for which, learning in ((live, True), (~live, False)):
+            index = which.nonzero()[:, 0]
+            for tokens in forward_trunk(policy, rows.select(index), wanted[index], update.micro_batch_tokens, learning):
+                tokens = replace(tokens, row=index.to(policy.device)[tokens.row])
+                loss, scores = backward_head(policy, tokens, loss_fn, temperature, learning)
+                losses.append(loss)
+                parts.append((tokens, scores))
     sum_gradients(policy.model.parameters())
     total = float(sum_over_ranks(torch.tensor(sum(losses), dtype=torch.float64, device=policy.device)))
     grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), update.max_grad_norm))
     if not (math.isfinite(total) and math.isfinite(grad_norm)):
-        bad = culprits(policy, rows, wanted, loss_fn, update.micro_batch_tokens, temperature)
+        bad = nonfinite_rows(policy, rows, wanted, loss_fn, update.micro_batch_tokens, temperature)
         optimizer.zero_grad()
         raise NotFinite(f"loss {total:g}, gradient norm {grad_norm:g}", rows, bad)
     optimizer.step()
-    return scatter(policy, parts, rows), {"loss": total, "grad_norm": grad_norm}
+    return _scatter(policy, parts, rows), {"loss": total, "grad_norm": grad_norm}
 
 
-def _passes(
-    policy: Policy, rows: Rows, wanted: Tensor, live: Tensor, loss_fn: Callable[[Picked], Tensor], max_tokens: int,
-    temperature: float,
-) -> tuple[list[float], list[Picked]]:  # fmt: skip
-    """The loss and the scores of every micro-batch; the gradients of rows that are `live` are added up."""
-    losses, parts = [], []
-    for which, learning in ((live, True), (~live, False)):
-        index = which.nonzero()[:, 0]
-        own, tokens, index = rows.select(index), wanted[index], index.to(policy.device)
-        operations = forward_flops(policy, own.length, float(tokens.sum()))
-        count(trained=float(tokens.sum()), flops=(TRAINING if learning else 1) * operations)
+def forward_trunk(
+    policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, learning: bool = False
+) -> Iterator[ForwardTokens]:
+    """Runs the trunk over this rank's share of the rows, a micro-batch at a time; only tokens in `wanted` [B,T] go on
+    to the output head. `learning`: a backward pass will follow."""
+    rows, wanted = rows.to(policy.device), wanted.to(policy.device)
+    limit = min(max_tokens, MAX_PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
+    for packed in micro_batches(rows, limit, *rank_and_count()):
         with torch.set_grad_enabled(learning):
-            for asked in asked_batches(policy, own, tokens, max_tokens, learning):
-                loss, picked = learn(policy, replace(asked, row=index[asked.row]), loss_fn, temperature)
-                losses.append(loss)
-                parts.append(picked)
-    return losses, parts
+            tokens = _forward(policy, rows, packed, wanted, learning)
+        yield tokens  # outside: a generator must not hold the grad mode of whoever reads it
 
 
-def culprits(
-    policy: Policy, rows: Rows, wanted: Tensor, loss_fn: Callable[[Picked], Tensor], max_tokens: int, temperature: float
+def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, learning: bool) -> ForwardTokens:
+    layout = RowLayout.of(packed.column, packed.token)
+    hidden = policy.hidden(packed.ids[None], packed.positions[None], None, layout, learning)[0]
+    at = ((packed.column > 0) & wanted[packed.row, packed.column]).nonzero()[:, 0]
+    row, column = packed.row[at], packed.column[at]
+    ids, space, chosen = (x[row, column] for x in (rows.ids, rows.action_space, rows.action_mask))
+    before = embedding(packed.token[at - 1], hidden)  # its backward pass adds up where tokens share a prefix
+    return ForwardTokens(before, ids, space, chosen, row, column)
+
+
+def backward_head(
+    policy: Policy, tokens: ForwardTokens, loss_fn: TokenLoss, temperature: float, learning: bool = True
+) -> tuple[float, TokenScores]:
+    """Computes `loss_fn` on these tokens and, if `learning`, adds its gradient; returns the loss and the scores.
+
+    The loss is a sum over tokens, so it is taken back through the output head a few tokens at a time: logits [n,V] live
+    only from their forward to their backward pass, and nothing is computed twice. Then the trunk follows, once.
+    """
+    losses, parts, gradients = [], [], []
+    for few in replace(tokens, hidden=tokens.hidden.detach()).split(policy.head_rows):
+        with torch.set_grad_enabled(learning):
+            leaf = few.hidden.requires_grad_(learning)
+            logits = policy.logits(leaf, learning)
+            scores = token_scores(logits, few.ids, few.space, few.chosen, policy.spaces, temperature)
+            del logits
+            loss = loss_fn(scores, few)
+        if loss.requires_grad:
+            loss.backward()
+        losses.append(loss.detach())
+        parts.append(scores.detach())
+        gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
+    if learning and tokens.hidden.requires_grad:
+        tokens.hidden.backward(torch.cat(gradients))
+    return float(torch.stack(losses).double().sum()), TokenScores.concatenate(parts)
+
+
+def nonfinite_rows(
+    policy: Policy, rows: Rows, wanted: Tensor, loss_fn: TokenLoss, max_tokens: int, temperature: float
 ) -> list[int]:
-    """The rows whose loss or gradient, each computed alone, is not finite. Overwrites the gradients."""
+    """Finds the rows whose loss or gradient, each computed alone, is not finite. Overwrites the gradients."""
     bad = []
     for r in range(len(rows)):
         policy.model.zero_grad()
-        alone = asked_batches(policy, rows.select([r]), wanted[r : r + 1], max_tokens, learning=True)
-        total = sum(learn(policy, replace(asked, row=asked.row + r), loss_fn, temperature)[0] for asked in alone)
+        alone = forward_trunk(policy, rows.select([r]), wanted[r : r + 1], max_tokens, learning=True)
+        total = sum(backward_head(policy, replace(t, row=t.row + r), loss_fn, temperature)[0] for t in alone)
         norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), math.inf)
         if not (math.isfinite(total) and bool(torch.isfinite(norm))):
             bad.append(r)
     return bad
 
 
-def learn(
-    policy: Policy, asked: Asked, loss_fn: Callable[[Picked], Tensor], temperature: float
-) -> tuple[float, Picked]:
-    """Adds the gradient of `loss_fn` on these tokens, where gradients are enabled; returns the loss and the scores.
+def _scatter(policy: Policy, parts: Sequence[tuple[ForwardTokens, TokenScores]], rows: Rows) -> RowScores:
+    """Puts the scores of all ranks in their tokens' places, [B,T], on the rows' device."""
 
-    The loss is a sum over tokens, so it is taken back through the output head a few tokens at a time: logits [n,V] live
-    only from their forward to their backward pass, and nothing is computed twice. Then the trunk follows, once.
-    """
-    columns = (asked.before.detach(), *asked.what, asked.row, asked.column)
-    losses, parts, gradients = [], [], []
-    for h, ids, space, act, row, column in zip(*(x.split(policy.head_rows) for x in columns), strict=True):
-        leaf = h.requires_grad_(torch.is_grad_enabled())
-        logits = policy.logits(leaf, learning=leaf.requires_grad)
-        scores = token_scores(logits, ids, space, act, policy.spaces, temperature)
-        del logits
-        loss = loss_fn(Picked(scores, row, column))
-        if loss.requires_grad:
-            loss.backward()
-        losses.append(loss.detach())
-        parts.append(scores.detach())
-        gradients.append(torch.zeros_like(h) if leaf.grad is None else leaf.grad)
-    if asked.before.requires_grad:
-        asked.before.backward(torch.cat(gradients))
-    return float(torch.stack(losses).double().sum()), Picked(TokenScores.concatenate(parts), asked.row, asked.column)
+    def place(name: str) -> Tensor:
+        out = torch.zeros(rows.ids.shape, dtype=policy.score_dtype, device=policy.device)
+        for tokens, scores in parts:
+            out[tokens.row, tokens.column] = getattr(scores, name)
+        return sum_over_ranks(out).to(rows.ids.device)
+
+    return RowScores(place("logp"), place("logp_action"), place("entropy"))
 
 
-def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, exact: bool, learning: bool) -> Asked:
-    layout = RowLayout.of(packed.column, packed.token)
-    hidden = policy.hidden(packed.ids[None], packed.positions[None], None, exact, layout, learning)[0]
-    at = ((packed.column > 0) & wanted[packed.row, packed.column]).nonzero()[:, 0]
-    row, column = packed.row[at], packed.column[at]
-    return Asked(
-        embedding(packed.token[at - 1], hidden),
-        (rows.ids[row, column], rows.space[row, column], rows.act[row, column]),
-        row,
-        column,
-    )
+def rank_and_count() -> tuple[int, int]:
+    """Returns (number of this rank, ranks in all)."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Sums `values` over all ranks, in place; every rank must call it."""
+    if rank_and_count()[1] > 1:
+        distributed.all_reduce(values)
+    return values
+
+
+def sum_gradients(parameters: Iterable[Tensor]) -> None:
+    """Adds up the gradients of all ranks; a rank that computed none counts as zero."""
+    if rank_and_count()[1] == 1:
+        return
+    for parameter in parameters:
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            sum_over_ranks(parameter.grad)
+
+
+# Costs: floating-point operations that a model needs for rows of tokens, a multiplication and an addition a weight:
+#
+#     F = sum over tokens of  2 N  +  4 L H d v  +  2 D V h
+#
+# N: entries of the layers' matrices, without embedding and output head; L layers of H heads of size d; v: tokens that
+# the token sees, itself among them; D V: width times vocabulary; h = 1 if the token reaches the head. A backward pass
+# takes twice as many as the forward pass before it (Kaplan et al., arXiv 2001.08361, appendix B). What padding, a
+# prompt read once for a whole group, and recomputation add or save is left out: these are the model's operations, not
+# the machine's.
+
+
+def forward_flops(policy: Policy, length: Tensor, head_tokens: float) -> float:
+    """FLOPs of one pass over rows of `length` [B] tokens, `head_tokens` of which reach the head."""
+    config = policy.model.config.get_text_config()
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+    tokens = float(length.sum())
+    seen = float((length.double() * (length + 1) / 2).sum())
+    head = policy.model.get_output_embeddings().weight.numel()
+    return 2 * policy.num_layer_weights * tokens + 4 * layers * width * seen + 2 * head * head_tokens
+
+
+def sampling_cost(policy: Policy, rows: Rows) -> dict[str, float]:
+    """What it took to sample `rows`, for the ledger: {"generated": tokens that the policy chose, "flops"}."""
+    head_tokens = float((rows.action_mask | rows.expert).sum())
+    chosen = float((rows.action_mask & ~rows.expert).sum())
+    return {"generated": chosen, "flops": forward_flops(policy, rows.length, head_tokens)}
+
+
+def scoring_cost(policy: Policy, rows: Rows, wanted: Tensor) -> dict[str, float]:
+    """What it takes to score the tokens in `wanted` [B,T]: {"scored", "flops"}."""
+    tokens = float(wanted.sum())
+    return {"scored": tokens, "flops": forward_flops(policy, rows.length, tokens)}
+
+
+def training_cost(policy: Policy, rows: Rows, wanted: Tensor, live: Tensor | None = None) -> dict[str, float]:
+    """What it takes to learn from the tokens in `wanted` [B,T]: {"trained", "flops"}; see `fit` for `live`."""
+    live = torch.ones_like(rows.finished) if live is None else live
+    passes = [(live, 3), (~live, 1)]  # forward and backward cost three times a forward pass
+    flops = sum(times * forward_flops(policy, rows.length[own], float(wanted[own].sum())) for own, times in passes)
+    return {"trained": float(wanted.sum()), "flops": flops}

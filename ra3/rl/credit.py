@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ra3.config.settings import EstepSettings
-from ra3.model.action_spaces import expert_logp
+from ra3.model.action_spaces import step_logp
 from ra3.model.update import RowScores
 from ra3.rl.advantages import ESTIMATORS
 from ra3.rl.rewards import exact_prior_cost, likelihood, returns, step_sums, switch_cost
@@ -36,15 +36,15 @@ class Boundaries:
         steps = rows.num_steps
 
         def any_of(mask: Tensor) -> Tensor:
-            return step_sums(mask.float(), rows.seg, steps) > 0
+            return step_sums(mask.float(), rows.step, steps) > 0
 
-        decision = rows.act & (rows.space == DECISION)
+        decision = rows.action_mask & (rows.action_space == DECISION)
         return cls(
             exists=any_of(rows.expert),
             decided=any_of(decision),
             think=any_of(decision & ~rows.expert),
-            unclosed=any_of(rows.latent & ~rows.act & (rows.ids == newline_id)),
-            logq=step_sums(torch.where(rows.act, rows.logp_old, 0.0), rows.seg, steps),
+            unclosed=any_of(rows.latent & ~rows.action_mask & (rows.ids == newline_id)),
+            logq=step_sums(torch.where(rows.action_mask, rows.logp_old, 0.0), rows.step, steps),
         )
 
 
@@ -61,7 +61,7 @@ class Credit:
     returns: Tensor
     """[B,S] discounted reward over the horizon."""
     advantage: Tensor
-    """[B,T] advantage of every acted token, 0 elsewhere."""
+    """[B,T] advantage of every chosen token, 0 elsewhere."""
 
 
 def estep_credit(
@@ -69,8 +69,8 @@ def estep_credit(
 ) -> Credit:
     """Reward -> return -> advantage for `group_size` rollouts of each document, `penalty` being the current c."""
     steps = boundaries.exists.shape[1]
-    step_logp = expert_logp(pi_scores.logp, pi_scores.logp_act, rows.space, rows.act, rows.expert)
-    fit = likelihood(step_logp, rows.expert, rows.seg, steps, config.likelihood)
+    logp = step_logp(pi_scores.logp, pi_scores.logp_action, rows)
+    fit = likelihood(logp, rows.expert, rows.step, steps, config.likelihood)
     cost = latent_cost(boundaries, config, penalty)
     reward = fit - cost - config.format_penalty * boundaries.unclosed
     gain = returns(reward, config.gamma, config.horizon)
@@ -99,10 +99,10 @@ def token_advantages(
 
     decision = compare(boundaries.decided)
     comment = compare(boundaries.think) if config.comment_baseline == "thinkers" else decision
-    advantage = torch.where(rows.space == COMMENT, at_tokens(comment, rows.seg), at_tokens(decision, rows.seg))
-    return advantage * rows.importance * rows.act
+    advantage = torch.where(rows.action_space == COMMENT, at_tokens(comment, rows.step), at_tokens(decision, rows.step))
+    return advantage * rows.importance * rows.action_mask
 
 
-def at_tokens(per_step: Tensor, seg: Tensor) -> Tensor:
+def at_tokens(per_step: Tensor, step: Tensor) -> Tensor:
     """[B,S] -> [B,T]: each token gets its step's value, tokens outside any step 0."""
-    return torch.where(seg == CONTEXT, 0.0, per_step.gather(1, seg.clamp(min=0)))
+    return torch.where(step == CONTEXT, 0.0, per_step.gather(1, step.clamp(min=0)))

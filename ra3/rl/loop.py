@@ -1,68 +1,272 @@
-"""The RL step that the E-step and RLVR share: rows with advantages -> policy loss -> one update, and its health."""
+"""The RL loop, shared by the E-step, RLVR and every other method of reinforcement.
+
+    for each step:
+        rollouts   <- task.rollout(policy, task.items(step), step)      G rows for each document or problem
+        reward     <- task.reward(policy, rollouts)                     [B] or, step by step, [B,S]
+        advantage  <- task.advantage(rollouts, reward)                  [B,T]
+        policy     <- one step of policy gradient on the chosen tokens, guarded against NaN
+
+A method is a `Task` that replaces what it needs of these; the loop stays as it is. It logs, keeps rollouts to be read,
+saves and resumes.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from ra3.config.settings import UpdateSettings
-from ra3.model.nonfinite import refuse_not_finite
-from ra3.model.optimizers import Optimizer
+from ra3.errors import UserError
+from ra3.model.optimizers import Optimizer, make_optimizer
 from ra3.model.policy import Policy
-from ra3.model.update import Picked, RowScores, fit
-from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES, clip_share
-from ra3.rows import Rows
+from ra3.model.update import (
+    ForwardTokens,
+    NotFinite,
+    RowScores,
+    TokenScores,
+    fit,
+    refuse_not_finite,
+    training_cost,
+)
+from ra3.rl.losses import Aggregation, TokenLossFn, clip_share, clipped_policy_loss, token_mean
+from ra3.rows import CONTEXT, DECISION, Rows
+from ra3.run.files import write_atomic
+from ra3.run.recorder import Recorder, Stateful
+
+SHOWN_GROUPS, SHOWN_SAMPLES = 2, 2
+"""Of these many groups, so many rollouts are kept to be read."""
 
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """Which policy loss and clip range, the temperature that the rows were sampled at, and what each token weighs."""
+    """A policy loss, its clip range, the temperature that the rows were sampled at, and what each token weighs."""
 
-    name: str
-    clip_low: float
-    clip_high: float
+    loss: TokenLossFn = clipped_policy_loss
+    clip_low: float = 0.2
+    clip_high: float = 0.2
     temperature: float = 1.0
-    aggregation: str = "token_mean"
+    aggregation: Aggregation = token_mean
     max_tokens: int = 1
-    """The longest that a row's acted tokens can be, for the aggregation "constant"."""
+    """The most tokens of a row that can be chosen, for the aggregation `constant`."""
+
+
+@dataclass
+class Rollouts:
+    """What a step learns from: `group_size` rows for each item, row i * group_size + g the g-th of item i."""
+
+    rows: Rows
+    items: Sequence[Any]
+    """Documents or problems; each has an `id`."""
+    group_size: int
+
+    @property
+    def names(self) -> list[str]:
+        """[B] the document or problem of each row."""
+        return [item.id for item in self.items for _ in range(self.group_size)]
+
+    def grouped(self, values: Tensor) -> Tensor:
+        """[B,...] -> [D,G,...]."""
+        return values.unflatten(0, (-1, self.group_size))
+
+
+class Task:
+    """A method of reinforcement: what the loop asks for, step by step. Subclasses replace what differs.
+
+    The seams: `items` (which documents or problems), `rollout` (the rows, and how many each), `reward` (may score text
+    under the policy), `advantage`, `select` (a filter or re-weighting of rows), `loss`, and the events `start`
+    (adapters over the model), `after_step` and `metrics`. What must outlive a restart stands in `state`.
+    """
+
+    stage: str
+    """Under which metrics are logged: "estep" or "rlvr"."""
+    num_steps: int
+    learning_rate: float
+    update: UpdateSettings
+    em_round: int = 0
+    loss: PolicyLoss = PolicyLoss()
+
+    @property
+    def name(self) -> str:
+        """The stage of the run that the loop is, for checkpoints."""
+        return self.stage
+
+    def start(self, policy: Policy) -> Policy:
+        """The policy that learns; an adapter may be put over it here."""
+        return policy
+
+    def state(self) -> dict[str, Stateful]:
+        """What is saved beside the policy and the optimiser, and restored."""
+        return {}
+
+    def items(self, step: int) -> Sequence[Any]:
+        """The documents or problems of a step."""
+        raise NotImplementedError
+
+    def rollout(self, policy: Policy, items: Sequence[Any], step: int) -> Rollouts:
+        """Rows of the policy for each item."""
+        raise NotImplementedError
+
+    def reward(self, policy: Policy, rollouts: Any) -> Tensor:
+        """[B] or [B,S] what each row, or each of its steps, earned."""
+        raise NotImplementedError
+
+    def advantage(self, rollouts: Any, reward: Tensor) -> Tensor:
+        """[B,T] advantage of every chosen token."""
+        raise NotImplementedError
+
+    def select(self, rollouts: Any, advantage: Tensor) -> tuple[Rows, Tensor]:
+        """The rows to learn from and their advantages; other rows or weights than those sampled, if a method wants."""
+        return rollouts.rows, advantage
+
+    def metrics(self, policy: Policy, rollouts: Any, reward: Tensor) -> dict[str, float]:
+        """Numbers of this step beside those of the update."""
+        return {}
+
+    def after_step(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Is told of each step's numbers."""
+
+    def notes(self, rollouts: Any) -> Sequence[str]:
+        """[B] a word on each row for rollouts.jsonl, such as the reason of a verdict; empty: none."""
+        return ()
+
+
+def reinforce(recorder: Recorder, policy: Policy, task: Task) -> Policy:
+    """Trains `policy` in place by the task and returns it; a restart goes on where the last checkpoint stands."""
+    policy = task.start(policy)
+    optimizer = make_optimizer(policy.model, "adamw", task.learning_rate)
+    for step in recorder.loop(task.name, task.num_steps, policy=policy.model, optimizer=optimizer, **task.state()):
+        rollouts = task.rollout(policy, task.items(step), step)
+        reward = task.reward(policy, rollouts)
+        rows, advantage = task.select(rollouts, task.advantage(rollouts, reward))
+        place = {"stage": task.stage, "round": task.em_round, "step": step}
+        with recorder.phase("training"), nonfinite_explained(recorder, place, policy, rollouts.names):
+            numbers = policy_step(policy, optimizer, rows, advantage, task.loss, task.update)
+            recorder.count(**policy_step_cost(policy, rows, advantage))
+        numbers |= task.metrics(policy, rollouts, reward)
+        recorder.log(task.stage, task.em_round, step, task.num_steps, numbers)
+        if recorder.wants_rollouts(step, task.num_steps):
+            total = reward if reward.dim() == 1 else reward.sum(1)
+            for record in rollout_records(policy, rows, advantage, total, rollouts.items, task.notes(rollouts)):
+                recorder.rollout({**place, **record})
+        task.after_step(step, numbers)
+    return policy
 
 
 def policy_step(
     policy: Policy, optimizer: Optimizer, rows: Rows, advantage: Tensor, loss: PolicyLoss, update: UpdateSettings
 ) -> dict[str, float]:
-    """One policy-gradient update on the acted tokens of `rows`, `advantage` [B,T].
+    """Takes one policy-gradient step on the chosen tokens of `rows`, `advantage` [B,T].
 
     A batch without any signal (all advantages 0) leaves weights and optimiser state untouched; so does one with values
     that are not finite, which raises NotFinite.
     """
-    acted = rows.act & rows.valid
-    refuse_not_finite(rows, acted, log_probability_while_sampling=rows.logp_old, advantage=advantage)
-    if not bool((advantage[acted] != 0).any()):
+    chosen = rows.action_mask & rows.valid
+    refuse_not_finite(rows, chosen, log_probability_while_sampling=rows.logp_old, advantage=advantage)
+    live = has_signal(rows, advantage)
+    if not bool(live.any()):
         return {"advantage_std": 0.0, "loss": 0.0, "grad_norm": 0.0, "tokens_trained": 0.0}
-    loss_fn = POLICY_LOSSES[loss.name]
-    weight = AGGREGATIONS[loss.aggregation](acted, loss.max_tokens).to(policy.device, policy.score_dtype)
+    weight = loss.aggregation(chosen, loss.max_tokens).to(policy.device, policy.score_dtype)
     old, adv = rows.logp_old.to(policy.device), advantage.to(policy.device)
 
-    def token_loss(picked: Picked) -> Tensor:
-        logp = picked.scores.logp_act
-        return loss_fn(logp, picked.of(old), picked.of(adv), picked.of(weight), loss.clip_low, loss.clip_high)
+    def token_loss(scores: TokenScores, tokens: ForwardTokens) -> Tensor:
+        per_token = (tokens.at(old), tokens.at(adv), tokens.at(weight))
+        return loss.loss(scores.logp_action, *per_token, loss.clip_low, loss.clip_high)
 
-    live = ((advantage != 0) & acted).any(1)
-    scores, numbers = fit(policy, optimizer, rows, acted, token_loss, update, loss.temperature, live)
-    return {**numbers, **_health(rows, scores, advantage, acted, loss)}
-
-
-def logp_gap(rows: Rows, scores: RowScores, acted: Tensor) -> float:
-    """Largest |log q while sampling - log q while scoring| of the choices in `acted`, under the same weights."""
-    return float((rows.logp_old - scores.logp_act)[acted].abs().max())
-
-
-def _health(rows: Rows, scores: RowScores, advantage: Tensor, acted: Tensor, loss: PolicyLoss) -> dict[str, float]:
+    scores, numbers = fit(policy, optimizer, rows, chosen, token_loss, update, loss.temperature, live)
+    clipped = clip_share(scores.logp_action, rows.logp_old, chosen, loss.clip_low, loss.clip_high)
     return {
-        "tokens_trained": float(acted.sum()),
-        "advantage_std": float(advantage[acted].std(correction=0)),
-        "entropy": float(scores.entropy[acted].mean()),
-        "clip_share": float(clip_share(scores.logp_act, rows.logp_old, acted, loss.clip_low, loss.clip_high)),
-        "logp_gap_max": logp_gap(rows, scores, acted),
+        **numbers,
+        "tokens_trained": float(chosen.sum()),
+        "advantage_std": float(advantage[chosen].std(correction=0)),
+        "entropy": float(scores.entropy[chosen].mean()),
+        "clip_share": float(clipped),
+        "logp_gap_max": logp_gap(rows, scores, chosen),
     }
+
+
+def has_signal(rows: Rows, advantage: Tensor) -> Tensor:
+    """[B] bool, rows with a chosen token whose advantage is not 0; only these need a backward pass."""
+    return ((advantage != 0) & rows.action_mask & rows.valid).any(1)
+
+
+def policy_step_cost(policy: Policy, rows: Rows, advantage: Tensor) -> dict[str, float]:
+    """What `policy_step` takes, for the ledger."""
+    live = has_signal(rows, advantage)
+    return training_cost(policy, rows, rows.action_mask & rows.valid, live) if bool(live.any()) else {}
+
+
+def logp_gap(rows: Rows, scores: RowScores, chosen: Tensor) -> float:
+    """Largest |log q while sampling - log q while scoring| of the tokens in `chosen`, under the same weights."""
+    return float((rows.logp_old - scores.logp_action)[chosen].abs().max())
+
+
+@contextmanager
+def nonfinite_explained(
+    recorder: Recorder, place: Mapping[str, object], policy: Policy, names: Sequence[str]
+) -> Iterator[None]:
+    """Turns NotFinite into a UserError that says which documents are to blame, after their rows are in bad-rows.jsonl.
+
+    place: where the run is, as in metrics.jsonl: stage, round, step; names: the document or problem of every row.
+    """
+    try:
+        yield
+    except NotFinite as error:
+        run, file = recorder.run, recorder.run.path("bad-rows.jsonl")
+        blamed = list(dict.fromkeys(names[r] for r in error.bad))
+        texts = [(names[r], error.rows.tokens(r)) for r in error.bad]
+        lines = [{**place, "document": n, "ids": ids, "text": policy.tokenizer.decode(ids)} for n, ids in texts]
+        with run.guard(f"write {file.name}"):
+            write_atomic(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        shown = ", ".join(blamed[:5]) + (f" and {len(blamed) - 5} more" if len(blamed) > 5 else "")
+        where = f"{place['stage']} step {place['step']}"
+        raise UserError(
+            f"training stopped at {where}: {error.what}; to blame: {shown or 'no row alone'}",
+            where=str(file),
+            fix="mend these rows or lower the learning rate (run.dtype=float32 is safer). Then go on with:\n"
+            f"  {run.resume_line}\n  with settings changed: --fork {run.folder} and another run.name",
+        ) from error
+
+
+def rollout_records(
+    policy: Policy, rows: Rows, advantage: Tensor, reward: Tensor, items: Sequence[Any], notes: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """The first samples of the first groups as records for rollouts.jsonl: each token with its text, its role and the
+    credit it received. `reward` [B]; `items` are the documents or problems that the groups answer."""
+    shown: dict[int, int] = {}
+    for r in range(len(rows)):
+        group = int(rows.group[r])
+        sample = shown.get(group, 0)
+        shown[group] = sample + 1
+        if group < SHOWN_GROUPS and sample < SHOWN_SAMPLES:
+            yield {
+                "document": items[group].id,
+                "group": group,
+                "sample": sample,
+                "reward": float(reward[r]),
+                "verdict": notes[r] if notes else None,
+                "opener": policy.syntax.opener,
+                "tokens": [
+                    {
+                        "text": policy.token_text(token),
+                        "role": _role(rows, r, t),
+                        "advantage": round(float(advantage[r, t]), 4),
+                        "logp": round(float(rows.logp[r, t]), 4),
+                    }
+                    for t, token in enumerate(rows.tokens(r))
+                ],
+            }
+
+
+def _role(rows: Rows, r: int, t: int) -> str:
+    if int(rows.step[r, t]) == CONTEXT:
+        return "context"
+    if bool(rows.action_mask[r, t]) and int(rows.action_space[r, t]) == DECISION:
+        return "decision"
+    if bool(rows.expert[r, t]):
+        return "expert"
+    return "latent" if bool((rows.expert[r] & rows.valid[r]).any()) else "sampled"

@@ -1,7 +1,7 @@
 """Losses: pure functions of token tensors; each returns a weighted sum over tokens, the weights (mask / denominator)
 being those of the whole step, so that micro-batches and ranks simply add up.
 
-Losses take tensors [N] (or any equal shape); aggregations turn the acted tokens [B,T] of a whole step into its
+Losses take tensors [N] (or any equal shape); aggregations turn the chosen tokens [B,T] of a whole step into its
 weights, in float64.
 """
 
@@ -40,37 +40,43 @@ def cispo_loss(
     return -(weight * ratio * advantage * logp).sum()
 
 
-POLICY_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Tensor]] = {
+TokenLossFn = Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Tensor]
+"""(logp, logp_old, advantage, weight, clip_low, clip_high) -> the loss of these tokens."""
+
+POLICY_LOSSES: dict[str, TokenLossFn] = {
     "clip": clipped_policy_loss,
     "cispo": cispo_loss,
 }
 
 
-def token_mean(acted: Tensor, max_tokens: int) -> Tensor:
-    """w_t = 1 / number of acted tokens of the step: every token counts alike (DAPO, arXiv 2503.14476 eq. 8).
+def token_mean(chosen: Tensor, max_tokens: int) -> Tensor:
+    """w_t = 1 / number of chosen tokens of the step: every token counts alike (DAPO, arXiv 2503.14476 eq. 8).
 
     `max_tokens` is unused. Biased by the ratio of two sums over the same rollouts, less so the more of them there are.
     """
-    return acted.double() / acted.sum().clamp(min=1)
+    return chosen.double() / chosen.sum().clamp(min=1)
 
 
-def sequence_mean(acted: Tensor, max_tokens: int) -> Tensor:
-    """w_t = 1 / (B * acted tokens of its row): every row counts alike (GRPO, arXiv 2402.03300 eq. 3).
+def sequence_mean(chosen: Tensor, max_tokens: int) -> Tensor:
+    """w_t = 1 / (B * chosen tokens of its row): every row counts alike (GRPO, arXiv 2402.03300 eq. 3).
 
-    `max_tokens` is unused. Biased: a token of a short row weighs more. A row without acted tokens counts in B.
+    `max_tokens` is unused. Biased: a token of a short row weighs more. A row without chosen tokens counts in B.
     """
-    return acted.double() / acted.sum(1, keepdim=True).clamp(min=1) / max(len(acted), 1)
+    return chosen.double() / chosen.sum(1, keepdim=True).clamp(min=1) / max(len(chosen), 1)
 
 
-def constant(acted: Tensor, max_tokens: int) -> Tensor:
+def constant(chosen: Tensor, max_tokens: int) -> Tensor:
     """w_t = 1 / (B * max_tokens), the longest a row can be (Dr. GRPO, arXiv 2503.20783). Unbiased, up to that constant.
 
     With max_tokens = 1 the loss is the mean over rows of the sum over tokens (RLOO, arXiv 2402.14740).
     """
-    return acted.double() / (max(len(acted), 1) * max_tokens)
+    return chosen.double() / (max(len(chosen), 1) * max_tokens)
 
 
-AGGREGATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
+Aggregation = Callable[[Tensor, int], Tensor]
+"""(chosen tokens [B,T], the most of a row) -> their weights [B,T]."""
+
+AGGREGATIONS: dict[str, Aggregation] = {
     "token_mean": token_mean,
     "sequence_mean": sequence_mean,
     "constant": constant,
@@ -82,8 +88,8 @@ def next_token_loss(logp: Tensor, weight: Tensor) -> Tensor:
     return -(weight * logp).sum()
 
 
-def clip_share(logp: Tensor, logp_old: Tensor, acted: Tensor, clip_low: float, clip_high: float) -> Tensor:
-    """Share of acted tokens whose ratio lies outside the clip range."""
+def clip_share(logp: Tensor, logp_old: Tensor, chosen: Tensor, clip_low: float, clip_high: float) -> Tensor:
+    """Share of chosen tokens whose ratio lies outside the clip range."""
     ratio = (logp - logp_old).exp()
     outside = (ratio < 1 - clip_low) | (ratio > 1 + clip_high)
-    return (outside & acted).sum() / acted.sum().clamp(min=1)
+    return (outside & chosen).sum() / chosen.sum().clamp(min=1)

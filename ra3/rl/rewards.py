@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 
-def step_sums(values: Tensor, seg: Tensor, num_steps: int) -> Tensor:
-    """[B,T] values and step indices -> [B,S] sums per step; seg = -1 is dropped."""
+def step_sums(values: Tensor, step: Tensor, num_steps: int) -> Tensor:
+    """[B,T] values and step indices -> [B,S] sums per step; step = -1 is dropped."""
     sums = values.new_zeros(values.shape[0], num_steps + 1)
-    return sums.scatter_add(1, seg + 1, values)[:, 1:]
+    return sums.scatter_add(1, step + 1, values)[:, 1:]
 
 
-def likelihood(expert_logp: Tensor, expert: Tensor, seg: Tensor, num_steps: int, kind: str) -> Tensor:
+def likelihood(logp: Tensor, expert: Tensor, step: Tensor, num_steps: int, kind: str) -> Tensor:
     """[B,S] log pi(a_t | s_t, z_t): kind "sum" over the step's tokens, or "mean" (sum / number of its tokens)."""
-    total = step_sums(torch.where(expert, expert_logp, 0.0), seg, num_steps)
+    total = step_sums(torch.where(expert, logp, 0.0), step, num_steps)
     if kind == "sum":
         return total
-    return total / step_sums(expert.to(total.dtype), seg, num_steps).clamp(min=1)
+    return total / step_sums(expert.to(total.dtype), step, num_steps).clamp(min=1)
 
 
 def switch_cost(think: Tensor, penalty: float) -> Tensor:

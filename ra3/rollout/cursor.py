@@ -1,4 +1,4 @@
-"""One rollout on its way through its document: what it has decided so far, and what it reads next.
+"""One rollout's place in its document: what it has decided so far, and what it reads next.
 
 Where rows mostly act, a pass reads some steps ahead, and every boundary among them decides as if it had not, from the
 same random number: what was read beyond a thought is forgotten. That saves passes and changes nothing else.
@@ -15,10 +15,9 @@ from ra3.data.latents import EncodedDocument
 from ra3.model.policy import Policy
 from ra3.rows import COMMENT, DECISION, RowBuilder
 
-WORTH_READING = 0.6
+MIN_ACT_PROBABILITY = 0.6
 """A step is read ahead if all boundaries before it act with this probability: one in vain costs about half a pass."""
-
-LONGEST_CHUNK = 32
+MAX_CHUNK_TOKENS = 32
 """Tokens of a chunk with steps that are read ahead, at most."""
 
 
@@ -51,34 +50,34 @@ class StepRead(NamedTuple):
 
 
 @dataclass
-class Rollout:
+class Cursor:
     """One row: at the boundary before step `t`, or in a comment there."""
 
     row: RowBuilder
     steps: Sequence[tuple[int, ...]]
     may_think: Sequence[bool]
     t: int = 0
-    words: int | None = None
+    comment_length: int | None = None
     """Words of the comment under way, None at the boundary itself."""
     act: Choice | None = None
     """The decision to act here, where there was one to take."""
     chunk: tuple[int, ...] = ()
     """What the row reads next, empty while that is open."""
-    reads: int = 0
+    num_steps_read: int = 0
     """Steps that `chunk` ends with."""
     ahead: list[StepRead] = field(default_factory=list)
     """Steps from `t` on that have been read already."""
 
     @classmethod
     def start(cls, policy: Policy, group: int, document: EncodedDocument, rules: LatentRules) -> Self:
-        """Before the first step."""
+        """Stands before the first step."""
         row = RowBuilder.start(group, [policy.start_id, *document.context_ids])
         may_think = document.may_think if rules.think else [False] * len(document.may_think)
         return cls(row, forced_steps(document, policy.end_id), may_think)
 
     @property
     def done(self) -> bool:
-        """The last step has been read."""
+        """Whether the last step has been read."""
         return self.t == len(self.steps)
 
     def open_boundaries(self) -> list[int | None]:
@@ -87,7 +86,10 @@ class Rollout:
         return [place for t, place in enumerate(places, self.t) if t < len(self.steps) and self.may_think[t]]
 
     def decide(self, choices: Iterable[Choice], think_id: int) -> list[Choice]:
-        """Goes on through the steps read ahead, until a boundary thinks; returns the choices that were taken."""
+        """Goes on through the steps read ahead, until a boundary thinks; returns the choices that were taken.
+
+        Choices further on were made for a text without that thought, so they are dropped with the steps read for them.
+        """
         left, ahead, taken = iter(choices), self.ahead, []
         self.ahead = []
         for step in [*ahead, None]:
@@ -95,39 +97,40 @@ class Rollout:
                 taken.append(choice := next(left))
                 if choice.thinks:
                     self.row.append(think_id, self.t, DECISION, choice.logp, choice.logp, choice.importance)
-                    self.chunk, self.reads, self.words = (think_id,), 0, 0
+                    self.chunk, self.num_steps_read, self.comment_length = (think_id,), 0, 0
                     break
                 self.act = choice
             if step:
-                self.go_on(step.logp)
+                self.pass_step(step.logp)
         return taken
 
     def write(self, token: int, logp: float, logp_comment: float, newline_id: int, max_tokens: int) -> None:
-        """One more word of the comment, next to be read; the last of `max_tokens` words has a newline forced after it.
+        """Adds one more word of the comment, next to be read; after word `max_tokens` a newline is forced.
 
         `logp`: its log-probability among all tokens, `logp_comment`: among those that a comment may have.
         """
         self.row.append(token, self.t, COMMENT, logp, logp_comment)
-        self.chunk, self.words = (token,), (self.words or 0) + 1
-        if token != newline_id and self.words == max_tokens:
+        self.chunk, self.comment_length = (token,), (self.comment_length or 0) + 1
+        if token != newline_id and self.comment_length == max_tokens:
             self.row.force([newline_id], self.t, [0.0], expert=False)
-            self.row.closed, self.chunk = False, (token, newline_id)
+            self.row.finished, self.chunk = False, (token, newline_id)
 
     def next_steps(self) -> Sequence[tuple[int, ...]]:
         """The steps that `chunk` ends with."""
-        return self.steps[self.t : self.t + self.reads]
+        return self.steps[self.t : self.t + self.num_steps_read]
 
-    def was_read(self, scored: Iterator[tuple[int, float]]) -> None:
-        """The chunk has been read; `scored` goes on with (place in the pass, log-probability) of its steps' tokens."""
+    def take_read(self, scored: Iterator[tuple[int, float]]) -> None:
+        """Takes note that the chunk was read; `scored` goes on with (place in the pass, log-probability) of each token
+        of its steps."""
         for step in self.next_steps():
             places, logp = zip(*islice(scored, len(step)), strict=True)
             self.ahead.append(StepRead(places[0], list(logp)))
-        self.chunk, self.reads = (), 0
+        self.chunk, self.num_steps_read = (), 0
         if self.ahead:
-            self.go_on(self.ahead.pop(0).logp)
+            self.pass_step(self.ahead.pop(0).logp)
 
-    def go_on(self, logp: Sequence[float]) -> None:
-        """The step has been read and scored: the next boundary."""
+    def pass_step(self, logp: Sequence[float]) -> None:
+        """Adds the step, which has been read and scored, and goes on to the next boundary."""
         step = self.steps[self.t]
         self.row.force(step, self.t, logp)
         if self.act:
@@ -136,27 +139,27 @@ class Rollout:
 
 
 @dataclass
-class Foresight:
+class Lookahead:
     """How far ahead rows read, by how often boundaries have acted so far."""
 
     acts: int = 1
     boundaries: int = 2
 
-    def learn(self, choices: Sequence[Choice]) -> None:
-        """These have been taken."""
+    def observe(self, choices: Sequence[Choice]) -> None:
+        """Counts choices that have been taken."""
         self.acts += sum(not choice.thinks for choice in choices)
         self.boundaries += len(choices)
 
-    def plan(self, rollout: Rollout, opening: Sequence[int] = ()) -> None:
-        """The row will read `opening`, its next step, and more of them while it is likely to act."""
-        chunk, end, likely = [*opening, *rollout.steps[rollout.t]], rollout.t + 1, 1.0
-        while end < len(rollout.steps) and len(chunk) + len(rollout.steps[end]) <= LONGEST_CHUNK:
-            likely *= self.acts / self.boundaries if rollout.may_think[end] else 1.0
-            if likely < WORTH_READING:
+    def plan(self, cursor: Cursor, opening: Sequence[int] = ()) -> None:
+        """Makes the row read `opening`, its next step, and more of them while it is likely to act."""
+        chunk, end, likely = [*opening, *cursor.steps[cursor.t]], cursor.t + 1, 1.0
+        while end < len(cursor.steps) and len(chunk) + len(cursor.steps[end]) <= MAX_CHUNK_TOKENS:
+            likely *= self.acts / self.boundaries if cursor.may_think[end] else 1.0
+            if likely < MIN_ACT_PROBABILITY:
                 break
-            chunk += rollout.steps[end]
+            chunk += cursor.steps[end]
             end += 1
-        rollout.chunk, rollout.reads, rollout.words = tuple(chunk), end - rollout.t, None
+        cursor.chunk, cursor.num_steps_read, cursor.comment_length = tuple(chunk), end - cursor.t, None
 
 
 def forced_steps(document: EncodedDocument, end_id: int) -> list[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Rows on their way through a cached model: each reads its tokens once, each draws from its own random numbers."""
+"""Decoding with a key-value cache: rows that read their tokens once each, and draw from random numbers of their own."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ra3.model.chunks import Chunks
+from ra3.model.kv_cache import ForwardBatch
 from ra3.model.policy import Policy
 
 ROWS_AT_ONCE = {"cpu": 128}
-"""Rows that are alive at once, by device."""
+"""Rows that are decoded at once, by device."""
 ROWS_ELSEWHERE = 256
 
 
-def rows_alive(device: torch.device) -> int:
-    """Rows that are alive at once on a device, at most."""
+def max_running_rows(device: torch.device) -> int:
+    """The most rows that are decoded at once on a device."""
     return ROWS_AT_ONCE.get(device.type, ROWS_ELSEWHERE)
 
 
@@ -34,63 +34,66 @@ class Uniforms:
 
     def next(self, rows: Index) -> Tensor:
         """[R] the next number of each of these rows."""
-        numbers = self.ahead(rows, 0)
+        numbers = self.peek(rows, 0)
         self.used[rows] += 1
         return numbers
 
-    def ahead(self, rows: Index, further: Index | int) -> Tensor:
+    def peek(self, rows: Index, further: Index | int) -> Tensor:
         """[R] numbers that these rows will come to, so much further on than the next; none is used up."""
         index = np.asarray(rows)
         return torch.from_numpy(self.numbers[index, self.used[index] + np.asarray(further)])
 
-    def use(self, row: int, count: int) -> None:
-        """So many numbers of a row have been used."""
+    def skip(self, row: int, count: int) -> None:
+        """Uses up so many numbers of a row."""
         self.used[row] += count
 
 
-class Walk:
-    """B rows on their way through a cached model, some of them alive at a time; the others wait for a free slot.
+class DecodeBatch:
+    """B rows over one cache, some of them running at a time; the others wait for a free slot.
 
-    Row p * repeats + g is the g-th copy of prefix p, which is read once for all its rows.
+    Row p * repeats + g is the g-th copy of prefix p, which is read once for all its rows. A row's *slot* is its place
+    in the cache.
     """
 
     def __init__(self, policy: Policy, prefixes: Sequence[Sequence[int]], repeats: int, at_once: int | None = None):
-        at_once = at_once or rows_alive(policy.device)
+        at_once = at_once or max_running_rows(policy.device)
         self.policy, self.prefixes, self.repeats = policy, prefixes, repeats
         self.count, self.started = len(prefixes) * repeats, 0
         self.row = np.full(min(at_once, self.count), -1)
         """[slots] the row in each slot of the cache, -1 where none is."""
         self.slot = np.full(self.count, -1)
+        """[B] the slot of each row."""
         self.position = np.zeros(len(self.row), np.int64)
         """[slots] tokens that the row has read."""
         self.cache = policy.new_cache(len(self.row))
         self.last_hidden = torch.empty(0)
         """[slots,D] the hidden state after the last token read."""
         self.device = policy.device
-        self.home = -1
-        """The slot that the latest prefix was read in: it holds that prefix until another row takes it."""
+        self.prefix_slot = -1
+        """Where the latest prefix was read: it stands there until another row takes the slot."""
         self.after_prefix = torch.empty(0)
         """[D] the hidden state after the latest prefix."""
 
-    def alive(self) -> np.ndarray:
-        """[R] the rows under way, in the order of their slots, once free slots have been given to those that wait."""
+    def running(self) -> np.ndarray:
+        """[R] the rows under way in the order of their slots, once free slots have been given to those that wait."""
         free = (self.row < 0).nonzero()[0]
+        # a pass costs about as much with an eighth of its slots empty as full, and starting rows one by one costs more
         if self.started < self.count and 8 * len(free) >= len(self.row):
             self._start(free)
         elif self.started == self.count and 2 * len(free) > len(self.row):
-            self._close_up()
+            self._drop_free_slots()
         return self.row[self.row >= 0]
 
-    def end(self, rows: Index) -> None:
-        """These rows are done; their slots are free."""
+    def finish(self, rows: Index) -> None:
+        """Frees the slots of these rows."""
         self.row[self.slot[rows]] = -1
 
     def read(self, rows: Index, ids: Index, lengths: Index) -> Tensor:
         """Feeds R rows their chunks, N ids of `lengths` [R]; returns [N,D] the hidden state before each token."""
         return self._read(self.slot[rows], ids, lengths)
 
-    def go_back(self, row: int, position: int) -> None:
-        """The row forgets all but its first `position` tokens; the next that it reads cannot be scored."""
+    def rewind(self, row: int, position: int) -> None:
+        """Makes the row forget all but its first `position` tokens; the next that it reads cannot be scored."""
         self.position[self.slot[row]] = position
 
     def logits(self, rows: Index) -> Tensor:
@@ -100,13 +103,13 @@ class Walk:
     def _start(self, free: np.ndarray) -> None:
         """Gives the free slots to rows that wait, in order."""
         rows = np.arange(self.started, min(self.count, self.started + len(free)))
-        begun = -self.started % self.repeats  # rows of the latest prefix that wait
-        if begun and self.home in free:  # one of them takes the slot that holds it, lest it be overwritten
-            free = np.concatenate([[self.home], free[free != self.home]])
+        left = -self.started % self.repeats  # rows of the latest prefix that still wait
+        if left and self.prefix_slot in free:  # one of them takes the slot of the prefix, lest it be overwritten
+            free = np.concatenate([[self.prefix_slot], free[free != self.prefix_slot]])
         slots = free[: len(rows)]
         self.row[slots], self.slot[rows], self.started = rows, slots, int(rows[-1]) + 1
-        self._copy(np.full(len(slots[:begun]), self.home), slots[:begun], self.after_prefix)
-        new = rows[begun:]
+        self._copy_prefix(np.full(len(slots[:left]), self.prefix_slot), slots[:left], self.after_prefix)
+        new = rows[left:]
         if not len(new):
             return
         first = new[:: self.repeats]
@@ -114,12 +117,12 @@ class Walk:
         self.position[self.slot[first]] = 0
         self._read(self.slot[first], [i for ids in prefixes for i in ids], [len(ids) for ids in prefixes])
         source = self.slot[new // self.repeats * self.repeats]
-        self._copy(source, slots[begun:], self.last_hidden[self._tensor(source)])
-        self.home = int(self.slot[first[-1]])
-        self.after_prefix = self.last_hidden[self.home].clone()
+        self._copy_prefix(source, slots[left:], self.last_hidden[self._tensor(source)])
+        self.prefix_slot = int(self.slot[first[-1]])
+        self.after_prefix = self.last_hidden[self.prefix_slot].clone()
 
-    def _copy(self, source: np.ndarray, target: np.ndarray, after: Tensor) -> None:
-        """Rows in the slots `target` begin with the prefixes that stand in the slots `source`."""
+    def _copy_prefix(self, source: np.ndarray, target: np.ndarray, after: Tensor) -> None:
+        """Makes rows in the slots `target` begin with the prefixes that stand in the slots `source`."""
         if not len(target):
             return
         own = [len(self.prefixes[r // self.repeats]) for r in self.row[target]]
@@ -128,24 +131,25 @@ class Walk:
         self.last_hidden[self._tensor(target)] = after
 
     def _read(self, slots: np.ndarray, ids: Index, lengths: Index) -> Tensor:
-        what = Chunks(slots, self.position[slots], lengths, self.device)
-        self.cache.next(what)
-        hidden = self.policy.hidden(torch.as_tensor(ids, device=self.device)[None], what.positions[None], self.cache)[0]
+        batch = ForwardBatch(slots, self.position[slots], lengths, self.device)
+        self.cache.begin_pass(batch)
+        tokens = torch.as_tensor(ids, device=self.device)[None]
+        hidden = self.policy.hidden(tokens, batch.positions[None], self.cache)[0]
         if not self.last_hidden.numel():
             self.last_hidden = hidden.new_zeros(len(self.row), hidden.shape[1])
         index = self._tensor(slots)
-        before = hidden.roll(1, 0).index_copy_(0, self._tensor(what.begins), self.last_hidden[index])
-        self.last_hidden[index] = hidden[self._tensor(what.after - 1)]
-        self.position[slots] = what.ends
+        before = hidden.roll(1, 0).index_copy_(0, self._tensor(batch.begin), self.last_hidden[index])
+        self.last_hidden[index] = hidden[self._tensor(batch.after - 1)]
+        self.position[slots] = batch.ends
         return before
 
-    def _close_up(self) -> None:
-        """Leaves the free slots out, once no row waits."""
+    def _drop_free_slots(self) -> None:
+        """Makes the cache smaller, once no row waits."""
         kept = (self.row >= 0).nonzero()[0]
         if not len(kept):
             return
         index = self._tensor(kept)
-        self.cache.take(index)
+        self.cache.select(index)
         self.row, self.position, self.last_hidden = self.row[kept], self.position[kept], self.last_hidden[index]
         self.slot[self.row] = np.arange(len(kept))
 
@@ -153,7 +157,7 @@ class Walk:
         return torch.from_numpy(index).to(self.device)
 
 
-def choose(logits: Tensor, uniform: Tensor) -> Tensor:
+def sample_ids(logits: Tensor, uniform: Tensor) -> Tensor:
     """[R,V] logits and [R] numbers in [0, 1) -> [R] ids, by inverting the cumulative distribution."""
     cumulative = logits.softmax(-1).cumsum(-1)
     total = cumulative[:, -1:]
@@ -162,6 +166,6 @@ def choose(logits: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, reached, right=True)[:, 0]
 
 
-def chosen_logp(logits: Tensor, tokens: Tensor) -> Tensor:
+def token_logp(logits: Tensor, tokens: Tensor) -> Tensor:
     """[R,V] logits and [R] ids -> [R] log-probabilities, computed as where they are trained on."""
     return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)

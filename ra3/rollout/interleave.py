@@ -10,43 +10,42 @@ others share its batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ra3.data.latents import EncodedDocument
 from ra3.model.action_spaces import decision_logps, mask_logits
-from ra3.model.flops import counted
 from ra3.model.policy import Policy
-from ra3.rollout.cursor import Choice, Foresight, LatentRules, Rollout, forced_steps
-from ra3.rollout.decoding import Uniforms, Walk, choose, chosen_logp
+from ra3.rollout.cursor import Choice, Cursor, LatentRules, Lookahead, forced_steps
+from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids, token_logp
 from ra3.rows import RowBuilder, Rows, build
-from ra3.run.ledger import phase
 
 
-@phase("rollouts")
 @torch.no_grad()
 def interleave(
     policy: Policy, documents: Sequence[EncodedDocument], group_size: int, rules: LatentRules, seeds: Sequence[int]
 ) -> Rows:
-    """`group_size` rollouts of every document; row d * group_size + g is the g-th of document d, `seeds` one per row.
+    """Samples `group_size` rollouts of every document; row d * group_size + g is the g-th of document d, `seeds` one
+    per row.
 
     At each boundary where the document allows it the policy decides between think and act; if it thinks, it writes a
     comment until the line ends or `max_latent_tokens`; then the expert's step is forced in.
     """
-    batch = Interleaving.start(policy, documents, group_size, rules, seeds)
-    rollouts, walk = batch.rollouts, batch.walk
-    while len(rows := walk.alive()):
-        alive = rows.tolist()
-        batch.decide([r for r in alive if not rollouts[r].chunk], walk.last_hidden[:0])
-        before = batch.read(alive)
-        at_boundary = [r for r in alive if rollouts[r].words is None]
-        batch.write([r for r in alive if rollouts[r].words is not None])
-        batch.decide(at_boundary, before)
-        walk.end([r for r in alive if rollouts[r].done])
-    return counted(policy, build([rollout.row for rollout in rollouts]))
+    cursors = [Cursor.start(policy, i, d, rules) for i, d in enumerate(documents) for _ in range(group_size)]
+    batch = DecodeBatch(policy, [[policy.start_id, *d.context_ids] for d in documents], group_size)
+    draws = Uniforms(seeds, max(len(c.steps) for c in cursors) * (rules.max_latent_tokens + 1))
+    sampler = InterleavedSampler(batch, cursors, rules, draws)
+    while len(rows := batch.running()):
+        running = rows.tolist()
+        sampler.decide([r for r in running if not cursors[r].chunk], batch.last_hidden[:0])  # those just started
+        before = sampler.read(running)
+        at_boundary = [r for r in running if cursors[r].comment_length is None]
+        sampler.write([r for r in running if cursors[r].comment_length is not None])
+        sampler.decide(at_boundary, before)
+        batch.finish([r for r in running if cursors[r].done])
+    return build([cursor.row for cursor in cursors])
 
 
 def expert_rows(policy: Policy, documents: Sequence[EncodedDocument], decisions: bool = False) -> Rows:
@@ -63,86 +62,77 @@ def expert_rows(policy: Policy, documents: Sequence[EncodedDocument], decisions:
 
 
 @dataclass(frozen=True)
-class Interleaving:
+class InterleavedSampler:
     """The rollouts of a batch, and what they share; `rows` name rollouts by their number."""
 
-    walk: Walk
-    rollouts: Sequence[Rollout]
+    batch: DecodeBatch
+    cursors: Sequence[Cursor]
     rules: LatentRules
     draws: Uniforms
-    foresight: Foresight
-
-    @classmethod
-    def start(
-        cls, policy: Policy, documents: Sequence[EncodedDocument], group_size: int, rules: LatentRules,
-        seeds: Sequence[int],
-    ) -> Self:  # fmt: skip
-        """Every rollout before its first step."""
-        walk = Walk(policy, [[policy.start_id, *d.context_ids] for d in documents], group_size)
-        rollouts = [Rollout.start(policy, i, d, rules) for i, d in enumerate(documents) for _ in range(group_size)]
-        draws = Uniforms(seeds, max(len(r.steps) for r in rollouts) * (rules.max_latent_tokens + 1))
-        return cls(walk, rollouts, rules, draws, Foresight())
+    lookahead: Lookahead = field(default_factory=Lookahead)
 
     def decide(self, rows: Sequence[int], before: Tensor) -> None:
-        """Think or act, at every boundary that these rows have come to; then each has something to read, or is done.
+        """Decides between think and act at every boundary that these rows have come to; then each has something to
+        read, or is done.
 
         `before` [N,D]: hidden states before each token of the last pass.
         """
         choices = self._choices(rows, before)
         for r in rows:
-            rollout = self.rollouts[r]
-            taken = rollout.decide(choices[r], self.walk.policy.syntax.think_id)
-            self.foresight.learn(taken)
-            self.draws.use(r, len(taken))
-            if rollout.words is not None:
-                self.walk.go_back(r, len(rollout.row.ids) - 1)
-            elif not rollout.done:
-                self.foresight.plan(rollout)
+            cursor = self.cursors[r]
+            taken = cursor.decide(choices[r], self.batch.policy.syntax.think_id)
+            self.lookahead.observe(taken)
+            self.draws.skip(r, len(taken))
+            if cursor.comment_length is not None:  # it thinks: the row is as long as the cache must hold, less "#"
+                self.batch.rewind(r, len(cursor.row.ids) - 1)
+            elif not cursor.done:
+                self.lookahead.plan(cursor)
 
     def write(self, rows: Sequence[int]) -> None:
-        """One more word of each comment; a newline or the last word allowed ends it, and the step follows."""
+        """Samples one more word of each comment; a newline or the last word allowed ends it, and the step follows."""
         if not rows:
             return
-        policy = self.walk.policy
-        logits, newline = self.walk.logits(rows), policy.syntax.newline_id
+        policy = self.batch.policy
+        logits, newline = self.batch.logits(rows), policy.syntax.newline_id
         allowed = mask_logits(logits, policy.spaces.comment_mask)
-        tokens = choose(allowed, self.draws.next(rows))
-        full, own = chosen_logp(logits, tokens).tolist(), chosen_logp(allowed, tokens).tolist()
+        tokens = sample_ids(allowed, self.draws.next(rows))
+        full, own = token_logp(logits, tokens).tolist(), token_logp(allowed, tokens).tolist()
         for r, token, logp, old in zip(rows, tokens.tolist(), full, own, strict=True):
-            rollout = self.rollouts[r]
-            rollout.write(token, logp, old, newline, self.rules.max_latent_tokens)
-            if rollout.chunk[-1] == newline:
-                self.foresight.plan(rollout, rollout.chunk)
+            cursor = self.cursors[r]
+            cursor.write(token, logp, old, newline, self.rules.max_latent_tokens)
+            if cursor.chunk[-1] == newline:
+                self.lookahead.plan(cursor, cursor.chunk)
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Every row reads its chunk; the steps among them are scored. Returns hidden states [N,D] before each token."""
-        chunks = [self.rollouts[r].chunk for r in rows]
-        before = self.walk.read(rows, [token for chunk in chunks for token in chunk], [len(c) for c in chunks])
+        """Makes every row read its chunk and scores the steps among them; returns hidden states [N,D] before each
+        token."""
+        chunks = [self.cursors[r].chunk for r in rows]
+        before = self.batch.read(rows, [token for chunk in chunks for token in chunk], [len(c) for c in chunks])
         places, targets, end = [], [], 0
         for r, chunk in zip(rows, chunks, strict=True):
-            own = sum(map(len, self.rollouts[r].next_steps()))
+            own = sum(map(len, self.cursors[r].next_steps()))
             end += len(chunk)
             places += range(end - own, end)
             targets += chunk[len(chunk) - own :]
         index = torch.tensor(places, dtype=torch.long, device=before.device)
-        scored = zip(places, _logp(self.walk.policy, before[index], targets), strict=True)
+        scored = zip(places, _logp(self.batch.policy, before[index], targets), strict=True)
         for r in rows:
-            self.rollouts[r].was_read(scored)
+            self.cursors[r].take_read(scored)
         return before
 
     def _choices(self, rows: Sequence[int], before: Tensor) -> dict[int, list[Choice]]:
         """What the boundaries that the rows have come to decide, if those before them act."""
         found: dict[int, list[Choice]] = {r: [] for r in rows}
-        at = [(r, i, place) for r in rows for i, place in enumerate(self.rollouts[r].open_boundaries())]
+        at = [(r, i, place) for r in rows for i, place in enumerate(self.cursors[r].open_boundaries())]
         if not at:
             return found
         owners, nth, places = zip(*at, strict=True)
-        walk, floor = self.walk, self.rules.think_floor
-        index = [len(before) + int(walk.slot[r]) if place is None else place for r, _, place in at]
-        hidden = torch.cat([before, walk.last_hidden])[torch.tensor(index, device=before.device)]
-        log_think, log_act = _decision_logps(walk.policy, hidden)
+        batch, floor = self.batch, self.rules.think_floor
+        index = [len(before) + int(batch.slot[r]) if place is None else place for r, _, place in at]
+        hidden = torch.cat([before, batch.last_hidden])[torch.tensor(index, device=before.device)]
+        log_think, log_act = _decision_logps(batch.policy, hidden)
         behaviour = log_think.exp().clamp(min=floor)
-        thinks = self.draws.ahead(owners, nth).to(behaviour.device) < behaviour
+        thinks = self.draws.peek(owners, nth).to(behaviour.device) < behaviour
         logp = torch.where(thinks, log_think, log_act)
         importance = logp.exp() / torch.where(thinks, behaviour, 1 - behaviour)
         importance = torch.where(log_think.exp() < floor, importance, 1.0)
@@ -163,4 +153,4 @@ def _logp(policy: Policy, before: Tensor, targets: Sequence[int]) -> list[float]
     if not targets:
         return []
     columns = (x.split(policy.head_rows) for x in (before, torch.tensor(targets, device=before.device)))
-    return [x for hidden, ids in zip(*columns, strict=True) for x in chosen_logp(policy.logits(hidden), ids).tolist()]
+    return [x for hidden, ids in zip(*columns, strict=True) for x in token_logp(policy.logits(hidden), ids).tolist()]

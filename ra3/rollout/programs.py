@@ -1,49 +1,148 @@
-"""Programs written and judged: the sandbox runs those that are finished while the others are still being written."""
+"""Programs: problems as prompts in token ids, completions in text, and what the sandbox says of them.
+
+A comment is part of a program, and does nothing there. A latent that a special token opens is none of it: it is found
+in the ids, and taken out before the program is run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from ra3.data.latents import COMMENT_OPENER, decode
 from ra3.grading.grade import Grader, Verdict
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
-from ra3.rollout.completions import Completion, completion, encode_prompts
-from ra3.rollout.generate import FreeRules, generate
+from ra3.rollout.generate import SamplingParams, generate
 from ra3.rows import Rows
-from ra3.run.ledger import phase
-from ra3.sandbox import Sandbox
 
 
 @dataclass(frozen=True)
-class Attempts:
-    """Completions of problems and the verdicts on them, in the order of the rows."""
+class Programs:
+    """Completions of problems, which a grader is at work on, in the order of the rows."""
 
     rows: Rows
     completions: list[Completion]
-    verdicts: list[Verdict]
+    pending: list[tuple[list[int], Future[list[Verdict]]]]
+    """(rows, their verdicts to come) of what was handed in together."""
+
+    def verdicts(self) -> list[Verdict]:
+        """Waits for the verdicts on all rows."""
+        found = {r: verdict for rows, future in self.pending for r, verdict in zip(rows, future.result(), strict=True)}
+        return [found[r] for r in range(len(self.rows))]
 
 
-def attempt(
-    policy: Policy, problems: Sequence[Problem], samples: int, rules: FreeRules, seeds: Sequence[int], sandbox: Sandbox
-) -> Attempts:
-    """`samples` completions of every problem; row p * samples + i is the i-th of problem p, `seeds` one per row."""
+def write_programs(
+    policy: Policy,
+    problems: Sequence[Problem],
+    samples: int,
+    params: SamplingParams,
+    seeds: Sequence[int],
+    grader: Grader,
+) -> Programs:
+    """Samples `samples` completions of every problem; row p * samples + i is the i-th of problem p, `seeds` one per
+    row.
+
+    Those that are finished are graded while the others are still being written.
+    """
     prompts, found, pending = encode_prompts(policy, problems), dict[int, Completion](), []
-    with Grader(sandbox) as grader:
 
-        def hand_in(written: dict[int, list[int]]) -> None:
-            for r, ids in written.items():
-                found[r] = completion(policy, prompts[r // samples], ids, rules.stop)
-            verdicts = grader.submit([(problems[r // samples], found[r].program) for r in written])
-            pending.append((list(written), verdicts))
+    def hand_in(written: dict[int, list[int]]) -> None:
+        for r, ids in written.items():
+            found[r] = completion(policy, prompts[r // samples], ids, params.stop)
+        verdicts = grader.submit([(problems[r // samples], found[r].program) for r in written])
+        pending.append((list(written), verdicts))
 
-        rows = generate(policy, prompts, samples, rules, seeds, ended=hand_in)
-        return Attempts(rows, [found[r] for r in range(len(rows))], collected(pending))
+    rows = generate(policy, prompts, samples, params, seeds, on_finished=hand_in)
+    return Programs(rows, [found[r] for r in range(len(rows))], pending)
 
 
-@phase("grading")
-def collected(pending: Iterable[tuple[list[int], Future[list[Verdict]]]]) -> list[Verdict]:
-    """The verdicts on all rows, in their order; waits for those that are not there yet."""
-    found = {r: verdict for rows, future in pending for r, verdict in zip(rows, future.result(), strict=True)}
-    return [found[r] for r in sorted(found)]
+def encode_prompts(policy: Policy, problems: Sequence[Problem]) -> list[list[int]]:
+    """Tokenises each prompt line by line, as documents are; an empty one has no tokens."""
+    lines = [problem.prompt.splitlines(keepends=True) for problem in problems]
+    flat = [line for own in lines for line in own]
+    pieces = iter(policy.tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else [])
+    return [[token for _ in own for token in next(pieces)] for own in lines]
+
+
+def beyond_positions(policy: Policy, problems: Sequence[Problem], new_tokens: int) -> dict[str, str]:
+    """{problem: why} of those whose prompt and a completion of `new_tokens` are longer than the model reads."""
+    room = (policy.positions or sys.maxsize) - new_tokens
+    lengths = [1 + len(ids) for ids in encode_prompts(policy, problems)]
+    return {
+        problem.id: f"its prompt of {length} tokens and {new_tokens} more are over {policy.positions} positions"
+        for problem, length in zip(problems, lengths, strict=True)
+        if length > room
+    }
+
+
+class Completion(NamedTuple):
+    """What a model wrote: ``Completion("    return x\\n", "# give it back\\n    return x\\n")``."""
+
+    program: str
+    """What is run."""
+    reply: str
+    """The same to be read: latents that a special token opened stand in it as comments."""
+
+    def before_stop(self, stop: Sequence[str]) -> Completion:
+        """Both up to the first stop string."""
+        return Completion(before_stop(self.program, stop), before_stop(self.reply, stop))
+
+
+def completions(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[Completion]:
+    """What each row generated, up to the end of text or the first stop string."""
+    found = []
+    for r in range(len(rows)):
+        at = rows.action_mask[r].nonzero()[:, 0]
+        first = int(at[0]) if len(at) else 1
+        found.append(completion(policy, rows.ids[r, 1:first].tolist(), rows.ids[r][at].tolist(), stop))
+    return found
+
+
+def completion(policy: Policy, prompt: Sequence[int], ids: Sequence[int], stop: Sequence[str]) -> Completion:
+    """What the generated `ids` say after the ids of a prompt, up to the end of text or the first stop string."""
+    ids = [i for i in ids if i != policy.end_id]
+    if policy.syntax.opener == COMMENT_OPENER:
+        text = policy.tokenizer.decode(ids)
+        return Completion(text, text).before_stop(stop)
+    starts_line = not prompt or policy.token_text(prompt[-1]).endswith("\n")
+    program = reply = ""
+    for is_latent, run in latent_runs(policy, ids, starts_line):
+        text = decode(policy.tokenizer, run)
+        program += text.partition("\n")[2] if is_latent else text  # its last token may hold more than the newline
+        reply += policy.syntax.comment(policy.tokenizer, run) if is_latent else text
+    return Completion(program, reply).before_stop(stop)
+
+
+def completion_of_text(text: str, opener: str) -> Completion:
+    """The completion in text from elsewhere, in which a special token is spelled out."""
+    if opener == COMMENT_OPENER:
+        return Completion(text, text)
+    lines = re.compile(rf"^{re.escape(opener)}(.*\n?)", re.MULTILINE)
+    return Completion(lines.sub("", text), lines.sub(rf"{COMMENT_OPENER}\1", text))
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """The text before the first of the stop strings; a stop string that begins with a newline leaves that newline."""
+    ends = [text.index(s) + s.startswith("\n") for s in stop if s in text]
+    return text[: min(ends)] if ends else text
+
+
+def latent_runs(policy: Policy, ids: Sequence[int], starts_line: bool) -> Iterator[tuple[bool, list[int]]]:
+    """The ids in runs, and whether each is a latent: from an opener at the start of a line to the line's end."""
+    run, inside = [], False
+    for token in ids:
+        if starts_line and token == policy.syntax.think_id:
+            yield False, run
+            run, inside = [], True
+        run.append(token)
+        text = policy.token_text(token)
+        starts_line = text.endswith("\n")
+        if inside and "\n" in text:
+            yield True, run
+            run, inside = [], False
+    yield inside, run

@@ -9,8 +9,10 @@ import math
 import shlex
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from rich.box import ROUNDED, SIMPLE_HEAD
 from rich.console import Console
@@ -154,9 +156,9 @@ def start_box(run: Run, model: str, seed: int, device: str, recipe: str, console
     (console or Console()).print(Panel(grid, box=ROUNDED, title="ra3", title_align="left", expand=False))
 
 
-def result_tables(rows: Iterable[Mapping]) -> list[Table]:
+def result_tables(rows: Iterable[Any]) -> list[Table]:
     """pass@k: models down, bands across. Other metrics: a table for each band, metrics down, models across."""
-    rows = list(rows)
+    rows = [row if isinstance(row, Mapping) else asdict(row) for row in rows]
     passes = [row for row in rows if row["metric"].startswith("pass@")]
     others = [row for row in rows if not row["metric"].startswith("pass@")]
     by_k = [
@@ -169,7 +171,7 @@ def result_tables(rows: Iterable[Mapping]) -> list[Table]:
     ]
 
 
-def show_results(rows: Iterable[Mapping], report: Path | None = None, console: Console | None = None) -> None:
+def show_results(rows: Iterable[Any], report: Path | None = None, console: Console | None = None) -> None:
     """Print the result tables and where the report lies."""
     console = console or Console()
     for table in result_tables(rows):
@@ -178,9 +180,9 @@ def show_results(rows: Iterable[Mapping], report: Path | None = None, console: C
         console.print(Text(f"report: {report}"), soft_wrap=True)
 
 
-def show_problems(counts: Iterable[Mapping], console: Console | None = None) -> None:
+def show_problems(counts: Iterable[Any], console: Console | None = None) -> None:
     """Print the problems that not every sample solved, worst first, with what went wrong; results.json has them all."""
-    counts = list(counts)
+    counts = [c if isinstance(c, Mapping) else asdict(c) for c in counts]
     odd = sorted((c for c in counts if c["passed"] < sum(c["reasons"].values())), key=lambda c: c["passed"])
     console = console or Console()
     solved = f"{len(counts) - len(odd)} of {len(counts)} problems solved by every sample"
@@ -230,7 +232,7 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
 
 
-def _order(rows: Iterable[Mapping], key: str) -> list:
+def _order(rows: Iterable[Any], key: str) -> list:
     return list(dict.fromkeys(row[key] for row in rows))
 
 

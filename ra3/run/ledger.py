@@ -62,7 +62,7 @@ Costs = dict[tuple[str, str], Spent]
 class Ledger:
     """The open ledger of a run; use as a context manager. `stage` is what phases are counted under."""
 
-    def __init__(self, path: Path, attempt: int):
+    def __init__(self, path: Path | None = None, attempt: int = 1):
         self.path, self.attempt, self.stage = path, attempt, "start"
         self._costs: Costs = {}
         self._open = ["other"]
@@ -70,7 +70,8 @@ class Ledger:
         self._clocks = time.perf_counter(), time.process_time()
 
     def __enter__(self) -> Ledger:
-        mend(self.path)
+        if self.path:
+            mend(self.path)
         self._token = OPEN.set(self)
         return self
 
@@ -110,6 +111,8 @@ class Ledger:
             for (stage, phase), spent in self._costs.items()
         ]
         self._costs, self._flushed = {}, time.monotonic()
+        if not self.path:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(lines))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ra3.errors import UserError
@@ -133,6 +134,14 @@ class Recorder:
         """Writes one step's numbers down and shows them."""
         self._metrics.log(stage, em_round, step, values)
         self.display.update(stage, em_round, step, total, values)
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Books what happens inside under the phase `name` of the stage under way."""
+        return self.ledger.phase(name)
+
+    def count(self, **amounts: float) -> None:
+        """Adds tokens or FLOPs to the phase under way."""
+        self.ledger.count(**amounts)
 
     def wants_rollouts(self, step: int, total: int) -> bool:
         """Whether this step's rollouts go to rollouts.jsonl: every N-th, and the last."""

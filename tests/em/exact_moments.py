@@ -108,7 +108,7 @@ def coefficients(world: LatentWorld, estimator: Estimator, rows: Rows, index: Te
     else:
         advantage = world.credit(index, estimator.config, rows).advantage
     aggregate = AGGREGATIONS[estimator.aggregation]
-    weight = torch.cat([aggregate(rows.act[g : g + G], 1) for g in groups]).float()
+    weight = torch.cat([aggregate(rows.action_mask[g : g + G], 1) for g in groups]).float()
     logp = world.logp[index.flatten(), : rows.ids.shape[1]].requires_grad_()
     POLICY_LOSSES[estimator.loss](logp, rows.logp_old, advantage, weight, CLIP, CLIP).backward()
     assert logp.grad is not None
@@ -122,7 +122,7 @@ def limited(world: LatentWorld, slots: Tensor, max_norm: float) -> Tensor:
     """Gradients of more than `max_norm` scaled down to it, as the optimiser step does."""
     if math.isinf(max_norm):
         return slots
-    own = slots[:, world.rows.act].double()
+    own = slots[:, world.rows.action_mask].double()
     gram = (world.jacobian @ world.jacobian.T).double()
     norm = (own @ gram * own).sum(1).clamp(min=0).sqrt()
     return slots * (max_norm / norm.clamp(min=max_norm))[:, None, None].float()
@@ -137,7 +137,7 @@ def moments(world: LatentWorld, estimator: Estimator) -> Moments:
     unit = mean_length(rows, log_behaviour) if estimator.aggregation != "constant" else 1.0
     slots = coefficients(world, estimator, rows.select(index.flatten()), index) * unit
     exact = exact_gradient(world, estimator.target)
-    along = slots[:, world.rows.act] @ (world.jacobian @ exact / exact.square().sum())
+    along = slots[:, world.rows.action_mask] @ (world.jacobian @ exact / exact.square().sum())
     mean = (probability * along).sum()
     noise = (probability * (along - mean).square()).sum().sqrt()
     return Moments(world.gradient(torch.einsum("n,nrt->rt", probability, slots)), exact, float(noise))
@@ -145,7 +145,7 @@ def moments(world: LatentWorld, estimator: Estimator) -> Moments:
 
 def mean_length(rows: Rows, log_behaviour: Tensor) -> float:
     """Expected number of acted tokens of a rollout."""
-    return float((log_behaviour.exp() * rows.act.sum(1)).sum())
+    return float((log_behaviour.exp() * rows.action_mask.sum(1)).sum())
 
 
 def sampler_error(
@@ -156,7 +156,7 @@ def sampler_error(
     `drawn` are rows in groups, and which of the 16 sequences each is.
     """
     rows, index = drawn
-    slots = coefficients(world, estimator, rows, index.unflatten(0, (-1, G)))[:, world.rows.act]
+    slots = coefficients(world, estimator, rows, index.unflatten(0, (-1, G)))[:, world.rows.action_mask]
     if estimator.aggregation != "constant":
         slots = slots * mean_length(world.rows, world.rows.logp_old.sum(1))
     blocks = [(block, along[block] / along[block].norm()) for block in world.blocks.values()]

@@ -45,8 +45,8 @@ class LatentWorld:
     def token_logps(self) -> Tensor:
         """[16,T] q's log-probability of every choice, with gradient; 0 where nothing was chosen."""
         out = torch.zeros(self.rows.ids.shape)
-        for picked in picked_batches(self.q, self.rows, self.rows.act, 10_000):
-            out = out.index_put((picked.row, picked.column), picked.scores.logp_act)
+        for picked in picked_batches(self.q, self.rows, self.rows.action_mask, 10_000):
+            out = out.index_put((picked.row, picked.column), picked.scores.logp_action)
         return out
 
     @cached_property
@@ -58,7 +58,7 @@ class LatentWorld:
     def jacobian(self) -> Tensor:
         """[K,P] gradient of log q of each acted token with respect to all parameters."""
         parameters = list(self.q.model.parameters())
-        rows = [torch.autograd.grad(x, parameters, retain_graph=True) for x in self.token_logps()[self.rows.act]]
+        rows = [torch.autograd.grad(x, parameters, retain_graph=True) for x in self.token_logps()[self.rows.action_mask]]
         return torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
 
     @property
@@ -70,7 +70,7 @@ class LatentWorld:
 
     def gradient(self, coefficients: Tensor) -> Tensor:
         """[..,16,T] factors of the gradients of log q -> [..,P]."""
-        return coefficients[..., self.rows.act] @ self.jacobian
+        return coefficients[..., self.rows.action_mask] @ self.jacobian
 
     def credit(self, index: Tensor, config: EstepSettings, rows: Rows, penalty: float = C) -> Credit:
         """What the engine makes of `rows`, groups of config.group_size, row r being sequence `index` [..][r]."""
@@ -140,7 +140,7 @@ def sample(world: LatentWorld, count: int, rules: LatentRules = RULES) -> tuple[
 def under_floor(world: LatentWorld, floor: float) -> Rows:
     """The 16 rows with the importance weights that sampling under a think floor gives them."""
     rows = world.rows
-    decision = rows.act & (rows.space == DECISION)
+    decision = rows.action_mask & (rows.action_space == DECISION)
     thinks = decision & (rows.ids == world.q.syntax.think_id)
     p = rows.logp_old.exp()
     p_think = torch.where(thinks, p, 1 - p)

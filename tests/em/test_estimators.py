@@ -123,7 +123,7 @@ def test_a_policy_step_takes_the_estimators_gradient(world):
     index = torch.tensor([[0, 5, 14]])
     rows = world.rows.select(index[0])
     advantage = world.credit(index, estimator.config, rows).advantage
-    loss = PolicyLoss("clip", 0.2, 0.2)
+    loss = PolicyLoss(clipped_policy_loss, 0.2, 0.2)
     taken = frozen_gradient(world.q, lambda q, o: policy_step(q, o, rows, advantage, loss, UNCLIPPED))
     expected = -world.gradient(coefficients(world, estimator, rows, index)[0])
     assert (taken - expected).norm() < 1e-5 * expected.norm()

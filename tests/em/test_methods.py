@@ -10,14 +10,14 @@ import torch
 from test_midtrain import attempt, config, recorder, same_weights, trained
 
 from ra3.compare.results import TRAINING
-from ra3.em.annotate import resampled
+from ra3.em.annotate import resample
 from ra3.em.methods import METHODS
 from ra3.em.methods.brite import one_shot, write_in
 from ra3.em.methods.distilled import true_rows
 from ra3.em.methods.mixed import write_half
 from ra3.em.methods.rlp import one_random_place
 from ra3.em.methods.rlpt import Segment, judged, segment, written
-from ra3.em.mstep import leave_out
+from ra3.em.mstep import drop_latents
 from ra3.em.round import Round
 from ra3.errors import UserError
 from ra3.model.policy import Policy
@@ -43,13 +43,13 @@ def test_every_method_trains_and_goes_on_after_a_stop(tmp_path, policy, document
 
 def test_distilled_text_is_the_expert_text_with_its_true_intentions(policy, documents):
     rows, plain = true_rows(policy, documents, [True] * 8), expert_rows(policy, documents)
-    bare = leave_out(rows, 1.0, seed=0)
+    bare = drop_latents(rows, 1.0, seed=0)
     assert [bare.tokens(r) for r in range(8)] == [plain.tokens(r) for r in range(8)]
     for r, document in enumerate(documents):
         truth = document.document.truth
         latent = rows.latent[r]
         assert policy.tokenizer.decode(rows.ids[r][latent].tolist()) == "".join(truth["comments"])
-        assert sorted(set(rows.seg[r][latent].tolist())) == truth["boundaries"]
+        assert sorted(set(rows.step[r][latent].tolist())) == truth["boundaries"]
 
 
 def test_text_without_truth_is_refused(policy, documents):
@@ -79,8 +79,8 @@ def test_bootstrapping_is_ra3_without_reinforcement(tmp_path, policy, documents)
 
 def test_resampling_follows_the_weights():
     reward = torch.tensor([[1.0, 3.0]]).log().expand(4, 2)
-    assert resampled(reward, torch.tensor([0.0, 0.24, 0.26, 1.0])).tolist() == [0, 0, 1, 1]
-    assert resampled(torch.tensor([[-900.0, -1000.0]]), torch.tensor([0.99])).tolist() == [0]
+    assert resample(reward, torch.tensor([0.0, 0.24, 0.26, 1.0])).tolist() == [0, 0, 1, 1]
+    assert resample(torch.tensor([[-900.0, -1000.0]]), torch.tensor([0.99])).tolist() == [0]
 
 
 def test_brite_thinks_once_where_the_model_is_most_inclined_to(tmp_path, policy, documents):
@@ -101,7 +101,7 @@ def test_brite_thinks_once_where_the_model_is_most_inclined_to(tmp_path, policy,
     with recorder(tmp_path, config("brite")) as rec:
         rows = write_in(Round(rec, policy, documents, config("brite")), policy)
         rec.run.close()
-    assert [len(set(rows.seg[r][rows.latent[r]].tolist())) for r in range(8)] == [1] * 8
+    assert [len(set(rows.step[r][rows.latent[r]].tolist())) for r in range(8)] == [1] * 8
 
 
 def test_rlp_pays_the_next_step_after_one_thought_and_has_no_m_step(tmp_path, policy, documents):
@@ -142,7 +142,7 @@ def test_rlpt_pays_the_segment_met_to_the_character(policy, documents):
         builders.append(row)
     rows, reward = judged(policy, build(builders), [wanted], 2)
     assert reward.tolist() == [1.0, 0.0]
-    acted = encode.decode(rows.ids[0][rows.act[0]].tolist())
+    acted = encode.decode(rows.ids[0][rows.action_mask[0]].tolist())
     assert acted == "# so\n" + wanted.text
 
 
@@ -154,4 +154,4 @@ def test_a_copy_of_a_segment_meets_it_whatever_it_holds(policy, wanted):
     for token in [*ids, *more]:
         row.append(token, 0, FULL, -1.0, -1.0)
     rows, reward = judged(policy, build([row]), [Segment([], wanted, len(ids))], 1)
-    assert reward.tolist() == [1.0] and "z" not in policy.tokenizer.decode(rows.ids[0][rows.act[0]].tolist())
+    assert reward.tolist() == [1.0] and "z" not in policy.tokenizer.decode(rows.ids[0][rows.action_mask[0]].tolist())

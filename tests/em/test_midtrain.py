@@ -19,8 +19,8 @@ from ra3.config.settings import EstepSettings, MidtrainSettings, MstepSettings, 
 from ra3.config.tree import Config
 from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, encode
-from ra3.em.estep import EStepJob, SwitchPenalty, copy_rates, estep, repeats, updates_of
-from ra3.em.mstep import leave_out
+from ra3.em.estep import EStepJob, SwitchPenalty, copy_rates, estep, repeats, num_updates
+from ra3.em.mstep import drop_latents
 from ra3.midtrain import midtrain
 from ra3.model.update import score
 from ra3.rl.credit import Boundaries, estep_credit
@@ -183,7 +183,7 @@ def test_the_controller_moves_c_towards_its_target():
 
 def test_latent_dropout_takes_out_whole_intentions_and_nothing_else(policy, documents):
     rows = interleave(policy, documents, 1, LatentRules(4, think_floor=0.5), list(range(8)))
-    fewer = leave_out(rows, 0.5, seed=3)
+    fewer = drop_latents(rows, 0.5, seed=3)
     plain = expert_rows(policy, documents)
     assert 0 < fewer.latent.sum() < rows.latent.sum()
     for r in range(len(rows)):
@@ -191,7 +191,7 @@ def test_latent_dropout_takes_out_whole_intentions_and_nothing_else(policy, docu
         assert kept == [t for t in had if t in set(kept)]  # an intention stays whole or goes
         expert = fewer.ids[r][fewer.valid[r] & ~fewer.latent[r]].tolist()
         assert expert == plain.tokens(r)
-    none = leave_out(rows, 1.0, seed=3)
+    none = drop_latents(rows, 1.0, seed=3)
     assert [none.tokens(r) for r in range(8)] == [plain.tokens(r) for r in range(8)]
 
 
@@ -236,4 +236,4 @@ def test_a_comment_that_says_what_stands_beside_it_is_counted(policy, documents,
     ("updates", "documents", "expected"), [(None, 950, 24), (None, 24, 8), (5, 950, 5), (0, 24, 0)]
 )
 def test_the_estep_reads_a_share_of_the_documents(updates, documents, expected):
-    assert updates_of(EstepSettings(updates=updates, documents=4, group_size=4), documents) == expected
+    assert num_updates(EstepSettings(updates=updates, documents=4, group_size=4), documents) == expected

@@ -9,15 +9,15 @@ import torch
 from latent_world import ALPHA, NUM_LATENTS, G, disturb, log_prior
 
 from ra3.config.settings import EstepSettings
-from ra3.model.action_spaces import expert_logp
+from ra3.model.action_spaces import step_logp
 from ra3.model.update import score
 
 
 def log_q_and_likelihood(policy, rows):
     """([16] log q(z), [16] log pi(a | z)) under one policy."""
-    scores = score(policy, rows, rows.act | rows.expert, 10_000)
-    expert = expert_logp(scores.logp, scores.logp_act, rows.space, rows.act, rows.expert)
-    return torch.where(rows.act, scores.logp_act, 0.0).sum(1), expert.sum(1)
+    scores = score(policy, rows, rows.action_mask | rows.expert, 10_000)
+    expert = step_logp(scores.logp, scores.logp_action, rows.action_space, rows.action_mask, rows.expert)
+    return torch.where(rows.action_mask, scores.logp_action, 0.0).sum(1), expert.sum(1)
 
 
 def test_the_latents_are_all_there_is(world):

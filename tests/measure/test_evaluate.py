@@ -25,9 +25,9 @@ from ra3.measure.pass_at_k import (
     unpack,
 )
 from ra3.model.policy import Policy
-from ra3.rollout.completions import before_stop, completions, encode_prompts
+from ra3.rollout.programs import before_stop, completions, encode_prompts
 from ra3.rollout.cursor import LatentRules
-from ra3.rollout.generate import FreeRules, generate
+from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import interleave
 from ra3.rollout.programs import attempt
 from ra3.sandbox import Sandbox
@@ -88,7 +88,7 @@ def test_prompts_are_tokenised_as_documents_are(base):
     problem = world.problems("eval", 0, 1, "edge")[0]
     (ids,) = encode_prompts(base, [problem])
     assert base.tokenizer.decode(ids) == problem.prompt
-    rows = generate(base, [ids], 2, FreeRules(20), [1, 2])
+    rows = generate(base, [ids], 2, SamplingParams(20), [1, 2])
     for r, (text, _) in enumerate(completions(base, rows, ())):
         assert base.tokenizer.decode(rows.tokens(r)[1:]).removeprefix(problem.prompt).startswith(text)
 
@@ -158,7 +158,7 @@ def test_programs_are_graded_while_others_are_written(base):
             return super().stream(jobs, deadline_s)
 
     batches: list[int] = []
-    problems, rules = [p for band in world.BANDS for p in world.problems("eval", 9, 8, band)], FreeRules(64)
+    problems, rules = [p for band in world.BANDS for p in world.problems("eval", 9, 8, band)], SamplingParams(64)
     with Counting(2) as sandbox:
         done = attempt(base, problems, 4, rules, list(range(4 * len(problems))), sandbox)
         together = list(batches)
@@ -175,10 +175,10 @@ def test_a_completion_does_not_begin_with_what_is_forbidden(base):
     """At the head of a function of a long chain the base opens a comment at some of 40 tries; forbidden, at none."""
     (prompt,) = encode_prompts(base, world.problems("eval", 9, 1, "known"))
     think = base.syntax.think_id
-    for rules, opened in ((FreeRules(1), True), (FreeRules(1, not_first=think), False)):
+    for rules, opened in ((SamplingParams(1), True), (SamplingParams(1, not_first=think), False)):
         rows = generate(base, [prompt], 40, rules, list(range(40)))
         assert any(think in rows.tokens(r)[1 + len(prompt) :] for r in range(40)) is opened
-    greedy = generate(base, [prompt], 1, FreeRules(1, 0.0, not_first=think), [0])
+    greedy = generate(base, [prompt], 1, SamplingParams(1, 0.0, not_first=think), [0])
     assert think not in greedy.tokens(0)[1 + len(prompt) :]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ra3.model import attention, chunks
 from ra3.model.attention import slot_attention
-from ra3.model.chunks import Chunks
+from ra3.model.chunks import ForwardBatch
 from ra3.model.kv_cache import SlotCache, SlotLayer
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def attended(passes, num_rows, scale=1.0, dtype=torch.float64):
     assert isinstance(layer, SlotLayer)
     keys, values = ([torch.zeros(0, KEY_HEADS, SIZE) for _ in range(num_rows)] for _ in range(2))
     for rows, lengths in passes:
-        read = Chunks(rows, [len(keys[r]) for r in rows], lengths, CPU)
+        read = ForwardBatch(rows, [len(keys[r]) for r in rows], lengths, CPU)
         count = sum(lengths)
         query = scale * torch.randn(count, HEADS, SIZE, generator=generator, dtype=torch.float64)
         key, value = (torch.randn(count, KEY_HEADS, SIZE, generator=generator, dtype=torch.float64) for _ in range(2))
@@ -82,7 +82,7 @@ def test_a_layer_is_attended_in_float64_once_scores_are_large():
     (layer,) = cache.layers
     assert isinstance(layer, SlotLayer)
     for start, scale in ((0, 0.1), (1, 100.0), (2, 0.1)):
-        cache.next(Chunks([0], [start], [1], CPU))
+        cache.next(ForwardBatch([0], [start], [1], CPU))
         states = torch.ones(1, KEY_HEADS, 1, SIZE, dtype=torch.float64)
         query = scale * torch.ones(1, HEADS, 1, SIZE, dtype=torch.float64)
         slot_attention(None, query, *layer.update(states, states), None)

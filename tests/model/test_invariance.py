@@ -24,7 +24,7 @@ from ra3.rl.credit import Boundaries, estep_credit
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
 from ra3.rollout.cursor import LatentRules
-from ra3.rollout.generate import FreeRules, generate
+from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import interleave
 from ra3.rows import Rows, pad_time
 
@@ -48,7 +48,7 @@ class Batch:
         name, _, aggregation = self.act.partition(" ")
         if self.act in RLVR:
             return PolicyLoss(name, 0.2, 0.28, TEMPERATURE, aggregation, MAX_NEW)
-        return PolicyLoss("clip", 0.2, 0.2)
+        return PolicyLoss(clipped_policy_loss, 0.2, 0.2)
 
     def select(self, index) -> Batch:
         return replace(self, rows=self.rows.select(index), advantage=self.advantage[index])
@@ -56,7 +56,7 @@ class Batch:
     def padded(self, extra: int) -> Batch:
         width = self.rows.ids.shape[1] + extra
         grown = {f.name: pad_time(x, width, 0) for f in fields(Rows) if (x := getattr(self.rows, f.name)).dim() == 2}
-        grown["seg"] = pad_time(self.rows.seg, width, -1)
+        grown["seg"] = pad_time(self.rows.step, width, -1)
         return Batch(self.act, replace(self.rows, **grown), pad_time(self.advantage, width, 0))
 
     def step(self, policy, optimizer, max_tokens: int) -> list[float]:
@@ -115,10 +115,10 @@ def batches(policies, documents):
         found[kind, "E-step"] = Batch("E-step", rows, credit.advantage)
         found[kind, "M-step"] = Batch("M-step", rows, credit.advantage)
         prompts = [list(d.context_ids)[: 10 + 5 * i] for i, d in enumerate(documents)]
-        rules = FreeRules(MAX_NEW, TEMPERATURE, stop=("\n",))
+        rules = SamplingParams(MAX_NEW, TEMPERATURE, stop=("\n",))
         programs = generate(policy, prompts, G, rules, list(range(len(prompts) * G)))
         reward = torch.linspace(0, 5, len(programs)).frac().unflatten(0, (-1, G))
-        advantage = leave_one_out(reward, torch.ones_like(reward, dtype=torch.bool)).flatten()[:, None] * programs.act
+        advantage = leave_one_out(reward, torch.ones_like(reward, dtype=torch.bool)).flatten()[:, None] * programs.action_mask
         found |= {(kind, act): Batch(act, programs, advantage) for act in RLVR}
     return found
 
@@ -150,7 +150,7 @@ def test_batching_padding_and_order_change_nothing(policies, batches, references
 def alone(policy, batch: Batch) -> torch.Tensor:
     """The first step's gradient by the definitions, each row by itself through the model's own forward pass."""
     twin, rows, loss, total = policy.snapshot(), batch.rows, batch.loss, 0.0
-    wanted = trained_tokens(rows) if batch.act == "M-step" else rows.act
+    wanted = trained_tokens(rows) if batch.action_mask == "M-step" else rows.action_mask
     share = {
         "token_mean": lambda r: 1 / int(wanted.sum()),
         "sequence_mean": lambda r: 1 / (len(rows) * int(wanted[r].sum())),
@@ -160,17 +160,17 @@ def alone(policy, batch: Batch) -> torch.Tensor:
         n = int(rows.length[r])
         logits = twin.model(rows.ids[None, r, :n]).logits[0, :-1]
         ids, space, act, old, advantage = (
-            x[r, 1:n] for x in (rows.ids, rows.space, rows.act, rows.logp_old, batch.advantage)
+            x[r, 1:n] for x in (rows.ids, rows.action_space, rows.action_mask, rows.logp_old, batch.advantage)
         )
         scores = token_scores(logits, ids, space, act, twin.spaces, loss.temperature)
-        if batch.act == "M-step":
+        if batch.action_mask == "M-step":
             terms = scores.logp
         elif loss.name == "clip":
-            ratio = (scores.logp_act - old).exp()
+            ratio = (scores.logp_action - old).exp()
             terms = torch.minimum(ratio * advantage, ratio.clamp(1 - loss.clip_low, 1 + loss.clip_high) * advantage)
         else:
-            ratio = (scores.logp_act - old).exp().clamp(max=1 + loss.clip_high).detach()
-            terms = ratio * advantage * scores.logp_act
+            ratio = (scores.logp_action - old).exp().clamp(max=1 + loss.clip_high).detach()
+            terms = ratio * advantage * scores.logp_action
         total = total - share(r) * terms[wanted[r, 1:n]].sum()
     total.backward()
     return torch.cat([p.grad.flatten() for p in twin.model.parameters()])

@@ -17,10 +17,10 @@ from ra3.em.methods.rlpt import written
 from ra3.errors import UserError
 from ra3.grading.grade import grade
 from ra3.grading.problems import Problem
-from ra3.model.latent_token import KEY, add_token, settle_opener
+from ra3.model.load import KEY, add_latent_token, resolve_latent_token
 from ra3.model.load import load_model, load_tokenizer
 from ra3.model.policy import Policy
-from ra3.rollout.completions import completion_of_text, completions
+from ra3.rollout.programs import completion_of_text, completions
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import interleave
 from ra3.rows import RowBuilder, build
@@ -76,7 +76,7 @@ def test_a_new_token_is_to_the_model_what_the_comment_is(planner):
 def test_a_padded_vocabulary_keeps_its_size_and_a_head_of_its_own_gets_its_row(tmp_path):
     make_policy(tmp_path, tie_word_embeddings=False, vocab_size=448).save(tmp_path)
     tokenizer, model = load_tokenizer(tmp_path), load_model(tmp_path, "pretrained", 0)
-    add_token(tokenizer, model, PLAN)
+    add_latent_token(tokenizer, model, PLAN)
     comment, opener = tokenizer.convert_tokens_to_ids(["#", PLAN])
     for matrix in (model.get_input_embeddings(), model.get_output_embeddings()):
         assert matrix.weight.shape[0] == 448 > opener
@@ -103,7 +103,7 @@ def test_the_folder_knows_its_opener(tmp_path, planner):
 
 def test_a_token_that_is_there_keeps_its_row(tmp_path):
     tokenizer, model = load_tokenizer(BASE), load_model(BASE, "pretrained", 0)
-    add_token(tokenizer, model, PLAN)
+    add_latent_token(tokenizer, model, PLAN)
     model.get_input_embeddings().weight.data[-1] = 0.5
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
@@ -119,14 +119,14 @@ def test_a_token_with_another_use_is_refused(opener, message):
     tokenizer, model = load_tokenizer(BASE), load_model(BASE, "pretrained", 0)
     tokenizer.add_tokens(["[tool]"])
     with pytest.raises(UserError, match=message):
-        settle_opener(tokenizer, model, opener, BASE)
+        resolve_latent_token(tokenizer, model, opener, BASE)
 
 
 def test_a_tokenizer_without_the_token_of_its_model_is_refused():
     model = load_model(BASE, "pretrained", 0)
     model.config.latent_opener = PLAN
     with pytest.raises(UserError, match="no token"):
-        settle_opener(load_tokenizer(BASE), model, None, BASE)
+        resolve_latent_token(load_tokenizer(BASE), model, None, BASE)
 
 
 # programs are freed of latents

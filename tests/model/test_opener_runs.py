@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from small_runs import RLVR, SMALL, refused, same, undisturbed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ra3.model.latent_token import KEY
+from ra3.model.load import KEY
 from ra3.model.policy import Policy
 
 PLAN = "<|plan|>"

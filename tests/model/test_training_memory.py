@@ -21,13 +21,13 @@ from ra3.model.action_spaces import log_probability
 from ra3.model.optimizers import make_optimizer
 from ra3.model.packing import micro_batches
 from ra3.rl.loop import PolicyLoss, policy_step
-from ra3.rollout.generate import FreeRules, generate
+from ra3.rollout.generate import SamplingParams, generate
 
 
 @pytest.fixture(scope="module")
 def programs(policy):
     """Three completions of each of two prompts of 6 and 9 tokens."""
-    return generate(policy, [[5, 6, 7, 8, 9], [9, 8, 7, 6, 5, 4, 3, 2]], 3, FreeRules(6), list(range(6)))
+    return generate(policy, [[5, 6, 7, 8, 9], [9, 8, 7, 6, 5, 4, 3, 2]], 3, SamplingParams(6), list(range(6)))
 
 
 def gradients(policy, step):
@@ -38,7 +38,7 @@ def gradients(policy, step):
 
 
 def learning_from(rows, advantage, update):
-    return lambda twin, optimizer: policy_step(twin, optimizer, rows, advantage, PolicyLoss("clip", 0.2, 0.28), update)
+    return lambda twin, optimizer: policy_step(twin, optimizer, rows, advantage, PolicyLoss(clipped_policy_loss, 0.2, 0.28), update)
 
 
 def test_the_prompt_of_a_group_is_read_once_in_a_micro_batch(programs):
@@ -51,9 +51,9 @@ def test_the_prompt_of_a_group_is_read_once_in_a_micro_batch(programs):
 
 
 def test_a_row_that_can_teach_nothing_costs_no_backward_pass_and_changes_nothing(policy, programs):
-    advantage = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0, 0.0])[:, None] * programs.act
+    advantage = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0, 0.0])[:, None] * programs.action_mask
     numbers, found = gradients(policy, learning_from(programs, advantage, UpdateSettings()))
-    tiny = advantage + 1e-30 * programs.act  # not 0: every row is taken back
+    tiny = advantage + 1e-30 * programs.action_mask  # not 0: every row is taken back
     all_numbers, expected = gradients(policy, learning_from(programs, tiny, UpdateSettings()))
     for mine, its in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, its, atol=1e-6, rtol=1e-5)
@@ -64,7 +64,7 @@ def test_a_row_that_can_teach_nothing_costs_no_backward_pass_and_changes_nothing
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_gradient_is_the_librarys_own(tmp_path, programs, tied):
     policy = make_policy(tmp_path, "llama", tie_word_embeddings=tied)
-    rows = replace(programs, seg=programs.act.long() - 1, expert=programs.act)
+    rows = replace(programs, seg=programs.action_mask.long() - 1, expert=programs.action_mask)
     _, found = gradients(
         policy, lambda twin, optimizer: next_token_step(twin, optimizer, rows, UpdateSettings(max_grad_norm=1e9))
     )
@@ -72,7 +72,7 @@ def test_the_gradient_is_the_librarys_own(tmp_path, programs, tied):
     for r in range(len(rows)):
         ids = torch.tensor(rows.tokens(r))
         logp = twin.model(ids[None]).logits[0].log_softmax(-1)[:-1].gather(-1, ids[1:, None])[:, 0]
-        total = total - logp[rows.act[r, 1 : len(ids)]].sum() / rows.act.sum()
+        total = total - logp[rows.action_mask[r, 1 : len(ids)]].sum() / rows.action_mask.sum()
     total.backward()
     for mine, its in zip(found, [p.grad for p in twin.model.parameters()], strict=True):
         torch.testing.assert_close(mine, its, atol=1e-6, rtol=1e-4)
@@ -80,14 +80,14 @@ def test_the_gradient_is_the_librarys_own(tmp_path, programs, tied):
 
 @pytest.mark.parametrize("act", ["M-step", "RL step"])
 def test_recomputing_activations_keeps_less_and_computes_the_same(policy, programs, act):
-    advantage = torch.tensor([1.0, -1.0, 0.5])[:, None].repeat(2, 1) * programs.act
+    advantage = torch.tensor([1.0, -1.0, 0.5])[:, None].repeat(2, 1) * programs.action_mask
     kept = {}
 
     def run(again: bool):
         update = UpdateSettings(checkpoint_activations=again)
         step = learning_from(programs, advantage, update)
         if act == "M-step":
-            rows = replace(programs, seg=programs.act.long() - 1, expert=programs.act)
+            rows = replace(programs, seg=programs.action_mask.long() - 1, expert=programs.action_mask)
             step = lambda twin, optimizer: next_token_step(twin, optimizer, rows, update)  # noqa: E731
         sizes = []
 

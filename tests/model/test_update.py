@@ -11,14 +11,14 @@ from conftest import make_policy
 
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
-from ra3.model.nonfinite import NotFinite
+from ra3.model.update import NotFinite
 from ra3.model.optimizers import make_optimizer
 from ra3.model.packing import micro_batches
 from ra3.model.update import score
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import AGGREGATIONS
 from ra3.rollout.cursor import LatentRules
-from ra3.rollout.generate import FreeRules, generate
+from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows, interleave
 from ra3.rows import CONTEXT
 
@@ -54,7 +54,7 @@ def test_an_update_without_signal_leaves_everything_as_it_was(policy, rows):
     model = policy.snapshot()
     optimizer = make_optimizer(model.model, "adamw", 1.0, weight_decay=0.1)
     numbers = policy_step(
-        model, optimizer, rows, torch.zeros_like(rows.logp), PolicyLoss("clip", 0.2, 0.2), UpdateSettings()
+        model, optimizer, rows, torch.zeros_like(rows.logp), PolicyLoss(clipped_policy_loss, 0.2, 0.2), UpdateSettings()
     )
     assert numbers["grad_norm"] == 0
     assert all(torch.equal(a, b) for a, b in zip(model.model.parameters(), policy.model.parameters(), strict=True))
@@ -71,8 +71,8 @@ def test_the_prompt_and_padding_are_not_trained_on(rows, documents):
 def test_a_step_without_tokens_leaves_everything_as_it_was(policy, rows, aggregation):
     model = policy.snapshot()
     optimizer = make_optimizer(model.model, "adamw", 1.0, weight_decay=0.1)
-    nothing = replace(rows, act=torch.zeros_like(rows.act), seg=torch.full_like(rows.seg, CONTEXT))
-    loss = PolicyLoss("clip", 0.2, 0.2, aggregation=aggregation)
+    nothing = replace(rows, act=torch.zeros_like(rows.action_mask), seg=torch.full_like(rows.step, CONTEXT))
+    loss = PolicyLoss(clipped_policy_loss, 0.2, 0.2, aggregation=aggregation)
     learnt = policy_step(model, optimizer, nothing, torch.ones_like(rows.logp), loss, UpdateSettings())
     read = next_token_step(model, optimizer, nothing, UpdateSettings())
     assert learnt["tokens_trained"] == read["tokens_trained"] == 0
@@ -92,9 +92,9 @@ def test_at_learning_rate_zero_sampling_and_scoring_stay_together(policy, docume
         if act == "E-step":
             drawn = interleave(model, [document], 2, LatentRules(2, think_floor=0.5), seeds)
         else:
-            drawn = generate(model, [prompt], 2, FreeRules(3), seeds)
+            drawn = generate(model, [prompt], 2, SamplingParams(3), seeds)
         advantage = torch.tensor([[1.0], [-1.0]]).expand_as(drawn.logp)
-        gaps.append(policy_step(model, optimizer, drawn, advantage, PolicyLoss("clip", 0.2, 0.2), UpdateSettings()))
+        gaps.append(policy_step(model, optimizer, drawn, advantage, PolicyLoss(clipped_policy_loss, 0.2, 0.2), UpdateSettings()))
     gap = torch.tensor([numbers["logp_gap_max"] for numbers in gaps], dtype=torch.float64)
     first, last = gap[:100], gap[100:]
     assert gap.max() < 1e-5
@@ -116,10 +116,10 @@ def test_a_broken_weight_stops_the_step_and_changes_nothing(policy, rows):
 def test_advantages_that_are_not_finite_stop_the_step_and_name_their_rows(policy, rows):
     model = policy.snapshot()
     optimizer = make_optimizer(model.model, "adamw", 0.1)
-    advantage = rows.act.float()
-    advantage[2, rows.act[2].nonzero()[0]] = float("inf")
+    advantage = rows.action_mask.float()
+    advantage[2, rows.action_mask[2].nonzero()[0]] = float("inf")
     with pytest.raises(NotFinite, match="the advantage is not finite") as stopped:
-        policy_step(model, optimizer, rows, advantage, PolicyLoss("clip", 0.2, 0.2), UpdateSettings())
+        policy_step(model, optimizer, rows, advantage, PolicyLoss(clipped_policy_loss, 0.2, 0.2), UpdateSettings())
     assert stopped.value.bad == [2]
     assert all(torch.equal(a, b) for a, b in zip(policy.model.parameters(), model.model.parameters(), strict=True))
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ra3.data.order import batch_of
+from ra3.seeds import batch_of
 from ra3.model.action_spaces import decision_logps, entropy
 from ra3.model.optimizers import warmup_cosine
 from ra3.rl.advantages import (

@@ -9,7 +9,7 @@ import pytest
 from cli_runs import Started, ra3
 from small_runs import rlvr, same, went_on
 
-from ra3.data.order import Order, batch_of
+from ra3.seeds import Order, batch_of
 from ra3.grading.grade import Verdict
 from ra3.grading.problem_tests import CallTest
 from ra3.grading.problems import Problem

@@ -11,8 +11,8 @@ from ra3.model.update import score
 from ra3.rl.credit import Boundaries
 from ra3.rollout import cursor as reading
 from ra3.rollout.cursor import LatentRules, forced_steps
-from ra3.rollout.decoding import ROWS_AT_ONCE, Uniforms, Walk, choose
-from ra3.rollout.generate import FreeRules, generate
+from ra3.rollout.decoding import ROWS_AT_ONCE, Uniforms, DecodeBatch, choose
+from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows, interleave
 from ra3.rows import COMMENT, CONTEXT, DECISION
 
@@ -29,7 +29,7 @@ def test_removing_latents_gives_the_document_back(policy, documents, rollouts):
         document = documents[r // 3]
         kept = rollouts.ids[r][rollouts.expert[r]].tolist()
         assert kept == [token for step in forced_steps(document, policy.end_id) for token in step]
-        prompt = rollouts.ids[r][(rollouts.seg[r] == CONTEXT) & rollouts.valid[r]].tolist()
+        prompt = rollouts.ids[r][(rollouts.step[r] == CONTEXT) & rollouts.valid[r]].tolist()
         assert prompt == [policy.start_id, *document.context_ids]
 
 
@@ -37,8 +37,8 @@ def test_latents_are_comment_lines(policy, rollouts):
     latents = rollouts.latent
     assert latents.any()
     for r in range(len(rollouts)):
-        for t in rollouts.seg[r][latents[r]].unique().tolist():
-            ids = rollouts.ids[r][latents[r] & (rollouts.seg[r] == t)].tolist()
+        for t in rollouts.step[r][latents[r]].unique().tolist():
+            ids = rollouts.ids[r][latents[r] & (rollouts.step[r] == t)].tolist()
             text = policy.tokenizer.decode(ids)
             assert text.startswith("#") and text.endswith("\n") and "\n" not in text[:-1]
             assert len(ids) <= RULES.max_latent_tokens + 2
@@ -50,19 +50,19 @@ def test_sampling_and_scoring_agree(tmp_path, documents, architecture):
     sizes |= {"head_dim": 16} if architecture == "gemma" else {}
     policy = make_policy(tmp_path, architecture, **sizes)
     rows = interleave(policy, documents, 2, RULES, list(range(2 * len(documents))))
-    scored = rows.expert | rows.act
+    scored = rows.expert | rows.action_mask
     scores = score(policy, rows, scored, max_tokens=300)
     assert (rows.logp - scores.logp)[scored].abs().max() < 1e-5
-    choice = rows.act & (rows.space == COMMENT)
-    assert (rows.logp_old - scores.logp_act)[choice].abs().max() < 1e-5
+    choice = rows.action_mask & (rows.action_space == COMMENT)
+    assert (rows.logp_old - scores.logp_action)[choice].abs().max() < 1e-5
 
 
 def test_free_generation_and_scoring_agree(policy, documents):
     prompts = [list(d.context_ids) for d in documents]
-    rows = generate(policy, prompts, 4, FreeRules(20, temperature=0.7), list(range(32)))
-    scores = score(policy, rows, rows.act, 500, temperature=0.7)
-    assert (rows.logp_old - scores.logp_act)[rows.act].abs().max() < 1e-5
-    assert (rows.logp - scores.logp)[rows.act].abs().max() < 1e-5
+    rows = generate(policy, prompts, 4, SamplingParams(20, temperature=0.7), list(range(32)))
+    scores = score(policy, rows, rows.action_mask, 500, temperature=0.7)
+    assert (rows.logp_old - scores.logp_action)[rows.action_mask].abs().max() < 1e-5
+    assert (rows.logp - scores.logp)[rows.action_mask].abs().max() < 1e-5
 
 
 def test_rollouts_do_not_depend_on_their_batch(policy, documents):
@@ -75,9 +75,9 @@ def test_rollouts_do_not_depend_on_their_batch(policy, documents):
 
 def test_generation_does_not_depend_on_its_batch(policy, documents):
     prompts = [list(d.context_ids) for d in documents]
-    together = generate(policy, prompts, 1, FreeRules(12), list(range(8)))
+    together = generate(policy, prompts, 1, SamplingParams(12), list(range(8)))
     assert [together.tokens(i) for i in range(8)] == [
-        generate(policy, [p], 1, FreeRules(12), [i]).tokens(0) for i, p in enumerate(prompts)
+        generate(policy, [p], 1, SamplingParams(12), [i]).tokens(0) for i, p in enumerate(prompts)
     ]
 
 
@@ -86,11 +86,11 @@ def test_rows_that_wait_take_the_places_of_those_that_end(policy, documents):
     prompts = [list(d.context_ids) for d in documents]
     prompts[1] = [*prompts[1], *documents[1].step_ids[0]]
     seeds = list(range(5 * len(prompts)))
-    everyone = generate(policy, prompts, 5, FreeRules(30), seeds)
-    assert not everyone.closed.all() and everyone.closed.any(), "the rows must end at different times"
+    everyone = generate(policy, prompts, 5, SamplingParams(30), seeds)
+    assert not everyone.finished.all() and everyone.finished.any(), "the rows must end at different times"
     for at_once in (1, 2, 7, 16):
-        some = generate(policy, prompts, 5, FreeRules(30), seeds, at_once)
-        assert torch.equal(some.ids, everyone.ids) and torch.equal(some.closed, everyone.closed)
+        some = generate(policy, prompts, 5, SamplingParams(30), seeds, at_once)
+        assert torch.equal(some.ids, everyone.ids) and torch.equal(some.finished, everyone.finished)
         assert (some.logp - everyone.logp).abs().max() < 1e-5
 
 
@@ -104,11 +104,11 @@ def test_reading_ahead_changes_nothing(policy, documents, monkeypatch, floor):
     rules, seeds, passes = LatentRules(4, think_floor=floor), list(range(3 * len(documents))), []
     for worth in (2.0, 0.0):  # never, and always as far as a chunk goes
         monkeypatch.setattr(reading, "WORTH_READING", worth)
-        read = Walk.read
+        read = DecodeBatch.read
         counted = []
-        monkeypatch.setattr(Walk, "read", lambda *args, read=read, counted=counted: counted.append(1) or read(*args))
+        monkeypatch.setattr(DecodeBatch, "read", lambda *args, read=read, counted=counted: counted.append(1) or read(*args))
         passes.append((interleave(policy, documents, 3, rules, seeds), counted))
-        monkeypatch.setattr(Walk, "read", read)
+        monkeypatch.setattr(DecodeBatch, "read", read)
     (plain, often), (ahead, seldom) = passes
     assert len(seldom) < len(often)
     for name in ("ids", "seg", "act", "space", "expert", "length", "closed"):
@@ -135,7 +135,7 @@ def test_a_model_with_other_parts_is_not_written_out(tmp_path):
 
 def test_generation_matches_the_librarys_greedy_decoding(policy, documents):
     prompts = [[policy.start_id, *d.context_ids] for d in documents]
-    rows = generate(policy, [p[1:] for p in prompts], 1, FreeRules(10, temperature=0), [0] * 8)
+    rows = generate(policy, [p[1:] for p in prompts], 1, SamplingParams(10, temperature=0), [0] * 8)
     for i, prompt in enumerate(prompts):
         peer = policy.model.generate(
             torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=10, do_sample=False
@@ -144,18 +144,18 @@ def test_generation_matches_the_librarys_greedy_decoding(policy, documents):
 
 
 def test_generation_stops_at_the_stop_string(policy, documents):
-    rows = generate(policy, [list(documents[0].context_ids)], 16, FreeRules(40, stop=("e",)), list(range(16)))
+    rows = generate(policy, [list(documents[0].context_ids)], 16, SamplingParams(40, stop=("e",)), list(range(16)))
     for r in range(16):
-        texts = [policy.token_text(t) for t in rows.ids[r][rows.act[r]].tolist()]
+        texts = [policy.token_text(t) for t in rows.ids[r][rows.action_mask[r]].tolist()]
         assert all("e" not in text for text in texts[:-1])
-        assert bool(rows.closed[r]) == ("e" in texts[-1] or rows.tokens(r)[-1] == policy.end_id)
+        assert bool(rows.finished[r]) == ("e" in texts[-1] or rows.tokens(r)[-1] == policy.end_id)
 
 
 def test_without_thinking_a_rollout_is_the_document(policy, documents):
     rows = interleave(policy, documents, 1, LatentRules(4, think=False), [0] * len(documents))
     plain = expert_rows(policy, documents)
-    assert torch.equal(rows.ids, plain.ids) and torch.equal(rows.seg, plain.seg)
-    assert not rows.act.any()
+    assert torch.equal(rows.ids, plain.ids) and torch.equal(rows.step, plain.step)
+    assert not rows.action_mask.any()
 
 
 def test_decision_frequency_matches_its_probability(policy, documents):
@@ -171,7 +171,7 @@ def test_decision_frequency_matches_its_probability(policy, documents):
 
 def test_the_floor_is_corrected_by_importance_weights(rollouts):
     """policy probability = importance * behaviour probability, the floor being 0.4."""
-    decided = rollouts.act & (rollouts.space == DECISION)
+    decided = rollouts.action_mask & (rollouts.action_space == DECISION)
     weighted = rollouts.logp_old.exp() / rollouts.importance
     assert torch.allclose(weighted[decided & ~rollouts.expert], torch.tensor(0.4))
     assert torch.allclose(weighted[decided & rollouts.expert], torch.tensor(0.6))

@@ -9,7 +9,7 @@ from cli_runs import ra3
 from small_runs import copy, midtrain
 from torch.utils.flop_counter import FlopCounterMode
 
-from ra3.model.flops import forward_flops
+from ra3.model.update import forward_flops
 from ra3.run.ledger import FILE, Ledger, by_phase, count, phase, read_ledger
 from ra3.run.metrics import read_lines
 from ra3.run.profile import profile_text, total

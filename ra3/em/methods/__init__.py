@@ -1,24 +1,17 @@
-"""Mid-training methods by name: RA3, next-token prediction and RA3's rivals, each a few lines on the same hooks."""
+"""Methods of mid-training by name: RA3, next-token prediction and RA3's rivals. Each is a function of an EM round, in a
+file of its own with its equation and source; what differs from the source stands after "Ours"."""
 
-from ra3.em.methods.bootstrap import BOOTSTRAP
-from ra3.em.methods.brite import BRITE
-from ra3.em.methods.distilled import DISTILLED
-from ra3.em.methods.iwae import IWAE
-from ra3.em.methods.mixed import MIXED
-from ra3.em.methods.ntp import NTP
-from ra3.em.methods.ra3 import RA3
-from ra3.em.methods.rlp import RLP
-from ra3.em.methods.rlpt import RLPT
+from ra3.em.methods.bootstrap import bootstrap
+from ra3.em.methods.brite import brite
+from ra3.em.methods.distilled import distilled
+from ra3.em.methods.iwae import iwae
+from ra3.em.methods.mixed import mixed
+from ra3.em.methods.ntp import ntp
+from ra3.em.methods.ra3 import ra3
+from ra3.em.methods.rlp import rlp
+from ra3.em.methods.rlpt import rlpt
 from ra3.em.round import Method
 
 METHODS: dict[str, Method] = {
-    "ra3": RA3,
-    "ntp": NTP,
-    "mixed": MIXED,
-    "distilled": DISTILLED,
-    "bootstrap": BOOTSTRAP,
-    "iwae": IWAE,
-    "brite": BRITE,
-    "rlp": RLP,
-    "rlpt": RLPT,
+    method.__name__: method for method in (ra3, ntp, mixed, distilled, bootstrap, iwae, brite, rlp, rlpt)
 }

@@ -6,6 +6,11 @@ STaR keeps a rationale if the answer is right; here the best of G under RA3's ow
 NTP needs no E-step; what RA3 gains over this does.
 """
 
-from ra3.em.round import Method, keep
+from ra3.em.round import EMRound
+from ra3.model.policy import Policy
 
-BOOTSTRAP = Method(discover=keep, write_in=lambda this, q: this.changed(mstep={"latents": "best"}).write_in(q))
+
+def bootstrap(em: EMRound) -> Policy:
+    """Writes in the best of G latents that pi itself samples, and imitates the text."""
+    em = em.with_settings(mstep={"latents": "best"})
+    return em.m_step(em.annotate(em.pi))

@@ -10,51 +10,17 @@ as in RA3's E-step, q starts from pi in every round and nothing else holds it th
 `format_penalty`.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 
-from ra3.data.latents import EncodedDocument
 from ra3.em.methods.one_thought import always_thinking, only_at
-from ra3.em.round import Method, Round
+from ra3.em.methods.ra3 import ra3
+from ra3.em.round import EMRound
 from ra3.model.policy import Policy
-from ra3.model.update import score
-from ra3.rl.rewards import step_sums
-from ra3.rollout.interleave import expert_rows
-from ra3.rows import DECISION, Rows
 
 
-def likeliest_places(pi: Policy, documents: Sequence[EncodedDocument], max_tokens: int) -> list[int]:
-    """For each document the boundary of the largest P("#"); the first, where all are equal."""
-    rows = expert_rows(pi, documents, decisions=True)
-    decisions = rows.act & (rows.space == DECISION)
-    log_act = score(pi, rows, decisions, max_tokens).logp_act * decisions
-    return step_sums(log_act, rows.seg, rows.num_steps).argmin(1).tolist()
-
-
-def one_shot(this: Round) -> Round:
-    """The round with one forced latent per document, which answers for everything after it and costs nothing.
-
-    Places are found once; a stage of the E-step's, so that the ledger counts them.
-    """
-    budget = this.config.update.micro_batch_tokens
-    found = this.recorder.once(
-        f"estep-{this.em_round}.places", lambda: {"places": likeliest_places(this.pi, this.documents, budget)}
-    )
-    documents = [only_at(document, place) for document, place in zip(this.documents, found["places"], strict=True)]
-    return always_thinking(replace(this, documents=documents), horizon=sys.maxsize, gamma=1.0)
-
-
-def discover(this: Round) -> Policy:
-    """E-step with one decision per document."""
-    return one_shot(this).discover()
-
-
-def write_in(this: Round, q: Policy) -> Rows:
-    """Every document with one latent from q."""
-    return one_shot(this).write_in(q)
-
-
-BRITE = Method(discover, write_in)
+def brite(em: EMRound) -> Policy:
+    """RA3 with one forced latent per document, which answers for everything after it and costs nothing."""
+    pairs = zip(em.documents, em.likeliest_places(), strict=True)
+    em = replace(em, documents=[only_at(document, place) for document, place in pairs])
+    return ra3(always_thinking(em, horizon=sys.maxsize, gamma=1.0))

@@ -1,59 +1,56 @@
-"""Distilled comments: next-token prediction on text whose intentions an author who knows has written. A ceiling.
+"""Distilled comments: next-token prediction on text whose latents an author who knows has written. A ceiling.
 
-    max_pi sum_t log pi(a_t, z*_t | s_t),   z*_t = the true intention where one belongs, else act
+    max_pi sum_t log pi(a_t, z*_t | s_t),   z*_t = the true latent where one belongs, else act
 
 Here the author is an embedded world's generator; any other corpus has no `truth`, and the method refuses it. (The RA3
 paper's "comments distilled from a larger model" are imitations of such an author.) `midtrain.mstep.latent_dropout`
-leaves out true intentions as it does found ones.
+leaves out true latents as it does found ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from ra3.data.latents import EncodedDocument
-from ra3.em.round import Method, Round, keep
+from ra3.em.round import AnnotatedText, EMRound
 from ra3.errors import UserError
 from ra3.model.policy import Policy
 from ra3.rollout.cursor import forced_steps
-from ra3.rows import RowBuilder, Rows, build
+from ra3.rows import RowBuilder, build
 from ra3.worlds import WORLDS
 
 
-def true_rows(policy: Policy, documents: Sequence[EncodedDocument], wanted: Sequence[bool]) -> Rows:
-    """One row per document; those that are `wanted` carry their true intentions.
+def distilled(em: EMRound) -> Policy:
+    """Imitates the text with its true latents."""
+    return em.m_step(with_true_latents(em, range(len(em.documents))))
 
-    UserError where a document has no truth, or one that fits no boundary (steps that are not lines).
+
+def with_true_latents(em: EMRound, which: Collection[int]) -> AnnotatedText:
+    """The documents, those numbered in `which` with their true latents.
+
+    UserError where such a document has no truth, or one that fits no boundary (steps that are not lines).
     """
     builders = []
-    for i, (document, commented) in enumerate(zip(documents, wanted, strict=True)):
-        latents = true_latents(policy, document) if commented else {}
-        row = RowBuilder.start(i, [policy.start_id, *document.context_ids])
-        for t, step in enumerate(forced_steps(document, policy.end_id)):
+    for i, document in enumerate(em.documents):
+        latents = true_latents(em.pi, document) if i in which else {}
+        row = RowBuilder.start(i, [em.pi.start_id, *document.context_ids])
+        for t, step in enumerate(forced_steps(document, em.pi.end_id)):
             latent = latents.get(t, [])
             row.force(latent, t, [0.0] * len(latent), expert=False)
             row.force(step, t, [0.0] * len(step))
         builders.append(row)
-    return build(builders)
+    return AnnotatedText(build(builders), em.pi)
 
 
 def true_latents(policy: Policy, document: EncodedDocument) -> dict[int, list[int]]:
-    """Ids of the true intentions by the step that they stand before."""
+    """Ids of the true latents by the step that they stand before."""
     truth = document.document.truth or {}
     places = truth.get("boundaries", [])
     if "comments" not in truth or not all(document.may_think[t] for t in places):
         raise UserError(
-            "this method writes true intentions in, and the document has none, or none that fits its steps",
-            where=f"{document.document.id}, midtrain.method",
+            "this method writes true latents in, and the document has none, or none that fits its steps",
+            where=f"{document.id}, midtrain.method",
             allowed=" or ".join(f"corpus.path = {name} with corpus.steps = {w.steps}" for name, w in WORLDS.items()),
             fix='for text that is commented already, midtrain.method = "ntp" is the same method',
         )
     return dict(zip(places, policy.syntax.latent_ids(policy.tokenizer, truth["comments"]), strict=True))
-
-
-def write_truth(this: Round, q: Policy) -> Rows:
-    """Every document with its true intentions."""
-    return true_rows(q, this.documents, [True] * len(this.documents))
-
-
-DISTILLED = Method(discover=keep, write_in=write_truth)

@@ -5,27 +5,17 @@
     E-step   A_g = log mean_h w_h - log mean_{h != g} w_h     (VIMCO, arXiv 1602.06725; `iwae` in ra3/rl/advantages.py)
     M-step   one of G latents, drawn with probability w_g / sum_h w_h
 
-One right intention in the group is enough, so a wrong one costs little: meant against Jensen's gap, by which a wrong
-intention costs RA3 more than none. Ours: in the E-step the weights are formed at every boundary from its return over
-the horizon, not from the whole document; a comment's tokens are compared with those who thought there, as RA3's are
+One right latent in the group is enough, so a wrong one costs little: meant against Jensen's gap, by which a wrong
+latent costs RA3 more than none. Ours: in the E-step the weights are formed at every boundary from its return over the
+horizon, not from the whole document; a comment's tokens are compared with those who thought there, as RA3's are
 (`comment_baseline`); c is RA3's, with its growth; a comment that is not closed costs `format_penalty` in w_g, too.
 """
 
-from __future__ import annotations
-
-from ra3.em.round import Method, Round
+from ra3.em.methods.ra3 import ra3
+from ra3.em.round import EMRound
 from ra3.model.policy import Policy
-from ra3.rows import Rows
 
 
-def discover(this: Round) -> Policy:
-    """E-step under the advantage of the importance-weighted bound."""
-    return this.changed(estep={"advantage": "iwae"}).discover()
-
-
-def write_in(this: Round, q: Policy) -> Rows:
-    """Latents resampled by their weights."""
-    return this.changed(mstep={"latents": "resample"}).write_in(q)
-
-
-IWAE = Method(discover, write_in)
+def iwae(em: EMRound) -> Policy:
+    """RA3 under the importance-weighted bound."""
+    return ra3(em.with_settings(estep={"advantage": "iwae"}, mstep={"latents": "resample"}))

@@ -1,4 +1,4 @@
-"""What methods with one forced thought for each document share: where it may stand, and that nothing prices it."""
+"""What methods with one forced latent for each document share: where it may stand, and that nothing prices it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ra3.data.latents import EncodedDocument
-from ra3.em.round import Round
+from ra3.em.round import EMRound
 
 
 def only_at(document: EncodedDocument, place: int) -> EncodedDocument:
@@ -15,12 +15,12 @@ def only_at(document: EncodedDocument, place: int) -> EncodedDocument:
     return replace(document, may_think=tuple(may and t == place for t, may in enumerate(document.may_think)))
 
 
-def always_thinking(this: Round, horizon: int, **own: Any) -> Round:
-    """The round with a thought at every boundary that allows one, for nothing, judged by the `horizon` steps after it.
+def always_thinking(em: EMRound, horizon: int, **own: Any) -> EMRound:
+    """The round with a latent at every boundary that allows one, for nothing, judged by the `horizon` steps after it.
 
     `own`: more settings of the E-step that are part of the method. A comment that is not closed still costs
     `format_penalty`.
     """
     free = {"switch_penalty": 0.0, "alpha": None, "latent_vocab": None}
     forced = {"think_floor": 1.0, "floor_updates": sys.maxsize, "target_think_rate": None}
-    return this.changed(estep={**free, **forced, "horizon": horizon, **own})
+    return em.with_settings(estep={**free, **forced, "horizon": horizon, **own})

@@ -9,15 +9,19 @@ Ours: "what comes next" is the next expert step, not one token, and thoughts are
 costs `format_penalty`.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 
 from ra3.data.latents import EncodedDocument
 from ra3.em.methods.one_thought import always_thinking, only_at
-from ra3.em.round import Method, Round
+from ra3.em.round import EMRound
 from ra3.model.policy import Policy
+
+
+def rlp(em: EMRound) -> Policy:
+    """The model after reinforcement on single thoughts."""
+    em = always_thinking(em, horizon=1, advantage="leave_one_out", comment_baseline="all")
+    return em.e_step(view=one_random_place, judge="self")
 
 
 def one_random_place(document: EncodedDocument, seed: int) -> EncodedDocument:
@@ -29,12 +33,3 @@ def one_random_place(document: EncodedDocument, seed: int) -> EncodedDocument:
     cut = document.cut or t + 1 < len(document.step_ids)
     upto = replace(document, step_ids=document.step_ids[: t + 1], may_think=document.may_think[: t + 1], cut=cut)
     return only_at(upto, t)
-
-
-def discover(this: Round) -> Policy:
-    """The model after reinforcement."""
-    own = always_thinking(this, horizon=1, advantage="leave_one_out", comment_baseline="all")
-    return own.discover(view=one_random_place, judge="self")
-
-
-RLP = Method(discover, write_in=None)

@@ -20,16 +20,69 @@ import torch
 from torch import Tensor
 
 from ra3.data.latents import COMMENT_OPENER, EncodedDocument
-from ra3.em.estep import EStepJob, updates_of
-from ra3.em.round import Method, Round, trained_once
-from ra3.model.nonfinite import bad_rows_kept
-from ra3.model.optimizers import make_optimizer
+from ra3.em.estep import EStep
+from ra3.em.round import EMRound
 from ra3.model.policy import Policy
-from ra3.rl.advantages import ESTIMATORS, dead_groups
-from ra3.rl.loop import PolicyLoss, policy_step
-from ra3.rollout.generate import FreeRules, generate
+from ra3.model.update import sampling_cost
+from ra3.rl.advantages import dead_groups, leave_one_out
+from ra3.rl.loop import Rollouts
+from ra3.rollout.generate import SamplingParams, generate
 from ra3.rows import Rows
 from ra3.seeds import derive
+
+
+def rlpt(em: EMRound) -> Policy:
+    """The model after reinforcement on random segments."""
+    own = em.settings.estep
+    return em.reinforce(NextSegment(em.recorder, em.pi, em.documents, own, em.update, em.seed, em.em_round))
+
+
+class NextSegment(EStep):
+    """The E-step's task with free text in the place of latents, and being right in the place of likelihood."""
+
+    def rollout(self, policy: Policy, items: Sequence[EncodedDocument], step: int) -> SegmentRollouts:
+        """Completions of the documents up to a random step."""
+        own, place = self.settings, ("segment", self.em_round, step)
+        segments = [segment(policy, d, own.horizon, derive(self.seed, *place, d.id)) for d in items]
+        params = SamplingParams(max(s.tokens for s in segments) + own.max_latent_tokens + 1)
+        with self.recorder.phase("rollouts"):
+            rows = generate(policy, [s.prefix for s in segments], own.group_size, params, self.row_seeds(step, items))
+            self.recorder.count(**sampling_cost(policy, rows))
+        rows, met = judge(policy, rows, segments, own.group_size)
+        return SegmentRollouts(rows, items, own.group_size, met)
+
+    def reward(self, policy: Policy, rollouts: SegmentRollouts) -> Tensor:
+        """[B] 1 where the segment was met."""
+        return rollouts.met
+
+    def advantage(self, rollouts: SegmentRollouts, reward: Tensor) -> Tensor:
+        """[B,T] each row's reward against the others'."""
+        groups = rollouts.grouped(reward)
+        return leave_one_out(groups, torch.ones_like(groups, dtype=torch.bool)).flatten()[:, None] * (
+            rollouts.rows.action_mask
+        )
+
+    def metrics(self, policy: Policy, rollouts: SegmentRollouts, reward: Tensor) -> dict[str, float]:
+        """How often segments were met."""
+        groups = rollouts.grouped(reward)
+        dead = dead_groups(groups, torch.ones_like(groups, dtype=torch.bool))
+        generated = float((rollouts.rows.valid & (rollouts.rows.step == 0)).sum())
+        return {
+            "reward": float(reward.mean()),
+            "dead_groups": float(dead.float().mean()),
+            "tokens_generated": generated,
+        }
+
+    def after_step(self, step: int, numbers: object) -> None:
+        """No price moves."""
+
+
+@dataclass
+class SegmentRollouts(Rollouts):
+    """Completions, and whether each met its segment."""
+
+    met: Tensor
+    """[B] float."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +103,23 @@ def segment(policy: Policy, document: EncodedDocument, steps: int, seed: int) ->
     return Segment([*document.context_ids, *before], policy.tokenizer.decode(after), len(after))
 
 
-def written(text: str, lines: int | None = None, opener: str = COMMENT_OPENER) -> tuple[str, int]:
+def judge(policy: Policy, rows: Rows, segments: Sequence[Segment], samples: int) -> tuple[Rows, Tensor]:
+    """The rows with what follows the segment no longer counted as chosen; [B] 1 where the segment was met."""
+    mask, met, opener = rows.action_mask.clone(), torch.zeros(len(rows)), policy.syntax.opener
+    for r in range(len(rows)):
+        wanted, at = without_comments(segments[r // samples].text, opener=opener)[0], mask[r].nonzero()[:, 0]
+        ids = [i for i in rows.ids[r][at].tolist() if i != policy.end_id]
+        code, used = without_comments(policy.tokenizer.decode(ids), len(wanted.splitlines()) or 1, opener)
+        mask[r, at[num_tokens(policy, ids, used) :]] = False
+        met[r] = float(code.rstrip("\n") == wanted.rstrip("\n"))
+    return replace(rows, action_mask=mask), met
+
+
+def without_comments(text: str, lines: int | None = None, opener: str = COMMENT_OPENER) -> tuple[str, int]:
     """A text without comment lines and those that begin with the opener, up to `lines` lines of code or all of it; and
     how many characters that took.
 
-    written("# go\\nx\\ny", 1) == ("x\\n", 7)
+    without_comments("# go\\nx\\ny", 1) == ("x\\n", 7)
     """
     code, used = [], 0
     for line in re.findall(r"[^\n]*\n|[^\n]+", text):
@@ -66,52 +131,6 @@ def written(text: str, lines: int | None = None, opener: str = COMMENT_OPENER) -
     return "".join(code), used
 
 
-def tokens_of(policy: Policy, ids: Sequence[int], characters: int) -> int:
+def num_tokens(policy: Policy, ids: Sequence[int], characters: int) -> int:
     """How many of the ids the first characters of their text take."""
     return bisect_left(range(len(ids)), characters, key=lambda n: len(policy.tokenizer.decode(ids[:n])))
-
-
-def judged(policy: Policy, rows: Rows, segments: Sequence[Segment], samples: int) -> tuple[Rows, Tensor]:
-    """The rows with what follows the segment no longer counted as acted; reward [B], 1 where the segment was met."""
-    act, reward, opener = rows.act.clone(), torch.zeros(len(rows)), policy.syntax.opener
-    for r in range(len(rows)):
-        wanted, at = written(segments[r // samples].text, opener=opener)[0], rows.act[r].nonzero()[:, 0]
-        ids = [i for i in rows.ids[r][at].tolist() if i != policy.end_id]
-        code, used = written(policy.tokenizer.decode(ids), len(wanted.splitlines()) or 1, opener)
-        act[r, at[tokens_of(policy, ids, used) :]] = False
-        reward[r] = float(code.rstrip("\n") == wanted.rstrip("\n"))
-    return replace(rows, act=act), reward
-
-
-def learn(this: Round) -> Policy:
-    """Reinforcement on random segments."""
-    own, seed = this.config.midtrain.estep, this.config.run.seed
-    q, job = this.pi.snapshot(), EStepJob(this.documents, own, this.config.update, seed, this.em_round)
-    optimizer = make_optimizer(q.model, "adamw", own.learning_rate)
-    loss = PolicyLoss("clip", own.clip_low, own.clip_high)
-    total = updates_of(own, len(this.documents))
-    for step in this.recorder.loop(f"estep-{this.em_round}", total, q=q.model, optimizer=optimizer):
-        documents = job.batch(step)
-        places = [derive(seed, "segment", this.em_round, step, d.document.id) for d in documents]
-        segments = [segment(q, d, own.horizon, place) for d, place in zip(documents, places, strict=True)]
-        rules = FreeRules(max(s.tokens for s in segments) + own.max_latent_tokens + 1)
-        found = generate(q, [s.prefix for s in segments], own.group_size, rules, job.seeds(step, documents))
-        rows, reward = judged(q, found, segments, own.group_size)
-        groups = reward.unflatten(0, (-1, own.group_size))
-        everyone = torch.ones_like(groups, dtype=torch.bool)
-        advantage = ESTIMATORS["leave_one_out"](groups, everyone).flatten()[:, None] * rows.act
-        names = [d.document.id for d in documents for _ in range(own.group_size)]
-        with bad_rows_kept(this.recorder.run, {"stage": "estep", "round": this.em_round, "step": step}, q, names):
-            numbers = policy_step(q, optimizer, rows, advantage, loss, this.config.update)
-        numbers |= {"reward": float(reward.mean()), "dead_groups": float(dead_groups(groups, everyone).float().mean())}
-        numbers["tokens_generated"] = float(found.act.sum())
-        this.recorder.log("estep", this.em_round, step, total, numbers)
-    return q
-
-
-def discover(this: Round) -> Policy:
-    """The model after reinforcement, made once."""
-    return trained_once(this.recorder, f"estep-{this.em_round}", this.pi, lambda: learn(this))
-
-
-RLPT = Method(discover, write_in=None)
