@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 
 from ra3.data.latents import COMMENT_OPENER, single_id
-from ra3.model.load import add_latent_token
-from ra3.model.load import load_model, load_tokenizer
+from ra3.model.load import add_latent_token, load_model, load_tokenizer
 from ra3.worlds import WORLDS
 
 

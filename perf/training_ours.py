@@ -22,6 +22,7 @@ from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
 from ra3.rl.advantages import ESTIMATORS
 from ra3.rl.loop import PolicyLoss, policy_step
+from ra3.rl.losses import clipped_policy_loss
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rows import RowBuilder, Rows, build
 

@@ -44,7 +44,7 @@ def rlvr(
     seed: int,
 ) -> Policy:
     """Trains `policy` in place on the problems and returns it."""
-    return reinforce(recorder, policy, TestsPassed(recorder, problems, sandbox, settings, update, seed))
+    return reinforce(recorder, policy, SolveProblems(recorder, problems, sandbox, settings, update, seed))
 
 
 @dataclass
@@ -89,7 +89,7 @@ class GradedPrograms(Rollouts):
         return GradedPrograms(replace(rows, group=number), items, size, verdicts)
 
 
-class TestsPassed(Task):
+class SolveProblems(Task):
     """RLVR as a task of the RL loop."""
 
     stage = "rlvr"

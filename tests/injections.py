@@ -68,9 +68,9 @@ def servers_die_for_good() -> None:
     """The sandbox's servers die before the second batch of programs, and no new one can be started."""
     from processes import children
 
-    import ra3.program_groups as groups
+    from ra3 import rlvr
 
-    attempt, calls = groups.attempt, []
+    write, calls = rlvr.write_programs, []
 
     def dying(*arguments):
         calls.append(1)
@@ -78,9 +78,9 @@ def servers_die_for_good() -> None:
             no_interpreter()
             for pid in children(os.getpid()):
                 os.kill(pid, 9)
-        return attempt(*arguments)
+        return write(*arguments)
 
-    groups.attempt = dying
+    rlvr.write_programs = dying
 
 
 def small_files() -> None:

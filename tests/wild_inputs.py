@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 from step_checks import check_unchanged, steps
 
 from ra3.benchmarks.samples import FORMS, read_samples
+from ra3.commands.run import refuse_gaps
 from ra3.config.flags import parse
 from ra3.config.help import settings as all_settings
 from ra3.config.load import load
 from ra3.data.documents import read
 from ra3.data.latents import remove
 from ra3.errors import UserError
-from ra3.evaluate import refuse_gaps
 from ra3.grading.problem_tests import CallTest, StdioTest
 from ra3.grading.problems import Problem, program
 from ra3.grading.problems import load as load_problems

@@ -119,12 +119,13 @@ def fit(
     losses, parts = [], []
     with policy.activation_checkpointing(update.checkpoint_activations):
         for which, learning in ((live, True), (~live, False)):
-            index = which.nonzero()[:, 0]
-            for tokens in forward_trunk(policy, rows.select(index), wanted[index], update.micro_batch_tokens, learning):
-                tokens = replace(tokens, row=index.to(policy.device)[tokens.row])
-                loss, scores = backward_head(policy, tokens, loss_fn, temperature, learning)
-                losses.append(loss)
-                parts.append((tokens, scores))
+            index, budget = which.nonzero()[:, 0], update.micro_batch_tokens
+            with torch.set_grad_enabled(learning):
+                for tokens in forward_trunk(policy, rows.select(index), wanted[index], budget, learning):
+                    tokens = replace(tokens, row=index.to(policy.device)[tokens.row])
+                    loss, scores = backward_head(policy, tokens, loss_fn, temperature)
+                    losses.append(loss)
+                    parts.append((tokens, scores))
     sum_gradients(policy.model.parameters())
     total = float(sum_over_ranks(torch.tensor(sum(losses), dtype=torch.float64, device=policy.device)))
     grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), update.max_grad_norm))
@@ -140,13 +141,11 @@ def forward_trunk(
     policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, learning: bool = False
 ) -> Iterator[ForwardTokens]:
     """Runs the trunk over this rank's share of the rows, a micro-batch at a time; only tokens in `wanted` [B,T] go on
-    to the output head. `learning`: a backward pass will follow."""
+    to the output head. `learning`: a backward pass will follow (see Policy.hidden)."""
     rows, wanted = rows.to(policy.device), wanted.to(policy.device)
     limit = min(max_tokens, MAX_PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
     for packed in micro_batches(rows, limit, *rank_and_count()):
-        with torch.set_grad_enabled(learning):
-            tokens = _forward(policy, rows, packed, wanted, learning)
-        yield tokens  # outside: a generator must not hold the grad mode of whoever reads it
+        yield _forward(policy, rows, packed, wanted, learning)
 
 
 def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, learning: bool) -> ForwardTokens:
@@ -160,27 +159,27 @@ def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, learnin
 
 
 def backward_head(
-    policy: Policy, tokens: ForwardTokens, loss_fn: TokenLoss, temperature: float, learning: bool = True
+    policy: Policy, tokens: ForwardTokens, loss_fn: TokenLoss, temperature: float
 ) -> tuple[float, TokenScores]:
-    """Computes `loss_fn` on these tokens and, if `learning`, adds its gradient; returns the loss and the scores.
+    """Computes `loss_fn` on these tokens and, where gradients are enabled, adds its gradient; returns the loss and the
+    scores.
 
     The loss is a sum over tokens, so it is taken back through the output head a few tokens at a time: logits [n,V] live
     only from their forward to their backward pass, and nothing is computed twice. Then the trunk follows, once.
     """
     losses, parts, gradients = [], [], []
     for few in replace(tokens, hidden=tokens.hidden.detach()).split(policy.head_rows):
-        with torch.set_grad_enabled(learning):
-            leaf = few.hidden.requires_grad_(learning)
-            logits = policy.logits(leaf, learning)
-            scores = token_scores(logits, few.ids, few.space, few.chosen, policy.spaces, temperature)
-            del logits
-            loss = loss_fn(scores, few)
+        leaf = few.hidden.requires_grad_(torch.is_grad_enabled())
+        logits = policy.logits(leaf, learning=leaf.requires_grad)
+        scores = token_scores(logits, few.ids, few.space, few.chosen, policy.spaces, temperature)
+        del logits
+        loss = loss_fn(scores, few)
         if loss.requires_grad:
             loss.backward()
         losses.append(loss.detach())
         parts.append(scores.detach())
         gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
-    if learning and tokens.hidden.requires_grad:
+    if tokens.hidden.requires_grad:
         tokens.hidden.backward(torch.cat(gradients))
     return float(torch.stack(losses).double().sum()), TokenScores.concatenate(parts)
 

@@ -16,8 +16,8 @@ from latent_world import G, LatentWorld, under_floor
 from torch import Tensor
 
 from ra3.config.settings import EstepSettings
-from ra3.em.mstep import plain, trained_tokens
-from ra3.model.update import picked_batches
+from ra3.em.mstep import as_text_only, trained_tokens
+from ra3.model.update import forward_trunk
 from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
 from ra3.rows import Rows
 
@@ -91,7 +91,7 @@ def exact_gradient(world: LatentWorld, config: EstepSettings) -> Tensor:
     """[P] gradient of J = E_q[sum of rewards]; the exact prior's log q adds nothing, since E_q[grad log q] = 0."""
     now = replace(world.rows, logp_old=world.logp)
     value = world.credit(torch.arange(16), config.model_copy(update={"group_size": 1}), now).reward.sum(1)
-    return world.gradient((world.logp.sum(1).exp() * value)[:, None] * now.act)
+    return world.gradient((world.logp.sum(1).exp() * value)[:, None] * now.action_mask)
 
 
 def coefficients(world: LatentWorld, estimator: Estimator, rows: Rows, index: Tensor) -> Tensor:
@@ -171,8 +171,9 @@ def annotated_gradients(world: LatentWorld) -> tuple[Tensor, Tensor]:
     gradients = []
     for r in range(16):
         row = slice(r, r + 1)
-        (picked,) = picked_batches(world.q, plain(world.rows.select(row)), trained[row], 10_000)
-        parts = torch.autograd.grad(picked.scores.logp.sum(), list(world.q.model.parameters()))
+        (tokens,) = forward_trunk(world.q, as_text_only(world.rows.select(row)), trained[row], 10_000)
+        scores = world.q.scores(tokens.hidden, tokens.ids, tokens.space, tokens.chosen)
+        parts = torch.autograd.grad(scores.logp.sum(), list(world.q.model.parameters()))
         gradients.append(torch.cat([part.flatten() for part in parts]))
     return torch.stack(gradients), trained.sum(1).float()
 

@@ -21,7 +21,7 @@ from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, encode
 from ra3.model.action_spaces import ActionSpaces
 from ra3.model.policy import Policy
-from ra3.model.update import RowScores, picked_batches, score
+from ra3.model.update import RowScores, forward_trunk, score
 from ra3.rl.credit import Boundaries, Credit, estep_credit
 from ra3.rollout.cursor import LatentRules, forced_steps
 from ra3.rollout.interleave import interleave
@@ -45,8 +45,9 @@ class LatentWorld:
     def token_logps(self) -> Tensor:
         """[16,T] q's log-probability of every choice, with gradient; 0 where nothing was chosen."""
         out = torch.zeros(self.rows.ids.shape)
-        for picked in picked_batches(self.q, self.rows, self.rows.action_mask, 10_000):
-            out = out.index_put((picked.row, picked.column), picked.scores.logp_action)
+        for tokens in forward_trunk(self.q, self.rows, self.rows.action_mask, 10_000):
+            scores = self.q.scores(tokens.hidden, tokens.ids, tokens.space, tokens.chosen)
+            out = out.index_put((tokens.row, tokens.column), scores.logp_action)
         return out
 
     @cached_property
@@ -58,7 +59,9 @@ class LatentWorld:
     def jacobian(self) -> Tensor:
         """[K,P] gradient of log q of each acted token with respect to all parameters."""
         parameters = list(self.q.model.parameters())
-        rows = [torch.autograd.grad(x, parameters, retain_graph=True) for x in self.token_logps()[self.rows.action_mask]]
+        rows = [
+            torch.autograd.grad(x, parameters, retain_graph=True) for x in self.token_logps()[self.rows.action_mask]
+        ]
         return torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
 
     @property

@@ -21,6 +21,7 @@ from ra3.em.mstep import next_token_step
 from ra3.model.optimizers import make_optimizer
 from ra3.rl.credit import Boundaries
 from ra3.rl.loop import PolicyLoss, policy_step
+from ra3.rl.losses import clipped_policy_loss
 from ra3.rollout.cursor import LatentRules
 
 DOCS = Path(__file__).parents[2] / "docs/estimators.md"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
@@ -12,13 +12,12 @@ from test_midtrain import attempt, config, recorder, same_weights, trained
 from ra3.compare.results import TRAINING
 from ra3.em.annotate import resample
 from ra3.em.methods import METHODS
-from ra3.em.methods.brite import one_shot, write_in
-from ra3.em.methods.distilled import true_rows
-from ra3.em.methods.mixed import write_half
+from ra3.em.methods.distilled import with_true_latents
+from ra3.em.methods.mixed import mixed
 from ra3.em.methods.rlp import one_random_place
-from ra3.em.methods.rlpt import Segment, judged, segment, written
+from ra3.em.methods.rlpt import Segment, judge, segment, without_comments
 from ra3.em.mstep import drop_latents
-from ra3.em.round import Round
+from ra3.em.round import AnnotatedText, EMRound
 from ra3.errors import UserError
 from ra3.model.policy import Policy
 from ra3.rollout.interleave import expert_rows
@@ -26,6 +25,25 @@ from ra3.rows import FULL, RowBuilder, build
 from ra3.run.ledger import read_ledger
 from ra3.run.profile import families, total
 from ra3.worlds import WORLDS
+
+
+def em_round(rec, policy, documents, method="ra3", number=0, **estep_changes) -> EMRound:
+    own = config(method, **estep_changes)
+    return EMRound(rec, policy, documents, own.midtrain, own.update, own.run.seed, number)
+
+
+def imitated(method, em: EMRound) -> AnnotatedText:
+    """The text that a method hands to its M-step, which does not take place."""
+    seen = []
+
+    @dataclass(frozen=True)
+    class Watched(EMRound):
+        def m_step(self, text):
+            seen.append(text)
+            return self.pi
+
+    method(Watched(**{f.name: getattr(em, f.name) for f in fields(em)}))
+    return seen[0]
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
@@ -42,7 +60,7 @@ def test_every_method_trains_and_goes_on_after_a_stop(tmp_path, policy, document
 
 
 def test_distilled_text_is_the_expert_text_with_its_true_intentions(policy, documents):
-    rows, plain = true_rows(policy, documents, [True] * 8), expert_rows(policy, documents)
+    rows, plain = with_true_latents(em_round(None, policy, documents), range(8)).rows, expert_rows(policy, documents)
     bare = drop_latents(rows, 1.0, seed=0)
     assert [bare.tokens(r) for r in range(8)] == [plain.tokens(r) for r in range(8)]
     for r, document in enumerate(documents):
@@ -54,17 +72,14 @@ def test_distilled_text_is_the_expert_text_with_its_true_intentions(policy, docu
 
 def test_text_without_truth_is_refused(policy, documents):
     nameless = replace(documents[0], document=replace(documents[0].document, truth=None))
-    with pytest.raises(UserError, match="true intentions"):
-        true_rows(policy, [nameless], [True])
-    assert len(true_rows(policy, [nameless], [False])) == 1
+    em = em_round(None, policy, [nameless])
+    with pytest.raises(UserError, match="true latents"):
+        with_true_latents(em, [0])
+    assert len(with_true_latents(em, []).rows) == 1
 
 
-def test_mixed_text_is_half_and_half_and_the_other_half_next_time(tmp_path, policy, documents):
-    with recorder(tmp_path, config("mixed")) as rec:
-        commented = [
-            write_half(Round(rec, policy, documents, config("mixed"), n), policy).latent.any(1) for n in (0, 1)
-        ]
-        rec.run.close()
+def test_mixed_text_is_half_and_half_and_the_other_half_next_time(policy, documents):
+    commented = [imitated(mixed, em_round(None, policy, documents, "mixed", n)).rows.latent.any(1) for n in (0, 1)]
     assert int(commented[0].sum()) == 4
     assert torch.equal(commented[0], ~commented[1])
 
@@ -84,11 +99,9 @@ def test_resampling_follows_the_weights():
 
 
 def test_brite_thinks_once_where_the_model_is_most_inclined_to(tmp_path, policy, documents):
-    own = config("brite")
-    with recorder(tmp_path / "places", own) as rec:
-        once = one_shot(Round(rec, policy, documents, own)).documents
+    with recorder(tmp_path, config("brite")) as rec:
+        places = em_round(rec, policy, documents, "brite").likeliest_places()
         rec.run.close()
-    assert all(sum(d.may_think) == 1 for d in once)
     ids = torch.tensor([[policy.start_id, *documents[0].context_ids, *(i for s in documents[0].step_ids for i in s)]])
     with torch.no_grad():
         inclined = policy.model(ids).logits[0].softmax(-1)[:, policy.syntax.think_id]
@@ -97,11 +110,11 @@ def test_brite_thinks_once_where_the_model_is_most_inclined_to(tmp_path, policy,
         starts.append(float(inclined[at]))
         at += len(step)
     allowed = [p if may else -1.0 for p, may in zip(starts, documents[0].may_think, strict=True)]
-    assert once[0].may_think.index(True) == max(range(len(allowed)), key=allowed.__getitem__)
+    assert places[0] == max(range(len(allowed)), key=allowed.__getitem__)
     with recorder(tmp_path, config("brite")) as rec:
-        rows = write_in(Round(rec, policy, documents, config("brite")), policy)
+        rows = imitated(METHODS["brite"], em_round(rec, policy, documents, "brite", updates=0)).rows
         rec.run.close()
-    assert [len(set(rows.step[r][rows.latent[r]].tolist())) for r in range(8)] == [1] * 8
+    assert [set(rows.step[r][rows.latent[r]].tolist()) for r in range(8)] == [{place} for place in places]
 
 
 def test_rlp_pays_the_next_step_after_one_thought_and_has_no_m_step(tmp_path, policy, documents):
@@ -123,10 +136,10 @@ def test_rlpt_learns_from_a_model_that_meets_some_segments(tmp_path, documents):
 
 
 def test_what_was_written_is_the_code_without_the_comments():
-    assert written("# go\nx\ny", 1) == ("x\n", 7)
-    assert written("x\n  # so\ny\nz", 2) == ("x\ny\n", 11)
-    assert written("x = 1", 3) == ("x = 1", 5)
-    assert written("# a note\n") == ("", 9)
+    assert without_comments("# go\nx\ny", 1) == ("x\n", 7)
+    assert without_comments("x\n  # so\ny\nz", 2) == ("x\ny\n", 11)
+    assert without_comments("x = 1", 3) == ("x = 1", 5)
+    assert without_comments("# a note\n") == ("", 9)
 
 
 def test_rlpt_pays_the_segment_met_to_the_character(policy, documents):
@@ -140,7 +153,7 @@ def test_rlpt_pays_the_segment_met_to_the_character(policy, documents):
         for token in encode(text, add_special_tokens=False)["input_ids"]:
             row.append(token, 0, FULL, -1.0, -1.0)
         builders.append(row)
-    rows, reward = judged(policy, build(builders), [wanted], 2)
+    rows, reward = judge(policy, build(builders), [wanted], 2)
     assert reward.tolist() == [1.0, 0.0]
     acted = encode.decode(rows.ids[0][rows.action_mask[0]].tolist())
     assert acted == "# so\n" + wanted.text
@@ -153,5 +166,5 @@ def test_a_copy_of_a_segment_meets_it_whatever_it_holds(policy, wanted):
     row = RowBuilder.start(0, [policy.start_id])
     for token in [*ids, *more]:
         row.append(token, 0, FULL, -1.0, -1.0)
-    rows, reward = judged(policy, build([row]), [Segment([], wanted, len(ids))], 1)
+    rows, reward = judge(policy, build([row]), [Segment([], wanted, len(ids))], 1)
     assert reward.tolist() == [1.0] and "z" not in policy.tokenizer.decode(rows.ids[0][rows.action_mask[0]].tolist())

@@ -19,11 +19,12 @@ from ra3.config.settings import EstepSettings, MidtrainSettings, MstepSettings, 
 from ra3.config.tree import Config
 from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, encode
-from ra3.em.estep import EStepJob, SwitchPenalty, copy_rates, estep, repeats, num_updates
+from ra3.em.estep import EStep, SwitchPenalty, copy_rates, num_updates, repeats
 from ra3.em.mstep import drop_latents
 from ra3.midtrain import midtrain
 from ra3.model.update import score
 from ra3.rl.credit import Boundaries, estep_credit
+from ra3.rl.loop import reinforce
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import expert_rows, interleave
 from ra3.rows import COMMENT, DECISION, RowBuilder, build
@@ -53,9 +54,13 @@ def recorder(folder, settings, every_s=1e9):
     return Recorder(run, Display(run, Console(file=io.StringIO())), every_s, 10)
 
 
+def midtrained(rec, policy, documents, settings):
+    return midtrain(rec, policy, documents, settings.midtrain, settings.update, settings.run.seed)
+
+
 def trained(folder, policy, documents, settings):
     with recorder(folder, settings) as rec:
-        result = midtrain(rec, policy, documents, settings)
+        result = midtrained(rec, policy, documents, settings)
         rec.run.close()
     return result, (folder / "run" / "metrics.jsonl").read_text().splitlines()
 
@@ -118,7 +123,7 @@ def test_the_e_step_drops_what_does_not_pay(tmp_path, documents):
         updates=10, documents=4, group_size=8, switch_penalty=3.0, max_latent_tokens=2, learning_rate=3e-3
     )
     with recorder(tmp_path, config()) as rec:
-        estep(rec, policy, EStepJob(documents, settings, UpdateSettings(), seed=0))
+        reinforce(rec, policy.snapshot(), EStep(rec, policy, documents, settings, UpdateSettings(), seed=0))
         rec.run.close()
     rates = [json.loads(line)["think_rate"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rates[0] > 0.02 and rates[-1] < rates[0] / 2
@@ -128,7 +133,7 @@ def test_the_reward_comes_from_the_frozen_policy(tmp_path, policy, documents):
     """A first update that ruins q does not touch the likelihood by which the second update's rollouts are judged."""
     with recorder(tmp_path, config()) as rec:
         settings = EstepSettings(**TINY_E).model_copy(update={"updates": 2, "learning_rate": 0.3})
-        q = estep(rec, policy, EStepJob(documents, settings, UpdateSettings(), seed=0))
+        q = reinforce(rec, policy.snapshot(), EStep(rec, policy, documents, settings, UpdateSettings(), seed=0))
         rec.run.close()
     second = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[1])
     assert abs(second["expert_nll"] - second["expert_nll_act"]) < 0.2
@@ -163,7 +168,7 @@ def attempt(folder, policy, documents, settings, steps):
     rec.log = dying_log
     try:
         with rec:
-            return midtrain(rec, policy, documents, settings)
+            return midtrained(rec, policy, documents, settings)
     except KeyboardInterrupt:
         return None
     finally:
@@ -187,7 +192,7 @@ def test_latent_dropout_takes_out_whole_intentions_and_nothing_else(policy, docu
     plain = expert_rows(policy, documents)
     assert 0 < fewer.latent.sum() < rows.latent.sum()
     for r in range(len(rows)):
-        kept, had = (x.seg[r][x.latent[r]].tolist() for x in (fewer, rows))
+        kept, had = (x.step[r][x.latent[r]].tolist() for x in (fewer, rows))
         assert kept == [t for t in had if t in set(kept)]  # an intention stays whole or goes
         expert = fewer.ids[r][fewer.valid[r] & ~fewer.latent[r]].tolist()
         assert expert == plain.tokens(r)

@@ -8,28 +8,29 @@ import torch
 from ra3.compare.latent_tables import HELDOUT
 from ra3.config.settings import EvalSettings, UpdateSettings
 from ra3.data.latents import encode_all
-from ra3.grading.grade import Verdict, grade
+from ra3.evaluate import sample_answers
+from ra3.grading.grade import Grader, Verdict, grade
 from ra3.measure import counterfactuals as probes
 from ra3.measure.counterfactuals import block, code_changes, places
 from ra3.measure.heldout import durations, measure_heldout
 from ra3.measure.pass_at_k import (
     Answer,
-    comment_is_right,
-    measures,
+    latent_is_right,
+    measure_answers,
     pack,
-    paired_rows,
-    pass_rows,
+    paired_differences,
+    pass_scores,
     problem_counts,
     reach_curves,
-    sample_answers,
     unpack,
 )
 from ra3.model.policy import Policy
-from ra3.rollout.programs import before_stop, completions, encode_prompts
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import interleave
-from ra3.rollout.programs import attempt
+from ra3.rollout.programs import before_stop, completions, encode_prompts, write_programs
+from ra3.run.ledger import Ledger
+from ra3.run.results import ProblemCount
 from ra3.sandbox import Sandbox
 from ra3.worlds import WORLDS
 from ra3.worlds.functions import world
@@ -46,36 +47,36 @@ def base():
 def answers(base):
     problems = [p for band in world.BANDS for p in world.problems("eval", 123, 60, band)]
     with Sandbox(1) as sandbox:
-        return sample_answers(base, problems, sandbox, SETTINGS, seed=5)
+        return sample_answers(Ledger(), base, problems, sandbox, SETTINGS, seed=5)
 
 
 def counts(passed, judged=4, model="m"):
-    return [{"model": model, "band": "b", "id": str(i), "judged": judged, "passed": c} for i, c in enumerate(passed)]
+    return [ProblemCount(model, "b", str(i), judged, c) for i, c in enumerate(passed)]
 
 
 def test_pass_rows_by_hand():
-    rows = {row["metric"]: row for row in pass_rows("m", counts([0, 2, 4]), SETTINGS, 0)}
-    assert rows["pass@1"]["mean"] == pytest.approx((0 + 0.5 + 1) / 3)
-    assert rows["pass@2"]["mean"] == pytest.approx((0 + (1 - 1 / 6) + 1) / 3)
-    assert rows["pass@1"]["low"] <= rows["pass@1"]["mean"] <= rows["pass@1"]["high"]
+    scores = {score.metric: score for score in pass_scores("m", counts([0, 2, 4]), SETTINGS.k, 0)}
+    assert scores["pass@1"].mean == pytest.approx((0 + 0.5 + 1) / 3)
+    assert scores["pass@2"].mean == pytest.approx((0 + (1 - 1 / 6) + 1) / 3)
+    assert scores["pass@1"].low <= scores["pass@1"].mean <= scores["pass@1"].high
 
 
 def test_a_problem_with_too_few_judged_samples_has_no_pass_at_k():
-    rows = {row["metric"]: row for row in pass_rows("m", counts([1], 1) + counts([4]), SETTINGS, 0)}
-    assert rows["pass@1"]["problems"] == 2 and rows["pass@2"]["problems"] == 1
+    scores = {score.metric: score for score in pass_scores("m", counts([1], 1) + counts([4]), SETTINGS.k, 0)}
+    assert scores["pass@1"].problems == 2 and scores["pass@2"].problems == 1
 
 
 def test_what_no_sandbox_could_judge_is_left_out():
     problem = world.problems("eval", 0, 1, "known")[0]
     verdicts = [Verdict(True, "passed", 0.0), Verdict(None, "infra", 0.0), Verdict(False, "wrong_answer", 0.0)]
     (row,) = problem_counts("m", [Answer(problem, "", verdict) for verdict in verdicts])
-    assert (row["judged"], row["passed"]) == (2, 1)
+    assert (row.judged, row.passed) == (2, 1)
 
 
 def test_differences_are_paired_by_problem():
-    (row,) = paired_rows(counts([4, 2, 2], model="a"), counts([2, 0, 0], model="b"), SETTINGS, 0)
-    assert (row["a"], row["b"]) == ("a", "b")
-    assert row["mean"] == row["low"] == row["high"] == pytest.approx(0.5)
+    (row,) = paired_differences(counts([4, 2, 2], model="a"), counts([2, 0, 0], model="b"), 0)
+    assert (row.a, row.b) == ("a", "b")
+    assert row.mean == row.low == row.high == pytest.approx(0.5)
 
 
 def test_stop_strings_end_a_completion():
@@ -98,25 +99,25 @@ def test_the_shipped_base_is_a_careless_but_able_writer(answers):
     known = [a for a in answers if a.problem.meta["chain_length"] <= 3]
     thought = [a for a in known if a.completion.startswith("#")]
     assert 0.2 < len(thought) / len(known) < 0.8
-    assert sum(map(comment_is_right, thought)) / len(thought) >= 0.95
+    assert sum(map(latent_is_right, thought)) / len(thought) >= 0.95
     passed = {band: [bool(a.verdict.passed) for a in answers if a.band == band] for band in world.BANDS}
     assert sum(passed["edge"]) / len(passed["edge"]) < 0.4 < sum(passed["known"]) / len(passed["known"])
 
 
 def test_a_right_intention_is_followed(answers):
-    thought = [a for a in answers if a.band == "known" and comment_is_right(a)]
+    thought = [a for a in answers if a.band == "known" and latent_is_right(a)]
     assert sum(bool(a.verdict.passed) for a in thought) / len(thought) > 0.9
 
 
 def test_evaluate_reports_rows_counts_and_curves(base):
     with Sandbox(1) as sandbox:
         problems = world.problems("eval", 9, 4, "known")
-        answers = sample_answers(base, problems, sandbox, SETTINGS, 0)
+        answers = sample_answers(Ledger(), base, problems, sandbox, SETTINGS, 0)
     assert unpack(pack(answers), problems) == answers
-    results = measures("base", answers, SETTINGS, 0)
-    assert {row["metric"] for row in results["rows"]} == {"pass@1", "pass@2"}
-    assert len(results["problems"]) == 4
-    assert {point["x"] for point in results["curves"]["pass_by_chain"]} <= {1, 2}
+    results = measure_answers("base", answers, SETTINGS, 0)
+    assert {score.metric for score in results.scores} == {"pass@1", "pass@2"}
+    assert len(results.problems) == 4
+    assert {point.x for point in results.curves["pass_by_chain"]} <= {1, 2}
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,9 @@ def test_programs_are_graded_while_others_are_written(base):
     batches: list[int] = []
     problems, rules = [p for band in world.BANDS for p in world.problems("eval", 9, 8, band)], SamplingParams(64)
     with Counting(2) as sandbox:
-        done = attempt(base, problems, 4, rules, list(range(4 * len(problems))), sandbox)
+        with Grader(sandbox) as grader:
+            done = write_programs(base, problems, 4, rules, list(range(4 * len(problems))), grader)
+            found = done.verdicts()
         together = list(batches)
         rows = generate(base, encode_prompts(base, problems), 4, rules, list(range(4 * len(problems))))
         texts = [completion.program for completion in completions(base, rows, ())]
@@ -168,7 +171,7 @@ def test_programs_are_graded_while_others_are_written(base):
     assert len(together) > 1 and sum(together) == batches[-1], "equal programs run once"
     assert torch.equal(done.rows.ids, rows.ids) and torch.equal(done.rows.logp, rows.logp)
     assert [completion.program for completion in done.completions] == texts
-    assert [(v.passed, v.reason) for v in done.verdicts] == [(v.passed, v.reason) for v in verdicts]
+    assert [(v.passed, v.reason) for v in found] == [(v.passed, v.reason) for v in verdicts]
 
 
 def test_a_completion_does_not_begin_with_what_is_forbidden(base):
@@ -191,9 +194,9 @@ def test_a_block_ends_where_indentation_or_a_comment_says_so():
 
 
 def test_heldout_measures_know_the_truth(base, pages):
-    results = measure_heldout("m", base, pages, 16, SETTINGS, UpdateSettings(), 0)
-    rows = {row["metric"]: row["mean"] for row in results["rows"]}
-    gain = {point["x"]: point["mean"] for point in results["curves"]["latent_gain_by_chain"]}
+    results = measure_heldout("m", base, pages, 16, UpdateSettings(), 0)
+    rows = {score.metric: score.mean for score in results.scores}
+    gain = {point.x: point.mean for point in results.curves["latent_gain_by_chain"]}
     assert set(gain) <= {1, 2, 3} and max(gain.values()) > 0.5  # nats
     assert set(HELDOUT) <= set(rows)  # what a comparison's table shows
     assert rows["comments_right"] >= 0.9
@@ -205,10 +208,7 @@ def test_heldout_measures_know_the_truth(base, pages):
 
 def test_what_the_careless_base_writes_says_something_about_the_operation(base):
     expert = encode_all(base.tokenizer, world.documents("expert", 77, 24), base.syntax)[0]
-    rows = {
-        row["metric"]: row["mean"]
-        for row in measure_heldout("m", base, expert, 16, SETTINGS, UpdateSettings(), 0)["rows"]
-    }
+    rows = {score.metric: score.mean for score in measure_heldout("m", base, expert, 16, UpdateSettings(), 0).scores}
     assert rows["latent_information"] > 0.2 and 0 < rows["latent_information_share"] < rows["boundary_recall"]
 
 
@@ -221,6 +221,6 @@ def test_an_intention_lasts_until_the_next_one_or_the_end():
 
 def test_pass_at_k_is_reported_for_every_doubling():
     """Two problems of 4 samples, 0 and 1 right: pass@1 1/8, pass@2 1/4, pass@4 1/2."""
-    counts = [{"id": str(c), "band": "edge", "judged": 4, "passed": c} for c in (0, 1)]
-    (points,) = reach_curves("m", counts, SETTINGS, 0).values()
-    assert [(p["x"], p["mean"]) for p in points] == [(1, 0.125), (2, 0.25), (4, 0.5)]
+    counts = [ProblemCount("m", "edge", str(c), 4, c) for c in (0, 1)]
+    (points,) = reach_curves("m", counts, 0).values()
+    assert [(p.x, p.mean) for p in points] == [(1, 0.125), (2, 0.25), (4, 0.5)]

@@ -8,8 +8,9 @@ import random
 import pytest
 
 from ra3.data.documents import Document
-from ra3.measure.latent_index import Dictionary, last_word
+from ra3.measure.latent_index import LatentIndex, last_word
 from ra3.measure.mutual_information import information, mutual_information
+from ra3.run.results import LatentEntry
 
 
 @pytest.mark.parametrize(
@@ -56,14 +57,12 @@ def test_words_are_gathered_with_their_code_and_how_often_they_are_right():
     text = "def f(x):\n    y = 1\n    return y\ndef g(x):\n    return 2\n"
     truth = {"boundaries": [1, 4], "comments": ["# f one\n", "# g two\n"]}
     known, unknown = Document("a", text, truth=truth), Document("b", text)
-    dictionary = Dictionary()
-    dictionary.add(known, [None, "# f one\n", None, None, "# h one\n"])
-    dictionary.add(unknown, [None, "# f one\n", None, "#\n", None])
-    dictionary.add(unknown, [None] * 5)
-    one, empty = dictionary.records()
-    assert one == {
-        "word": "one", "count": 3, "comments": 2, "example": "# f one", "code": "    y = 1\n    return y\n",
-        "code_share": pytest.approx(2 / 3), "right_share": 0.5,
-    }  # fmt: skip
-    assert empty["word"] == "" and "right_share" not in empty
+    index = LatentIndex()
+    index.add(known, [None, "# f one\n", None, None, "# h one\n"])
+    index.add(unknown, [None, "# f one\n", None, "#\n", None])
+    index.add(unknown, [None] * 5)
+    one, empty = index.entries()
+    code = "    y = 1\n    return y\n"
+    assert one == LatentEntry("one", 3, 2, "# f one", code, pytest.approx(2 / 3), 0.5)
+    assert empty.word == "" and empty.right_share is None
     assert last_word("# sort the list\n") == "list" and last_word("#\n") == ""

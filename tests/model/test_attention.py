@@ -7,10 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ra3.model import attention, chunks
-from ra3.model.attention import slot_attention
-from ra3.model.chunks import ForwardBatch
-from ra3.model.kv_cache import SlotCache, SlotLayer
+from ra3.model import attention, kv_cache
+from ra3.model.kv_cache import ForwardBatch, SlotCache, SlotLayer
 
 CPU = torch.device("cpu")
 HEADS, KEY_HEADS, SIZE = 4, 2, 8
@@ -24,26 +22,26 @@ def written_out(query, keys, values, position):
     return torch.einsum("sh,shd->hd", weights, values[: position + 1].repeat_interleave(shared, 1))
 
 
-def attended(passes, num_rows, scale=1.0, dtype=torch.float64):
-    """Every pass's output by the cache [N,H,D], and as written out."""
+def attended(passes, num_rows, dtype=torch.float64):
+    """Every pass's output by the cache [N,H,D], and as written out, in float64."""
     generator = torch.Generator().manual_seed(0)
-    cache = SlotCache(num_rows, 1, CPU, dtype)
+    cache = SlotCache(num_rows, 1, CPU)
     (layer,) = cache.layers
     assert isinstance(layer, SlotLayer)
-    keys, values = ([torch.zeros(0, KEY_HEADS, SIZE) for _ in range(num_rows)] for _ in range(2))
+    keys, values = ([torch.zeros(0, KEY_HEADS, SIZE, dtype=torch.float64) for _ in range(num_rows)] for _ in range(2))
     for rows, lengths in passes:
         read = ForwardBatch(rows, [len(keys[r]) for r in rows], lengths, CPU)
         count = sum(lengths)
-        query = scale * torch.randn(count, HEADS, SIZE, generator=generator, dtype=torch.float64)
-        key, value = (torch.randn(count, KEY_HEADS, SIZE, generator=generator, dtype=torch.float64) for _ in range(2))
-        for row, begin, end in zip(rows, read.begins.tolist(), read.after.tolist(), strict=True):
-            for held, new in ((keys, key), (values, value)):  # a float32 model's keys and values are held in float32
-                held[row] = torch.cat([held[row], new[begin:end].to(dtype).double()])
-        cache.next(read)
+        query = torch.randn(count, HEADS, SIZE, generator=generator, dtype=dtype)
+        key, value = (torch.randn(count, KEY_HEADS, SIZE, generator=generator, dtype=dtype) for _ in range(2))
+        for row, begin, end in zip(rows, read.begin.tolist(), read.after.tolist(), strict=True):
+            for held, new in ((keys, key), (values, value)):
+                held[row] = torch.cat([held[row], new[begin:end].double()])
+        cache.begin_pass(read)
         stored = layer.update(key.transpose(0, 1)[None], value.transpose(0, 1)[None])
-        out, _ = slot_attention(None, query.transpose(0, 1)[None], *stored, None)
+        out, _ = attention.attention(None, query.transpose(0, 1)[None], *stored, None)
         where = zip(read.row.tolist(), read.positions.tolist(), strict=True)
-        expected = [written_out(q, keys[r], values[r], p) for q, (r, p) in zip(query, where, strict=True)]
+        expected = [written_out(q.double(), keys[r], values[r], p) for q, (r, p) in zip(query, where, strict=True)]
         yield out[0], torch.stack(expected)
 
 
@@ -62,29 +60,17 @@ def reading(draw):
 def test_every_token_sees_its_row_so_far(how, work):
     with pytest.MonkeyPatch.context() as patch:
         if how in ("in groups of 2", "one by one"):
-            patch.setattr(chunks, "TOGETHER", 2 if how == "in groups of 2" else 1)
+            patch.setattr(kv_cache, "MAX_GROUP_ROWS", 2 if how == "in groups of 2" else 1)
         if how == "padded":  # as on a GPU
-            patch.setattr(attention, "_in_groups", attention._together)
+            patch.setattr(attention, "_attend_in_groups", attention._attend_padded)
         for ours, expected in attended(*work):
             torch.testing.assert_close(ours, expected, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("scale", "precise"), [(0.1, False), (30.0, True)])
-def test_float32_models_keep_float64_where_scores_are_large(scale, precise):
-    passes = [([0, 1], [5, 3]), ([1], [1]), ([0, 1], [2, 4])]
-    for ours, expected in attended(passes, 2, scale, torch.float32):
-        error = float((ours - expected).abs().max())
-        assert error < 1e-12 if precise else 1e-12 < error < 1e-5
-
-
-def test_a_layer_is_attended_in_float64_once_scores_are_large():
-    cache = SlotCache(1, 1, CPU, torch.float32)
-    (layer,) = cache.layers
-    assert isinstance(layer, SlotLayer)
-    for start, scale in ((0, 0.1), (1, 100.0), (2, 0.1)):
-        cache.next(ForwardBatch([0], [start], [1], CPU))
-        states = torch.ones(1, KEY_HEADS, 1, SIZE, dtype=torch.float64)
-        query = scale * torch.ones(1, HEADS, 1, SIZE, dtype=torch.float64)
-        slot_attention(None, query, *layer.update(states, states), None)
-        assert layer.precise == (start > 0)
-        assert layer.states.dtype == torch.float32
+@pytest.mark.parametrize("how", ["in groups", "padded"])
+def test_float32_models_attend_in_float32(monkeypatch, how):
+    if how == "padded":
+        monkeypatch.setattr(attention, "_attend_in_groups", attention._attend_padded)
+    for ours, expected in attended([([0, 1], [5, 3]), ([1], [1]), ([0, 1], [2, 4])], 2, torch.float32):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours.double(), expected, atol=1e-5, rtol=1e-5)

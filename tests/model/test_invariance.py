@@ -22,7 +22,7 @@ from ra3.model.update import score
 from ra3.rl.advantages import leave_one_out
 from ra3.rl.credit import Boundaries, estep_credit
 from ra3.rl.loop import PolicyLoss, policy_step
-from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
+from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES, clipped_policy_loss
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import interleave
@@ -47,7 +47,7 @@ class Batch:
     def loss(self) -> PolicyLoss:
         name, _, aggregation = self.act.partition(" ")
         if self.act in RLVR:
-            return PolicyLoss(name, 0.2, 0.28, TEMPERATURE, aggregation, MAX_NEW)
+            return PolicyLoss(POLICY_LOSSES[name], 0.2, 0.28, TEMPERATURE, AGGREGATIONS[aggregation], MAX_NEW)
         return PolicyLoss(clipped_policy_loss, 0.2, 0.2)
 
     def select(self, index) -> Batch:
@@ -56,7 +56,7 @@ class Batch:
     def padded(self, extra: int) -> Batch:
         width = self.rows.ids.shape[1] + extra
         grown = {f.name: pad_time(x, width, 0) for f in fields(Rows) if (x := getattr(self.rows, f.name)).dim() == 2}
-        grown["seg"] = pad_time(self.rows.step, width, -1)
+        grown["step"] = pad_time(self.rows.step, width, -1)
         return Batch(self.act, replace(self.rows, **grown), pad_time(self.advantage, width, 0))
 
     def step(self, policy, optimizer, max_tokens: int) -> list[float]:
@@ -118,7 +118,9 @@ def batches(policies, documents):
         rules = SamplingParams(MAX_NEW, TEMPERATURE, stop=("\n",))
         programs = generate(policy, prompts, G, rules, list(range(len(prompts) * G)))
         reward = torch.linspace(0, 5, len(programs)).frac().unflatten(0, (-1, G))
-        advantage = leave_one_out(reward, torch.ones_like(reward, dtype=torch.bool)).flatten()[:, None] * programs.action_mask
+        advantage = (
+            leave_one_out(reward, torch.ones_like(reward, dtype=torch.bool)).flatten()[:, None] * programs.action_mask
+        )
         found |= {(kind, act): Batch(act, programs, advantage) for act in RLVR}
     return found
 
@@ -150,12 +152,12 @@ def test_batching_padding_and_order_change_nothing(policies, batches, references
 def alone(policy, batch: Batch) -> torch.Tensor:
     """The first step's gradient by the definitions, each row by itself through the model's own forward pass."""
     twin, rows, loss, total = policy.snapshot(), batch.rows, batch.loss, 0.0
-    wanted = trained_tokens(rows) if batch.action_mask == "M-step" else rows.action_mask
+    wanted = trained_tokens(rows) if batch.act == "M-step" else rows.action_mask
     share = {
         "token_mean": lambda r: 1 / int(wanted.sum()),
         "sequence_mean": lambda r: 1 / (len(rows) * int(wanted[r].sum())),
         "constant": lambda r: 1 / (len(rows) * MAX_NEW),
-    }[loss.aggregation]
+    }[loss.aggregation.__name__]
     for r in range(len(rows)):
         n = int(rows.length[r])
         logits = twin.model(rows.ids[None, r, :n]).logits[0, :-1]
@@ -163,9 +165,9 @@ def alone(policy, batch: Batch) -> torch.Tensor:
             x[r, 1:n] for x in (rows.ids, rows.action_space, rows.action_mask, rows.logp_old, batch.advantage)
         )
         scores = token_scores(logits, ids, space, act, twin.spaces, loss.temperature)
-        if batch.action_mask == "M-step":
+        if batch.act == "M-step":
             terms = scores.logp
-        elif loss.name == "clip":
+        elif loss.loss is clipped_policy_loss:
             ratio = (scores.logp_action - old).exp()
             terms = torch.minimum(ratio * advantage, ratio.clamp(1 - loss.clip_low, 1 + loss.clip_high) * advantage)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,19 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AddedToken
 
+from ra3.config.tree import Config
 from ra3.data.latents import decode, encode_all
-from ra3.em.methods.distilled import true_rows
-from ra3.em.methods.rlpt import written
+from ra3.em.methods.distilled import with_true_latents
+from ra3.em.methods.rlpt import without_comments
+from ra3.em.round import EMRound
 from ra3.errors import UserError
 from ra3.grading.grade import grade
 from ra3.grading.problems import Problem
-from ra3.model.load import KEY, add_latent_token, resolve_latent_token
-from ra3.model.load import load_model, load_tokenizer
+from ra3.model.load import LATENT_TOKEN_KEY, add_latent_token, load_model, load_tokenizer, resolve_latent_token
 from ra3.model.policy import Policy
-from ra3.rollout.programs import completion_of_text, completions
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import interleave
-from ra3.rows import RowBuilder, build
+from ra3.rollout.programs import completion_of_text, completions
+from ra3.rows import FULL, RowBuilder, build
 from ra3.worlds import WORLDS
 from ra3.worlds.functions.ops import OPERATIONS, body
 from ra3.worlds.functions.world import documents, problems
@@ -49,12 +51,20 @@ def planner() -> Policy:
     return policy
 
 
+def true_rows(policy: Policy, documents):
+    """The documents with their true latents."""
+    own = Config()
+    em = EMRound(cast(Any, None), policy, documents, own.midtrain, own.update, 0)
+    return with_true_latents(em, range(len(documents))).rows
+
+
 def rows_of(policy: Policy, *completions: list[int], prompt: str = "def f(x):\n"):
     """Completions as the sampler returns them."""
     builders = []
     for ids in completions:
         row = RowBuilder.start(0, [policy.start_id, *policy.tokenizer(prompt)["input_ids"]])
-        row.choose(ids, [0.0] * len(ids), [0.0] * len(ids))
+        for token in ids:
+            row.append(token, 0, FULL, 0.0, 0.0)
         builders.append(row)
     return build(builders)
 
@@ -109,7 +119,7 @@ def test_a_token_that_is_there_keeps_its_row(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     policy = load(tmp_path)
     assert bool((policy.model.get_input_embeddings().weight[-1] == 0.5).all())
-    assert getattr(policy.model.config, KEY) == PLAN
+    assert getattr(policy.model.config, LATENT_TOKEN_KEY) == PLAN
 
 
 @pytest.mark.parametrize(
@@ -195,7 +205,7 @@ def test_text_from_elsewhere_is_freed_by_name():
 
 
 def test_what_rlpt_judges_has_no_latents():
-    assert written(PLAN + " go\nx\ny", 1, PLAN) == ("x\n", len(PLAN) + 6)
+    assert without_comments(PLAN + " go\nx\ny", 1, PLAN) == ("x\n", len(PLAN) + 6)
 
 
 # in text every latent is a comment
@@ -204,7 +214,7 @@ def test_what_rlpt_judges_has_no_latents():
 def test_true_intentions_are_written_with_the_token(planner):
     encoded, _ = encode_all(planner.tokenizer, documents("expert", 0, 4), planner.syntax)
     base = load(BASE, opener=None)
-    with_token, with_comments = (true_rows(p, encoded, [True] * 4) for p in (planner, base))
+    with_token, with_comments = (true_rows(p, encoded) for p in (planner, base))
     swapped = with_comments.ids.masked_fill(
         with_comments.latent & (with_comments.ids == base.syntax.think_id), planner.syntax.think_id
     )

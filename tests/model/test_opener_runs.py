@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from small_runs import RLVR, SMALL, refused, same, undisturbed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ra3.model.load import KEY
+from ra3.model.load import LATENT_TOKEN_KEY
 from ra3.model.policy import Policy
 
 PLAN = "<|plan|>"
@@ -101,7 +101,7 @@ def test_rlvr_goes_on_from_the_model(run, home):
     folder = undisturbed(home, [*words, "--run.name", "plan-rlvr"])
     steps = read(folder / "metrics.jsonl")
     assert max(m["reward"] for m in steps) > 0 and max(m.get("logp_gap_max", 0) for m in steps) < 1e-4
-    assert json.loads((folder / "model" / "config.json").read_text())[KEY] == PLAN
+    assert json.loads((folder / "model" / "config.json").read_text())[LATENT_TOKEN_KEY] == PLAN
 
 
 def test_it_stops_and_goes_on(run, home):

@@ -16,11 +16,11 @@ from ra3.commands.memory import memory_plan as plan_of
 from ra3.config.settings import UpdateSettings
 from ra3.config.tree import Config
 from ra3.em.mstep import next_token_step
-from ra3.model import heap
 from ra3.model.action_spaces import log_probability
 from ra3.model.optimizers import make_optimizer
 from ra3.model.packing import micro_batches
 from ra3.rl.loop import PolicyLoss, policy_step
+from ra3.rl.losses import clipped_policy_loss
 from ra3.rollout.generate import SamplingParams, generate
 
 
@@ -38,7 +38,9 @@ def gradients(policy, step):
 
 
 def learning_from(rows, advantage, update):
-    return lambda twin, optimizer: policy_step(twin, optimizer, rows, advantage, PolicyLoss(clipped_policy_loss, 0.2, 0.28), update)
+    return lambda twin, optimizer: policy_step(
+        twin, optimizer, rows, advantage, PolicyLoss(clipped_policy_loss, 0.2, 0.28), update
+    )
 
 
 def test_the_prompt_of_a_group_is_read_once_in_a_micro_batch(programs):
@@ -51,9 +53,9 @@ def test_the_prompt_of_a_group_is_read_once_in_a_micro_batch(programs):
 
 
 def test_a_row_that_can_teach_nothing_costs_no_backward_pass_and_changes_nothing(policy, programs):
-    advantage = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0, 0.0])[:, None] * programs.action_mask
+    advantage = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0, 0.0])[:, None] * programs.action_maskion_mask
     numbers, found = gradients(policy, learning_from(programs, advantage, UpdateSettings()))
-    tiny = advantage + 1e-30 * programs.action_mask  # not 0: every row is taken back
+    tiny = advantage + 1e-30 * programs.action_maskion_mask  # not 0: every row is taken back
     all_numbers, expected = gradients(policy, learning_from(programs, tiny, UpdateSettings()))
     for mine, its in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, its, atol=1e-6, rtol=1e-5)
@@ -64,7 +66,7 @@ def test_a_row_that_can_teach_nothing_costs_no_backward_pass_and_changes_nothing
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_gradient_is_the_librarys_own(tmp_path, programs, tied):
     policy = make_policy(tmp_path, "llama", tie_word_embeddings=tied)
-    rows = replace(programs, seg=programs.action_mask.long() - 1, expert=programs.action_mask)
+    rows = replace(programs, step=programs.action_maskion_mask.long() - 1, expert=programs.action_maskion_mask)
     _, found = gradients(
         policy, lambda twin, optimizer: next_token_step(twin, optimizer, rows, UpdateSettings(max_grad_norm=1e9))
     )
@@ -80,14 +82,14 @@ def test_the_gradient_is_the_librarys_own(tmp_path, programs, tied):
 
 @pytest.mark.parametrize("act", ["M-step", "RL step"])
 def test_recomputing_activations_keeps_less_and_computes_the_same(policy, programs, act):
-    advantage = torch.tensor([1.0, -1.0, 0.5])[:, None].repeat(2, 1) * programs.action_mask
+    advantage = torch.tensor([1.0, -1.0, 0.5])[:, None].repeat(2, 1) * programs.action_maskion_mask
     kept = {}
 
     def run(again: bool):
         update = UpdateSettings(checkpoint_activations=again)
         step = learning_from(programs, advantage, update)
         if act == "M-step":
-            rows = replace(programs, seg=programs.action_mask.long() - 1, expert=programs.action_mask)
+            rows = replace(programs, step=programs.action_maskion_mask.long() - 1, expert=programs.action_maskion_mask)
             step = lambda twin, optimizer: next_token_step(twin, optimizer, rows, update)  # noqa: E731
         sizes = []
 
@@ -111,23 +113,6 @@ def test_the_log_probability_has_the_gradient_of_its_formula():
     ids = torch.tensor([0, 6, 3, 3])
     torch.testing.assert_close(log_probability(logits, ids), logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0])
     assert torch.autograd.gradcheck(lambda x: log_probability(x, ids), logits)
-
-
-@pytest.mark.skipif(heap._glibc() is None, reason="needs glibc 2.33")
-def test_holes_in_the_heap_are_given_back(monkeypatch):
-    monkeypatch.setattr(heap, "WORTH_IT", 0)
-    blocks = [bytearray(b"x") * 100_000 for _ in range(2000)]
-    keep = blocks[::50]
-    before = resident_mib()
-    del blocks
-    heap.give_back()
-    assert before - resident_mib() > 100
-    assert len(keep) == 40
-
-
-def resident_mib() -> float:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096 / 2**20
 
 
 def test_the_plan_adds_up(policy):

@@ -11,12 +11,11 @@ from conftest import make_policy
 
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
-from ra3.model.update import NotFinite
 from ra3.model.optimizers import make_optimizer
 from ra3.model.packing import micro_batches
-from ra3.model.update import score
+from ra3.model.update import NotFinite, score
 from ra3.rl.loop import PolicyLoss, policy_step
-from ra3.rl.losses import AGGREGATIONS
+from ra3.rl.losses import AGGREGATIONS, clipped_policy_loss
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows, interleave
@@ -71,8 +70,8 @@ def test_the_prompt_and_padding_are_not_trained_on(rows, documents):
 def test_a_step_without_tokens_leaves_everything_as_it_was(policy, rows, aggregation):
     model = policy.snapshot()
     optimizer = make_optimizer(model.model, "adamw", 1.0, weight_decay=0.1)
-    nothing = replace(rows, act=torch.zeros_like(rows.action_mask), seg=torch.full_like(rows.step, CONTEXT))
-    loss = PolicyLoss(clipped_policy_loss, 0.2, 0.2, aggregation=aggregation)
+    nothing = replace(rows, action_mask=torch.zeros_like(rows.action_mask), step=torch.full_like(rows.step, CONTEXT))
+    loss = PolicyLoss(clipped_policy_loss, 0.2, 0.2, aggregation=AGGREGATIONS[aggregation])
     learnt = policy_step(model, optimizer, nothing, torch.ones_like(rows.logp), loss, UpdateSettings())
     read = next_token_step(model, optimizer, nothing, UpdateSettings())
     assert learnt["tokens_trained"] == read["tokens_trained"] == 0
@@ -94,7 +93,9 @@ def test_at_learning_rate_zero_sampling_and_scoring_stay_together(policy, docume
         else:
             drawn = generate(model, [prompt], 2, SamplingParams(3), seeds)
         advantage = torch.tensor([[1.0], [-1.0]]).expand_as(drawn.logp)
-        gaps.append(policy_step(model, optimizer, drawn, advantage, PolicyLoss(clipped_policy_loss, 0.2, 0.2), UpdateSettings()))
+        gaps.append(
+            policy_step(model, optimizer, drawn, advantage, PolicyLoss(clipped_policy_loss, 0.2, 0.2), UpdateSettings())
+        )
     gap = torch.tensor([numbers["logp_gap_max"] for numbers in gaps], dtype=torch.float64)
     first, last = gap[:100], gap[100:]
     assert gap.max() < 1e-5

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from ra3.seeds import batch_of
 from ra3.model.action_spaces import decision_logps, entropy
 from ra3.model.optimizers import warmup_cosine
 from ra3.rl.advantages import (
@@ -32,6 +31,7 @@ from ra3.rl.losses import (
     token_mean,
 )
 from ra3.rl.rewards import exact_prior_cost, likelihood, returns, step_sums, switch_cost
+from ra3.seeds import batch_of
 
 ALL = torch.ones(1, 4, dtype=torch.bool)
 ONE_PASSES = torch.tensor([[1.0, 0.0, 0.0, 0.0]])

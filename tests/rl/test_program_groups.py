@@ -4,46 +4,48 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 
 import pytest
 from cli_runs import Started, ra3
 from small_runs import rlvr, same, went_on
 
-from ra3.seeds import Order, batch_of
 from ra3.grading.grade import Verdict
 from ra3.grading.problem_tests import CallTest
 from ra3.grading.problems import Problem
-from ra3.program_groups import Groups, joined, reward_metrics
-from ra3.rows import RowBuilder, build
+from ra3.rlvr import GradedPrograms, SolveProblems
+from ra3.rows import FULL, RowBuilder, build
+from ra3.seeds import Order, batch_of
 
 
-def groups(*passed: tuple[bool | None, ...]) -> Groups:
+def groups(*passed: tuple[bool | None, ...]) -> GradedPrograms:
     """A group per tuple, of programs with these verdicts."""
     problems = [Problem(id=f"p{i}", prompt="", tests=(CallTest((), 1),), entry_point="f") for i in range(len(passed))]
     builders = []
     for p, verdicts in enumerate(passed):
         for g in range(len(verdicts)):
             builder = RowBuilder.start(p, [1])
-            builder.choose([10 * p + g], [-1.0], [-1.0])
+            builder.append(10 * p + g, 0, FULL, -1.0, -1.0)
             builders.append(builder)
     verdicts = [Verdict(one, "passed" if one else "wrong_answer", 0.0) for group in passed for one in group]
-    return Groups(problems, build(builders), verdicts)
+    return GradedPrograms(build(builders), problems, len(passed[0]), verdicts)
 
 
 def test_groups_of_equal_rewards_are_dead_and_what_was_not_judged_counts_for_nothing():
     three = groups((True, True), (True, False), (False, None))
     assert three.dead.tolist() == [True, False, True]
-    assert three.reward.tolist() == [[1, 1], [1, 0], [0, 0]]
+    assert three.passed.tolist() == [[1, 1], [1, 0], [0, 0]]
     assert three.counted.tolist() == [[True, True], [True, True], [True, False]]
 
 
 def test_kept_and_new_groups_are_one_batch_with_numbers_of_its_own():
     first, second = groups((True, True), (True, False)), groups((False, True))
-    both = joined([first.select([1]), second])
-    assert [p.id for p in both.problems] == ["p1", "p0"] and both.dead.tolist() == [False, False]
+    both = GradedPrograms.join([first.select([1]), second])
+    assert [p.id for p in both.items] == ["p1", "p0"] and both.dead.tolist() == [False, False]
     assert both.rows.group.tolist() == [0, 0, 1, 1]
     assert both.rows.ids[:, 1].tolist() == [10, 11, 0, 1]
-    numbers = reward_metrics(both, joined([first, second]))
+    task = SolveProblems.__new__(SolveProblems)  # metrics need no settings
+    numbers = task.metrics(None, replace(both, sampled=GradedPrograms.join([first, second])), both.passed.flatten())
     assert numbers["refilled"] == 1 and numbers["dead_groups"] == pytest.approx(1 / 3)
     assert numbers["pass_rate"] == pytest.approx(4 / 6) and numbers["tokens_generated"] == 6
 

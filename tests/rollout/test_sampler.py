@@ -9,9 +9,9 @@ from conftest import make_policy
 from ra3.model.action_spaces import decision_logps
 from ra3.model.update import score
 from ra3.rl.credit import Boundaries
-from ra3.rollout import cursor as reading
+from ra3.rollout import cursor
 from ra3.rollout.cursor import LatentRules, forced_steps
-from ra3.rollout.decoding import ROWS_AT_ONCE, Uniforms, DecodeBatch, choose
+from ra3.rollout.decoding import ROWS_AT_ONCE, DecodeBatch, Uniforms, sample_ids
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows, interleave
 from ra3.rows import COMMENT, CONTEXT, DECISION
@@ -103,34 +103,20 @@ def test_rollouts_do_not_depend_on_who_waits(policy, documents, rollouts, monkey
 def test_reading_ahead_changes_nothing(policy, documents, monkeypatch, floor):
     rules, seeds, passes = LatentRules(4, think_floor=floor), list(range(3 * len(documents))), []
     for worth in (2.0, 0.0):  # never, and always as far as a chunk goes
-        monkeypatch.setattr(reading, "WORTH_READING", worth)
+        monkeypatch.setattr(cursor, "MIN_ACT_PROBABILITY", worth)
         read = DecodeBatch.read
         counted = []
-        monkeypatch.setattr(DecodeBatch, "read", lambda *args, read=read, counted=counted: counted.append(1) or read(*args))
+        monkeypatch.setattr(
+            DecodeBatch, "read", lambda *args, read=read, counted=counted: counted.append(1) or read(*args)
+        )
         passes.append((interleave(policy, documents, 3, rules, seeds), counted))
         monkeypatch.setattr(DecodeBatch, "read", read)
     (plain, often), (ahead, seldom) = passes
     assert len(seldom) < len(often)
-    for name in ("ids", "seg", "act", "space", "expert", "length", "closed"):
+    for name in ("ids", "step", "action_mask", "action_space", "expert", "length", "finished"):
         assert torch.equal(getattr(plain, name), getattr(ahead, name))
     for name in ("logp", "logp_old", "importance"):
         assert (getattr(plain, name) - getattr(ahead, name)).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize(("architecture", "written_out"), [("llama", True), ("qwen2", True), ("gemma", False)])
-def test_layers_written_out_compute_what_the_modules_do(tmp_path, documents, architecture, written_out):
-    policy = make_policy(tmp_path, architecture, num_key_value_heads=1)
-    assert policy.written_out == written_out
-    policy.model.base_model.layers[0].self_attn.k_proj.weight.data *= 3  # rotations must matter
-    rows = [interleave(policy, documents, 2, RULES, list(range(16)))]
-    policy.written_out = False
-    rows.append(interleave(policy, documents, 2, RULES, list(range(16))))
-    assert torch.equal(rows[0].ids, rows[1].ids)
-    assert (rows[0].logp - rows[1].logp).abs().max() < 1e-5
-
-
-def test_a_model_with_other_parts_is_not_written_out(tmp_path):
-    assert not make_policy(tmp_path, "qwen3").written_out  # it norms queries and keys
 
 
 def test_generation_matches_the_librarys_greedy_decoding(policy, documents):
@@ -178,15 +164,15 @@ def test_the_floor_is_corrected_by_importance_weights(rollouts):
     assert (rollouts.importance[~decided] == 1).all()
 
 
-def test_choose_inverts_the_distribution():
+def test_sampling_inverts_the_distribution():
     logits = torch.log(torch.tensor([[0.2, 0.0, 0.5, 0.3]])).repeat(4, 1)
     uniform = torch.tensor([0.0, 0.1999, 0.2001, 0.99999])
-    assert choose(logits, uniform).tolist() == [0, 0, 2, 3]
+    assert sample_ids(logits, uniform).tolist() == [0, 0, 2, 3]
 
 
-def test_choose_never_returns_an_impossible_token():
+def test_sampling_never_returns_an_impossible_token():
     logits = torch.tensor([[0.0, -torch.inf, 1.0, -torch.inf]]).repeat(1000, 1)
-    ids = choose(logits, torch.linspace(0, 1 - 1e-7, 1000))
+    ids = sample_ids(logits, torch.linspace(0, 1 - 1e-7, 1000))
     assert set(ids.tolist()) == {0, 2}
 
 

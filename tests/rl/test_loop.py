@@ -1,0 +1,86 @@
+"""The RL loop: the example of a new method in docs/architecture.md, run as it stands there."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_policy
+from rich.console import Console
+
+from ra3.config.settings import RlvrSettings, UpdateSettings
+from ra3.config.tree import Config
+from ra3.model.policy import Policy
+from ra3.rl.loop import Task, reinforce
+from ra3.rl.losses import cispo_loss
+from ra3.run.display import Display
+from ra3.run.folder import Run
+from ra3.run.recorder import Recorder
+from ra3.sandbox import Sandbox
+from ra3.worlds import WORLDS
+
+PAGE = Path(__file__).parents[2] / "docs/architecture.md"
+
+
+@pytest.fixture(scope="module")
+def method():
+    """The class that the page defines."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(code.splitlines()) <= 35
+    names: dict = {}
+    exec(compile(code, str(PAGE), "exec"), names)
+    return names["SureAndShort"]
+
+
+def recorder(folder, every_s=1e9) -> Recorder:
+    run = Run.create(folder, "run", Config().model_dump(mode="json"), "rlvr", resume=True)
+    return Recorder(run, Display(run, Console(file=io.StringIO())), every_s, 10)
+
+
+def test_the_example_of_a_new_method_learns_and_resumes(tmp_path, method):
+    world, seen = WORLDS["testbed"], []
+    base = Policy.load(world.model, "pretrained", torch.float32, torch.device("cpu"), 0)
+    problems = world.problems("rl", 0, 12, "known")
+    settings = RlvrSettings(steps=3, batch_problems=4, samples=4, max_new_tokens=40)
+
+    class Watched(method):
+        def after_step(self, step, numbers):
+            super().after_step(step, numbers)
+            seen.append((step, numbers))
+
+    class Dying(Watched):
+        def after_step(self, step, numbers):
+            raise KeyboardInterrupt
+
+    def run(folder, kind=Watched):
+        with recorder(folder, every_s=0) as rec, Sandbox(1) as sandbox:
+            try:
+                return reinforce(rec, base.snapshot(), kind(rec, problems, sandbox, settings, UpdateSettings(), 0))
+            finally:
+                rec.run.close()
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", Dying)
+    assert [step for step, _ in seen] == [0, 1, 2] and any(numbers["grad_norm"] > 0 for _, numbers in seen)
+    assert method(None, problems, None, settings, UpdateSettings(), 0).loss.loss is cispo_loss
+    assert any(not torch.equal(a, b) for a, b in zip(whole.model.parameters(), base.model.parameters(), strict=True))
+    parts = run(tmp_path / "parts")
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True))
+    tied = base.model.get_input_embeddings().weight
+    assert torch.equal(whole.model.get_input_embeddings().weight, tied), "the method froze it"
+    lines = [json.loads(line) for line in (tmp_path / "whole/run/metrics.jsonl").read_text().splitlines()]
+    assert {line["stage"] for line in lines} == {"rlvr"} and all("pass_rate" in line for line in lines)
+
+
+def test_a_task_that_replaces_nothing_says_what_is_missing(tmp_path):
+    task = Task()
+    task.stage, task.num_steps, task.learning_rate, task.update = "rlvr", 1, 0.1, UpdateSettings()
+    with recorder(tmp_path) as rec:
+        with pytest.raises(NotImplementedError):
+            reinforce(rec, make_policy(tmp_path / "model"), task)
+        rec.run.close()
