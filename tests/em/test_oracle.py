@@ -16,7 +16,7 @@ from ra3.model.update import score
 def log_q_and_likelihood(policy, rows):
     """([16] log q(z), [16] log pi(a | z)) under one policy."""
     scores = score(policy, rows, rows.action_mask | rows.expert, 10_000)
-    expert = step_logp(scores.logp, scores.logp_action, rows.action_space, rows.action_mask, rows.expert)
+    expert = step_logp(scores.logp, scores.logp_action, rows)
     return torch.where(rows.action_mask, scores.logp_action, 0.0).sum(1), expert.sum(1)
 
 

@@ -53,9 +53,9 @@ def test_the_prompt_of_a_group_is_read_once_in_a_micro_batch(programs):
 
 
 def test_a_row_that_can_teach_nothing_costs_no_backward_pass_and_changes_nothing(policy, programs):
-    advantage = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0, 0.0])[:, None] * programs.action_maskion_mask
+    advantage = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0, 0.0])[:, None] * programs.action_mask
     numbers, found = gradients(policy, learning_from(programs, advantage, UpdateSettings()))
-    tiny = advantage + 1e-30 * programs.action_maskion_mask  # not 0: every row is taken back
+    tiny = advantage + 1e-30 * programs.action_mask  # not 0: every row is taken back
     all_numbers, expected = gradients(policy, learning_from(programs, tiny, UpdateSettings()))
     for mine, its in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, its, atol=1e-6, rtol=1e-5)
@@ -66,7 +66,7 @@ def test_a_row_that_can_teach_nothing_costs_no_backward_pass_and_changes_nothing
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_gradient_is_the_librarys_own(tmp_path, programs, tied):
     policy = make_policy(tmp_path, "llama", tie_word_embeddings=tied)
-    rows = replace(programs, step=programs.action_maskion_mask.long() - 1, expert=programs.action_maskion_mask)
+    rows = replace(programs, step=programs.action_mask.long() - 1, expert=programs.action_mask)
     _, found = gradients(
         policy, lambda twin, optimizer: next_token_step(twin, optimizer, rows, UpdateSettings(max_grad_norm=1e9))
     )
@@ -82,14 +82,14 @@ def test_the_gradient_is_the_librarys_own(tmp_path, programs, tied):
 
 @pytest.mark.parametrize("act", ["M-step", "RL step"])
 def test_recomputing_activations_keeps_less_and_computes_the_same(policy, programs, act):
-    advantage = torch.tensor([1.0, -1.0, 0.5])[:, None].repeat(2, 1) * programs.action_maskion_mask
+    advantage = torch.tensor([1.0, -1.0, 0.5])[:, None].repeat(2, 1) * programs.action_mask
     kept = {}
 
     def run(again: bool):
         update = UpdateSettings(checkpoint_activations=again)
         step = learning_from(programs, advantage, update)
         if act == "M-step":
-            rows = replace(programs, step=programs.action_maskion_mask.long() - 1, expert=programs.action_maskion_mask)
+            rows = replace(programs, step=programs.action_mask.long() - 1, expert=programs.action_mask)
             step = lambda twin, optimizer: next_token_step(twin, optimizer, rows, update)  # noqa: E731
         sizes = []
 
