@@ -38,7 +38,7 @@ def problems_of(name: str, options) -> list:
 
 def references(options) -> None:
     """Every reference passes, every time."""
-    from ra3.benchmarks.null_solutions import standing_alone
+    from ra3.benchmarks.samples import standing_alone
     from ra3.grading.grade import grade
     from ra3.sandbox import Sandbox
 
@@ -68,7 +68,7 @@ def _spin() -> None:
 
 def nulls(options) -> None:
     """Which problems pay a program that solves nothing."""
-    from ra3.benchmarks.null_solutions import paid_null_programs
+    from ra3.benchmarks.samples import paid_null_programs
     from ra3.sandbox import Sandbox
 
     with Sandbox(options.workers) as sandbox:
@@ -98,7 +98,7 @@ def overlaps(options) -> None:
 
 def speed(options) -> None:
     """Seconds for the same reference solutions, in turns: by the clock, and of CPU in all processes."""
-    from ra3.benchmarks.null_solutions import standing_alone
+    from ra3.benchmarks.samples import standing_alone
     from ra3.grading.grade import grade
     from ra3.sandbox import Sandbox
 

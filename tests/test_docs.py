@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 OTHER_OPTIONS = {"out", "check", "version", "key-file", "listen", "workers", "recipe", "seeds", "rlvr"}
 FOREIGN = {"kind", "programs", "seed", "layers", "updates"}
-"""Options of benchmarks and of `python -m ra3.worlds.functions.pretrain` and `ra3.worlds.word_problems.pretrain`."""
+"""Options of benchmarks and of `python -m ra3.worlds.pretraining`."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ra3.benchmarks import Loaded, load_benchmark, named
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
-from ra3.benchmarks.null_solutions import paid_null_programs
+from ra3.benchmarks.samples import paid_null_programs
 from ra3.config.tree import Config
 from ra3.data.documents import BadRow, Corpus, Document, read
 from ra3.errors import UserError

@@ -8,6 +8,7 @@ from statistics import mean
 from torch import Tensor
 
 from ra3.config.settings import EvalSettings, UpdateSettings
+from ra3.data.documents import Truth
 from ra3.data.latents import EncodedDocument
 from ra3.em.annotate import comment_texts
 from ra3.measure.counterfactuals import code_changes
@@ -81,10 +82,10 @@ def gain_curves(
     """
     gained: dict[int, list[float]] = {}
     for r, document in enumerate(documents):
-        truth = document.document.truth or {"boundaries": (), "chains": ()}
-        starts = truth["boundaries"]
-        ends = [*starts, gain.shape[1]][1:]
-        for start, end, chain in zip(starts, ends, truth["chains"], strict=True):
+        if (truth := document.document.truth) is None:
+            continue
+        ends = [*truth.boundaries, gain.shape[1]][1:]
+        for start, end, chain in zip(truth.boundaries, ends, truth.chains, strict=True):
             if boundaries.think[r, start]:
                 gained.setdefault(len(chain) - 1, []).append(float(gain[r, start:end].sum()))
     points = [
@@ -135,12 +136,12 @@ def truth_rows(
 ) -> list[Record]:
     """Embedded worlds only: precision, recall and F1 of the places of thought against the true boundaries, the share
     of the comments written there that are the true ones, and what the latents say about what was to be done."""
-    known = [r for r, d in enumerate(documents) if d.document.truth]
-    if not known:
+    truth_of = {r: d.document.truth for r, d in enumerate(documents) if d.document.truth}
+    if not truth_of:
         return []
-    truths = [documents[r].document.truth or {} for r in known]
+    known, truths = list(truth_of), list(truth_of.values())
     predicted = [set(boundaries.think[r].nonzero()[:, 0].tolist()) for r in known]
-    agreement = boundary_agreement(predicted, [set(truth["boundaries"]) for truth in truths])
+    agreement = boundary_agreement(predicted, [set(truth.boundaries) for truth in truths])
     out = [
         _row(model, f"boundary_{name}", len(known), mean=value, low=value, high=value)
         for name, value in agreement._asdict().items()
@@ -165,9 +166,9 @@ def information_rows(model: str, pairs: Sequence[tuple[str | None, str]], seed: 
     return [_row(model, name, len(pairs), mean=value, low=value, high=value) for name, value in measured.items()]
 
 
-def _at_boundaries(comments: Sequence[str | None], truth: Record) -> list[tuple[str | None, str]]:
+def _at_boundaries(comments: Sequence[str | None], truth: Truth) -> list[tuple[str | None, str]]:
     """(comment written or None, true comment) at each true boundary."""
-    return [(comments[t], wanted) for t, wanted in zip(truth["boundaries"], truth["comments"], strict=True)]
+    return [(comments[t], wanted) for t, wanted in zip(truth.boundaries, truth.comments, strict=True)]
 
 
 def _row(model: str, metric: str, count: int, **found: float) -> Record:

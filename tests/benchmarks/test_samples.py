@@ -13,8 +13,7 @@ import pytest
 
 from ra3.benchmarks import Loaded, load_benchmark
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
-from ra3.benchmarks.null_solutions import null_programs, paid_null_programs, standing_alone
-from ra3.benchmarks.samples import read_samples
+from ra3.benchmarks.samples import null_programs, paid_null_programs, read_samples, standing_alone
 from ra3.commands.inputs import overlap_lines
 from ra3.config.tree import Config
 from ra3.errors import UserError

@@ -48,8 +48,8 @@ def test_distilled_text_is_the_expert_text_with_its_true_intentions(policy, docu
     for r, document in enumerate(documents):
         truth = document.document.truth
         latent = rows.latent[r]
-        assert policy.tokenizer.decode(rows.ids[r][latent].tolist()) == "".join(truth["comments"])
-        assert sorted(set(rows.seg[r][latent].tolist())) == truth["boundaries"]
+        assert policy.tokenizer.decode(rows.ids[r][latent].tolist()) == "".join(truth.comments)
+        assert sorted(set(rows.seg[r][latent].tolist())) == list(truth.boundaries)
 
 
 def test_text_without_truth_is_refused(policy, documents):
