@@ -37,7 +37,7 @@ LEAST_NAME = 12
 WORD = re.compile(r"[a-z0-9_]+")
 DEFINITION = re.compile(r"\bdef\s+(\w+)\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
 
-Marks = dict[str, set[Hashable]]
+Marks = dict[str, set]
 """The marks by which a text is known again, by sign."""
 
 
@@ -92,10 +92,10 @@ def problem_marks(problem: Problem) -> Marks:
     entry = problem.entry_point or ""
     heads = _signatures(f"{statement}\n{reference}")
     return {
-        "words": {*_word_runs(statement), *_word_runs(reference)},
-        "signature": {*(head for head in heads if head.startswith(f"{entry}(") or head == entry.lower())},
-        "solution": {*_function_shapes(_parsed(reference))},
-        "tests": {*_pairs_of_tests(problem.tests)}.union(*map(_pairs_of_asserts, judged)),
+        "words": _word_runs(statement) | _word_runs(reference),
+        "signature": {head for head in heads if head.startswith(f"{entry}(") or head == entry.lower()},
+        "solution": _function_shapes(_parsed(reference)),
+        "tests": _pairs_of_tests(problem.tests).union(*map(_pairs_of_asserts, judged)),
     }
 
 
@@ -103,9 +103,11 @@ def text_marks(text: str) -> Marks:
     """Mark a document."""
     tree = _parsed(text)
     return {
-        "words": {*_word_runs(text)}, "signature": {*_signatures(text)},
-        "solution": {*_function_shapes(tree)}, "tests": {*_pairs_of_asserts(tree)},
-    }  # fmt: skip
+        "words": _word_runs(text),
+        "signature": _signatures(text),
+        "solution": _function_shapes(tree),
+        "tests": _pairs_of_asserts(tree),
+    }
 
 
 def _word_runs(text: str) -> set[int]:

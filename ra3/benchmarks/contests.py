@@ -72,6 +72,10 @@ Pairs = list[tuple[str, str]]
 class LeftOut(Exception):
     """A problem that no answer could be graded on, and why."""
 
+    def __init__(self, row: Row, why: str):
+        super().__init__(why)
+        self.id = row_id(row)
+
 
 def code_contests(row: Row) -> Problem:
     """Convert a row of CodeContests: the published columns, or ``problem`` and ``tests``. LeftOut, or UserError."""
@@ -81,7 +85,7 @@ def code_contests(row: Row) -> Problem:
     found = [row.inner(row.get(kind, dict, {})) for kind in kinds]
     pairs = [pair for tests in found for pair in _zipped(tests, "input", "output")]
     if row.values.get("input_file") or row.values.get("output_file"):
-        raise LeftOut("reads or writes a file")
+        raise LeftOut(row, "reads or writes a file")
     limit = row.inner(row.get("time_limit", dict, {}))
     seconds = limit.number("seconds", 0) + limit.number("nanos", 0) / 1e9
     limits = _limits(seconds, row.number("memory_limit_bytes", 0) / 1e6)
@@ -93,9 +97,9 @@ def codeforces(row: Row) -> Problem:
     if "problem" in row.values:
         return _repackaged(row)
     if row.text("input_mode", "stdio") != "stdio":
-        raise LeftOut("reads or writes a file")
+        raise LeftOut(row, "reads or writes a file")
     if row.values.get("executable") is False:
-        raise LeftOut("its tests cannot be run")
+        raise LeftOut(row, "its tests cannot be run")
     parts = [("", "description"), ("Input\n", "input_format"), ("Output\n", "output_format"), ("Note\n", "note")]
     texts = [head + row.text(key, "") for head, key in parts if row.text(key, "")]
     examples = _listed(row, row.items("examples", []))
@@ -110,7 +114,7 @@ def apps(row: Row) -> Problem:
     tests = row.inner(row.decoded("input_output", row.text("input_output") or "{}").get("input_output", dict))
     inputs, outputs = tests.items("inputs", []), tests.items("outputs", [])
     if not inputs:
-        raise LeftOut("has no tests")
+        raise LeftOut(row, "has no tests")
     _check_counts(row, inputs, outputs)
     statement, name = row.text("question"), tests.text("fn_name", "")
     if not name:

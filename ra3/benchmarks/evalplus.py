@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ra3.benchmarks.humaneval_mbpp import HUMANEVAL_STOP, MBPP_STOP
 from ra3.data.tables import Row
 from ra3.errors import UserError
 from ra3.grading.problem_tests import CallTest, JudgeTest, is_plain
@@ -56,20 +55,13 @@ class ReferenceValues:
     """CPU seconds for all of them."""
 
 
-def humaneval_plus(rows: Sequence[Row]) -> list[Problem]:
-    """Convert all rows; the references are run for the expected values. UserError for the first bad row."""
-    return _problems(rows, HUMANEVAL_STOP)
+Answered = tuple[Row, Reference, ReferenceValues]
 
 
-def mbpp_plus(rows: Sequence[Row]) -> list[Problem]:
-    """Do the same for MBPP+."""
-    return _problems(rows, MBPP_STOP)
-
-
-def _problems(rows: Sequence[Row], stop: tuple[str, ...]) -> list[Problem]:
+def answered(rows: Sequence[Row]) -> list[Answered]:
+    """Run the references of all rows for their expected values. UserError for the first bad row."""
     references = [_reference(row) for row in rows]
-    found = reference_values(references, rows[0].where)
-    return [_problem(*parts, stop) for parts in zip(rows, references, found, strict=True)]
+    return list(zip(rows, references, reference_values(references, rows[0].where), strict=True))
 
 
 def _reference(row: Row) -> Reference:
@@ -94,7 +86,9 @@ def _inputs(row: Row, key: str) -> list[list]:
         raise row.wrong(f"{key!r} does not have the form this task needs: {error}") from error
 
 
-def _problem(row: Row, reference: Reference, found: ReferenceValues, stop: tuple[str, ...]) -> Problem:
+def evalplus(parts: Answered, stop: tuple[str, ...]) -> Problem:
+    """Convert a row and what its reference gave. UserError if it is bad."""
+    row, reference, found = parts
     atol = tolerance(found.values.values(), row.number("atol"))
     meta = {"numbers": "python", "atol": atol, "reference": reference.source}
     meta |= {"cpu_s": min(MAX_CPU_S, MIN_CPU_S + CPU_FACTOR * found.cpu_s), "memory_mb": MEMORY_MB}

@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from ra3.benchmarks.contests import LeftOut, apps, code_contests, codeforces, livecodebench, row_id
-from ra3.benchmarks.evalplus import cache_folder, humaneval_plus, mbpp_plus
-from ra3.benchmarks.humaneval_mbpp import humaneval, mbpp
+from ra3.benchmarks.contests import LeftOut, apps, code_contests, codeforces, livecodebench
+from ra3.benchmarks.evalplus import answered, cache_folder, evalplus
+from ra3.benchmarks.humaneval_mbpp import HUMANEVAL_STOP, MBPP_STOP, humaneval, mbpp
 from ra3.data.tables import FORMATS, Row, load_rows
 from ra3.errors import UserError
 from ra3.grading.problems import Problem
@@ -89,26 +90,25 @@ class Loaded:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-Converted = tuple[list[Problem], dict[str, str]]
-"""Problems, and reasons of those left out by id."""
+@dataclass(frozen=True)
+class Benchmark:
+    """Where a benchmark's files are, and how its rows become problems."""
 
+    source: Hub | Release
+    convert: Callable[[Any], Problem | None]
+    """A row, or what ``prepare`` made of it; None: it is no part of the split, LeftOut: it cannot be graded."""
+    prepare: Callable[[Sequence[Row]], Sequence[Any]] = list
+    """What must be done for all rows at once."""
 
-def by_row(convert: Callable[[Row], Problem | None], rows: Sequence[Row]) -> Converted:
-    """Convert row by row: None is no part of the split that is asked for, LeftOut cannot be graded."""
-    problems, left_out = [], {}
-    for row in rows:
-        try:
-            problem = convert(row)
-        except LeftOut as reason:
-            left_out[row_id(row)] = str(reason)
-        else:
-            problems += [problem] if problem else []
-    return problems, left_out
-
-
-def together(convert: Callable[[Sequence[Row]], list[Problem]], rows: Sequence[Row]) -> Converted:
-    """Convert all rows at once, none left out."""
-    return convert(rows), {}
+    def problems(self, rows: Sequence[Row]) -> tuple[list[Problem], dict[str, str]]:
+        """Return the problems, and by id why others are left out."""
+        problems, left_out = [], {}
+        for item in self.prepare(rows):
+            try:
+                problems.append(self.convert(item))
+            except LeftOut as error:
+                left_out[error.id] = str(error)
+        return [problem for problem in problems if problem], left_out
 
 
 EVALPLUS = "https://github.com/evalplus"
@@ -122,24 +122,23 @@ MBPP_PLUS = Release(
 MBPP = Hub("google-research-datasets/mbpp", "full/*.parquet")
 LIVECODEBENCH = "livecodebench/code_generation_lite"
 CONTESTS, FORCES, APPS = "deepmind/code_contests", "open-r1/codeforces", "codeparrot/apps"
-BENCHMARKS: dict[str, tuple[Hub | Release, Callable[[Sequence[Row]], Converted]]] = {
-    "humaneval": (Hub("openai/openai_humaneval", "openai_humaneval/test-*.parquet"), partial(by_row, humaneval)),
-    "humaneval+": (HUMANEVAL_PLUS, partial(together, humaneval_plus)),
-    "mbpp": (MBPP, partial(by_row, mbpp)),
-    "mbpp-validation": (MBPP, partial(by_row, partial(mbpp, split="validation"))),
-    "mbpp-train": (MBPP, partial(by_row, partial(mbpp, split="train"))),
-    "mbpp-all": (MBPP, partial(by_row, partial(mbpp, split="all"))),
-    "mbpp+": (MBPP_PLUS, partial(together, mbpp_plus)),
-    "livecodebench": (Hub(LIVECODEBENCH, "test*.jsonl"), partial(by_row, livecodebench)),
-    "livecodebench-v1": (Hub(LIVECODEBENCH, "test.jsonl"), partial(by_row, livecodebench)),
-    "codecontests": (Hub(CONTESTS, "data/test-*.parquet"), partial(by_row, code_contests)),
-    "codecontests-train": (Hub(CONTESTS, "data/train-*.parquet"), partial(by_row, code_contests)),
-    "codeforces": (Hub(FORCES, "verifiable/test-*.parquet"), partial(by_row, codeforces)),
-    "codeforces-train": (Hub(FORCES, "verifiable/train-*.parquet"), partial(by_row, codeforces)),
-    "apps": (Hub(APPS, "test.jsonl"), partial(by_row, apps)),
-    "apps-train": (Hub(APPS, "train.jsonl"), partial(by_row, apps)),
+BENCHMARKS = {
+    "humaneval": Benchmark(Hub("openai/openai_humaneval", "openai_humaneval/test-*.parquet"), humaneval),
+    "humaneval+": Benchmark(HUMANEVAL_PLUS, partial(evalplus, stop=HUMANEVAL_STOP), answered),
+    "mbpp": Benchmark(MBPP, mbpp),
+    "mbpp-validation": Benchmark(MBPP, partial(mbpp, split="validation")),
+    "mbpp-train": Benchmark(MBPP, partial(mbpp, split="train")),
+    "mbpp-all": Benchmark(MBPP, partial(mbpp, split="all")),
+    "mbpp+": Benchmark(MBPP_PLUS, partial(evalplus, stop=MBPP_STOP), answered),
+    "livecodebench": Benchmark(Hub(LIVECODEBENCH, "test*.jsonl"), livecodebench),
+    "livecodebench-v1": Benchmark(Hub(LIVECODEBENCH, "test.jsonl"), livecodebench),
+    "codecontests": Benchmark(Hub(CONTESTS, "data/test-*.parquet"), code_contests),
+    "codecontests-train": Benchmark(Hub(CONTESTS, "data/train-*.parquet"), code_contests),
+    "codeforces": Benchmark(Hub(FORCES, "verifiable/test-*.parquet"), codeforces),
+    "codeforces-train": Benchmark(Hub(FORCES, "verifiable/train-*.parquet"), codeforces),
+    "apps": Benchmark(Hub(APPS, "test.jsonl"), apps),
+    "apps-train": Benchmark(Hub(APPS, "train.jsonl"), apps),
 }
-"""By name: where its files are, and how their rows become problems."""
 
 
 def named(text: str) -> tuple[str, str] | None:
@@ -156,9 +155,8 @@ def load_benchmark(text: str) -> Loaded:
         fix = f"did you mean {close[0]}?" if close else ""
         raise UserError("no such benchmark", where=text, allowed=", ".join(BENCHMARKS), fix=fix)
     name, path = found
-    source, convert = BENCHMARKS[name]
-    files = local_files(path) if path else source.files()
-    problems, left_out = convert([row for file in files for row in load_rows(file)])
+    files = local_files(path) if path else BENCHMARKS[name].source.files()
+    problems, left_out = BENCHMARKS[name].problems([row for file in files for row in load_rows(file)])
     if not problems:
         raise UserError("this benchmark file holds no problem that can be graded", where=path or name)
     seen: set[str] = set()
