@@ -102,7 +102,7 @@ def summary(side: Side, steps: list[dict[str, float]]) -> dict[str, Any]:
 def make_model(name: str, folder: Path) -> Path:
     """The folder of the shipped model, or of a random one with its tokenizer."""
     if name == "shipped":
-        return WORLDS["testbed"].model
+        return WORLDS["functions"].model
     config = save_config("qwen2", QWEN2[name], folder / name)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder / name)
     return folder / name

@@ -1,4 +1,4 @@
-"""Make a world's base model from nothing, on a CPU: ``python -m ra3.worlds.pretraining chains --out DIR``.
+"""Make a world's base model from nothing, on a CPU: ``python -m ra3.worlds.pretraining word-problems --out DIR``.
 
 A standard ``LlamaForCausalLM``, pre-trained in three stages: pages of single links, until looking a name up is learned
 (it does not emerge from documents alone); pages of chains; documents with some drill pages mixed in. The loss covers a
@@ -51,7 +51,7 @@ class Recipe:
     warmup: int = 20
 
 
-RECIPES = {"testbed": Recipe(), "chains": Recipe(batch=12, learned=0.05, chains=300, updates=1800)}
+RECIPES = {"functions": Recipe(), "word-problems": Recipe(batch=12, learned=0.05, chains=300, updates=1800)}
 """Of the base model that ships with each world."""
 
 

@@ -114,7 +114,7 @@ def test_rlp_pays_the_next_step_after_one_thought_and_has_no_m_step(tmp_path, po
 
 
 def test_rlpt_learns_from_a_model_that_meets_some_segments(tmp_path, documents):
-    base = Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
+    base = Policy.load(WORLDS["functions"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
     settings = config("rlpt", updates=4, floor_updates=0, think_floor=0.0, horizon=3, group_size=8)
     learned, lines = trained(tmp_path, base, documents, settings)
     metrics = [json.loads(line) for line in lines]

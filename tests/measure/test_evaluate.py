@@ -39,7 +39,7 @@ SETTINGS = EvalSettings(samples=4, per_band=12, k=(1, 2), max_new_tokens=64)
 
 @pytest.fixture(scope="module")
 def base():
-    return Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
+    return Policy.load(WORLDS["functions"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
 
 
 @pytest.fixture(scope="module")

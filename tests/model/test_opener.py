@@ -29,7 +29,7 @@ from ra3.worlds.functions import world as functions
 from ra3.worlds.functions.ops import OPERATIONS, body
 
 PLAN = "<|plan|>"
-BASE = WORLDS["testbed"].model
+BASE = WORLDS["functions"].model
 CPU = torch.device("cpu")
 
 

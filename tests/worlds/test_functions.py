@@ -172,7 +172,7 @@ def test_lines_tokenise_alone_as_they_do_together_and_short():
 def test_the_shipped_model_is_a_standard_folder_that_fits_the_tokenizer():
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = WORLDS["testbed"].model
+    folder = WORLDS["functions"].model
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert type(model).__name__ == "LlamaForCausalLM" and model.config.vocab_size == len(tokenizer)
     assert tokenizer.get_vocab() == TOKENIZER.get_vocab()

@@ -159,4 +159,4 @@ def test_every_world_offers_the_same(name):
 def test_the_shipped_tokenizer_is_the_one_that_is_built():
     from transformers import AutoTokenizer
 
-    assert AutoTokenizer.from_pretrained(WORLDS["chains"].model).get_vocab() == TOKENIZER.get_vocab()
+    assert AutoTokenizer.from_pretrained(WORLDS["word-problems"].model).get_vocab() == TOKENIZER.get_vocab()
