@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bench_files as files
+import benchmark_files as files
 import pytest
 from local_hub import serving
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bench_files as files
+import benchmark_files as files
 import pytest
 
 from ra3.benchmarks import Loaded, load_benchmark

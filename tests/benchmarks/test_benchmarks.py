@@ -10,7 +10,7 @@ import os
 import pickle
 from pathlib import Path
 
-import bench_files as files
+import benchmark_files as files
 import pytest
 
 from ra3.benchmarks import load_benchmark
