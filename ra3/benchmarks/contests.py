@@ -82,11 +82,10 @@ def code_contests(row: Row) -> Problem:
     if "problem" in row.values:
         return _repackaged(row)
     kinds = ("public_tests", "private_tests", "generated_tests")
-    found = [row.inner(row.get(kind, dict, {})) for kind in kinds]
-    pairs = [pair for tests in found for pair in _zipped(tests, "input", "output")]
+    pairs = [pair for kind in kinds for pair in _zipped(row.nested(kind, {}), "input", "output")]
     if row.values.get("input_file") or row.values.get("output_file"):
         raise LeftOut(row, "reads or writes a file")
-    limit = row.inner(row.get("time_limit", dict, {}))
+    limit = row.nested("time_limit", {})
     seconds = limit.number("seconds", 0) + limit.number("nanos", 0) / 1e9
     limits = _limits(seconds, row.number("memory_limit_bytes", 0) / 1e6)
     return _stdio_problem(row, row.text("description"), pairs, limits)
@@ -111,7 +110,7 @@ def codeforces(row: Row) -> Problem:
 
 def apps(row: Row) -> Problem:
     """Do the same for APPS (``question``, ``input_output``), functions included."""
-    tests = row.inner(row.decoded("input_output", row.text("input_output") or "{}").get("input_output", dict))
+    tests = row.decoded("input_output", row.text("input_output") or "{}").nested("input_output")
     inputs, outputs = tests.items("inputs", []), tests.items("outputs", [])
     if not inputs:
         raise LeftOut(row, "has no tests")
@@ -140,7 +139,7 @@ def livecodebench(row: Row) -> Problem:
     if {test.text("testtype", "stdin") for test in tests} == {"stdin"}:
         runs = tuple(StdioTest(test.text("input"), test.text("output")) for test in tests)
         return Problem(task_id, ASK.format(statement), None, runs, (), meta, IMPORTS, "", "fenced")
-    name = row.inner(row.decoded("metadata").get("metadata", dict)).text("func_name")
+    name = row.decoded("metadata").nested("metadata").text("func_name")
     calls = tuple(_call(test) for test in tests)
     meta["cpu_s"] *= len(calls)
     return _function_problem(row, task_id, statement, name, calls, meta, IMPORTS)
@@ -156,9 +155,8 @@ def row_id(row: Row) -> str:
 
 def _repackaged(row: Row) -> Problem:
     """``tests`` is a list of {input, output}, or {inputs: [...], outputs: [...]}."""
-    tests = row.values.get("tests")
-    apart = isinstance(tests, dict)
-    pairs = _zipped(row.inner(tests), "inputs", "outputs") if apart else _listed(row, row.items("tests"))
+    apart = isinstance(row.values.get("tests"), dict)
+    pairs = _zipped(row.nested("tests"), "inputs", "outputs") if apart else _listed(row, row.items("tests"))
     return _stdio_problem(row, row.text("problem"), pairs, {})
 
 

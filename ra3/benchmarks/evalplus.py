@@ -113,9 +113,8 @@ def tolerance(expected: Iterable[object], atol: float) -> float:
 
 
 def _is_floats(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return bool(value) and all(isinstance(item, float) for item in value)
-    return isinstance(value, float)
+    items = value if isinstance(value, list | tuple) else [value]
+    return bool(items) and all(isinstance(item, float) for item in items)
 
 
 # The arguments of MBPP+ as Python values: its file is JSON, which has no tuples, sets or complex numbers. Which task
@@ -130,17 +129,11 @@ def _each(convert: Callable) -> Convert:
 
 def _first(*converts: Callable) -> Convert:
     """The first arguments converted one by one, the others as they are."""
-    return lambda args: [
-        *(convert(arg) for convert, arg in zip(converts, args, strict=False)), *args[len(converts) :]
-    ]  # fmt: skip
+    return lambda args: [*(convert(arg) for convert, arg in zip(converts, args, strict=False)), *args[len(converts) :]]
 
 
 def _tuples(rows: list) -> list:
     return [tuple(row) for row in rows]
-
-
-def _tuple_of_tuples(rows: list) -> tuple:
-    return tuple(_tuples(rows))
 
 
 def _mixed_tuple(items: list) -> tuple:
@@ -160,21 +153,17 @@ def _deep_tuple(item):
     return tuple(_deep_tuple(member) for member in item) if isinstance(item, list) else item
 
 
-def _same(item):
-    return item
-
-
 FORMS: list[tuple[Convert, tuple[int, ...]]] = [
     (_each(tuple), (2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726, 740,
                     744, 809)),
     (_each(_tuples), (63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780)),
     (_first(_tuples), (75, 413, 444, 753)),
-    (_first(_same, tuple), (106, 750)),
+    (_first(lambda item: item, tuple), (106, 750)),
     (_first(_sets), (115,)),
     (_first(float, complex), (124,)),
     (_first(tuple), (250, 307, 405, 446, 617, 720, 763, 808)),
     (_first(complex), (252,)),
-    (_each(_tuple_of_tuples), (259, 401, 445)),
+    (_each(lambda rows: tuple(_tuples(rows))), (259, 401, 445)),
     (_first(_mixed_tuple), (278,)),
     (_each(_deep_tuple), (580, 615, 791)),
     (_first(_dict_of_tuples), (722,)),

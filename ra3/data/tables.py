@@ -89,6 +89,10 @@ class Row:
             raise self.wrong(f"{key!r} is {json.dumps(found)}", "a number of at least 0")
         return found
 
+    def nested(self, key: str, default: dict = _REQUIRED) -> Row:
+        """Return a field that is an object, as a row with the same place."""
+        return self.inner(self.get(key, dict, default))
+
     def inner(self, value: Any) -> Row:
         """Return an object found inside this row as a row with the same place."""
         if not isinstance(value, dict):
