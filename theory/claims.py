@@ -1,4 +1,4 @@
-"""What a study hands over: claims with what was measured, charts and tables. Plain data, so that JSON can hold it.
+"""The results of a study: claims with what was measured, charts and tables. Plain data, so that JSON can hold it.
 
 Formulas are written in letters, "gamma_bar >= eps", and shown with their symbols, "γ̄ ≥ ε".
 """

@@ -95,7 +95,7 @@ class LinearPredictor:
 
 @dataclass(frozen=True)
 class Marks:
-    """What texts [X,d] are worth: shares of right answers and of complete chains, and their mean length."""
+    """Scores of texts [X,d]: shares of right answers and of complete chains, and their mean length."""
 
     right: float
     long: float

@@ -90,7 +90,7 @@ class World:
 
     @property
     def gap(self) -> float:
-        """What not seeing the step costs."""
+        """Nats a document that are lost because q does not see the step it writes for."""
         return causal_gap(self.log_lik, self.prior, self.docs, self.weights)
 
     @cached_property

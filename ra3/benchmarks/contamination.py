@@ -1,4 +1,4 @@
-"""What training text or problems share with benchmarks: a model that trains on it cannot be measured by them any more.
+"""Overlaps of training text and problems with benchmarks: a model that trains on them cannot be measured any more.
 
 Four signs, each enough: thirteen words in a row of a statement or a solution; a function of the same name and argument
 names as the one that is asked for, or of its name alone if that is long; a function that is a reference solution but

@@ -44,7 +44,7 @@ MODULES = (
 IMPORTS = "".join(f"from {name} import *\n" for name in MODULES) + (
     f"import {', '.join(MODULES)}\nsys.setrecursionlimit(50000)\n"
 )
-"""What LiveCodeBench gives every program: the names in these modules, the modules, and room to recurse."""
+"""The prefix of every program in LiveCodeBench: the names in these modules, the modules, and room to recurse."""
 
 CHECK = """
 import io, sys

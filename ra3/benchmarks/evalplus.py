@@ -47,7 +47,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class ReferenceValues:
-    """What a reference gave."""
+    """The values that a reference gave."""
 
     values: dict[int, object]
     """By the number of the input; what is too large for the memory of the sandbox is left out."""
@@ -296,7 +296,7 @@ def _cache_file(jobs: Sequence[Job]) -> Path:
 
 
 def _stored(path: Path, count: int) -> list[Encoded] | None:
-    """What the file holds; None if it is not there or not whole."""
+    """Read a file of values; None if it is not there or not whole."""
     try:
         found = json.loads(gzip.decompress(path.read_bytes()))
         return [(dict(trees), float(cpu_s)) for trees, cpu_s in found] if len(found) == count else None
@@ -305,7 +305,7 @@ def _stored(path: Path, count: int) -> list[Encoded] | None:
 
 
 def _store(path: Path, encoded: Sequence[Encoded]) -> None:
-    """Keep it; without a place to keep it, the next run computes it again."""
+    """Write a file of values; without a place to keep it, the next run computes it again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, gzip.compress(json.dumps(encoded).encode(), 3))

@@ -23,7 +23,7 @@ HUMANEVAL_STOP = (
     "\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ", "\nif __name__", "\ndef main(", "\nprint(", '\n"""',
 )  # fmt: skip
 MBPP_STOP = ("\nclass ", "\nassert ", '\n"""', "\nprint(", "\nif __name__", "\n```")
-"""Where EvalPlus ends the completion of a base model on these sets."""
+"""Stop strings of EvalPlus for base models on these sets."""
 SPLITS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train": (601, 974), "all": (1, 974)}
 CPU_S = 5.0
 """The official harness gives 3 s by the clock; this has some room, so that a slow host fails no right program."""

@@ -92,13 +92,13 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a benchmark's files are, and how its rows become problems."""
+    """The source of a benchmark's files, and the conversion of its rows to problems."""
 
     source: Hub | Release
     convert: Callable[[Any], Problem | None]
     """A row, or what ``prepare`` made of it; None: it is no part of the split, LeftOut: it cannot be graded."""
     prepare: Callable[[Sequence[Row]], Sequence[Any]] = list
-    """What must be done for all rows at once."""
+    """Runs once, on all rows, before ``convert``."""
 
     def problems(self, rows: Sequence[Row]) -> tuple[list[Problem], dict[str, str]]:
         """Return the problems, and by id why others are left out."""

@@ -32,12 +32,12 @@ RETURNED = (
     "None", "0", "1", "-1", "0.0", "''", "'0'", "[]", "[0]", "[[]]", "()", "{}", "set()", "True", "False", "args[0]",
     "args[-1]", "list(args)", "args", "object()",
 )  # fmt: skip
-"""What a function that solves nothing returns, whatever it is asked."""
+"""Return values of functions that solve nothing."""
 PRINTED = (
     "''", "0", "1", "-1", "2", "'0 0'", "'1 1'", "'YES'", "'NO'", "'Yes'", "'No'", "'True'", "'None'", "'-1 -1'",
     "'IMPOSSIBLE'", "'[]'", "stdin", "stdin.split('\\n')[0]", "stdin.split('\\n')[-1]", "(stdin.split() or [''])[0]",
 )  # fmt: skip
-"""What a script that solves nothing prints, whatever it reads."""
+"""Output of scripts that solve nothing."""
 
 
 class Sample(NamedTuple):
@@ -45,7 +45,7 @@ class Sample(NamedTuple):
 
     problem: Problem
     text: str
-    """What the problem's program is made of."""
+    """A completion, a reply or a whole program, as ``problem.answer`` says."""
 
 
 def read_samples(path: str | Path, problems: Sequence[Problem]) -> list[Sample]:

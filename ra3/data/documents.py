@@ -30,7 +30,7 @@ FORMATS = "a folder, one of .jsonl, .jsonl.gz, .parquet, or a folder saved by Hu
 
 @dataclass(frozen=True)
 class Truth:
-    """What the author of a document had in mind, one entry for each intention, in order."""
+    """The true intentions of a document, one entry for each, in order."""
 
     boundaries: tuple[int, ...]
     """The step at which the intention belongs."""
@@ -61,7 +61,7 @@ class Document:
 
 @dataclass(frozen=True)
 class BadRow:
-    """What could not be used: ``BadRow("data/train.jsonl:7", "'text' is missing (it has: code, lang)")``."""
+    """A row or document that could not be used: ``BadRow("data/train.jsonl:7", "'text' is missing (it has: code, lang)")``."""
 
     where: str
     """``file:line``, or the id of a document."""
@@ -222,7 +222,7 @@ def _row_document(row: Row, name: str, text_key: str, context_key: str, id_key: 
 
 
 def _fault(text: str) -> str | None:
-    """Why a tokenizer and a file cannot hold a string, or None."""
+    """Say why a tokenizer or a file cannot hold a string; None if they can."""
     if "\0" in text:
         return "holds a NUL character"
     try:
@@ -246,7 +246,7 @@ def _nearest(path: Path) -> str:
 
 
 def _advice(path: Path, pattern: str) -> str:
-    """What to do about a corpus without documents."""
+    """Suggest what to do about a corpus without documents."""
     files = (file for file in islice(path.rglob("*"), 10_000) if file.suffix and file.is_file())
     common = Counter(file.suffix for file in files).most_common(1)
     if not common or Path(f"x{common[0][0]}").match(pattern.rpartition("/")[2]):

@@ -27,7 +27,7 @@ KINDS: dict[type, str] = {
     type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list",
     dict: "an object",
 }  # fmt: skip
-"""What JSON calls the Python types it is read as."""
+"""JSON's words for the Python types that it is read as."""
 Value = TypeVar("Value")
 Numbered = Iterator[tuple[int, Any]]
 """A line or row, counted from 1, and its object; in the place of a bad one a ValueError with the reason."""
@@ -47,7 +47,7 @@ class Row:
     """Counted from 1; in a file without lines the number of the row."""
     values: dict[str, Any]
     fault: str = ""
-    """Why the row cannot be used: ``"is no valid JSON: ..."``."""
+    """The reason why the row cannot be used: ``"is no valid JSON: ..."``."""
 
     @property
     def where(self) -> str:
@@ -182,7 +182,7 @@ def _parquet(path: Path, columns: Sequence[str]) -> Numbered:
 
 
 def _saved(path: Path, columns: Sequence[str]) -> Numbered:
-    """What ``datasets.Dataset.save_to_disk`` wrote, or a DatasetDict of one split."""
+    """Rows of what ``datasets.Dataset.save_to_disk`` wrote, or of a DatasetDict with one split."""
     import datasets
 
     try:

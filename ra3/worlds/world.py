@@ -1,4 +1,4 @@
-"""What every embedded world is: pages drawn from seeds, which become documents with their truth or problems with tests.
+"""Embedded worlds: pages drawn from seeds, which become documents with their truth or problems with tests.
 
 Splits are disjoint by construction: every item has its own seed, derived from (seed, split, index).
 """
@@ -83,9 +83,9 @@ class World:
     bands: tuple[str, ...]
     """From easy to hard."""
     steps: str
-    """What one step of its documents is: the `corpus.steps` that fits."""
+    """The `corpus.steps` that fits its documents."""
     stop: str
-    """Where an answer to one of its problems ends."""
+    """Stop string of its problems."""
     useless: tuple[str, ...]
     """Comments that say nothing."""
     page: Callable[[Level, int], Page]
