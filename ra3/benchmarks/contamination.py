@@ -203,7 +203,7 @@ def _pairs_of_asserts(tree: ast.Module) -> set[str]:
             case ast.Assert(ast.Compare(ast.Call(_, args), [ast.Eq(), *_], [right, *_])):
                 try:
                     found.add(_pair([constant(arg) for arg in args], constant(right)))
-                except NotConstant:
+                except (NotConstant, RecursionError):
                     continue
     return found
 

@@ -43,7 +43,7 @@ def humaneval(row: Row) -> Problem:
         others = [s for s in syntax_tree(reference).body if not (isinstance(s, ast.FunctionDef) and s.name == entry)]
         judge = f"{ast.unparse(ast.Module(others, []))}\n{check}\ncheck({entry})\n"
         tests = tuple(as_calls_of_check(check) or [JudgeTest(judge)])
-    except SyntaxError as error:
+    except (SyntaxError, RecursionError) as error:
         raise row.wrong(f"its code is no Python: {error}") from error
     meta = {"numbers": "python", "cpu_s": CPU_S, "reference": reference}
     return Problem(row.text("task_id"), prompt, entry, tests, HUMANEVAL_STOP, meta)
@@ -62,7 +62,7 @@ def mbpp(row: Row, split: str = "test") -> Problem | None:
         entry = _tested_function(asserts, code)
         calls = None if setup.strip() else as_calls("\n".join(asserts), entry)
         tests = tuple(calls or [_judge_test(code, setup, asserts, entry)])
-    except SyntaxError as error:
+    except (SyntaxError, RecursionError) as error:
         raise row.wrong(f"its code is no Python: {error}") from error
     except LookupError as error:
         raise row.wrong(str(error)) from error
@@ -135,7 +135,7 @@ def _call(args: Sequence[ast.expr], sign: ast.cmpop, right: ast.expr) -> CallTes
         return None
     try:
         test = CallTest(tuple(constant(arg) for arg in args), constant(right))
-    except NotConstant:
+    except (NotConstant, RecursionError):
         return None
     return test if is_plain(test.args) and is_plain(test.expected, finite=True) else None
 

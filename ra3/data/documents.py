@@ -61,7 +61,7 @@ class Document:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row or document that could not be used: ``BadRow("data/train.jsonl:7", "'text' is missing (it has: code, lang)")``."""
+    """A row or document that could not be used: ``BadRow("train.jsonl:7", "'text' is missing (it has: code)")``."""
 
     where: str
     """``file:line``, or the id of a document."""

@@ -104,6 +104,13 @@ def test_every_sign_of_contamination(text, signs):
     assert own and set(own.signs) == {"words", "signature", "solution", "tests"}
 
 
+def test_the_marks_of_very_deep_code_are_found():
+    terms = " + ".join(["x"] * 900)
+    one, other, third = (f"def f({name}):\n    return {terms.replace('x', name)}\n" for name in ("x", "y", "long"))
+    marks = [text_marks(text)["solution"] for text in (one, other, third, one.replace("x + x", "x - x", 1))]
+    assert len(marks[0]) == 1 and marks[0] == marks[1] == marks[2] != marks[3]
+
+
 def ra3(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ra3", *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
