@@ -35,20 +35,20 @@ class Level:
     """Links of a chain, for every chain of the page."""
     kinds: tuple[str, ...]
     """The operations or relations that its solutions use."""
-    sections: tuple[int, int]
+    exercises: tuple[int, int]
     """Fewest and most functions or questions."""
     unused: tuple[int, int] = (1, 2)
-    """Fewest and most chains that no section uses."""
+    """Fewest and most chains that no exercise uses."""
     branches: tuple[int, int] = (0, 0)
     """Fewest and most facts that build on a quantity of a chain and lead nowhere; word problems only."""
     commented: float = 0.0
-    """Share of sections that carry their intention, whatever the chain's length."""
+    """Share of exercises that carry their intention, whatever the chain's length."""
     useless: float = 0.0
     """Share of other lines that carry a comment saying nothing."""
 
 
 @dataclass(frozen=True)
-class Section:
+class Exercise:
     """A function, or a question with its solution."""
 
     opening: str
@@ -66,7 +66,7 @@ class Page:
     """One page before it becomes a document or a problem."""
 
     context: str
-    sections: tuple[Section, ...]
+    exercises: tuple[Exercise, ...]
     seed: int
     """Of whatever is drawn after the page itself."""
 
@@ -91,7 +91,7 @@ class World:
     page: Callable[[Level, int], Page]
     """(level, seed) -> page."""
     task: Callable[[Page], tuple[str | None, tuple[Test, ...], dict[str, str]]]
-    """A page of one section -> (entry point, tests, what else `meta` says) of the problem that it poses."""
+    """A page of one exercise -> (entry point, tests, what else `meta` says) of the problem that it poses."""
     drill: Callable[[int, tuple[int, ...]], list[Part]]
     """(seed, lengths of the chains) -> a page of look-ups for pre-training."""
     tokenizer: Callable[[], PreTrainedTokenizerFast]
@@ -111,7 +111,7 @@ class World:
         level = self.levels[split]
         page = self.page(level, derive(seed, self.first_name, split, index))
         lines, boundaries = page_lines(page, level.useless, self.useless)
-        chains, comments = zip(*((section.chain, section.intention) for section in page.sections), strict=True)
+        chains, comments = zip(*((exercise.chain, exercise.intention) for exercise in page.exercises), strict=True)
         truth = Truth(tuple(boundaries), chains, comments)
         return Document(f"{self.first_name}/{split}/{seed}/{index}", "".join(lines), page.context, truth)
 
@@ -134,16 +134,16 @@ class World:
 
     def _problem(self, split: str, band: str, seed: int, index: int) -> Problem:
         page = self.page(self.levels[band], derive(seed, self.first_name, split, band, index))
-        (section,) = page.sections
+        (exercise,) = page.exercises
         entry_point, tests, more = self.task(page)
-        meta = {"band": band, "chain_length": len(section.chain) - 1, **more}
+        meta = {"band": band, "chain_length": len(exercise.chain) - 1, **more}
         return Problem(
             id=f"{self.first_name}/{split}/{band}/{seed}/{index}",
-            prompt=page.context + section.opening,
+            prompt=page.context + exercise.opening,
             entry_point=entry_point,
             tests=tests,
             stop=(self.stop,),
-            meta={**meta, "intention": section.intention.rstrip("\n")},
+            meta={**meta, "intention": exercise.intention.rstrip("\n")},
         )
 
     def evaluation(self, seed: int, per_band: int) -> list[Problem]:
@@ -157,11 +157,11 @@ def page_lines(page: Page, useless: float, useless_lines: Sequence[str]) -> tupl
     Before the share ``useless`` of the steps, never a first one, stands one of ``useless_lines``.
     """
     rng, lines, boundaries = random.Random(page.seed), [], []
-    for section in page.sections:
-        lines.append(section.opening)
+    for exercise in page.exercises:
+        lines.append(exercise.opening)
         boundaries.append(len(lines))
-        lines += [section.intention] if section.commented else []
-        for number, step in enumerate(section.steps):
+        lines += [exercise.intention] if exercise.commented else []
+        for number, step in enumerate(exercise.steps):
             lines += [rng.choice(useless_lines)] if number and rng.random() < useless else []
             lines.append(step)
     return lines, boundaries

@@ -26,7 +26,7 @@ from ra3.grading.problem_tests import CallTest
 from ra3.seeds import derive
 from ra3.worlds.functions.ops import BY_NAME, NEW, OLD, OPERATIONS, body
 from ra3.worlds.tokenizer import word_tokenizer
-from ra3.worlds.world import Chain, Level, Page, Part, Section, World
+from ra3.worlds.world import Chain, Exercise, Level, Page, Part, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -48,16 +48,16 @@ def page(level: Level, seed: int) -> Page:
     chains, functions = _chains(rng, level)
     commented = [rng.random() < level.commented for _ in range(functions)]
     context = _context(rng, chains)
-    sections = (
-        Section(header(chain), chain, comment_line(chain), body(chain[-1]), written)
+    exercises = (
+        Exercise(header(chain), chain, comment_line(chain), body(chain[-1]), written)
         for chain, written in zip(chains[:functions], commented, strict=True)
     )
-    return Page(context, tuple(sections), derive(seed, "rest"))
+    return Page(context, tuple(exercises), derive(seed, "rest"))
 
 
 def _chains(rng: random.Random, level: Level) -> tuple[list[Chain], int]:
     """Disjoint chains with distinct operations, and how many of them, from the first on, are used by functions."""
-    functions = rng.randint(*level.sections)
+    functions = rng.randint(*level.exercises)
     unused = rng.randint(*level.unused)
     operations: list[str] = []
     while len(operations) < functions:
@@ -100,7 +100,7 @@ def glossary(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[Par
 
 def task(drawn: Page) -> tuple[str, tuple[CallTest, ...], dict[str, str]]:
     """Call the function of a page on eight lists."""
-    chain, rng = drawn.sections[0].chain, random.Random(drawn.seed)
+    chain, rng = drawn.exercises[0].chain, random.Random(drawn.seed)
     inputs = [_argument(rng, number) for number in range(8)]
     run = BY_NAME[chain[-1]].run
     tests = tuple(CallTest(args=(values,), expected=run(list(values))) for values in inputs)

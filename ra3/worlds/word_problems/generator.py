@@ -25,7 +25,7 @@ from ra3.grading.derivation import RELATIONS, Fact, facts_by_name, solution, wor
 from ra3.grading.problem_tests import DerivationTest
 from ra3.seeds import derive
 from ra3.worlds.tokenizer import word_tokenizer
-from ra3.worlds.world import Chain, Level, Page, Part, Section, World
+from ra3.worlds.world import Chain, Exercise, Level, Page, Part, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -49,7 +49,7 @@ LEVELS = {
 def page(level: Level, seed: int) -> Page:
     """Draw the page that a seed makes at a level; chains and branches beside its questions use any relation."""
     rng = random.Random(seed)
-    questions = rng.randint(*level.sections)
+    questions = rng.randint(*level.exercises)
     lengths = [rng.choice(level.lengths) for _ in range(questions + rng.randint(*level.unused))]
     branches = rng.randint(*level.branches)
     names = iter(rng.sample(NAMES, sum(lengths) + len(lengths) + branches))
@@ -64,12 +64,12 @@ def page(level: Level, seed: int) -> Page:
         facts.build(next(names), rng.choice(rng.choice(chains[:questions])), OLD + NEW)
     order = rng.sample(sorted(facts.stated), len(facts.stated))
     commented = [rng.random() < level.commented for _ in range(questions)]
-    sections = (
-        Section(question(chain), chain, plan_line(chain, facts.stated), _steps(chain, facts.stated), written)
+    exercises = (
+        Exercise(question(chain), chain, plan_line(chain, facts.stated), _steps(chain, facts.stated), written)
         for chain, written in zip(chains[:questions], commented, strict=True)
     )
     context = "".join(facts.stated[name].sentence for name in order)
-    return Page(context, tuple(sections), derive(seed, "rest"))
+    return Page(context, tuple(exercises), derive(seed, "rest"))
 
 
 class _Facts:
@@ -124,7 +124,7 @@ def drill(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[Part]:
     chains, look-ups are not learned (docs/lab-log.md).
     """
     drawn = page(Level(lengths, OLD + NEW, (4, 6), unused=(0, 0)), seed)
-    facts, chains = facts_by_name(drawn.context.splitlines()), [section.chain for section in drawn.sections]
+    facts, chains = facts_by_name(drawn.context.splitlines()), [exercise.chain for exercise in drawn.exercises]
     rng = random.Random(drawn.seed)
     starts = [chain[at:] for chain in chains for at in range(len(chain) - 1)]
     steps = [solution(facts, chain[-2])[0] for chain in chains]
@@ -142,7 +142,7 @@ def drill(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[Part]:
 
 def task(drawn: Page) -> tuple[None, tuple[DerivationTest, ...], dict[str, str]]:
     """Ask for a derivation of the question of a page from its facts."""
-    return None, (DerivationTest(tuple(drawn.context.splitlines()), drawn.sections[0].chain[0]),), {}
+    return None, (DerivationTest(tuple(drawn.context.splitlines()), drawn.exercises[0].chain[0]),), {}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
