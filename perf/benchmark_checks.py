@@ -37,8 +37,8 @@ def problems_of(name: str, options) -> list:
 
 
 def references(options) -> None:
-    """Every reference passes, every time."""
-    from ra3.benchmarks.null_solutions import standing_alone
+    """Check that every reference passes, every time."""
+    from ra3.benchmarks.samples import standing_alone
     from ra3.grading.grade import grade
     from ra3.sandbox import Sandbox
 
@@ -67,8 +67,8 @@ def _spin() -> None:
 
 
 def nulls(options) -> None:
-    """Which problems pay a program that solves nothing."""
-    from ra3.benchmarks.null_solutions import paid_null_programs
+    """List the problems that pay a program that solves nothing."""
+    from ra3.benchmarks.samples import paid_null_programs
     from ra3.sandbox import Sandbox
 
     with Sandbox(options.workers) as sandbox:
@@ -81,7 +81,7 @@ def nulls(options) -> None:
 
 
 def overlaps(options) -> None:
-    """What the training split of MBPP shares with MBPP+."""
+    """Count what the training split of MBPP shares with MBPP+."""
     from ra3.benchmarks import load_benchmark
     from ra3.benchmarks.contamination import Index, problem_marks
 
@@ -97,8 +97,8 @@ def overlaps(options) -> None:
 
 
 def speed(options) -> None:
-    """Seconds for the same reference solutions, in turns: by the clock, and of CPU in all processes."""
-    from ra3.benchmarks.null_solutions import standing_alone
+    """Measure seconds for the same reference solutions, in turns: by the clock, and of CPU in all processes."""
+    from ra3.benchmarks.samples import standing_alone
     from ra3.grading.grade import grade
     from ra3.sandbox import Sandbox
 

@@ -70,7 +70,7 @@ def mutant(source: str, rng: random.Random) -> str:
 
 def programs(problems, nulls: int, mutants: int, seed: int) -> list[dict]:
     """{task, kind, source}: what is judged by both."""
-    from ra3.benchmarks.null_solutions import null_programs
+    from ra3.benchmarks.samples import null_programs
 
     rng, found = random.Random(seed), []
     for problem in problems:
@@ -85,7 +85,7 @@ def programs(problems, nulls: int, mutants: int, seed: int) -> list[dict]:
 def ours(name: str, path: Path, options) -> tuple[list[dict], list]:
     """The programs and our verdicts."""
     from ra3.benchmarks import load_benchmark
-    from ra3.benchmarks.null_solutions import standing_alone
+    from ra3.benchmarks.samples import standing_alone
     from ra3.grading.grade import grade
     from ra3.sandbox import Sandbox
 

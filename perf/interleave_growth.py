@@ -81,7 +81,7 @@ class Point:
 def load(name: str) -> EvenPolicy:
     """The shipped model, or one of random weights with its tokenizer."""
     cpu = torch.device("cpu")
-    shipped = Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, cpu, 0)
+    shipped = Policy.load(WORLDS["functions"].model, "pretrained", torch.float32, cpu, 0)
     if name == "shipped":
         return EvenPolicy.of(shipped)
     with tempfile.TemporaryDirectory() as folder:

@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--token", default="<|plan|>")
     given = parser.parse_args()
-    folder = WORLDS["testbed"].model
+    folder = WORLDS["functions"].model
     tokenizer, model = load_tokenizer(folder), load_model(folder, "pretrained", 0)
     add_latent_token(tokenizer, model, given.token)
     rows, new = model.get_input_embeddings().weight.data, tokenizer.convert_tokens_to_ids(given.token)

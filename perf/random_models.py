@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from ra3.worlds.functions.tokenizer import fast_tokenizer
+from ra3.worlds.functions import world
 
 QWEN2 = {
     "25M": {
@@ -25,7 +25,7 @@ QWEN2 = {
 
 def save_config(architecture: str, sizes: Mapping[str, Any], folder: Path) -> Any:
     """Writes tokenizer and config, without weights, into `folder`; returns the config. `sizes` go before defaults."""
-    tokenizer = fast_tokenizer()
+    tokenizer = world.tokenizer()
     tokenizer.save_pretrained(folder)
     rest = {
         "vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,

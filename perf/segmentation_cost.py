@@ -19,7 +19,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from ra3.data.documents import Document, read
 from ra3.data.steps import KINDS, split
-from ra3.worlds.functions.tokenizer import fast_tokenizer
+from ra3.worlds.functions import world
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """White space that ends in an indentation is one piece: a newline and the indentation after it may be one token."""
@@ -74,7 +74,7 @@ def measure(tokenizer: Tokenizer, documents: list[Document], kind: str) -> Cost:
 
 def tokenizers(documents: list[Document], vocab: int) -> Iterator[tuple[str, Tokenizer]]:
     """(name, tokenizer) of everything to measure."""
-    yield "embedded world", fast_tokenizer().backend_tokenizer
+    yield "embedded world", world.tokenizer().backend_tokenizer
     yield f"BPE {vocab}, GPT-4 style split", train(documents, GPT4, vocab)
     yield f"BPE {vocab}, GPT-2 style split", train(documents, GPT2, vocab)
 

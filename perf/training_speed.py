@@ -34,7 +34,6 @@ from transformers.utils import logging
 
 from ra3.worlds import WORLDS
 from ra3.worlds.functions import world
-from ra3.worlds.functions.tokenizer import fast_tokenizer
 
 HERE = Path(__file__).parent
 TOKENS = {"shipped": 8192, "25M": 2048, "0.1B": 1024}
@@ -103,7 +102,7 @@ def summary(side: Side, steps: list[dict[str, float]]) -> dict[str, Any]:
 def make_model(name: str, folder: Path) -> Path:
     """The folder of the shipped model, or of a random one with its tokenizer."""
     if name == "shipped":
-        return WORLDS["testbed"].model
+        return WORLDS["functions"].model
     config = save_config("qwen2", QWEN2[name], folder / name)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder / name)
     return folder / name
@@ -111,7 +110,7 @@ def make_model(name: str, folder: Path) -> Path:
 
 def batches(name: str, num_tokens: int, count: int) -> list[list[list[int]]]:
     """`count` updates of at most `num_tokens` tokens: pages of 36 tokens; for the random models, joined to 64-1024."""
-    tokenizer = fast_tokenizer()
+    tokenizer = world.tokenizer()
     pages = (tokenizer(d.text)["input_ids"] for d in world.documents("expert", 0, 20_000))
     lengths = [1] if name == "shipped" else [64, 128, 256, 512, 1024]
     made = []
@@ -150,7 +149,7 @@ def rlvr_sides(base: dict[str, Any], name: str, trl: list[str], continuous: bool
     """ra3, and TRL; with `continuous`, also TRL with transformers' continuous batching (slow on a CPU)."""
     prompts, samples, longest = PROGRAMS[name]
     texts = [p.prompt for p in world.problems("rl", 0, prompts)]
-    ids = [fast_tokenizer()(text, add_special_tokens=False)["input_ids"] for text in texts]
+    ids = [world.tokenizer()(text, add_special_tokens=False)["input_ids"] for text in texts]
     task = base | {"kind": "rlvr", "samples": samples, "max_new_tokens": longest, "texts": texts, "prompts": ids}
     rows = prompts * samples
     theirs = task | {"rows_at_once": rows, "accumulate": 1}

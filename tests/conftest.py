@@ -18,8 +18,7 @@ from transformers import AutoConfig
 from ra3.data.latents import encode_all
 from ra3.model.policy import Policy
 from ra3.sandbox import Sandbox
-from ra3.worlds.functions.tokenizer import fast_tokenizer
-from ra3.worlds.functions.world import documents as world_documents
+from ra3.worlds.functions import world as functions
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so do its children
@@ -29,7 +28,7 @@ settings.load_profile("any machine")
 
 def make_model_folder(folder: Path, architecture: str = "llama", **changes) -> Path:
     """A model folder with config and tokenizer, without weights."""
-    tokenizer = fast_tokenizer()
+    tokenizer = functions.tokenizer()
     tokenizer.save_pretrained(folder)
     sizes = {
         "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -64,7 +63,7 @@ def policy(tmp_path_factory) -> Policy:
 @pytest.fixture(scope="session")
 def documents(policy):
     """Eight encoded documents of the embedded world."""
-    encoded, bad = encode_all(policy.tokenizer, world_documents("expert", 0, 8), policy.syntax)
+    encoded, bad = encode_all(policy.tokenizer, functions.documents("expert", 0, 8), policy.syntax)
     assert not bad
     return encoded
 

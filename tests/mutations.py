@@ -30,7 +30,11 @@ class Mutation:
 
 
 OWN_SCORES = "model/test_update.py::test_packed_scores_are_the_models_own"
-FORMULAS, STEP, SAMPLER = "rl/test_formulas.py::test_", "model/test_invariance.py::test_", "em/test_estimators.py::test_"
+FORMULAS, STEP, SAMPLER = (
+    "rl/test_formulas.py::test_",
+    "model/test_invariance.py::test_",
+    "em/test_estimators.py::test_",
+)
 BY_HAND = FORMULAS + "policy_losses_by_hand"
 ALONE = STEP + "packed_is_each_row_alone[float32-{}]"
 BATCHING = STEP + "batching_padding_and_order_change_nothing[float32-{}]"

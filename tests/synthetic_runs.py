@@ -147,7 +147,7 @@ def write_stage(metrics: Metrics, stage: str, updates: int, method: str) -> None
 def write_run(out: Path, name: str, updates: int = 24, results: bool = True) -> Path:
     """One run folder as the demo leaves it: base has results only, midtrain and RLVR runs have metrics too."""
     method = name.split("-")[0]
-    config = {"run": {"seed": 0, "out": str(out)}, "model": {"path": "testbed"}, "midtrain": {"method": method}}
+    config = {"run": {"seed": 0, "out": str(out)}, "model": {"path": "functions"}, "midtrain": {"method": method}}
     with Run.create(out, name, config, "rlvr" if "rlvr" in name else "midtrain") as run, Metrics(run) as metrics:
         stages = {"base": (), "ntp": ("mstep",), "ra3": ("estep", "mstep")}.get(name, ("rlvr",))
         for stage in stages:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 OTHER_OPTIONS = {"out", "check", "version", "key-file", "listen", "workers", "recipe", "seeds", "rlvr"}
 FOREIGN = {"kind", "programs", "seed", "layers", "updates"}
-"""Options of benchmarks and of `python -m ra3.worlds.functions.pretrain` and `ra3.worlds.word_problems.pretrain`."""
+"""Options of the scripts in perf and of `python -m ra3.worlds.pretraining`."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -29,7 +29,8 @@ def test_the_metrics_page_is_the_glossary():
 def test_links_and_files_exist(page):
     text = page.read_text(encoding="utf-8")
     links = [page.parent / link for link in re.findall(r"(?<!!)\[[^\]]*\]\((?!http)([^)#]+)[^)]*\)", text)]
-    files = [ROOT / name for name in re.findall(r"\b(?:ra3|tests|docs|recipes|benchmarks)/[\w./-]+\.\w+", text)]
+    folders = "ra3|tests|docs|recipes|perf|theory"
+    files = [ROOT / name for name in re.findall(rf"(?<![\w/])(?:{folders})/[\w./-]+\.\w+", text)]
     pictures = {ROOT / "docs/demo.png"}
     assert [str(path) for path in {*links, *files} - pictures if not path.exists()] == []
 

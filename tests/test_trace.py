@@ -54,7 +54,7 @@ def trace() -> Iterator[set[str]]:
 
 @pytest.fixture(scope="module")
 def base() -> Policy:
-    return Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
+    return Policy.load(WORLDS["functions"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_a_policy_step(policy, rows):
 
 
 def test_a_step_of_rlvr(tmp_path, base):
-    problems = WORLDS["testbed"].problems("rl", 0, 8, "edge")
+    problems = WORLDS["functions"].problems("rl", 0, 8, "edge")
     settings = RlvrSettings(steps=1, batch_problems=4, samples=8, max_new_tokens=40)
     run = Run.create(tmp_path, "run", Config().model_dump(mode="json"), "rlvr")
     with Recorder(run, Display(run, Console(file=io.StringIO())), 1e9, 10) as recorder, Sandbox(1) as sandbox:

@@ -1,15 +1,59 @@
 """The best latent policy that does not see the step it writes for, over a set of weighted documents.
 
 A document is a sequence of actions [T]; documents that share the prefix a_1..a_{t-1} must share q(z_t | ., z_{t-1}).
-Shapes: [N] documents, [T] steps, [Z] latents. Kernels as in theory.chain, one per document: [N,T,Z,Z].
+They are written by a tabular policy pi(a | s, z) with a state machine for its context, which starts in state 0 and
+moves on with every action: s_{t+1} = moves[s_t, a_t].
+
+Shapes: [N] documents, [T] steps, [Z] latents, [S] states of the context, [A] actions. Kernels as in theory.chain, one
+per document: [N,T,Z,Z].
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from theory.chain import Array, log, log_evidence, logsumexp
 from theory.elbo import elbo, expected
+
+
+@dataclass(frozen=True)
+class TabularPolicy:
+    """Example: TabularPolicy(logits=np.zeros((1, 2, 3)), moves=np.zeros((1, 3), int)) ignores its context."""
+
+    logits: Array
+    """[S,Z,A]; pi is their softmax over the last axis."""
+    moves: Array
+    """[S,A] the next state of the context."""
+
+    @property
+    def probability(self) -> Array:
+        """[S,Z,A] pi(a | s, z)."""
+        shifted = np.exp(self.logits - self.logits.max(axis=-1, keepdims=True))
+        return shifted / shifted.sum(axis=-1, keepdims=True)
+
+    def states(self, actions: Array) -> Array:
+        """[N,T] the state before each action of the documents [N,T]."""
+        states = np.zeros_like(actions)
+        for t in range(1, actions.shape[1]):
+            states[:, t] = self.moves[states[:, t - 1], actions[:, t - 1]]
+        return states
+
+    def log_lik(self, actions: Array) -> Array:
+        """[N,T,Z] log pi(a_t | s_t, z)."""
+        return log(self.probability)[self.states(actions), :, actions]
+
+
+def random_policy(num_states: int, num_latents: int, num_actions: int, spread: float, rng: np.random.Generator):
+    """A TabularPolicy with normal logits of the given spread and random moves of its context."""
+    moves = rng.integers(num_states, size=(num_states, num_actions))
+    return TabularPolicy(spread * rng.normal(size=(num_states, num_latents, num_actions)), moves)
+
+
+def document_probability(policy: TabularPolicy, prior: Array, actions: Array) -> Array:
+    """[N] p(a_1..a_T): over every document it sums to 1."""
+    return np.exp(log_evidence(policy.log_lik(actions), prior))
 
 
 def prefix_ids(actions: Array) -> Array:

@@ -113,9 +113,9 @@ def sample(kernel: Array, size: int, rng: np.random.Generator) -> Array:
     return latents
 
 
-def every_sequence(num_latents: int, num_steps: int) -> Array:
-    """[Z**T, T] all latent sequences."""
-    return np.array(list(itertools.product(range(num_latents), repeat=num_steps)), dtype=np.int64)
+def every_sequence(num_values: int, num_steps: int) -> Array:
+    """[num_values ** T, T] all sequences, of latents or of actions."""
+    return np.array(list(itertools.product(range(num_values), repeat=num_steps)), dtype=np.int64)
 
 
 def log_probability(latents: Array, kernel: Array) -> Array:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ra3.config.tree import plain
 from ra3.run.files import disk_errors, write_atomic
-from theory.findings import Finding
+from theory.claims import Finding
 from theory.page import theory_page
 from theory.study_iterations import study_iterations
 from theory.study_length import study_length

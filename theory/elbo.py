@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from theory.chain import Array, log, marginals, previous_marginals
+from theory.chain import Array, log, previous_marginals
 
 
 def step_scores(log_lik: Array, prior: Array, q: Array) -> Array:
@@ -53,14 +53,6 @@ def latent_gradient(log_lik: Array, prior: Array, q: Array) -> Array:
     return previous_marginals(q)[..., None] * q * np.where(q > 0, advantage, 0.0)
 
 
-def likelihood_gradient(q: Array) -> Array:
-    """[..., T, Z] d ELBO / d log pi(a_t | z) = q(z_t = z): what next-token prediction on text annotated by q follows.
-
-    With q the smoothing posterior it is the gradient of log p(a_1..a_T | s) itself (Fisher's identity).
-    """
-    return marginals(q)
-
-
 def exact_switch_cost(alpha: float, num_latents: float) -> float:
     """log(alpha / (1 - alpha)) + log|Z|: what `think` costs more than `act` under the sticky prior, before entropy.
 
@@ -91,22 +83,3 @@ def priced(cost: float, num_latents: int, num_steps: int) -> Array:
     kernel = np.repeat((weights / weights.sum(-1, keepdims=True))[None], num_steps, axis=0)
     kernel[0] = 1 / num_latents
     return kernel
-
-
-def kl(q: Array, p: Array) -> Array:
-    """[...] KL(q || p) over the last axis, in nats."""
-    with np.errstate(invalid="ignore"):
-        ratio = log(q) - log(p)
-    return expected(q, ratio)
-
-
-def decision_kl(keep: float, fresh: Array, alpha: float) -> float:
-    """KL of (keep with probability rho, else draw from q~ [Z]) from (keep with alpha, else draw uniformly):
-
-        kl_Bernoulli(rho || alpha) + (1 - rho) (log|Z| - H(q~))
-
-    Exact when keeping and drawing anew are told apart; an upper bound of the KL between the latents alone.
-    """
-    entropy = -float(expected(fresh, log(fresh)))
-    bernoulli = float(kl(np.array([keep, 1 - keep]), np.array([alpha, 1 - alpha])))
-    return bernoulli + (1 - keep) * (math.log(len(fresh)) - entropy)

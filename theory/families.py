@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.chain import Array
-from theory.options import Option, option_task
-from theory.tasks import Task
+from theory.tasks import Option, Task, option_task
 
 
 @dataclass(frozen=True)

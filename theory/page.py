@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from ra3.report.page import document, plot_grid
 from ra3.report.text import esc as escaped
-from theory.charts import draw
-from theory.findings import Check, Finding, Table
-from theory.glyphs import symbols
+from theory.claims import Check, Finding, Table, symbols
+from theory.figures import draw
 
 INTRO = (
     "Every number on this page was computed by this command on small worlds where the exact answer is known. "

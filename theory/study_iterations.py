@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import linear_regression
 
 import numpy as np
 
 from ra3.seeds import derive
+from theory.claims import Chart, Check, Finding, Series, Table, span
 from theory.families import Garnet, garnet, random_options
-from theory.findings import Chart, Check, Finding, Series, Table, slope, span
-from theory.options import Option, option_task, primitive_options
 from theory.tasks import (
+    Option,
     Task,
     evaluate,
     gamma_bar,
@@ -18,6 +19,8 @@ from theory.tasks import (
     iteration_bound,
     iterations_needed,
     optimal_values,
+    option_task,
+    primitive_options,
     value_iteration,
 )
 
@@ -50,10 +53,10 @@ def study_iterations(seed: int) -> Finding:
     over_steps = sum(case.needed > case.step_bound for case in pure)
     ratios = [case.needed / case.bound for case in every]
     loss = max(case.policy_loss for case in every)
-    growth = slope([1 / (1 - c.shrink) for c in pure], [float(c.needed) for c in pure])
-    growth_bound = slope([1 / (1 - c.shrink) for c in pure], [float(c.bound) for c in pure])
-    short, long = ([c.needed for c in mixed if c.duration == k] for k in (DURATIONS[0], DURATIONS[-1]))
-    saved = 1 - float(np.mean(long) / np.mean(short))
+    horizons = [1 / (1 - case.shrink) for case in pure]
+    growth = linear_regression(horizons, [case.needed for case in pure]).slope
+    growth_bound = linear_regression(horizons, [case.bound for case in pure]).slope
+    saved = 1 - _mean(mixed, DURATIONS[-1], "needed") / _mean(mixed, DURATIONS[0], "needed")
     return Finding(
         name="Theorem 3.6",
         title="Iterations of value iteration against the horizon of a decision",
@@ -132,11 +135,11 @@ def _treadmill(duration: int) -> Case:
 
 
 def _scatter(cases: dict[str, list[Case]], every: list[Case]) -> Chart:
-    bounds = [float(case.bound) for case in every]
+    bounds = [case.bound for case in every]
     line = [min(bounds), max(bounds)]
     series = [Series("bound", line, line, "--", "base")]
     for kind, found in cases.items():
-        series.append(Series(kind, [float(c.bound) for c in found], [float(c.needed) for c in found], "."))
+        series.append(Series(kind, [c.bound for c in found], [c.needed for c in found], "."))
     return Chart(
         "Needed against the bound",
         "One point a task; dashed: needed = bound.",
@@ -148,17 +151,17 @@ def _scatter(cases: dict[str, list[Case]], every: list[Case]) -> Chart:
     )
 
 
+def _mean(cases: list[Case], duration: float, key: str) -> float:
+    return float(np.mean([getattr(case, key) for case in cases if case.duration == duration]))
+
+
 def _by_duration(cases: dict[str, list[Case]]) -> Chart:
-    series = []
-    for kind, found in cases.items():
-        means = [float(np.mean([c.needed for c in found if c.duration == k])) for k in DURATIONS]
-        series.append(Series(kind, [float(k) for k in DURATIONS], means))
     return Chart(
         "Longer options, fewer iterations",
         f"Mean over {WORLDS} worlds a point.",
         "mean length of an option, steps",
         "iterations needed",
-        series,
+        [Series(kind, DURATIONS, [_mean(found, k, "needed") for k in DURATIONS]) for kind, found in cases.items()],
         log_x=True,
     )
 
@@ -167,9 +170,8 @@ def _table(cases: dict[str, list[Case]]) -> Table:
     rows = []
     for kind, found in cases.items():
         for duration in DURATIONS:
-            own = [case for case in found if case.duration == duration]
-            means = [float(np.mean([getattr(c, key) for c in own])) for key in ("needed", "bound", "step_bound")]
-            shrink = float(np.mean([case.shrink for case in own]))
+            means = [_mean(found, duration, key) for key in ("needed", "bound", "step_bound")]
+            shrink = _mean(found, duration, "shrink")
             rows.append([kind, str(duration), f"{shrink:.3f}", *(f"{mean:.0f}" for mean in means)])
     head = ["options", "length", "gamma_bar", "needed", "bound", "bound with one step's reward"]
     return Table(f"Means over {WORLDS} worlds; gamma = {GAMMA:g}, eps = {EPS:g}.", head, rows)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ra3.seeds import derive
+from theory.chain import Array
+from theory.claims import Chart, Check, Finding, Series, Table
 from theory.families import goal_task, straight_moves, streets
-from theory.findings import Chart, Check, Finding, Series, Table
-from theory.options import Option, interrupted, option_task, primitive_options
-from theory.q_learning import learn
-from theory.tasks import evaluate, gamma_bar, iterations_needed, optimum
+from theory.tasks import (
+    Option,
+    evaluate,
+    gamma_bar,
+    interrupted,
+    iterations_needed,
+    optimum,
+    option_task,
+    primitive_options,
+)
 
 BLOCKS, STREET, SLIP, GAMMA, EPS = 3, 4, 0.05, 0.97, 0.01
 LENGTHS, MARKS, BUDGET = (1, 2, 3, 4, 6, 8), (125, 250, 500, 1000, 2000), 1000
 FLEXIBLE, FIXED, RESTRICTED = "ends at junctions", "fixed length", "cut to 1 step"
 AGENTS = 2
 """Agents a task."""
+EXPLORE, RATE = 0.2, 0.5
+"""Of Q-learning."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ def _course(seed: int, options: list[Option]) -> Course:
     agents = np.repeat(np.arange(len(goals)), AGENTS)
     transitions, rewards = np.stack([t for t, _ in worlds]), np.stack([r for _, r in worlds])
     regrets = []
-    for q in learn(transitions[agents], rewards[agents], goals[agents], options, GAMMA, MARKS, rng):
+    for q in _learn(transitions[agents], rewards[agents], goals[agents], options, GAMMA, MARKS, rng):
         policies = np.eye(len(options))[q.argmax(axis=-1)]
         reached = [start @ evaluate(tasks[m], policy) for m, policy in zip(agents, policies, strict=True)]
         regrets.append(float(best - np.mean(reached)))
@@ -119,27 +130,25 @@ def _course(seed: int, options: list[Option]) -> Course:
 def _curves(flexible: dict[int, Course], fixed: dict[int, Course], cut: Course) -> Chart:
     shown = [(f"{k} step{'s' * (k > 1)}", flexible[k], "-") for k in (1, 2, STREET)]
     shown += [(f"{STREET}, {RESTRICTED}", cut, "--"), (f"{LENGTHS[-1]}, {FIXED}", fixed[LENGTHS[-1]], "-")]
-    marks = [float(mark) for mark in MARKS]
-    series = [Series(name, marks, course.regrets, style) for name, course, style in shown]
+    series = [Series(name, MARKS, course.regrets, style) for name, course, style in shown]
     return Chart("Regret of Q-learning", "Mean over 16 tasks.", "primitive steps", "regret", series, log_x=True)
 
 
 def _by_length(flexible: dict[int, Course], fixed: dict[int, Course], cut: Course) -> Chart:
-    x = [float(k) for k in LENGTHS]
     series = [
-        Series(FLEXIBLE, x, [flexible[k].at_budget for k in LENGTHS]),
-        Series(FIXED, x, [fixed[k].at_budget for k in LENGTHS]),
-        Series(RESTRICTED, [x[0], x[-1]], [cut.at_budget] * 2, "--"),
-        Series(f"pruning error, {FIXED}", x, [fixed[k].pruning for k in LENGTHS], ":", "s2"),
+        Series(FLEXIBLE, LENGTHS, [flexible[k].at_budget for k in LENGTHS]),
+        Series(FIXED, LENGTHS, [fixed[k].at_budget for k in LENGTHS]),
+        Series(RESTRICTED, [LENGTHS[0], LENGTHS[-1]], [cut.at_budget] * 2, "--"),
+        Series(f"pruning error, {FIXED}", LENGTHS, [fixed[k].pruning for k in LENGTHS], ":", "s2"),
     ]
     caption = f"Regret after {BUDGET} primitive steps. Dotted: the part of it that no learning can remove."
     return Chart("Too short, too long", caption, "length of an option, steps", "regret", series)
 
 
 def _planning(flexible: dict[int, Course], fixed: dict[int, Course]) -> Chart:
-    x = [float(k) for k in LENGTHS]
     series = [
-        Series(name, x, [of[k].iterations for k in LENGTHS]) for name, of in ((FLEXIBLE, flexible), (FIXED, fixed))
+        Series(name, LENGTHS, [of[k].iterations for k in LENGTHS])
+        for name, of in ((FLEXIBLE, flexible), (FIXED, fixed))
     ]
     return Chart("Planning", f"Value iteration to within {EPS:g}.", "length of an option, steps", "iterations", series)
 
@@ -153,3 +162,53 @@ def _table(flexible: dict[int, Course], fixed: dict[int, Course], cut: Course) -
         rows.append([name, *numbers, *(f"{value:.3f}" for value in course.regrets)])
     head = ["options", "gamma_bar", "iterations", "pruning error", *(f"regret at {mark}" for mark in MARKS)]
     return Table(f"{BLOCKS} x {BLOCKS} blocks, slip {SLIP:g}, gamma {GAMMA:g}.", head, rows)
+
+
+def _learn(
+    transitions: Array,
+    rewards: Array,
+    goals: Array,
+    options: Sequence[Option],
+    gamma: float,
+    marks: Sequence[int],
+    rng: np.random.Generator,
+) -> Iterator[Array]:
+    """Yield Q [M,S,Z] of M agents, one per task, after each number of primitive steps in `marks`.
+
+    transitions [M,S,A,S] and rewards [M,S,A] of tasks that end in goals [M]; options act and end for certain. SMDP
+    Q-learning (Sutton, Precup and Singh 1999), epsilon-greedy, random starts:
+
+        Q(s, z) += rate (sum_{k<tau} gamma^k r_k + gamma^tau max_z' Q(s_tau, z') - Q(s, z))
+    """
+    num_tasks, num_states = rewards.shape[:2]
+    agents = np.arange(num_tasks)
+    cumulative = transitions.cumsum(axis=-1)
+    actions = np.stack([option.policy.argmax(axis=1) for option in options])
+    lasts = np.array([option.max_steps or 1 for option in options])
+    ends = np.stack([option.ends for option in options])
+    q = np.zeros((num_tasks, num_states, len(options)))
+    state = rng.integers(num_states, size=num_tasks)
+    begun, option = state.copy(), _choose(q[agents, state], rng)
+    age, earned = np.zeros(num_tasks, dtype=np.int64), np.zeros(num_tasks)
+    for step in range(1, max(marks) + 1):
+        action = actions[option, state]
+        landed = (rng.random(num_tasks)[:, None] >= cumulative[agents, state, action][:, :-1]).sum(axis=1)
+        earned += gamma**age * rewards[agents, state, action]
+        age, state = age + 1, landed
+        home = state == goals
+        over = home | (age >= lasts[option]) | (ends[option, state] > 0)
+        ahead = np.where(home, 0.0, q[agents, state].max(axis=1))
+        error = earned + gamma**age * ahead - q[agents, begun, option]
+        q[agents[over], begun[over], option[over]] += RATE * error[over]
+        state = np.where(home, rng.integers(num_states, size=num_tasks), state)
+        begun, option = np.where(over, state, begun), np.where(over, _choose(q[agents, state], rng), option)
+        age, earned = np.where(over, 0, age), np.where(over, 0.0, earned)
+        if step in marks:
+            yield q.copy()
+
+
+def _choose(values: Array, rng: np.random.Generator) -> Array:
+    """[M] the best option of each row [M,Z], ties at random; with probability EXPLORE any."""
+    noise = rng.random(values.shape)
+    best = np.where(values == values.max(axis=1, keepdims=True), noise, -1.0).argmax(axis=1)
+    return np.where(rng.random(len(values)) < EXPLORE, noise.argmax(axis=1), best)

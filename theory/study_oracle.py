@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 
 from ra3.seeds import derive
 from theory import chain
-from theory.causal import best_causal, causal_gap, mean_elbo
+from theory.causal import best_causal, causal_gap, document_probability, mean_elbo, random_policy
+from theory.claims import Chart, Check, Finding, Series, Table, span
 from theory.elbo import alpha_from_cost, cost_from_alpha, elbo, exact_switch_cost, latent_gradient, priced
-from theory.findings import Chart, Check, Finding, Series, Table, span
-from theory.policy import document_probability, every_document, random_policy
 
 NUM_LATENTS, NUM_ACTIONS, NUM_STEPS, ALPHA, SPREAD, WORLDS = 3, 2, 6, 0.8, 2.0, 8
 COSTS = (0.0, 0.05, 0.2, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
@@ -24,8 +26,8 @@ def study_oracle(seed: int) -> Finding:
     gaps = _gap_by_stickiness(seed)
     horizon_chart, horizon_loss = _horizons(worlds)
     price_chart, price_loss = _prices(worlds)
-    blind = [causal_gap(log_lik, prior, docs, weights) for log_lik, prior, docs, weights in worlds]
-    single = [causal_gap(log_lik[:1], prior, docs[:1], np.ones(1)) for log_lik, prior, docs, _ in worlds]
+    blind = [world.gap for world in worlds]
+    single = [causal_gap(world.log_lik[:1], world.prior, world.docs[:1], np.ones(1)) for world in worlds]
     return Finding(
         name="ELBO",
         title="The temporal ELBO and the latents",
@@ -77,12 +79,36 @@ def study_oracle(seed: int) -> Finding:
     )
 
 
-def _world(seed: int, alpha: float = ALPHA):
-    """(log_lik [N,T,Z], prior, documents, weights): text written by the model itself."""
+@dataclass(frozen=True)
+class World:
+    """Text written by a model itself: all documents [N,T] with their probabilities, log_lik [N,T,Z], and the prior."""
+
+    log_lik: np.ndarray
+    prior: np.ndarray
+    docs: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def gap(self) -> float:
+        """Nats a document that are lost because q does not see the step it writes for."""
+        return causal_gap(self.log_lik, self.prior, self.docs, self.weights)
+
+    @cached_property
+    def best(self) -> float:
+        """ELBO of the best causal q."""
+        return self.reached(self.log_lik, self.prior)
+
+    def reached(self, log_lik: np.ndarray, prior: np.ndarray, gamma: float = 1.0, horizon: int | None = None) -> float:
+        """ELBO of the q that is best for another likelihood or prior, or for other returns."""
+        q = best_causal(log_lik, prior, self.docs, self.weights, gamma, horizon)
+        return mean_elbo(self.log_lik, self.prior, q, self.weights)
+
+
+def _world(seed: int, alpha: float = ALPHA) -> World:
     rng = np.random.default_rng(seed)
     policy = random_policy(3, NUM_LATENTS, NUM_ACTIONS, SPREAD, rng)
-    docs, prior = every_document(NUM_ACTIONS, NUM_STEPS), chain.sticky_prior(alpha, NUM_LATENTS, NUM_STEPS)
-    return policy.log_lik(docs), prior, docs, document_probability(policy, prior, docs)
+    docs, prior = chain.every_sequence(NUM_ACTIONS, NUM_STEPS), chain.sticky_prior(alpha, NUM_LATENTS, NUM_STEPS)
+    return World(policy.log_lik(docs), prior, docs, document_probability(policy, prior, docs))
 
 
 def _identities(seed: int) -> tuple[float, ...]:
@@ -120,64 +146,51 @@ def _gap_by_stickiness(seed: int) -> Chart:
     gaps = []
     for alpha in alphas:
         made = [_world(derive(seed, "stickiness", index), alpha) for index in range(WORLDS)]
-        gaps.append(float(np.mean([causal_gap(*world) for world in made])))
+        gaps.append(float(np.mean([world.gap for world in made])))
     return Chart(
         "What not seeing the step costs",
         "E[log p] minus the best causal ELBO, nats a document: the price of a planner that can be deployed.",
         "stickiness of the prior, alpha",
         "gap, nats",
-        [Series("best causal q", list(alphas), gaps)],
+        [Series("best causal q", alphas, gaps)],
     )
 
 
-def _horizons(worlds: list) -> tuple[Chart, float]:
+def _horizons(worlds: list[World]) -> tuple[Chart, float]:
     """Mean ELBO lost by the fixed point of truncated, discounted returns, and that loss at H = 1."""
-    full = [mean_elbo(lik, prior, best_causal(lik, prior, docs, w), w) for lik, prior, docs, w in worlds]
-    horizons = list(range(1, NUM_STEPS + 1))
-    series = []
-    for gamma in (1.0, 0.8, 0.5):
-        losses = [
-            float(np.mean([best - _elbo_at(world, gamma, h) for best, world in zip(full, worlds, strict=True)]))
-            for h in horizons
-        ]
-        series.append(Series(f"gamma {gamma:g}", [float(h) for h in horizons], losses))
+
+    def lost(gamma: float, horizon: int) -> float:
+        return float(np.mean([w.best - w.reached(w.log_lik, w.prior, gamma, horizon) for w in worlds]))
+
+    horizons = range(1, NUM_STEPS + 1)
+    losses = {gamma: [lost(gamma, horizon) for horizon in horizons] for gamma in (1.0, 0.8, 0.5)}
     chart = Chart(
         "What a horizon costs",
         "ELBO lost against full returns, nats a document, where each boundary is rewarded for H steps only.",
         "horizon H, steps",
         "loss, nats",
-        series,
+        [Series(f"gamma {gamma:g}", list(horizons), own) for gamma, own in losses.items()],
     )
-    return chart, series[0].y[0]
+    return chart, losses[1.0][0]
 
 
-def _elbo_at(world: tuple, gamma: float, horizon: int) -> float:
-    log_lik, prior, docs, weights = world
-    return mean_elbo(log_lik, prior, best_causal(log_lik, prior, docs, weights, gamma, horizon), weights)
+def _prices(worlds: list[World]) -> tuple[Chart, float]:
+    """ELBO lost by the q that each price c leads to, with and without an entropy bonus, and the least of it without."""
 
+    def lost(cost: float, scale: float) -> float:
+        prior = priced(scale * cost, NUM_LATENTS, NUM_STEPS)
+        return float(np.mean([world.best - world.reached(scale * world.log_lik, prior) for world in worlds]))
 
-def _prices(worlds: list) -> tuple[Chart, float]:
-    """ELBO under the true prior of the q that each price c leads to, with and without an entropy bonus."""
-    best = [mean_elbo(lik, prior, best_causal(lik, prior, docs, w), w) for lik, prior, docs, w in worlds]
-    lost = {name: [_price_loss(worlds, best, cost, scale) for cost in COSTS] for name, scale in
-            (("with entropy bonus", 1.0), ("without", NO_ENTROPY))}  # fmt: skip
+    with_entropy, without = ([lost(cost, scale) for cost in COSTS] for scale in (1.0, NO_ENTROPY))
     exact = cost_from_alpha(ALPHA, NUM_LATENTS)
     chart = Chart(
         "The price of a switch, c",
         f"ELBO lost against the best causal q; with an entropy bonus nothing at c = {exact:.2f}, the exact prior.",
         "price c, nats",
         "loss, nats",
-        [Series(name, list(COSTS), losses) for name, losses in lost.items()],
+        [Series("with entropy bonus", COSTS, with_entropy), Series("without", COSTS, without)],
     )
-    return chart, min(lost["without"])
-
-
-def _price_loss(worlds: list, best: list[float], cost: float, scale: float) -> float:
-    losses = []
-    for top, (log_lik, prior, docs, weights) in zip(best, worlds, strict=True):
-        q = best_causal(scale * log_lik, priced(scale * cost, NUM_LATENTS, NUM_STEPS), docs, weights)
-        losses.append(top - mean_elbo(log_lik, prior, q, weights))
-    return float(np.mean(losses))
+    return chart, min(without)
 
 
 def _price_table() -> Table:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from theory.findings import Chart, Check, Finding, Series, Table
-from theory.parity import THRESHOLD, every_input, mark, memorised_answers, next_share, pretrain, rounds_needed
-from theory.parity_runs import (
+from theory.claims import Chart, Check, Finding, Series, Table
+from theory.parity import (
     BITS,
     FEW,
     ODDS,
@@ -13,9 +12,16 @@ from theory.parity_runs import (
     SHARES,
     STARTS,
     STEPS,
+    THRESHOLD,
     Measured,
     SelfTraining,
+    every_input,
+    mark,
     measure,
+    memorised_answers,
+    next_share,
+    pretrain,
+    rounds_needed,
 )
 
 
@@ -154,15 +160,15 @@ def _charts(measured: Measured) -> list[Chart]:
             "log2((1 - p) / p)",
             "rounds",
             [
-                Series("predicted", ODDS, [float(n) for n in PREDICTED], "--", "base"),
-                Series("measured", ODDS, [float(n) for n in measured.rounds]),
+                Series("predicted", ODDS, PREDICTED, "--", "base"),
+                Series("measured", ODDS, measured.rounds),
             ],
         ),
     ]
 
 
-def _numbered(values: list[float]) -> tuple[list[float], list[float]]:
-    return [float(n) for n in range(len(values))], values
+def _numbered(values: list[float]) -> tuple[list[int], list[float]]:
+    return list(range(len(values))), values
 
 
 def _recursion(share: float, length: int) -> list[float]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import linear_regression
 
 from ra3.seeds import derive
-from theory.demand import ACTIONS, DELTA, SIGMA, Point, hardest, in_options, read_off, survival
-from theory.findings import Chart, Check, Finding, Series, Table, slope, span
+from theory.claims import Chart, Check, Finding, Series, Table, span
+from theory.pruning import ACTIONS, DELTA, SIGMA, Point, hardest, in_options, read_off, survival
 
 ACTION_COUNTS, DELTAS, SIGMAS = (4, 8, 16, 32, 64, 128), (0.3, 0.1, 0.03, 0.01), (0.4, 0.2, 0.1, 0.05)
 SIZES, SIZE_ACTIONS, READ_SIZES, READ_ACTIONS = (1, 2, 3), 32, (2, 4, 8, 16, 32), (32, 128, 512, 2048)
@@ -67,7 +68,8 @@ class Measured:
         found = {}
         for name, points, factor in measured:
             x = [factor(point) for point in points]
-            found[name] = (slope(x, [p.demand for p in points]), slope(x, [p.bound for p in points]))
+            demand = linear_regression(x, [point.demand for point in points]).slope
+            found[name] = (demand, linear_regression(x, [point.bound for point in points]).slope)
         return found
 
 
@@ -170,7 +172,7 @@ FACTORS: dict[str, tuple[str, Callable[[Point], float]]] = {
     BY_ACTIONS: ("Number of actions", log_ratio),
     BY_DELTA: ("Confidence", log_ratio),
     BY_SIGMA: ("Rarity", lambda point: 1 / point.sigma),
-    BY_SIZE: ("Size of the best set", lambda point: float(point.size)),
+    BY_SIZE: ("Size of the best set", lambda point: point.size),
 }
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ra3.seeds import derive
+from theory.claims import Check, Finding, Table, span
 from theory.families import garnet, random_options
-from theory.findings import Check, Finding, Table, span
-from theory.options import primitive_options
-from theory.tasks import Regret, Task, greedy, optimal_values, regret
+from theory.tasks import Regret, Task, greedy, optimal_values, primitive_options, regret
 
 FAMILIES, TASKS = 40, 5
 TOLERANCE = 1e-10

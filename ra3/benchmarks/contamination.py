@@ -1,4 +1,4 @@
-"""What training text or problems share with benchmarks: whoever trains on it is not measured by them any more.
+"""Overlaps of training text and problems with benchmarks: a model that trains on them cannot be measured any more.
 
 Four signs, each enough: thirteen words in a row of a statement or a solution; a function of the same name and argument
 names as the one that is asked for, or of its name alone if that is long; a function that is a reference solution but
@@ -8,22 +8,37 @@ boilerplate and count for nothing, nor do very short functions, nor a single pai
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable
+import ast
+import hashlib
+import re
+from collections import Counter, defaultdict, deque
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from ra3.benchmarks import fingerprint
-from ra3.benchmarks.fingerprint import function_shapes, pairs_of_asserts, pairs_of_tests, parsed, signatures, word_runs
+from ra3.benchmarks.humaneval_mbpp import NotConstant, constant
 from ra3.benchmarks.registry import Loaded
-from ra3.grading.problem_tests import JudgeTest
+from ra3.grading.problem_tests import CallTest, CheckedTest, JudgeTest, StdioTest, syntax_tree
 from ra3.grading.problems import Problem
+from ra3.sandbox.inside import values
 
 SIGNS = {
     "words": "13 words in a row", "signature": "a function of this name",
     "solution": "the reference solution", "tests": "tests with the same inputs and outputs",
 }  # fmt: skip
+RUN_WORDS = 13
 COMMON_WORDS = 2
 """A run of words in so many problems of one benchmark is boilerplate."""
+LEAST_NODES = 30
+"""A smaller function is the same by chance."""
+LEAST_PAIR = 24
+"""Characters of input and output; a smaller pair is the same by chance."""
+LEAST_NAME = 12
+"""Characters of a name; a shorter one is the same by chance."""
+WORD = re.compile(r"[a-z0-9_]+")
+DEFINITION = re.compile(r"\bdef\s+(\w+)\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
+
+Marks = dict[str, set]
+"""The marks by which a text is known again, by sign."""
 
 
 class Overlap(NamedTuple):
@@ -37,10 +52,6 @@ class Overlap(NamedTuple):
 
     def __str__(self) -> str:
         return f"shares with {self.benchmark} {self.task}: {', '.join(SIGNS[sign] for sign in self.signs)}"
-
-
-Marks = dict[str, set[Hashable]]
-"""The marks of a text by sign."""
 
 
 class Index:
@@ -58,7 +69,7 @@ class Index:
                         self._owners[sign][mark].append((benchmark.name, task))
 
     def overlap(self, item: str, marks: Marks) -> Overlap | None:
-        """The task that shares the most signs with an item, or None."""
+        """Return the task that shares the most signs with an item, or None."""
         signs: dict[tuple[str, str], list[str]] = defaultdict(list)
         for sign, own in marks.items():
             shared: dict[tuple[str, str], list[Hashable]] = defaultdict(list)
@@ -66,7 +77,7 @@ class Index:
                 for owner in self._owners[sign].get(mark, ()):
                     shared[owner].append(mark)
             for owner, found in shared.items():
-                if sign != "tests" or len(found) > 1 or len(str(found[0])) >= fingerprint.LEAST_PAIR:
+                if sign != "tests" or len(found) > 1 or len(str(found[0])) >= LEAST_PAIR:
                     signs[owner].append(sign)
         if not signs:
             return None
@@ -75,23 +86,127 @@ class Index:
 
 
 def problem_marks(problem: Problem) -> Marks:
-    """The marks of a benchmark's or a training set's problem: its statement, reference and tests."""
+    """Mark a problem, of a benchmark or to be trained on: its statement, reference and tests."""
     statement, reference = problem.meta.get("statement", problem.prompt), problem.meta.get("reference", "")
-    judged = [parsed(test.source) for test in problem.tests if isinstance(test, JudgeTest)]
-    pairs = pairs_of_tests(problem.tests).union(*map(pairs_of_asserts, judged))
-    heads = signatures(f"{statement}\n{reference}")
+    judged = [_parsed(test.source) for test in problem.tests if isinstance(test, JudgeTest)]
     entry = problem.entry_point or ""
-    asked = {head for head in heads if head.startswith(f"{entry}(") or head == entry.lower()}
+    heads = _signatures(f"{statement}\n{reference}")
     return {
-        "words": {*word_runs(statement), *word_runs(reference)}, "signature": {*asked},
-        "solution": {*function_shapes(parsed(reference))}, "tests": {*pairs},
-    }  # fmt: skip
+        "words": _word_runs(statement) | _word_runs(reference),
+        "signature": {head for head in heads if head.startswith(f"{entry}(") or head == entry.lower()},
+        "solution": _function_shapes(_parsed(reference)),
+        "tests": _pairs_of_tests(problem.tests).union(*map(_pairs_of_asserts, judged)),
+    }
 
 
 def text_marks(text: str) -> Marks:
-    """The marks of a document."""
-    tree = parsed(text)
+    """Mark a document."""
+    tree = _parsed(text)
     return {
-        "words": {*word_runs(text)}, "signature": {*signatures(text)},
-        "solution": {*function_shapes(tree)}, "tests": {*pairs_of_asserts(tree)},
-    }  # fmt: skip
+        "words": _word_runs(text),
+        "signature": _signatures(text),
+        "solution": _function_shapes(tree),
+        "tests": _pairs_of_asserts(tree),
+    }
+
+
+def _word_runs(text: str) -> set[int]:
+    """Hashes of every RUN_WORDS words in a row, case and punctuation left out."""
+    words = WORD.findall(text.lower())
+    return {hash(tuple(words[i : i + RUN_WORDS])) for i in range(len(words) - RUN_WORDS + 1)}
+
+
+def _signatures(text: str) -> set[str]:
+    """``name(argument, names)`` of every function that a text defines, be it valid Python or not.
+
+    A name of several words that is long enough to be nobody else's stands for itself as well, in small letters.
+    """
+    heads = DEFINITION.findall(text)
+    own = {name.lower() for name, _ in heads if "_" in name.strip("_") and len(name) >= LEAST_NAME}
+    return own | {f"{name}({', '.join(_argument_names(inside))})" for name, inside in heads}
+
+
+def _argument_names(inside: str) -> list[str]:
+    """``"a: int, b=(1, 2)"`` -> ``["a", "b"]``."""
+    depth, top = 0, ""
+    for character in inside:
+        depth += (character in "([{") - (character in ")]}")
+        top += character if depth == 0 else ""
+    parts = [part.split("=")[0].split(":")[0].strip() for part in top.split(",")]
+    return [part for part in parts if part and part not in ("*", "/", "self")]
+
+
+def _parsed(text: str) -> ast.Module:
+    """The syntax tree; an empty one of what is no Python."""
+    try:
+        return syntax_tree(text)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def _function_shapes(tree: ast.Module) -> set[str]:
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return {_shape(node) for node in found if sum(1 for _ in ast.walk(node)) >= LEAST_NODES}
+
+
+def _shape(function: ast.FunctionDef) -> str:
+    """A hash that stays the same if a function, its arguments and its variables are given other names, and without
+    docstrings and annotations."""
+    own = {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)} | {function.name}
+    own |= {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    numbers: dict[str, int] = {}
+    parts, todo = [], deque[ast.AST]([function])
+    while todo:  # level by level, not by recursion: a sum of a thousand terms is a thousand deep
+        node = todo.popleft()
+        parts.append(type(node).__name__)
+        for name, value in ast.iter_fields(node):
+            if name in ("annotation", "returns", "type_comment", "kind"):
+                continue
+            items = value if isinstance(value, list) else [value]
+            items = items[1:] if name == "body" and _is_docstring(items[0]) else items
+            for item in items:
+                if isinstance(item, ast.AST):
+                    todo.append(item)
+                elif name in ("id", "arg", "name") and item in own:
+                    parts.append(str(numbers.setdefault(item, len(numbers))))
+                else:
+                    parts.append(repr(item))
+            parts.append(f"{len(items)};")
+    return hashlib.sha256(" ".join(parts).encode("utf-8", "replace")).hexdigest()[:24]
+
+
+def _is_docstring(statement: object) -> bool:
+    match statement:
+        case ast.Expr(ast.Constant(str())):
+            return True
+    return False
+
+
+def _pairs_of_tests(tests: Iterable[object]) -> set[str]:
+    """Input and output of every test that has both, as text."""
+    found = set()
+    for test in tests:
+        if isinstance(test, CallTest):
+            found.add(_pair(test.args, test.expected))
+        elif isinstance(test, StdioTest):
+            found.add(f"{test.stdin.strip()}\0{test.expected_stdout.strip()}")
+        elif isinstance(test, CheckedTest) and test.reference.strip():
+            found.add(f"{test.stdin.strip()}\0{test.reference.strip()}")
+    return found
+
+
+def _pairs_of_asserts(tree: ast.Module) -> set[str]:
+    """The pairs of every ``assert f(constants) == constant`` in a program."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assert(ast.Compare(ast.Call(_, args), [ast.Eq(), *_], [right, *_])):
+                try:
+                    found.add(_pair([constant(arg) for arg in args], constant(right)))
+                except (NotConstant, RecursionError):
+                    continue
+    return found
+
+
+def _pair(args: Sequence, expected: object) -> str:
+    return f"{values.encode(list(args)).decode()}\0{values.encode(expected).decode()}"

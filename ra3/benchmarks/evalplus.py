@@ -3,44 +3,68 @@
 The rules are those of EvalPlus 0.3.1: base and plus inputs must both pass; values are equal by ``==``, or as numbers
 within the problem's ``atol``, which is 1e-6 at least where a float (or a list or tuple of floats) is expected. EvalPlus
 applies that 1e-6 from the first such test on, here it holds for all tests of the problem. Thirteen problems have a rule
-of their own (``oracles``). CPU time is limited by what the reference needs. One test is left out: a value of
-Mbpp/255 with 1.7 million tuples does not fit into the sandbox.
+of their own (``RULES``). CPU time is limited by what the reference needs. One test is left out: a value of Mbpp/255
+with 1.7 million tuples does not fit into the sandbox.
+
+The files hold no expected values. The references are run in the sandbox, never here, and what they give is kept in a
+file named by a hash of solutions, inputs and the version of Python: computed once for a version of a data set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import gzip
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from ra3.benchmarks import humaneval, mbpp
-from ra3.benchmarks.mbpp_inputs import deserialised
-from ra3.benchmarks.oracles import oracle_test
-from ra3.benchmarks.references import Answers, Task, answers
-from ra3.benchmarks.rows import Row
+from ra3.data.tables import Row
 from ra3.errors import UserError
-from ra3.grading.problem_tests import CallTest
+from ra3.grading.problem_tests import CallTest, JudgeTest, is_plain
 from ra3.grading.problems import Problem
+from ra3.run.files import write_atomic
+from ra3.sandbox import Job, Outcome, Sandbox
+from ra3.sandbox.inside import values
 
 FLOAT_ATOL = 1e-6
 MIN_CPU_S, MAX_CPU_S, CPU_FACTOR, MEMORY_MB = 4.0, 60.0, 4.0, 4096
+REFERENCE_WALL_S, REFERENCE_OUTPUT = 300.0, 1 << 28
+CACHE_FORMAT = 2
 
 
-def humaneval_plus(rows: Sequence[Row]) -> list[Problem]:
-    """Every row as a problem; the references are run for the expected values. UserError for the first bad row."""
-    return _problems(rows, humaneval.STOP)
+@dataclass(frozen=True)
+class Reference:
+    """A reference solution and what it is to be run on: ``Reference("Mbpp/3", "def f(n): ...", "f", [[1], [2]])``."""
+
+    task_id: str
+    source: str
+    entry_point: str
+    inputs: list[list]
 
 
-def mbpp_plus(rows: Sequence[Row]) -> list[Problem]:
-    """The same for MBPP+."""
-    return _problems(rows, mbpp.STOP)
+@dataclass(frozen=True)
+class ReferenceValues:
+    """The values that a reference gave."""
+
+    values: dict[int, object]
+    """By the number of the input; what is too large for the memory of the sandbox is left out."""
+    cpu_s: float
+    """CPU seconds for all of them."""
 
 
-def _problems(rows: Sequence[Row], stop: tuple[str, ...]) -> list[Problem]:
-    tasks = [_task(row) for row in rows]
-    found = answers(tasks, rows[0].where)
-    return [_problem(*parts, stop) for parts in zip(rows, tasks, found, strict=True)]
+Answered = tuple[Row, Reference, ReferenceValues]
 
 
-def _task(row: Row) -> Task:
+def answered(rows: Sequence[Row]) -> list[Answered]:
+    """Run the references of all rows for their expected values. UserError for the first bad row."""
+    references = [_reference(row) for row in rows]
+    return list(zip(rows, references, reference_values(references, rows[0].where), strict=True))
+
+
+def _reference(row: Row) -> Reference:
     inputs = [*_inputs(row, "base_input"), *_inputs(row, "plus_input")]
     if not inputs:
         raise row.wrong("it has no inputs", "'base_input' and 'plus_input' with one list of arguments per test")
@@ -49,29 +73,31 @@ def _task(row: Row) -> Task:
         raise row.wrong("'canonical_solution' is empty", "the solution whose values are expected")
     if not entry.isidentifier():
         raise row.wrong(f"'entry_point' is {entry!r}", "a function's name")
-    return Task(row.text("task_id"), prompt + solution, entry, inputs)
+    return Reference(row.text("task_id"), prompt + solution, entry, inputs)
 
 
-def _inputs(row: Row, key: str) -> list:
-    found = [] if row.data.get(key) == {} else row.items(key, [])  # Mbpp/793 is released with an object that is empty
+def _inputs(row: Row, key: str) -> list[list]:
+    found = [] if row.values.get(key) == {} else row.items(key, [])  # Mbpp/793 is released with an object that is empty
     if not all(isinstance(arguments, list) for arguments in found):
         raise row.wrong(f"{key!r} holds something that is not a list of arguments", "a list of lists")
-    task_id = row.text("task_id")
     try:
-        return deserialised(task_id, found)
+        return with_types(row.text("task_id"), found)
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise row.wrong(f"{key!r} does not have the form this task needs: {error}") from error
 
 
-def _problem(row: Row, task: Task, found: Answers, stop: tuple[str, ...]) -> Problem:
+def evalplus(parts: Answered, stop: tuple[str, ...]) -> Problem:
+    """Convert a row and what its reference gave. UserError if it is bad."""
+    row, reference, found = parts
     atol = tolerance(found.values.values(), row.number("atol"))
-    meta = {"numbers": "python", "atol": atol, "reference": task.source}
+    meta = {"numbers": "python", "atol": atol, "reference": reference.source}
     meta |= {"cpu_s": min(MAX_CPU_S, MIN_CPU_S + CPU_FACTOR * found.cpu_s), "memory_mb": MEMORY_MB}
-    cases = [(args, found.values[i]) for i, args in enumerate(task.inputs) if i in found.values]
+    cases = [(args, found.values[i]) for i, args in enumerate(reference.inputs) if i in found.values]
+    entry = reference.entry_point
     try:
-        oracle = oracle_test(task.entry_point, cases, atol)
-        tests = (oracle,) if oracle else tuple(CallTest(tuple(args), expected) for args, expected in cases)
-        return Problem(task.id, row.text("prompt"), task.entry_point, tests, stop, meta)
+        rule = rule_test(entry, cases, atol)
+        tests = (rule,) if rule else tuple(CallTest(tuple(args), expected) for args, expected in cases)
+        return Problem(reference.task_id, row.text("prompt"), entry, tests, stop, meta)
     except UserError as error:
         raise row.wrong(error.what, error.allowed or "") from error
     except ValueError as error:
@@ -79,7 +105,7 @@ def _problem(row: Row, task: Task, found: Answers, stop: tuple[str, ...]) -> Pro
 
 
 def tolerance(expected: Iterable[object], atol: float) -> float:
-    """The problem's own tolerance, or 1e-6 if it has none and one of its tests expects floats.
+    """Return the problem's own tolerance, or 1e-6 if it has none and one of its tests expects floats.
 
     Example: ``tolerance([1, [0.5, 2.0]], 0) == 1e-6``
     """
@@ -87,6 +113,201 @@ def tolerance(expected: Iterable[object], atol: float) -> float:
 
 
 def _is_floats(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return bool(value) and all(isinstance(item, float) for item in value)
-    return isinstance(value, float)
+    items = value if isinstance(value, list | tuple) else [value]
+    return bool(items) and all(isinstance(item, float) for item in items)
+
+
+# The arguments of MBPP+ as Python values: its file is JSON, which has no tuples, sets or complex numbers. Which task
+# needs which form is a fact of the data set (EvalPlus 0.3.1, ``evalplus/data/mbpp.py``).
+
+Convert = Callable[[list], list]
+
+
+def _each(convert: Callable) -> Convert:
+    return lambda args: [convert(arg) for arg in args]
+
+
+def _first(*converts: Callable) -> Convert:
+    """The first arguments converted one by one, the others as they are."""
+    return lambda args: [*(convert(arg) for convert, arg in zip(converts, args, strict=False)), *args[len(converts) :]]
+
+
+def _tuples(rows: list) -> list:
+    return [tuple(row) for row in rows]
+
+
+def _mixed_tuple(items: list) -> tuple:
+    return tuple(tuple(item) if isinstance(item, list) else item for item in items)
+
+
+def _sets(items: list) -> list:
+    """An empty list stands for an empty dict."""
+    return [set(item) if isinstance(item, list) and item else {} for item in items]
+
+
+def _dict_of_tuples(items: dict) -> dict:
+    return {key: tuple(value) for key, value in items.items()}
+
+
+def _deep_tuple(item):
+    return tuple(_deep_tuple(member) for member in item) if isinstance(item, list) else item
+
+
+FORMS: list[tuple[Convert, tuple[int, ...]]] = [
+    (_each(tuple), (2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726, 740,
+                    744, 809)),
+    (_each(_tuples), (63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780)),
+    (_first(_tuples), (75, 413, 444, 753)),
+    (_first(lambda item: item, tuple), (106, 750)),
+    (_first(_sets), (115,)),
+    (_first(float, complex), (124,)),
+    (_first(tuple), (250, 307, 405, 446, 617, 720, 763, 808)),
+    (_first(complex), (252,)),
+    (_each(lambda rows: tuple(_tuples(rows))), (259, 401, 445)),
+    (_first(_mixed_tuple), (278,)),
+    (_each(_deep_tuple), (580, 615, 791)),
+    (_first(_dict_of_tuples), (722,)),
+]  # fmt: skip
+FORM_OF = {f"Mbpp/{number}": form for form, numbers in FORMS for number in numbers}
+
+
+def with_types(task_id: str, inputs: list[list]) -> list[list]:
+    """Return the arguments of every test of a task; those of a task without a form stay as they are.
+
+    Example: ``with_types("Mbpp/106", [[[1], [2]]]) == [[[1], (2,)]]``
+    """
+    form = FORM_OF.get(task_id, list)
+    return [form(arguments) for arguments in inputs]
+
+
+# The problems that several answers solve: their rules, as tests that a judge runs (EvalPlus 0.3.1,
+# ``evalplus/eval/_special_oracle.py``). ``CASES`` holds (arguments, expected).
+
+SAME_SET = """
+    assert set(out) == set(expected)
+"""
+NOT_NONE = """
+    expected = expected is not None
+    assert out == expected if isinstance(out, bool) else expected == (out is not None)
+"""
+ANYTHING = """
+    pass
+"""
+OR_ZERO = """
+    assert out == expected or out == 0
+"""
+PADDED_DIGITS = """
+    first, second = map(str, args)
+    width = max(len(first), len(second))
+    pairs = zip(first.zfill(width), second.zfill(width))
+    assert out == expected or out == sum(abs(int(a) - int(b)) for a, b in pairs)
+"""
+PYRAMID = """
+    base, height = args
+    surface = round(base**2 + 2 * base * math.sqrt((base / 2) ** 2 + height**2))
+    near = atol > 0 and type(out) is type(expected) and abs(out - expected) <= atol + 1e-7 * abs(expected)
+    assert out == expected or abs(out - surface) <= atol or near
+"""
+ROOT = """
+    (coefficients,) = args
+    assert abs(sum(c * math.pow(out, i) for i, c in enumerate(coefficients))) <= atol
+"""
+RULES = {
+    "find_zero": ROOT,
+    "are_equivalent": ANYTHING,
+    "sum_div": OR_ZERO,
+    "digit_distance_nums": PADDED_DIGITS,
+    "surface_Area": PYRAMID,
+    **dict.fromkeys(("check_str", "text_match_three", "text_starta_endb"), NOT_NONE),
+    **dict.fromkeys(
+        ("similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum",
+         "intersection_array", "find_dissimilar", "Diff"),
+        SAME_SET,
+    ),
+}  # fmt: skip
+
+
+def rule_test(entry_point: str, cases: Sequence[tuple], atol: float) -> JudgeTest | None:
+    """Return the test of a problem with a rule of its own, None for any other. ValueError for values not plain data."""
+    rule = RULES.get(entry_point)
+    if rule is None:
+        return None
+    if rule is NOT_NONE:
+        cases = [(args, None if expected is None else True) for args, expected in cases]
+    if rule is ROOT:
+        cases = [(args, None) for args, _ in cases]
+    if not is_plain(list(cases)):
+        raise ValueError("its reference gives a value that is not plain data")
+    source = f"import math\n\ninf, atol = math.inf, {atol!r}\nCASES = {list(cases)!r}\nfor args, expected in CASES:\n"
+    return JudgeTest(f"{source}    out = {entry_point}(*args)\n{rule.lstrip(chr(10))}")
+
+
+# The references, run in the sandbox.
+
+Encoded = tuple[dict[str, object], float]
+"""The values of a reference in the sandbox's encoding, by the number of the input, and its CPU seconds."""
+
+
+def reference_values(references: Sequence[Reference], where: str, workers: int = 2) -> list[ReferenceValues]:
+    """Return what every reference gives for its inputs, from disk if it was computed before.
+
+    UserError, with ``where``, for a reference that fails or gives what is not plain data.
+    """
+    jobs = [_job(reference, where) for reference in references]
+    path = _cache_file(jobs)
+    encoded = _stored(path, len(jobs))
+    if encoded is None:
+        with Sandbox(workers, MAX_CPU_S, REFERENCE_WALL_S, MEMORY_MB) as sandbox:
+            encoded = [_encoded(*pair, where) for pair in zip(references, sandbox.run(jobs), strict=True)]
+        _store(path, encoded)
+    return [ReferenceValues({int(i): values.from_wire(tree) for i, tree in trees.items()}, s) for trees, s in encoded]
+
+
+def _job(reference: Reference, where: str) -> Job:
+    try:
+        return Job.call(reference.source, reference.entry_point, reference.inputs, REFERENCE_OUTPUT)
+    except TypeError as error:
+        raise UserError(f"task {reference.task_id} has an input that is {error}", where=where) from error
+
+
+def _encoded(reference: Reference, outcome: Outcome, where: str) -> Encoded:
+    raised = next((r.error for r in outcome.results if r.error not in (None, "MemoryError")), None)
+    problem = outcome.fault or raised
+    if problem is None and len(outcome.results) != len(reference.inputs):
+        problem = "it gave too few values"
+    if problem is not None:
+        what = f"the reference solution of {reference.task_id} fails on its own inputs: {problem}"
+        raise UserError(what, where=where)
+    trees = {str(i): json.loads(result.data) for i, result in enumerate(outcome.results) if not result.error}
+    return trees, outcome.cpu_s
+
+
+def cache_folder() -> Path:
+    """Return where computed and downloaded things are kept: ``$XDG_CACHE_HOME/ra3``, else ``~/.cache/ra3``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ra3"
+
+
+def _cache_file(jobs: Sequence[Job]) -> Path:
+    digest = hashlib.sha256(f"{CACHE_FORMAT} {sys.version_info[:3]}".encode())
+    for job in jobs:
+        for part in (job.source.encode("utf-8", "surrogatepass"), str(job.entry_point).encode(), job.data):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return cache_folder() / f"references-{digest.hexdigest()[:32]}.json.gz"
+
+
+def _stored(path: Path, count: int) -> list[Encoded] | None:
+    """Read a file of values; None if it is not there or not whole."""
+    try:
+        found = json.loads(gzip.decompress(path.read_bytes()))
+        return [(dict(trees), float(cpu_s)) for trees, cpu_s in found] if len(found) == count else None
+    except (OSError, EOFError, ValueError, TypeError):
+        return None
+
+
+def _store(path: Path, encoded: Sequence[Encoded]) -> None:
+    """Write a file of values; without a place to keep it, the next run computes it again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, gzip.compress(json.dumps(encoded).encode(), 3))
+    except OSError:
+        return

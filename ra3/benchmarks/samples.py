@@ -1,28 +1,43 @@
-"""Files of samples to be graded: JSON lines of a ``task_id`` and what a model wrote for it.
+"""Answers to be graded: the samples of a file, and programs that solve nothing.
+
+A file of samples is JSON lines of a ``task_id`` and what a model wrote for it::
 
     {"task_id": "HumanEval/0", "completion": "    return 1\\n"}      follows the prompt
     {"task_id": "HumanEval/0", "solution": "def f(): ..."}          a whole program
     {"task_id": "HumanEval/0", "response": "```python\\n...```"}     a reply in words: its last fenced block counts
 
 The block of a reply follows the prompt, whose helpers and imports it may use, where the task is to complete the prompt.
-
 A task may have any number of samples. ``question_id`` is read as ``task_id`` and a bare number as a task of MBPP.
+
+A problem that pays a program that solves nothing teaches nothing, and is no problem to train on.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ra3.benchmarks.null_solutions import standing_alone
-from ra3.benchmarks.rows import Row, read_rows
+from ra3.data.tables import Row, load_rows
 from ra3.errors import UserError
 from ra3.grading.extraction import fenced_program
+from ra3.grading.grade import grade
 from ra3.grading.problems import Problem
+from ra3.sandbox import Sandbox
 
 FORMS = ("completion", "solution", "response")
+RETURNED = (
+    "None", "0", "1", "-1", "0.0", "''", "'0'", "[]", "[0]", "[[]]", "()", "{}", "set()", "True", "False", "args[0]",
+    "args[-1]", "list(args)", "args", "object()",
+)  # fmt: skip
+"""Return values of functions that solve nothing."""
+PRINTED = (
+    "''", "0", "1", "-1", "2", "'0 0'", "'1 1'", "'YES'", "'NO'", "'Yes'", "'No'", "'True'", "'None'", "'-1 -1'",
+    "'IMPOSSIBLE'", "'[]'", "stdin", "stdin.split('\\n')[0]", "stdin.split('\\n')[-1]", "(stdin.split() or [''])[0]",
+)  # fmt: skip
+"""Output of scripts that solve nothing."""
 
 
 class Sample(NamedTuple):
@@ -30,24 +45,23 @@ class Sample(NamedTuple):
 
     problem: Problem
     text: str
-    """What the problem's program is made of."""
+    """A completion, a reply or a whole program, as ``problem.answer`` says."""
 
 
 def read_samples(path: str | Path, problems: Sequence[Problem]) -> list[Sample]:
-    """The samples of a file in its order. UserError with file and line for the first that is none."""
+    """Read the samples of a file in its order. UserError with file and line for the first that is none."""
     by_id = {problem.id: problem for problem in problems}
     whole = {problem.id: standing_alone(problem) for problem in problems}
-    return [_sample(row, by_id, whole) for row in read_rows(Path(path).expanduser())]
+    return [_sample(row, by_id, whole) for row in load_rows(Path(path).expanduser())]
 
 
 def _sample(row: Row, by_id: Mapping[str, Problem], whole: Mapping[str, Problem]) -> Sample:
     task = _task_id(row, by_id)
-    given = [form for form in FORMS if row.data.get(form) is not None]
+    given = [form for form in FORMS if row.values.get(form) is not None]
     if len(given) != 1:
         what = f"it has {' and '.join(given)}" if given else "it has no answer"
         raise row.wrong(what, f"one of {', '.join(FORMS)}")
-    text = row.text(given[0])
-    problem = by_id[task]
+    text, problem = row.text(given[0]), by_id[task]
     if given[0] == "solution":
         return Sample(whole[task], text)
     if given[0] == "response" and problem.answer == "completion":
@@ -56,14 +70,41 @@ def _sample(row: Row, by_id: Mapping[str, Problem], whole: Mapping[str, Problem]
 
 
 def _task_id(row: Row, by_id: Mapping[str, Problem]) -> str:
-    found = row.data.get("task_id", row.data.get("question_id"))
+    found = row.values.get("task_id", row.values.get("question_id"))
     if found is None:
-        raise row.wrong("'task_id' is missing", f"it has: {', '.join(map(str, row.data)) or 'nothing'}")
+        raise row.wrong("'task_id' is missing", f"it has: {', '.join(map(str, row.values)) or 'nothing'}")
     for name in (str(found), f"Mbpp/{found}", f"HumanEval/{found}"):
         if name in by_id:
             return name
     close = difflib.get_close_matches(str(found), by_id, n=1)
     raise UserError(
-        f"this benchmark has no task {found!r}", where=row.where, allowed=f"tasks such as {next(iter(by_id))!r}",
+        f"this benchmark has no task {found!r}",
+        where=row.where,
+        allowed=f"tasks such as {next(iter(by_id))!r}",
         fix=f"did you mean {close[0]!r}?" if close else "name the benchmark that these samples are for",
-    )  # fmt: skip
+    )
+
+
+def null_programs(problem: Problem) -> dict[str, str]:
+    """Return twenty programs that solve nothing, by what they give."""
+    if problem.entry_point is None:
+        return {value: f"import sys\nstdin = sys.stdin.read()\nprint({value})\n" for value in PRINTED}
+    return {value: f"def {problem.entry_point}(*args):\n    return {value}\n" for value in RETURNED}
+
+
+def paid_null_programs(problems: Sequence[Problem], sandbox: Sandbox) -> dict[str, list[str]]:
+    """Return which null programs each problem pays, by id; only problems that pay one are in it."""
+    attempts = [
+        (bare, value, source) for bare in map(standing_alone, problems) for value, source in null_programs(bare).items()
+    ]
+    verdicts = grade(sandbox, [(bare, source) for bare, _, source in attempts])
+    paid: dict[str, list[str]] = {}
+    for (bare, value, _), verdict in zip(attempts, verdicts, strict=True):
+        if verdict.passed:
+            paid.setdefault(bare.id, []).append(value)
+    return paid
+
+
+def standing_alone(problem: Problem) -> Problem:
+    """Return the same problem for answers that are whole programs, with neither prompt nor fence."""
+    return replace(problem, prompt="", answer="completion")

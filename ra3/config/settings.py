@@ -46,8 +46,8 @@ class RunSettings(Section):
 class ModelSettings(Section):
     """Any Hugging Face causal language model on disk."""
 
-    path: str = Field(default="testbed", min_length=1)
-    """Folder of a Hugging Face causal language model with its tokenizer; testbed, chains: the embedded worlds' own."""
+    path: str = Field(default="functions", min_length=1)
+    """Folder of a Hugging Face causal language model with its tokenizer; functions, word-problems: the worlds' own."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
     opener: str | None = Field(default=None, pattern=r"^(#|<\S+>|\[\S+\])$", examples=["# or <|NAME|>"])
@@ -57,8 +57,8 @@ class ModelSettings(Section):
 class CorpusSettings(Section):
     """The expert text."""
 
-    path: str = Field(default="testbed", min_length=1)
-    """Folder, .jsonl, .parquet, saved Hugging Face data set; testbed, chains (embedded worlds); stdlib (Python's)."""
+    path: str = Field(default="functions", min_length=1)
+    """Folder, .jsonl, .parquet, saved data set; functions, word-problems (embedded worlds); stdlib (Python's)."""
     pattern: str = Field(default="**/*.py", min_length=1)
     """Which files of a folder are documents (glob)."""
     text_key: str = Field(default="text", min_length=1)
@@ -169,8 +169,8 @@ class MidtrainSettings(Section):
 class RlvrSettings(Section):
     """Reinforcement learning with unit tests as reward."""
 
-    problems: str = Field(default="testbed", min_length=1)
-    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or an embedded world: testbed, chains."""
+    problems: str = Field(default="functions", min_length=1)
+    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or a world: functions, word-problems."""
     unearned: Literal["drop", "keep"] = "drop"
     """What becomes of a benchmark's problems that pay a program that solves nothing, such as `return None`."""
     steps: int = Field(default=30, ge=0)
@@ -202,8 +202,8 @@ class RlvrSettings(Section):
 class EvalSettings(Section):
     """Programs are sampled, run against the tests and counted."""
 
-    problems: str = Field(default="testbed", min_length=1)
-    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or an embedded world: testbed, chains."""
+    problems: str = Field(default="functions", min_length=1)
+    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or a world: functions, word-problems."""
     samples_file: str | None = Field(default=None, min_length=1)
     """Grade the samples of this file (JSON lines of task_id and completion) instead of sampling a model."""
     per_band: PositiveInt = 100

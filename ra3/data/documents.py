@@ -13,15 +13,36 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from ra3.data.tables import EMPTY_FILE, TABLES, Item, Keys, is_table, read_dataset, read_file
+from ra3.data.tables import Row, format_of, not_utf8, printable, read_rows
 from ra3.errors import UserError
 from ra3.seeds import derive
 
+MAX_BYTES = 2**26
+"""A text larger than this (64 MiB) is refused: no source file is, and one would fill the memory."""
+EMPTY_FILE = "the file is empty"
+TABLES = (".jsonl", ".parquet")
+"""Formats of files that hold a row per document; any other file, .json too, is one document."""
 SKIPPED_FOLDERS = ("__pycache__", "site-packages", "dist-packages")
 """Folders below a corpus folder that are no part of it, as are hidden ones."""
-FORMATS = f"a folder, one of {', '.join(TABLES)}, or a folder saved by Hugging Face datasets"
+FORMATS = "a folder, one of .jsonl, .jsonl.gz, .parquet, or a folder saved by Hugging Face datasets"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true intentions of a document, one entry for each, in order."""
+
+    boundaries: tuple[int, ...]
+    """The step at which the intention belongs."""
+    chains: tuple[tuple[str, ...], ...]
+    """The names it goes through: ``("ba", "ke", "zu", "evens")``."""
+    comments: tuple[str, ...]
+    """The intention as a line, written in the text or not: ``"# ba ke zu evens\\n"``."""
+
+    def before(self, end: int) -> Truth:
+        """Return the entries that belong to steps before ``end``."""
+        count = sum(boundary < end for boundary in self.boundaries)
+        return Truth(self.boundaries[:count], self.chains[:count], self.comments[:count])
 
 
 @dataclass(frozen=True)
@@ -34,13 +55,13 @@ class Document:
     """Expert text, cut into steps."""
     context: str = ""
     """Prompt before the text: conditioned on, never annotated, carries no loss."""
-    truth: dict[str, list[Any]] | None = None
-    """Embedded worlds only: aligned lists, ``{"boundaries": [step index, ...], "chains": [...], ...}``."""
+    truth: Truth | None = None
+    """Embedded worlds only."""
 
 
 @dataclass(frozen=True)
 class BadRow:
-    """What could not be used: ``BadRow("data/train.jsonl:7", "no key 'text' (it has: code, lang)")``."""
+    """A row or document that could not be used: ``BadRow("train.jsonl:7", "'text' is missing (it has: code)")``."""
 
     where: str
     """``file:line``, or the id of a document."""
@@ -55,9 +76,13 @@ class Corpus:
     quarantine: list[BadRow]
 
     def write_quarantine(self, path: str | Path) -> None:
-        """One JSON object a line: ``{"where": "data/train.jsonl:7", "reason": "..."}``."""
+        """Write one JSON object a line: ``{"where": "data/train.jsonl:7", "reason": "..."}``."""
         rows = [json.dumps({"where": row.where, "reason": row.reason}) + "\n" for row in self.quarantine]
         Path(path).write_text("".join(rows), encoding="ascii", newline="\n")
+
+
+Item = tuple[str, Document | str]
+"""The place of a document, and the document or the reason why it cannot be used."""
 
 
 def read(
@@ -69,13 +94,13 @@ def read(
     documents: int = 0,
     max_bad: float = 0.1,
 ) -> Corpus:
-    """The corpus at ``path``: at most ``documents`` of its documents (0: all), files in the order of their names.
+    """Read the corpus at ``path``: at most ``documents`` of its documents (0: all), files in the order of their names.
 
     Raises UserError if the path or the format is wrong, if more than the share ``max_bad`` cannot be used, or if there
     is no document. An empty file is quarantined but does not count as bad: packages are full of them.
     """
     path = Path(path).expanduser()
-    corpus = _collect(_items(path, pattern, Keys(text_key, context_key, id_key)), documents)
+    corpus = _collect(_items(path, pattern, (text_key, context_key, id_key)), documents)
     refuse_bad(corpus.quarantine, len(corpus.documents), str(path), max_bad)
     if not corpus.documents:
         raise UserError("there is no document here", where=f"{path} (pattern {pattern})", fix=_advice(path, pattern))
@@ -83,30 +108,14 @@ def read(
 
 
 def split_heldout(documents: Sequence[Document], share: float, seed: int) -> tuple[list[Document], list[Document]]:
-    """(training, held out): a document is held out by the hash of its id, whatever other documents there are."""
+    """Return (training, held out): documents are held out by the hash of their id, whatever others there are."""
     held = [derive(seed, "heldout", document.id) < share * 2**63 for document in documents]
     pairs = list(zip(documents, held, strict=True))
     return [document for document, out in pairs if not out], [document for document, out in pairs if out]
 
 
-def _collect(items: Iterable[Item], limit: int) -> Corpus:
-    corpus = Corpus([], [])
-    first_use: dict[str, str] = {}
-    for where, found in items:
-        if not isinstance(found, str) and found.id in first_use:
-            found = f"the id {found.id!r} was already used at {first_use[found.id]}"
-        if isinstance(found, str):
-            corpus.quarantine.append(BadRow(where, found))
-            continue
-        first_use[found.id] = where
-        corpus.documents.append(Document(found.id, found.text, found.context))
-        if len(corpus.documents) == limit:
-            break
-    return corpus
-
-
 def refuse_bad(quarantine: Sequence[BadRow], good: int, where: str, max_bad: float) -> None:
-    """UserError if more than the share `max_bad` of all documents is in the quarantine; `good` are not."""
+    """Raise UserError if more than the share `max_bad` of all documents is in the quarantine; `good` are not."""
     bad = [row for row in quarantine if row.reason != EMPTY_FILE]
     total = len(bad) + good
     if not bad or len(bad) / total <= max_bad:
@@ -120,25 +129,39 @@ def refuse_bad(quarantine: Sequence[BadRow], good: int, where: str, max_bad: flo
     )
 
 
-def _items(path: Path, pattern: str, keys: Keys) -> Iterator[Item]:
-    """The rows of whatever is at the path."""
+def _collect(items: Iterable[Item], limit: int) -> Corpus:
+    corpus = Corpus([], [])
+    first_use: dict[str, str] = {}
+    for where, found in items:
+        if not isinstance(found, str) and found.id in first_use:
+            found = f"the id {found.id!r} was already used at {first_use[found.id]}"
+        if isinstance(found, str):
+            corpus.quarantine.append(BadRow(where, found))
+            continue
+        first_use[found.id] = where
+        corpus.documents.append(found)
+        if len(corpus.documents) == limit:
+            break
+    return corpus
+
+
+def _items(path: Path, pattern: str, keys: Sequence[str]) -> Iterator[Item]:
+    """The documents of whatever is at the path."""
     try:
         is_folder, is_file, exists = path.is_dir(), path.is_file(), path.exists()
         saved = is_folder and any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
     except OSError as error:
         raise UserError(f"this path cannot be read: {error.strerror}", where=str(path)) from error
-    if saved:
-        return read_dataset(path, keys)
-    if is_folder:
+    if is_folder and not saved:
         return _folder_items(path, pattern, keys)
-    if is_file and (is_table(path) or Path(path.name).match(pattern.rpartition("/")[2] or "*")):
-        return read_file(path, path.name, keys)
+    if saved or is_file and (format_of(path) in TABLES or Path(path.name).match(pattern.rpartition("/")[2] or "*")):
+        return _file_items(path, path.name, keys)
     if exists:
         raise UserError(f"files of this kind are not read: {path.name}", where=str(path), allowed=FORMATS)
     raise UserError("there is nothing at this path", where=str(path), allowed=FORMATS, fix=_nearest(path))
 
 
-def _folder_items(root: Path, pattern: str, keys: Keys) -> Iterator[Item]:
+def _folder_items(root: Path, pattern: str, keys: Sequence[str]) -> Iterator[Item]:
     """Files that match, in the order of their names; links that lead outside the folder are ignored."""
     try:
         found = sorted(root.glob(pattern), key=lambda file: file.as_posix())
@@ -151,7 +174,7 @@ def _folder_items(root: Path, pattern: str, keys: Keys) -> Iterator[Item]:
         name = file.relative_to(root)
         skipped = any(part.startswith(".") or part in SKIPPED_FOLDERS for part in name.parts)
         if not skipped and _is_file_inside(file, inside):
-            yield from read_file(file, name.as_posix(), keys)
+            yield from _file_items(file, name.as_posix(), keys)
 
 
 def _is_file_inside(file: Path, folder: Path) -> bool:
@@ -159,6 +182,54 @@ def _is_file_inside(file: Path, folder: Path) -> bool:
         return file.is_file() and file.resolve().is_relative_to(folder)
     except OSError:
         return True  # reading it will say why it cannot be read
+
+
+def _file_items(path: Path, name: str, keys: Sequence[str]) -> Iterator[Item]:
+    """The documents of one file or saved data set; ``name`` begins the ids of rows that have none of their own."""
+    if format_of(path) in TABLES or path.is_dir():
+        return ((row.where, _row_document(row, printable(name), *keys)) for row in read_rows(path, keys))
+    line, found = _text_document(path, printable(name))
+    return iter([(f"{printable(path)}:{line}", found)])
+
+
+def _text_document(path: Path, name: str) -> tuple[int, Document | str]:
+    """A file of text as one document, or the line and the reason why it is none."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return 1, f"is larger than {MAX_BYTES // 2**20} MiB"
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        return 1, f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        return 1 + error.object.count(b"\n", 0, error.start), not_utf8(error)
+    fault = _fault(text) if text.strip() else EMPTY_FILE
+    line = 1 + text.count("\n", 0, text.index("\0")) if "\0" in text else 1
+    return line, fault or Document(name, text)
+
+
+def _row_document(row: Row, name: str, text_key: str, context_key: str, id_key: str) -> Document | str:
+    """A row as a document. An id may be a whole number; one that is empty becomes ``name:line``."""
+    number = row.values.get(id_key)
+    try:
+        found = {text_key: row.text(text_key), context_key: row.text(context_key, "")}
+        found[id_key] = str(number) if type(number) is int else row.text(id_key, "")
+    except UserError as error:
+        return error.what
+    faults = [f"{key!r} {fault}" for key, text in found.items() if (fault := _fault(text))]
+    if not found[text_key].strip():
+        faults.append(f"{text_key!r} is empty")
+    return faults[0] if faults else Document(found[id_key] or f"{name}:{row.line}", found[text_key], found[context_key])
+
+
+def _fault(text: str) -> str | None:
+    """Say why a tokenizer or a file cannot hold a string; None if they can."""
+    if "\0" in text:
+        return "holds a NUL character"
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return "holds half of a surrogate pair, which is no character"
+    return f"is larger than {MAX_BYTES // 2**20} MiB" if size > MAX_BYTES else None
 
 
 def _nearest(path: Path) -> str:
@@ -175,7 +246,7 @@ def _nearest(path: Path) -> str:
 
 
 def _advice(path: Path, pattern: str) -> str:
-    """What to do about a corpus without documents."""
+    """Suggest what to do about a corpus without documents."""
     files = (file for file in islice(path.rglob("*"), 10_000) if file.suffix and file.is_file())
     common = Counter(file.suffix for file in files).most_common(1)
     if not common or Path(f"x{common[0][0]}").match(pattern.rpartition("/")[2]):

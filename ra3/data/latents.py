@@ -237,9 +237,6 @@ def _too_long(context_tokens: int, step_ids: Sequence[Sequence[int]], max_tokens
 
 
 def _head(document: Document, steps: Sequence[Step]) -> Document:
-    """The document's first steps; the aligned lists of its truth keep the boundaries among them."""
-    truth = document.truth
-    if truth and "boundaries" in truth:
-        inside = [boundary < len(steps) for boundary in truth["boundaries"]]
-        truth = {key: [v for v, keep in zip(values, inside, strict=True) if keep] for key, values in truth.items()}
+    """The document's first steps, with the part of its truth that belongs to them."""
+    truth = document.truth.before(len(steps)) if document.truth else None
     return replace(document, text="".join(step.text for step in steps), truth=truth)

@@ -1,6 +1,8 @@
-"""The rows of files: text files, JSONL, Parquet, saved Hugging Face data sets; each row with its place.
+"""Rows of files, each with its place: JSON lines, JSON, Parquet, and data sets saved by Hugging Face ``datasets``.
 
-Nothing here raises for bad content: a row that cannot be used comes back as the reason. Text keeps every byte.
+``read_rows`` streams and never stops at bad content: a row that cannot be used comes with its ``fault`` and the others
+follow, as a corpus wants it. ``load_rows`` makes the first fault an error, as problems, benchmarks and samples want it.
+A new format is one more reader in READERS, a new compression one more entry of OPENERS.
 """
 
 from __future__ import annotations
@@ -8,59 +10,179 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 from ra3.errors import UserError
 
-MAX_BYTES = 2**26
-"""A text larger than this (64 MiB) is refused: no source file is, and one would fill the memory."""
+FORMATS = ".jsonl, .json (each also .gz) or .parquet"
 MAX_LINE = 2**28
 """Bytes of a line of JSON: more than any text that is allowed can take with its escapes."""
-EMPTY_FILE = "the file is empty"
-TABLES = (".jsonl", ".jsonl.gz", ".parquet")
-"""Files that hold a row per document; any other file is one document."""
+BATCH_ROWS = 64
+"""Rows of a table that are in memory at a time: rows of contest problems hold megabytes of tests."""
+KINDS: dict[type, str] = {
+    type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list",
+    dict: "an object",
+}  # fmt: skip
+"""JSON's words for the Python types that it is read as."""
+Value = TypeVar("Value")
+Numbered = Iterator[tuple[int, Any]]
+"""A line or row, counted from 1, and its object; in the place of a bad one a ValueError with the reason."""
+_REQUIRED: Any = object()
 
 
-class Keys(NamedTuple):
-    """The keys or columns of a row."""
+@dataclass(frozen=True)
+class Row:
+    """One row: ``Row("HumanEval.jsonl.gz", 1, {"task_id": "HumanEval/0"}).text("task_id") == "HumanEval/0"``.
 
-    text: str
-    context: str
-    id: str
+    Reading a field is a UserError with the place if it is missing or of another type, or if the row has a fault. A
+    field that is null counts as missing where it has a default.
+    """
+
+    file: str
+    line: int
+    """Counted from 1; in a file without lines the number of the row."""
+    values: dict[str, Any]
+    fault: str = ""
+    """The reason why the row cannot be used: ``"is no valid JSON: ..."``."""
+
+    @property
+    def where(self) -> str:
+        """``file:line``."""
+        return f"{self.file}:{self.line}"
+
+    def get(self, key: str, kind: type[Value], default: Value = _REQUIRED) -> Value:
+        """Return a field of this type: str, list, dict, or float for any number."""
+        found = self.values.get(key)
+        if self.fault:
+            raise self.wrong(self.fault)
+        if found is None and default is not _REQUIRED:
+            return default
+        if key not in self.values:
+            raise self.wrong(_missing(key, self.values))
+        if KINDS.get(type(found)) != KINDS[kind]:
+            raise self.wrong(f"{key!r} is {_kind(found)}, not {KINDS[kind]}")
+        return found  # type: ignore[return-value]
+
+    def text(self, key: str, default: str = _REQUIRED) -> str:
+        """Return a field that is a string."""
+        return self.get(key, str, default)
+
+    def items(self, key: str, default: list = _REQUIRED) -> list:
+        """Return a field that is a list."""
+        return self.get(key, list, default)
+
+    def texts(self, key: str, default: list = _REQUIRED) -> list[str]:
+        """Return a field that is a list of strings."""
+        found = self.items(key, default)
+        if not all(isinstance(item, str) for item in found):
+            raise self.wrong(f"{key!r} holds something that is not a string", "a list of strings")
+        return found
+
+    def number(self, key: str, default: float = _REQUIRED) -> float:
+        """Return a field that is a number of at least 0."""
+        found = self.get(key, float, default)
+        if not 0 <= found < float("inf"):
+            raise self.wrong(f"{key!r} is {json.dumps(found)}", "a number of at least 0")
+        return found
+
+    def nested(self, key: str, default: dict = _REQUIRED) -> Row:
+        """Return a field that is an object, as a row with the same place."""
+        return self.inner(self.get(key, dict, default))
+
+    def inner(self, value: Any) -> Row:
+        """Return an object found inside this row as a row with the same place."""
+        if not isinstance(value, dict):
+            raise self.wrong(f"holds {_kind(value)} where an object should be")
+        return Row(self.file, self.line, value)
+
+    def decoded(self, key: str, text: str | None = None) -> Row:
+        """Return the row with what JSON text says under a key: the text of that field, or one that stands for it."""
+        found = _json(self.text(key) if text is None else text)
+        if isinstance(found, ValueError):
+            raise self.wrong(f"{key!r} {found}")
+        return self.inner({**self.values, key: found})
+
+    def wrong(self, what: str, allowed: str = "") -> UserError:
+        """Make the error that says what is wrong with this row."""
+        return UserError(what, where=self.where, allowed=allowed)
 
 
-class Row(NamedTuple):
-    """A usable row: ``Row("file.jsonl:12", "x = 1\\n", "")``."""
+def read_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
+    """Yield the rows of a file whose format is known, or of a folder that is a saved data set, in their order.
 
-    id: str
-    text: str
-    context: str = ""
-
-
-Item = tuple[str, Row | str]
-"""Where a row stands (``file:line``), and the row or the reason why it cannot be used."""
-
-
-def is_table(path: Path) -> bool:
-    """The file holds a row per document."""
-    return path.name.lower().endswith(TABLES)
-
-
-def read_file(path: Path, name: str, keys: Keys) -> Iterator[Item]:
-    """The rows of one file; ``name`` is what ids begin with where the rows have none of their own."""
-    where, name = _writable(path), _writable(name)
-    if not is_table(path):
-        return iter([_read_text(path, where, name)])
-    if path.suffix.lower() == ".parquet":
-        return _table_rows(_parquet_batches(path, keys), where, name, keys)
-    return _json_rows(path, where, name, keys)
+    ``columns``: what is read of a table, all if empty; the first of them must be there. UserError for a folder that is
+    no saved data set or holds several splits.
+    """
+    reader, file, number = _saved if path.is_dir() else READERS[format_of(path)], printable(path), 0
+    try:
+        for number, value in reader(path, columns):
+            if isinstance(value, dict):
+                yield Row(file, number, value)
+            else:
+                fault = str(value) if isinstance(value, ValueError) else f"is {_kind(value)}, not an object"
+                yield Row(file, number, {}, fault)
+    except UserError:
+        raise
+    except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
+        what = "nothing more can be read" if number else "the file cannot be read"
+        yield Row(file, number + 1, {}, f"{what}: {_first_line(error)}")
 
 
-def read_dataset(path: Path, keys: Keys) -> Iterator[Item]:
-    """The rows of a folder that ``datasets.Dataset.save_to_disk`` wrote. UserError if it holds several splits."""
+def load_rows(path: Path) -> list[Row]:
+    """Read all rows of a file. UserError for the first bad one, and for a file of another kind or without rows."""
+    if not (path.is_dir() or format_of(path)):
+        raise UserError(f"files of this kind are not read: {path.name}", where=str(path), allowed=FORMATS)
+    rows = []
+    for row in read_rows(path):
+        if row.fault:
+            raise row.wrong(row.fault)
+        rows.append(row)
+    if not rows:
+        raise UserError("the file holds no rows", where=str(path))
+    return rows
+
+
+def format_of(path: Path) -> str:
+    """Return the key of READERS that a file's name ends with, before the compression; "" if it has none."""
+    name = path.name.lower()
+    for compression in OPENERS:
+        name = name.removesuffix(compression)
+    return next((suffix for suffix in READERS if name.endswith(suffix)), "")
+
+
+def _json_lines(path: Path, columns: Sequence[str]) -> Numbered:
+    with _open(path) as lines:
+        for number, line in enumerate(iter(partial(lines.readline, MAX_LINE + 1), b""), 1):
+            if len(line) > MAX_LINE:
+                while line and not line.endswith(b"\n"):  # on to the end of the line, without holding it
+                    line = lines.readline(MAX_LINE)
+                yield number, ValueError(f"the line is larger than {MAX_LINE // 2**20} MiB")
+            elif line.strip():
+                yield number, _json(line)
+
+
+def _json_list(path: Path, columns: Sequence[str]) -> Numbered:
+    with _open(path) as file:
+        found = _json(file.read())
+    yield from enumerate(found if isinstance(found, list) else [found], 1)
+
+
+def _parquet(path: Path, columns: Sequence[str]) -> Numbered:
+    from pyarrow import ArrowException, parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            yield from _cells(file.iter_batches(BATCH_ROWS, columns=_present(columns, file.schema_arrow.names)))
+    except ArrowException as error:
+        raise ValueError(_first_line(error)) from error
+
+
+def _saved(path: Path, columns: Sequence[str]) -> Numbered:
+    """Rows of what ``datasets.Dataset.save_to_disk`` wrote, or of a DatasetDict with one split."""
     import datasets
 
     try:
@@ -72,152 +194,70 @@ def read_dataset(path: Path, keys: Keys) -> Iterator[Item]:
             splits = ", ".join(str(path / str(split)) for split in table)
             raise UserError("this data set has several splits", where=str(path), allowed=splits, fix="name one of them")
         table = next(iter(table.values()))
-    names = table.column_names
-    wanted = [key for key in dict.fromkeys(keys) if key in names]
-    batches = table.select_columns(wanted).with_format("arrow").iter(batch_size=256)
-    return _table_rows(_with_columns(batches, names, keys), _writable(path), _writable(path.name), keys)
+    wanted = _present(columns, table.column_names)
+    yield from _cells((table.select_columns(wanted) if wanted else table).with_format("arrow").iter(BATCH_ROWS))
 
 
-def _read_text(path: Path, where: str, name: str) -> Item:
-    try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= MAX_BYTES else b""
-    except OSError as error:
-        return f"{where}:1", f"cannot be read: {error.strerror}"
-    if size > MAX_BYTES:
-        return f"{where}:1", f"is larger than {MAX_BYTES // 2**20} MiB"
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return f"{where}:{_line_of(data, error.start)}", _not_utf8(error)
-    if not text.strip():
-        return f"{where}:1", EMPTY_FILE
-    if "\0" in text:
-        return f"{where}:{_line_of(data, data.index(0))}", "holds a NUL character"
-    return f"{where}:1", Row(name, text)
+READERS: dict[str, Callable[[Path, Sequence[str]], Numbered]] = {
+    ".jsonl": _json_lines, ".json": _json_list, ".parquet": _parquet,
+}  # fmt: skip
+OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open}
 
 
-def _json_rows(path: Path, where: str, name: str, keys: Keys) -> Iterator[Item]:
+def _open(path: Path) -> Any:
+    return OPENERS.get(path.suffix.lower(), partial(open, mode="rb"))(path)
+
+
+def _present(columns: Sequence[str], names: Sequence[str]) -> list[str] | None:
+    """Those of the columns that a table has; None for all of them."""
+    if columns and columns[0] not in names:
+        raise ValueError(_missing(columns[0], names))
+    return [name for name in dict.fromkeys(columns) if name in names] or None
+
+
+def _cells(batches: Iterable[Any]) -> Numbered:
+    """The rows of pyarrow tables or record batches, cell by cell: text that is no UTF-8 spoils its own row only."""
     number = 0
+    for batch in batches:
+        columns = [(name, batch.column(name)) for name in batch.schema.names]
+        for index in range(batch.num_rows):
+            number += 1
+            try:
+                yield number, {name: column[index].as_py() for name, column in columns}
+            except UnicodeDecodeError as error:
+                yield number, ValueError(not_utf8(error))
+
+
+def _json(data: bytes | str) -> Any:
+    """The value of JSON text, or a ValueError that says why it is none."""
     try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as lines:
-            for number, line in enumerate(iter(partial(lines.readline, MAX_LINE + 1), b""), 1):
-                if len(line) > MAX_LINE:
-                    if not line.endswith(b"\n"):
-                        _skip_line(lines)
-                    yield f"{where}:{number}", f"the line is larger than {MAX_LINE // 2**20} MiB"
-                elif line.strip():
-                    yield f"{where}:{number}", _parse(line, f"{name}:{number}", keys)
-    except (OSError, EOFError, zlib.error) as error:
-        yield f"{where}:{number + 1}", f"nothing more can be read: {_first_line(error)}"
-
-
-def _skip_line(lines: Any) -> None:
-    """Reads on to the end of the line without holding it."""
-    while (piece := lines.readline(MAX_LINE)) and not piece.endswith(b"\n"):
-        pass
-
-
-def _parse(line: bytes, name: str, keys: Keys) -> Row | str:
-    try:
-        row = json.loads(line.strip().decode("utf-8-sig"))
+        return json.loads(data.strip().decode("utf-8-sig") if isinstance(data, bytes) else data)
     except UnicodeDecodeError as error:
-        return _not_utf8(error)
-    except (ValueError, RecursionError) as error:
-        return f"is not JSON: {_first_line(error)}"
-    return _row(row, name, keys) if isinstance(row, dict) else f"is a JSON {_kind(row)}, not an object"
-
-
-def _parquet_batches(path: Path, keys: Keys) -> Iterator[Any]:
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        wanted = [key for key in dict.fromkeys(keys) if key in names]
-        yield from _with_columns(file.iter_batches(batch_size=256, columns=wanted), names, keys)
-
-
-def _with_columns(batches: Iterable[Any], names: list[str], keys: Keys) -> Iterator[Any]:
-    if keys.text not in names:
-        raise ValueError(_no_key(keys.text, names, "column"))
-    yield from batches
-
-
-def _table_rows(batches: Iterator[Any], where: str, name: str, keys: Keys) -> Iterator[Item]:
-    """Rows of pyarrow tables or record batches, counted from 1."""
-    import pyarrow
-
-    number = 0
-    try:
-        for batch in batches:
-            columns = {key: batch.column(key) for key in keys if key in batch.schema.names}
-            for index in range(batch.num_rows):
-                number += 1
-                yield f"{where}:{number}", _table_row(columns, index, f"{name}:{number}", keys)
-    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
-        yield f"{where}:{number + 1}", f"nothing more can be read: {_first_line(error)}"
-
-
-def _table_row(columns: Mapping[str, Any], index: int, name: str, keys: Keys) -> Row | str:
-    try:
-        row = {key: column[index].as_py() for key, column in columns.items()}
-    except UnicodeDecodeError as error:
-        return _not_utf8(error)
-    return _row(row, name, keys)
-
-
-def _row(row: Mapping[str, Any], name: str, keys: Keys) -> Row | str:
-    """A row's text, context and id, or why it cannot be used."""
-    if keys.text not in row:
-        return _no_key(keys.text, list(row), "key")
-    context = row.get(keys.context)
-    found = Row(_own_id(row.get(keys.id), name), row[keys.text], "" if context is None else context)
-    for key, value in ((keys.text, found.text), (keys.context, found.context), (keys.id, found.id)):
-        if problem := _problem(value):
-            return f"{key!r} {problem}"
-    return found if found.text.strip() else f"{keys.text!r} is empty"
-
-
-def _own_id(value: Any, name: str) -> Any:
-    """The id that a row gives itself, a whole number as text; ``name`` where it gives none."""
-    if value in (None, ""):
-        return name
-    return str(value) if type(value) is int else value
-
-
-def _problem(value: Any) -> str | None:
-    """Why a value is no text that a tokenizer and a file can hold, or None."""
-    if not isinstance(value, str):
-        return f"is {_kind(value)}, not text"
-    if "\0" in value:
-        return "holds a NUL character"
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        return "holds half of a surrogate pair, which is no character"
-    return f"is larger than {MAX_BYTES // 2**20} MiB" if size > MAX_BYTES else None
+        return ValueError(not_utf8(error))
+    except RecursionError:
+        return ValueError("is nested too deeply")
+    except ValueError as error:
+        return ValueError(f"is no valid JSON: {_first_line(error)}")
 
 
 def _kind(value: Any) -> str:
-    return "null" if value is None else type(value).__name__
+    return KINDS.get(type(value), type(value).__name__)
 
 
-def _no_key(key: str, names: list[str], what: str) -> str:
-    return f"no {what} {key!r} (it has: {', '.join(names[:8]) or 'none'}{', ...' if len(names) > 8 else ''})"
-
-
-def _not_utf8(error: UnicodeDecodeError) -> str:
-    return f"is not UTF-8: byte 0x{error.object[error.start]:02x} at {error.start} ({error.reason})"
-
-
-def _line_of(data: bytes, position: int) -> int:
-    return 1 + data.count(b"\n", 0, position)
+def _missing(key: str, names: Iterable[Any]) -> str:
+    there = list(map(str, names))
+    return f"{key!r} is missing (it has: {', '.join(there[:8]) or 'none'}{', ...' if len(there) > 8 else ''})"
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
-def _writable(path: str | Path) -> str:
-    """A path as text that every file and terminal can hold: bytes that are no UTF-8 become escapes."""
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Say which byte is no UTF-8."""
+    return f"is not UTF-8: byte 0x{error.object[error.start]:02x} at {error.start} ({error.reason})"
+
+
+def printable(path: str | Path) -> str:
+    """Return a path as text that every file and terminal can hold: bytes that are no UTF-8 become escapes."""
     return str(path).encode("utf-8", "backslashreplace").decode()

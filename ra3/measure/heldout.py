@@ -85,10 +85,10 @@ def gain_curves(
     """
     gained: dict[int, list[float]] = {}
     for r, document in enumerate(documents):
-        truth = document.document.truth or {"boundaries": (), "chains": ()}
-        starts = truth["boundaries"]
-        ends = [*starts, gain.shape[1]][1:]
-        for start, end, chain in zip(starts, ends, truth["chains"], strict=True):
+        if (truth := document.document.truth) is None:
+            continue
+        ends = [*truth.boundaries, gain.shape[1]][1:]
+        for start, end, chain in zip(truth.boundaries, ends, truth.chains, strict=True):
             if boundaries.think[r, start]:
                 gained.setdefault(len(chain) - 1, []).append(float(gain[r, start:end].sum()))
     points = [
@@ -136,12 +136,12 @@ def truth_scores(
 ) -> list[Score]:
     """Embedded worlds only: precision, recall and F1 of the places of thought against the true boundaries, the share
     of the comments written there that are the true ones, and what the latents say about what was to be done."""
-    known = [r for r, d in enumerate(documents) if d.document.truth]
-    if not known:
+    truth_of = {r: d.document.truth for r, d in enumerate(documents) if d.document.truth}
+    if not truth_of:
         return []
-    truths = [documents[r].document.truth or {} for r in known]
+    known, truths = list(truth_of), list(truth_of.values())
     predicted = [set(boundaries.think[r].nonzero()[:, 0].tolist()) for r in known]
-    agreement = boundary_agreement(predicted, [set(truth["boundaries"]) for truth in truths])
+    agreement = boundary_agreement(predicted, [set(truth.boundaries) for truth in truths])
     found = [
         _score(model, f"boundary_{name}", len(known), value)
         for name, value in agreement._asdict().items()
@@ -151,7 +151,7 @@ def truth_scores(
     pairs = [
         (own[t], wanted)
         for own, truth in zip(comments, truths, strict=True)
-        for t, wanted in zip(truth["boundaries"], truth["comments"], strict=True)
+        for t, wanted in zip(truth.boundaries, truth.comments, strict=True)
     ]
     written = [(comment, wanted) for comment, wanted in pairs if comment is not None]
     if written:

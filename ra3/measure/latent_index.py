@@ -51,8 +51,8 @@ class LatentIndex:
     def add(self, document: Document, comments: Sequence[str | None]) -> None:
         """Adds the comments before each step of a document; where it knows the true ones, whether they are right."""
         steps = [step.text for step in split(document, self.kind)]
-        truth = document.truth if document.truth and "comments" in document.truth else None
-        true = dict(zip(truth["boundaries"], truth["comments"], strict=True)) if truth else {}
+        truth = document.truth
+        true = dict(zip(truth.boundaries, truth.comments, strict=True)) if truth else {}
         places = [t for t, comment in enumerate(comments) if comment is not None]
         for t, end in zip(places, [*places, len(steps)][1:], strict=True):
             comment = comments[t] or ""

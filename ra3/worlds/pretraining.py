@@ -1,4 +1,4 @@
-"""How the base models of the embedded worlds are made, from nothing, on a CPU.
+"""Make a world's base model from nothing, on a CPU: ``python -m ra3.worlds.pretraining word-problems --out DIR``.
 
 A standard ``LlamaForCausalLM``, pre-trained in three stages: pages of single links, until looking a name up is learned
 (it does not emerge from documents alone); pages of chains; documents with some drill pages mixed in. The loss covers a
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ra3.seeds import derive
+from ra3.worlds import WORLDS
 from ra3.worlds.tokenizer import END
+from ra3.worlds.world import Part, World
 
 IGNORED = -100
 OFFSETS = (1, 2, 3)
@@ -28,20 +29,6 @@ POINT = 4.0
 THETA = 10000.0
 CHAINS = (1, 2, 2, 3, 3)
 """Lengths of chains in drills, each as often as it stands here."""
-Part = tuple[str, bool]
-"""Text, and whether it carries loss."""
-Say = Callable[[str, int, float], None]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a world gives its base model to read: pages in parts, each made from a seed."""
-
-    tokenizer: Any
-    drill: Callable[[int, tuple[int, ...]], list[Part]]
-    """(seed, lengths of the chains) -> a page of look-ups."""
-    document: Callable[[int], list[Part]]
-    """seed -> a page with text as the world writes it."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +45,14 @@ class Recipe:
     chains: int = 1200  # most updates on chains, until their loss is below ``learned``
     learned: float = 0.02
     updates: int = 1500  # updates on documents
-    drill_share: float = 0.2  # share of glossaries among the documents
+    drill_share: float = 0.2  # share of drill pages among the documents
     matrix_rate: float = 0.004
     other_rate: float = 0.002
     warmup: int = 20
+
+
+RECIPES = {"functions": Recipe(), "word-problems": Recipe(batch=12, learned=0.05, chains=300, updates=1800)}
+"""Of the base model that ships with each world."""
 
 
 def config(recipe: Recipe, tokenizer: Any) -> LlamaConfig:
@@ -152,77 +143,79 @@ def optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Opti
 
 
 class Trainer:
-    """The model, its optimisers and its pages."""
+    """The model, its optimisers and the pages of its world."""
 
-    def __init__(self, reading: Reading, recipe: Recipe, say: Say):
-        self.reading, self.recipe, self.say = reading, recipe, say
-        self.tokenizer = reading.tokenizer
+    def __init__(self, world: World, recipe: Recipe):
+        self.world, self.recipe, self.tokenizer = world, recipe, world.tokenizer()
         self.model = new_model(recipe, self.tokenizer)
-        self.steppers = optimizers(self.model, recipe)
+        self.optimizers = optimizers(self.model, recipe)
+        self.began = time.monotonic()
 
-    def update(self, pages: list[list[Part]], scale: float) -> float:
-        """One update at ``scale`` times the base learning rates; returns the loss before it."""
-        loss = loss_of(self.model, *batch(pages, self.tokenizer))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for stepper in self.steppers:
-            for group in stepper.param_groups:
-                group.setdefault("full_rate", group["lr"])
-                group["lr"] = group["full_rate"] * scale
-            stepper.step()
-            stepper.zero_grad()
-        return loss.item()
+    def train(self) -> None:
+        """Run the three stages."""
+        self.drill("links", self.recipe.links, (1,))
+        self.drill("chains", self.recipe.chains, CHAINS)
+        self.read()
 
     def drill(self, stage: str, most: int, lengths: tuple[int, ...]) -> None:
-        """Updates on glossaries whose chains have these lengths, until they are learned."""
+        """Make updates on drill pages whose chains have these lengths, until they are learned."""
         recent = 1.0
         for number in range(most):
             seeds = [derive(self.recipe.seed, stage, number, row) for row in range(self.recipe.batch)]
-            pages = [self.reading.drill(seed, lengths) for seed in seeds]
+            pages = [self.world.drill(seed, lengths) for seed in seeds]
             loss = self.update(pages, min(1.0, (number + 1) / self.recipe.warmup))
             recent = 0.9 * recent + 0.1 * loss
-            self.say(stage, number, loss)
+            self._say(stage, number, loss)
             if recent < self.recipe.learned:
                 break
 
     def read(self) -> None:
-        """Updates on documents, some glossaries among them; the learning rates fall to zero over the last half."""
+        """Make updates on documents and some drill pages; the learning rates fall to zero over the last half."""
         recipe = self.recipe
         for number in range(recipe.updates):
             rng = random.Random(derive(recipe.seed, "read", number))
             seeds = [derive(recipe.seed, "page", number, row) for row in range(recipe.batch)]
             drills = [rng.random() < recipe.drill_share for _ in seeds]
             pages = [
-                self.reading.drill(seed, CHAINS) if drill else self.reading.document(seed)
+                self.world.drill(seed, CHAINS) if drill else self.world.pretraining_page(seed)
                 for seed, drill in zip(seeds, drills, strict=True)
             ]
-            self.say("read", number, self.update(pages, min(1.0, 2.0 * (1 - number / recipe.updates))))
+            self._say("read", number, self.update(pages, min(1.0, 2.0 * (1 - number / recipe.updates))))
+
+    def update(self, pages: list[list[Part]], scale: float) -> float:
+        """Make one update at ``scale`` times the base learning rates; return the loss before it."""
+        loss = loss_of(self.model, *batch(pages, self.tokenizer))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group.setdefault("full_rate", group["lr"])
+                group["lr"] = group["full_rate"] * scale
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss.item()
+
+    def _say(self, stage: str, number: int, loss: float) -> None:
+        if number % 10 == 0:
+            print(f"{stage:6} {number:5} loss {loss:.4f}  {time.monotonic() - self.began:6.0f} s", flush=True)
 
 
-def train(reading: Reading, recipe: Recipe, say: Say) -> Trainer:
-    """The base model, trained."""
-    trainer = Trainer(reading, recipe, say)
-    trainer.drill("links", recipe.links, (1,))
-    trainer.drill("chains", recipe.chains, CHAINS)
-    trainer.read()
-    return trainer
-
-
-def _say(stage: str, number: int, loss: float, start: float = time.monotonic()) -> None:
-    if number % 10 == 0:
-        print(f"{stage:6} {number:5} loss {loss:.4f}  {time.monotonic() - start:6.0f} s", flush=True)
-
-
-def command(reading: Reading, recipe: Recipe, what: str) -> None:
-    """Command line of a world's ``base`` module: trains its base and writes a standard Hugging Face folder."""
-    parser = argparse.ArgumentParser(description=what)
+def main() -> None:
+    """Train a world's base model and write a standard Hugging Face folder."""
+    parser = argparse.ArgumentParser(description="Train the base model of an embedded world.")
+    parser.add_argument("world", choices=list(WORLDS))
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--seed", type=int, default=recipe.seed)
-    parser.add_argument("--layers", type=int, default=recipe.layers)
-    parser.add_argument("--updates", type=int, default=recipe.updates)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layers", type=int)
+    parser.add_argument("--updates", type=int)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = replace(recipe, seed=given.seed, layers=given.layers, updates=given.updates)
-    trainer = train(reading, chosen, _say)
+    changes = {name: value for name in ("seed", "layers", "updates") if (value := getattr(given, name)) is not None}
+    trainer = Trainer(WORLDS[given.world], replace(RECIPES[given.world], **changes))
+    trainer.train()
     trainer.model.save_pretrained(given.out)
     trainer.tokenizer.save_pretrained(given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,30 +19,23 @@ MERGES = (
 )  # fmt: skip
 
 
-def _pre_tokenizer(alone: str):
-    from tokenizers import Regex
-    from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
-
-    lines = Split(Regex("\n"), "merged_with_previous")
-    return Sequence([Split(Regex(alone), "isolated"), lines, ByteLevel(add_prefix_space=False, use_regex=False)])
-
-
 def word_tokenizer(alone: str, texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """The tokenizer as ``transformers`` wants it; ``save_pretrained`` writes the standard files.
+    """Build the tokenizer as ``transformers`` wants it; ``save_pretrained`` writes the standard files.
 
     ``alone``: regular expression of what stands alone; ``texts``: text whose pieces become tokens, in order.
     """
-    from tokenizers import Tokenizer, decoders
-    from tokenizers.models import BPE
-    from tokenizers.pre_tokenizers import ByteLevel
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    cut = _pre_tokenizer(alone)
+    words = pre_tokenizers.Split(Regex(alone), "isolated")
+    lines = pre_tokenizers.Split(Regex("\n"), "merged_with_previous")
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    cut = pre_tokenizers.Sequence([words, lines, bytes_])
     pieces = [piece for text in texts for piece, _ in cut.pre_tokenize_str(text)]
     merges = [(left, right) for left, right in (merge.split(" ") for merge in MERGES)]
-    entries = [END, *sorted(ByteLevel.alphabet()), *("".join(merge) for merge in merges), *pieces]
+    entries = [END, *sorted(bytes_.alphabet()), *("".join(merge) for merge in merges), *pieces]
     vocab = {entry: index for index, entry in enumerate(dict.fromkeys(entries))}
-    built = Tokenizer(BPE(vocab=vocab, merges=merges, ignore_merges=True))
+    built = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
     built.pre_tokenizer = cut
     built.decoder = decoders.ByteLevel()
     built.add_special_tokens([END])

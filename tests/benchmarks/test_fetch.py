@@ -10,11 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bench_files as files
+import benchmark_files as files
 import pytest
 from local_hub import serving
 
-from ra3.benchmarks.fetch import Release
+from ra3.benchmarks.registry import Release
 from ra3.errors import UserError
 
 RIGHT = [

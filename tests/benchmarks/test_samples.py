@@ -8,13 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bench_files as files
+import benchmark_files as files
 import pytest
 
 from ra3.benchmarks import Loaded, load_benchmark
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
-from ra3.benchmarks.null_solutions import null_programs, paid_null_programs, standing_alone
-from ra3.benchmarks.samples import read_samples
+from ra3.benchmarks.samples import null_programs, paid_null_programs, read_samples, standing_alone
 from ra3.commands.inputs import overlap_lines
 from ra3.commands.run import refuse_gaps
 from ra3.config.tree import Config
@@ -103,6 +102,13 @@ def test_every_sign_of_contamination(text, signs):
     assert (set(found.signs) if found else set()) == signs
     own = Index([Loaded("b", [problem])]).overlap("copy", problem_marks(problem))
     assert own and set(own.signs) == {"words", "signature", "solution", "tests"}
+
+
+def test_the_marks_of_very_deep_code_are_found():
+    terms = " + ".join(["x"] * 900)
+    one, other, third = (f"def f({name}):\n    return {terms.replace('x', name)}\n" for name in ("x", "y", "long"))
+    marks = [text_marks(text)["solution"] for text in (one, other, third, one.replace("x + x", "x - x", 1))]
+    assert len(marks[0]) == 1 and marks[0] == marks[1] == marks[2] != marks[3]
 
 
 def ra3(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

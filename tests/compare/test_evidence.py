@@ -17,11 +17,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 DATA = {
     "Results on the embedded world": ["methods"],
     "Without dropout, and on new text": ["fairness"],
-    "The second world: word problems": ["chains"],
+    "The second world: word problems": ["word-problems"],
 }
 TEXTS = {
     **DATA,
-    "Where RA3 is not first": ["methods", "chains"],
+    "Where RA3 is not first": ["methods", "word-problems"],
     "What is reachable": ["reach"],
     "Ablations": ["ablations"],
 }

@@ -8,7 +8,7 @@ from corpus_files import GOOD, jsonl, only_reason, reasons, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ra3.data import tables as readers
+from ra3.data import documents, tables
 from ra3.data.documents import BadRow, Corpus, Document, read, split_heldout
 from ra3.data.steps import split
 from ra3.errors import UserError
@@ -93,14 +93,14 @@ def test_an_unreadable_file_is_quarantined(tmp_path):
 
 
 def test_an_enormous_document_is_quarantined(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(documents, "MAX_BYTES", 2**20)
     write(tmp_path, a__py="a\n", b__py="b" * (2**20 + 1))
     assert reasons(read(tmp_path, max_bad=1)) == {"b.py:1": "is larger than 1 MiB"}
     assert only_reason(jsonl(tmp_path, GOOD, {"text": "é" * 2**19 + "x"})) == "'text' is larger than 1 MiB"
 
 
 def test_an_enormous_line_is_passed_over_without_being_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "MAX_LINE", 1000)
+    monkeypatch.setattr(tables, "MAX_LINE", 1000)
     path = jsonl(tmp_path, GOOD, {"text": "b" * 5000}, {**GOOD, "id": "after"}, {"text": "c" * 987})
     corpus = read(path, max_bad=1)
     assert [d.id for d in corpus.documents] == ["rows.jsonl:1", "after", "rows.jsonl:4"]
@@ -122,7 +122,7 @@ def test_too_many_bad_rows_stop_with_the_first_three(tmp_path):
         read(path, max_bad=0.39)
     message = str(caught.value)
     assert "4 of 10 documents cannot be used (40.0%)" in message and "at most 39.0% (corpus.max_bad)" in message
-    assert message.count("is int, not text") == 3 and f"{path}:7:" in message
+    assert message.count("is a number, not a string") == 3 and f"{path}:7:" in message
 
 
 def test_no_documents(tmp_path):

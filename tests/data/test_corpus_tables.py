@@ -39,27 +39,27 @@ def test_jsonl_gz_blank_lines_and_byte_order_mark(tmp_path):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (b'{"text": "a"', "is not JSON: Expecting ',' delimiter: line 1 column 13 (char 12)"),
-        (b"[" * 100_000, "is not JSON: maximum recursion depth exceeded"),
-        (b'{"text": ' + b"1" * 5000 + b"}", "is not JSON: Exceeds the limit"),
+        (b'{"text": "a"', "is no valid JSON: Expecting ',' delimiter: line 1 column 13 (char 12)"),
+        (b"[" * 100_000, "is nested too deeply"),
+        (b'{"text": ' + b"1" * 5000 + b"}", "is no valid JSON: Exceeds the limit"),
         (b'{"text": "\xe9"}', "is not UTF-8: byte 0xe9 at 10"),
-        (["text"], "is a JSON list, not an object"),
-        (None, "is a JSON null, not an object"),
-        ({"code": "x", "lang": "py"}, "no key 'text' (it has: code, lang)"),
-        ({}, "no key 'text' (it has: none)"),
-        ({str(i): i for i in range(9)}, "no key 'text' (it has: 0, 1, 2, 3, 4, 5, 6, 7, ...)"),
-        ({"text": None}, "'text' is null, not text"),
-        ({"text": ["x"]}, "'text' is list, not text"),
-        ({"text": 3}, "'text' is int, not text"),
+        (["text"], "is a list, not an object"),
+        (None, "is null, not an object"),
+        ({"code": "x", "lang": "py"}, "'text' is missing (it has: code, lang)"),
+        ({}, "'text' is missing (it has: none)"),
+        ({str(i): i for i in range(9)}, "'text' is missing (it has: 0, 1, 2, 3, 4, 5, 6, 7, ...)"),
+        ({"text": None}, "'text' is null, not a string"),
+        ({"text": ["x"]}, "'text' is a list, not a string"),
+        ({"text": 3}, "'text' is a number, not a string"),
         ({"text": ""}, "'text' is empty"),
         ({"text": " \n\t"}, "'text' is empty"),
         ({"text": "a\0"}, "'text' holds a NUL character"),
         ({"text": "a\ud800"}, "'text' holds half of a surrogate pair, which is no character"),
-        ({"text": "a", "context": 1}, "'context' is int, not text"),
+        ({"text": "a", "context": 1}, "'context' is a number, not a string"),
         ({"text": "a", "context": "\udfff"}, "'context' holds half of a surrogate pair"),
-        ({"text": "a", "id": 1.5}, "'id' is float, not text"),
-        ({"text": "a", "id": True}, "'id' is bool, not text"),
-        ({"text": "a", "id": {}}, "'id' is dict, not text"),
+        ({"text": "a", "id": 1.5}, "'id' is a number, not a string"),
+        ({"text": "a", "id": True}, "'id' is a boolean, not a string"),
+        ({"text": "a", "id": {}}, "'id' is an object, not a string"),
     ],
 )
 def test_bad_json_rows(tmp_path, row, reason):
@@ -96,7 +96,7 @@ def test_parquet(tmp_path):
     parquet.write_table(table(rows, text=pa.large_string()), tmp_path / "t.parquet")
     corpus = read(tmp_path / "t.parquet", max_bad=0.5)
     assert corpus.documents == [Document("5", "a\r\n", "c"), Document("7", "b")]
-    assert reasons(corpus) == {"t.parquet:2": "'text' is null, not text"}
+    assert reasons(corpus) == {"t.parquet:2": "'text' is null, not a string"}
 
 
 def test_parquet_with_many_rows_and_default_ids(tmp_path):
@@ -109,13 +109,13 @@ def test_parquet_with_many_rows_and_default_ids(tmp_path):
 def test_bad_parquet(tmp_path):
     path = tmp_path / "t.parquet"
     path.write_bytes(b"PAR1 no parquet")
-    with pytest.raises(UserError, match="t.parquet:1: nothing more can be read"):
+    with pytest.raises(UserError, match="t.parquet:1: the file cannot be read"):
         read(path)
     parquet.write_table(table({"code": ["a"], "lang": ["b"]}), path)
-    with pytest.raises(UserError, match=r"no column 'text' \(it has: code, lang\)"):
+    with pytest.raises(UserError, match=r"'text' is missing \(it has: code, lang\)"):
         read(path)
     parquet.write_table(table({"text": [b"a", b"\xff"]}, text=pa.binary()), path)
-    with pytest.raises(UserError, match="'text' is bytes, not text"):
+    with pytest.raises(UserError, match="'text' is bytes, not a string"):
         read(path)
 
 
@@ -145,7 +145,7 @@ def test_saved_data_sets(tmp_path):
     corpus = read(tmp_path / "one", max_bad=0.5)
     assert corpus.documents == [Document("one:1", "a\n"), Document("one:3", "c")]
     assert reasons(corpus) == {"one:2": "'text' is empty"}
-    with pytest.raises(UserError, match="no column 'code'"):
+    with pytest.raises(UserError, match="'code' is missing"):
         read(tmp_path / "one", text_key="code")
     datasets.DatasetDict(train=rows).save_to_disk(str(tmp_path / "single"))
     assert len(read(tmp_path / "single", max_bad=0.5).documents) == 2

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from ra3.data.documents import BadRow, Document
+from ra3.data.documents import BadRow, Document, Truth
 from ra3.data.latents import (
     EncodedDocument,
     LatentSyntax,
@@ -185,13 +185,13 @@ def test_encode(tokenizer, syntax):
 
 
 def test_the_cut_is_at_a_step_and_counts_the_context(tokenizer, syntax):
-    truth = {"boundaries": [0, 1, 2], "ops": ["p", "q", "r"]}
+    truth = Truth((0, 1, 2), (("a", "p"), ("q",), ("r",)), ("# a p\n", "# q\n", "# r\n"))
     document = Document("d", "aa\nbb\ncc\n", context="x\n", truth=truth)
     whole, part = (encode(tokenizer, document, syntax, max_tokens=limit) for limit in (11, 10))
     assert isinstance(whole, EncodedDocument) and isinstance(part, EncodedDocument)
     assert whole.document is document and not whole.cut
     assert part.cut and len(part.step_ids) == len(part.may_think) == 2
-    assert part.document == Document("d", "aa\nbb\n", "x\n", {"boundaries": [0, 1], "ops": ["p", "q"]})
+    assert part.document == Document("d", "aa\nbb\n", "x\n", Truth((0, 1), (("a", "p"), ("q",)), ("# a p\n", "# q\n")))
 
 
 def test_only_the_part_that_is_kept_must_survive_the_tokenizer():

@@ -66,8 +66,8 @@ def test_distilled_text_is_the_expert_text_with_its_true_intentions(policy, docu
     for r, document in enumerate(documents):
         truth = document.document.truth
         latent = rows.latent[r]
-        assert policy.tokenizer.decode(rows.ids[r][latent].tolist()) == "".join(truth["comments"])
-        assert sorted(set(rows.step[r][latent].tolist())) == truth["boundaries"]
+        assert policy.tokenizer.decode(rows.ids[r][latent].tolist()) == "".join(truth.comments)
+        assert sorted(set(rows.step[r][latent].tolist())) == list(truth.boundaries)
 
 
 def test_text_without_truth_is_refused(policy, documents):
@@ -127,7 +127,7 @@ def test_rlp_pays_the_next_step_after_one_thought_and_has_no_m_step(tmp_path, po
 
 
 def test_rlpt_learns_from_a_model_that_meets_some_segments(tmp_path, documents):
-    base = Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
+    base = Policy.load(WORLDS["functions"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
     settings = config("rlpt", updates=4, floor_updates=0, think_floor=0.0, horizon=3, group_size=8)
     learned, lines = trained(tmp_path, base, documents, settings)
     metrics = [json.loads(line) for line in lines]

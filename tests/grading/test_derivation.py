@@ -24,6 +24,7 @@ from ra3.grading.grade import Verdict, grade
 from ra3.grading.problems import DerivationTest, Problem, load
 from ra3.sandbox import Sandbox
 from ra3.worlds.word_problems import world
+from ra3.worlds.word_problems.generator import NAMES
 
 FACTS = (
     "The big hats are 7.",
@@ -188,4 +189,4 @@ def world_one() -> list[Problem]:
 def test_a_step_is_what_its_docstring_says():
     fact = Fact("red cups", "big hats", "more", "3")
     assert Step(fact, 7, "+", 3, 10).sentence == CUPS
-    assert world.problems("eval", 0, 1)[0].tests[0].asked in world.NAMES  # type: ignore[union-attr]
+    assert world.problems("eval", 0, 1)[0].tests[0].asked in NAMES  # type: ignore[union-attr]

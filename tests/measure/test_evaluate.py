@@ -40,12 +40,12 @@ SETTINGS = EvalSettings(samples=4, per_band=12, k=(1, 2), max_new_tokens=64)
 
 @pytest.fixture(scope="module")
 def base():
-    return Policy.load(WORLDS["testbed"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
+    return Policy.load(WORLDS["functions"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
 
 
 @pytest.fixture(scope="module")
 def answers(base):
-    problems = [p for band in world.BANDS for p in world.problems("eval", 123, 60, band)]
+    problems = [p for band in world.bands for p in world.problems("eval", 123, 60, band)]
     with Sandbox(1) as sandbox:
         return sample_answers(Ledger(), base, problems, sandbox, SETTINGS, seed=5)
 
@@ -100,7 +100,7 @@ def test_the_shipped_base_is_a_careless_but_able_writer(answers):
     thought = [a for a in known if a.completion.startswith("#")]
     assert 0.2 < len(thought) / len(known) < 0.8
     assert sum(map(latent_is_right, thought)) / len(thought) >= 0.95
-    passed = {band: [bool(a.verdict.passed) for a in answers if a.band == band] for band in world.BANDS}
+    passed = {band: [bool(a.verdict.passed) for a in answers if a.band == band] for band in world.bands}
     assert sum(passed["edge"]) / len(passed["edge"]) < 0.4 < sum(passed["known"]) / len(passed["known"])
 
 
@@ -159,7 +159,7 @@ def test_programs_are_graded_while_others_are_written(base):
             return super().stream(jobs, deadline_s)
 
     batches: list[int] = []
-    problems, rules = [p for band in world.BANDS for p in world.problems("eval", 9, 8, band)], SamplingParams(64)
+    problems, rules = [p for band in world.bands for p in world.problems("eval", 9, 8, band)], SamplingParams(64)
     with Counting(2) as sandbox:
         with Grader(sandbox) as grader:
             done = write_programs(base, problems, 4, rules, list(range(4 * len(problems))), grader)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from ra3.data.documents import Document
+from ra3.data.documents import Document, Truth
 from ra3.measure.latent_index import LatentIndex, last_word
 from ra3.measure.mutual_information import information, mutual_information
 from ra3.run.results import LatentEntry
@@ -55,7 +55,7 @@ def test_it_needs_pairs():
 
 def test_words_are_gathered_with_their_code_and_how_often_they_are_right():
     text = "def f(x):\n    y = 1\n    return y\ndef g(x):\n    return 2\n"
-    truth = {"boundaries": [1, 4], "comments": ["# f one\n", "# g two\n"]}
+    truth = Truth((1, 4), (("f", "one"), ("g", "two")), ("# f one\n", "# g two\n"))
     known, unknown = Document("a", text, truth=truth), Document("b", text)
     index = LatentIndex()
     index.add(known, [None, "# f one\n", None, None, "# h one\n"])

@@ -27,11 +27,11 @@ from ra3.rollout.interleave import interleave
 from ra3.rollout.programs import completion_of_text, completions
 from ra3.rows import FULL, RowBuilder, build
 from ra3.worlds import WORLDS
+from ra3.worlds.functions import world as functions
 from ra3.worlds.functions.ops import OPERATIONS, body
-from ra3.worlds.functions.world import documents, problems
 
 PLAN = "<|plan|>"
-BASE = WORLDS["testbed"].model
+BASE = WORLDS["functions"].model
 CPU = torch.device("cpu")
 
 
@@ -187,7 +187,7 @@ def paid(policy: Policy, sandbox, problem: Problem, lines: list[str], latents: b
 
 
 def test_a_program_pays_with_its_latents_as_without(planner, one_server):
-    problem = problems("eval", 0, 1, "edge")[0]
+    problem = functions.problems("eval", 0, 1, "edge")[0]
     for operation in [problem.meta["op"], *(o.name for o in OPERATIONS if o.name != problem.meta["op"])][:4]:
         lines = list(body(operation))
         reasons = {paid(planner, one_server, problem, lines, latents) for latents in (True, False)}
@@ -212,7 +212,7 @@ def test_what_rlpt_judges_has_no_latents():
 
 
 def test_true_intentions_are_written_with_the_token(planner):
-    encoded, _ = encode_all(planner.tokenizer, documents("expert", 0, 4), planner.syntax)
+    encoded, _ = encode_all(planner.tokenizer, functions.documents("expert", 0, 4), planner.syntax)
     base = load(BASE, opener=None)
     with_token, with_comments = (true_rows(p, encoded) for p in (planner, base))
     swapped = with_comments.ids.masked_fill(
@@ -222,7 +222,7 @@ def test_true_intentions_are_written_with_the_token(planner):
 
 
 def test_removing_the_latents_of_a_rollout_gives_the_expert_ids_back(planner):
-    encoded, _ = encode_all(planner.tokenizer, documents("expert", 0, 2), planner.syntax)
+    encoded, _ = encode_all(planner.tokenizer, functions.documents("expert", 0, 2), planner.syntax)
     rows = interleave(planner, encoded, 2, LatentRules(6, think_floor=0.5), [1, 2, 3, 4])
     assert bool(rows.latent.any()) and planner.syntax.think_id in rows.ids
     for r in range(4):

@@ -42,7 +42,7 @@ def recorder(folder, every_s=1e9) -> Recorder:
 
 
 def test_the_example_of_a_new_method_learns_and_resumes(tmp_path, method):
-    world, seen = WORLDS["testbed"], []
+    world, seen = WORLDS["functions"], []
     base = Policy.load(world.model, "pretrained", torch.float32, torch.device("cpu"), 0)
     problems = world.problems("rl", 0, 12, "known")
     settings = RlvrSettings(steps=3, batch_problems=4, samples=4, max_new_tokens=40)

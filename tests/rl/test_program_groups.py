@@ -65,7 +65,7 @@ def steps_of(folder) -> list[dict]:
 
 
 def test_dead_groups_make_room_and_a_stopped_run_draws_the_same(home):
-    words = ("--model", "testbed", "--rlvr.batch-problems", 4, "--rlvr.max-new-tokens", 40, "--rlvr.refills", 2)
+    words = ("--model", "functions", "--rlvr.batch-problems", 4, "--rlvr.max-new-tokens", 40, "--rlvr.refills", 2)
     assert ra3(home, *rlvr("refilled", *words)).returncode == 0
     assert ra3(home, *rlvr("plain", *words, "--rlvr.refills", 0)).returncode == 0
     with_refills, plain = (steps_of(home / "runs" / name) for name in ("refilled", "plain"))

@@ -53,5 +53,5 @@ def test_permission_denied(home):
         pytest.skip("needs root, to give it up")
     (home / "closed").mkdir(mode=0o755)
     os.chmod(home, 0o777)
-    told = ra3(home, *midtrain("denied", "--run.out", "closed", "--model", "testbed"), prepare=ordinary_user)
+    told = ra3(home, *midtrain("denied", "--run.out", "closed", "--model", "functions"), prepare=ordinary_user)
     refused(told, "permission denied", "change the permissions or choose another place (run.out)")

@@ -10,25 +10,23 @@ from hypothesis import strategies as st
 
 from ra3.rl.rewards import returns
 from theory import chain
-from theory.causal import best_causal, causal_gap, mean_elbo, prefix_ids
-from theory.elbo import elbo, step_scores
-from theory.policy import (
-    annotated_counts,
+from theory.causal import (
+    TabularPolicy,
+    best_causal,
+    causal_gap,
     document_probability,
-    em_round,
-    every_document,
-    expected_counts,
-    m_step,
-    policy_gradient,
+    mean_elbo,
+    prefix_ids,
     random_policy,
 )
+from theory.elbo import elbo, step_scores
 
 
 def world(seed, num_docs=None, alpha=0.7, spread=1.5, steps=3):
     """(policy, prior, documents [N,T], weights [N], log_lik [N,T,Z])."""
     rng = np.random.default_rng(seed)
     policy = random_policy(3, 2, 2, spread, rng)
-    docs = every_document(2, steps)
+    docs = chain.every_sequence(2, steps)
     docs = docs if num_docs is None else docs[rng.choice(len(docs), num_docs, replace=False)]
     weights = rng.dirichlet(np.ones(len(docs)))
     return policy, chain.sticky_prior(alpha, 2, steps), docs, weights, policy.log_lik(docs)
@@ -134,6 +132,38 @@ def test_shorter_horizons_never_gain():
     assert mean_elbo(log_lik, prior, same, weights) == pytest.approx(full, abs=1e-13)
     with pytest.raises(ValueError, match="horizon of 0"):
         best_causal(log_lik, prior, docs, weights, horizon=0)
+
+
+def expected_counts(policy, actions, weights, latent_marginals):
+    """[S,Z,A] how often each action is written in each state under each latent, latents weighted by q [N,T,Z]."""
+    counts = np.zeros(policy.logits.transpose(0, 2, 1).shape)
+    np.add.at(counts, (policy.states(actions), actions), weights[:, None, None] * latent_marginals)
+    return counts.transpose(0, 2, 1)
+
+
+def annotated_counts(policy, actions, latents):
+    """[S,Z,A] counts in documents [N,T] annotated with one latent a step [N,T]; their mean is `expected_counts`."""
+    counts = np.zeros(policy.logits.shape)
+    np.add.at(counts, (policy.states(actions), latents, actions), 1.0)
+    return counts
+
+
+def policy_gradient(policy, counts):
+    """[S,Z,A] gradient of sum counts log pi in the logits: counts - pi sum_a counts."""
+    return counts - policy.probability * counts.sum(axis=-1, keepdims=True)
+
+
+def m_step(policy, counts):
+    """pi(a | s, z) = counts(s,z,a) / sum_a counts(s,z,a): the exact maximum; rows never visited stay as they are."""
+    total = counts.sum(axis=-1, keepdims=True)
+    share = np.divide(counts, total, out=policy.probability.copy(), where=total > 0)
+    return TabularPolicy(chain.log(share), policy.moves)
+
+
+def em_round(policy, prior, actions, weights):
+    """One round of EM with the exact posterior."""
+    posterior = chain.posterior(policy.log_lik(actions), prior)
+    return m_step(policy, expected_counts(policy, actions, weights, posterior))
 
 
 def test_annotated_counts_are_the_exact_m_step_in_expectation():

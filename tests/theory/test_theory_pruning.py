@@ -1,15 +1,10 @@
-"""Theorem 3.5 by hand and on its hardest families, and the audit of one's own MDP."""
+"""Theorem 3.5 by hand and on its hardest families."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ra3.errors import UserError
-from theory.audit import audit
-from theory.families import straight_moves, streets
-from theory.options import primitive_options
 from theory.pruning import (
     action_sets,
     covering_family,
@@ -77,49 +72,3 @@ def test_the_formula_is_enough_on_the_hardest_families(size):
     needed = demand(demonstrations_needed(losses > 0.5, bad, drawn), 0.1)
     bound = demonstrations_bound(size, 12, 0.1, 0.2)
     assert 0.3 * bound < needed <= bound
-
-
-def test_an_audit_of_ones_own_mdp():
-    """The town with options that end at junctions: they lose little, and each is needed."""
-    moves, junctions = streets(2, 2, 0.0)
-    goals = np.flatnonzero(junctions)[:4]
-    rewards = np.stack([moves[:, :, goal] * (np.arange(len(moves)) != goal)[:, None] for goal in goals])
-    options = straight_moves(junctions.astype(float), 2)
-    found = audit(moves, rewards, options, gamma=0.9, eps=0.05, start=junctions / junctions.sum())
-    assert found.value_options <= found.value_primitive + 1e-9
-    assert len(found.smallest_set) <= 4 and found.demonstrations_needed <= found.demonstrations_formula
-    assert found.iterations_needed <= found.iterations_bound
-    assert found.gamma_bar_pruned <= found.gamma_bar <= 0.9 + 1e-12
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"transitions": np.ones((2, 2))}, "shape"),
-        ({"transitions": np.ones((2, 1, 2))}, "no distributions"),
-        ({"rewards": np.ones((1, 3, 1))}, "shape"),
-        ({"options": []}, "0 options"),
-        ({"options": primitive_options(3, 1)}, "does not fit"),
-        ({"gamma": 1.0}, "out of range"),
-        ({"eps": 0.0}, "out of range"),
-        ({"weights": [0.5]}, "not a distribution"),
-    ],
-)
-def test_an_audit_says_what_is_wrong(change, message):
-    given = {
-        "transitions": np.full((2, 1, 2), 0.5),
-        "rewards": np.ones((1, 2, 1)),
-        "options": primitive_options(2, 1),
-        "gamma": 0.9,
-        "eps": 0.1,
-    }
-    with pytest.raises(UserError, match=message):
-        audit(**{**given, **change})
-
-
-def test_the_example_of_the_docs():
-    text = (Path(__file__).parents[2] / "docs/theory.md").read_text(encoding="utf-8")
-    names: dict = {}
-    exec(text.split("```python\n")[1].split("```")[0].replace("print(", "found = ("), names)
-    assert names["found"].value_options <= names["found"].value_primitive + 1e-9
-    assert names["found"].iterations_needed <= names["found"].iterations_bound

@@ -8,19 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory.families import garnet, goal_task, random_options, straight_moves, streets
-from theory.options import Option, interrupted, mean_duration, option_model, option_task, primitive_options
 from theory.tasks import (
+    Option,
     Task,
     backup,
     evaluate,
     gamma_bar,
     greedy,
+    interrupted,
     iteration_bound,
     iterations_needed,
     optimal_values,
     optimum,
+    option_model,
+    option_task,
     performance_gap,
-    primitive_task,
+    primitive_options,
     regret,
     restrict,
     value_iteration,
@@ -36,6 +39,11 @@ def world(seed, num_states=6, gamma=0.9, steps=3.0, count=4):
     dynamics = garnet(num_states, 2, gamma, rng)
     options = primitive_options(num_states, 2) + random_options(dynamics, count, steps, rng)
     return dynamics, options, dynamics.task(dynamics.rewards(rng), options)
+
+
+def mean_duration(option, transitions):
+    """[S] how many primitive steps an option lasts: what it earns where every step pays 1."""
+    return option_model(option, transitions, np.ones(option.policy.shape), 1.0)[0]
 
 
 def test_a_walk_of_three_cells_by_hand():
@@ -92,7 +100,7 @@ def test_a_fixed_length_is_a_product(seed, length):
 def test_primitive_options_are_the_mdp():
     dynamics, _, _ = world(3)
     rewards, start = np.random.default_rng(0).normal(size=(6, 2)), np.full(6, 1 / 6)
-    one = primitive_task(dynamics.transitions, rewards, 0.9, start)
+    one = Task(rewards, 0.9 * dynamics.transitions, start)
     other = option_task(dynamics.transitions, rewards, 0.9, start, primitive_options(6, 2))
     np.testing.assert_allclose(one.kernel, other.kernel, atol=1e-15)
     np.testing.assert_allclose(one.rewards, other.rewards, atol=1e-15)

@@ -44,13 +44,12 @@ def with_true_latents(em: EMRound, which: Collection[int]) -> AnnotatedText:
 
 def true_latents(policy: Policy, document: EncodedDocument) -> dict[int, list[int]]:
     """Ids of the true latents by the step that they stand before."""
-    truth = document.document.truth or {}
-    places = truth.get("boundaries", [])
-    if "comments" not in truth or not all(document.may_think[t] for t in places):
+    truth = document.document.truth
+    if truth is None or not all(document.may_think[t] for t in truth.boundaries):
         raise UserError(
             "this method writes true latents in, and the document has none, or none that fits its steps",
             where=f"{document.id}, midtrain.method",
             allowed=" or ".join(f"corpus.path = {name} with corpus.steps = {w.steps}" for name, w in WORLDS.items()),
             fix='for text that is commented already, midtrain.method = "ntp" is the same method',
         )
-    return dict(zip(places, policy.syntax.latent_ids(policy.tokenizer, truth["comments"]), strict=True))
+    return dict(zip(truth.boundaries, policy.syntax.latent_ids(policy.tokenizer, truth.comments), strict=True))

@@ -10,15 +10,14 @@ import os
 import pickle
 from pathlib import Path
 
-import bench_files as files
+import benchmark_files as files
 import pytest
 
 from ra3.benchmarks import load_benchmark
-from ra3.benchmarks.asserts import as_calls, constant
-from ra3.benchmarks.evalplus import tolerance
-from ra3.benchmarks.livecodebench import PlainUnpickler
-from ra3.benchmarks.mbpp_inputs import deserialised
-from ra3.benchmarks.null_solutions import paid_null_programs
+from ra3.benchmarks.contests import PlainUnpickler
+from ra3.benchmarks.evalplus import tolerance, with_types
+from ra3.benchmarks.humaneval_mbpp import as_calls, constant
+from ra3.benchmarks.samples import paid_null_programs
 from ra3.errors import UserError
 from ra3.grading.extraction import fenced_program
 from ra3.grading.grade import grade
@@ -47,7 +46,7 @@ def test_parquet_files(tmp_path):
 
 def test_references_are_run_once(tmp_path, monkeypatch):
     first = files.loaded(tmp_path, "humaneval+", files.HUMANEVAL_PLUS)
-    monkeypatch.setattr("ra3.benchmarks.references.Sandbox", None)
+    monkeypatch.setattr("ra3.benchmarks.evalplus.Sandbox", None)
     assert files.loaded(tmp_path, "humaneval+", files.HUMANEVAL_PLUS) == first
     assert first[0].tests == (CallTest((1,), 2), CallTest((2,), 4), CallTest((0.1,), 0.2), CallTest((-3,), -6))
     assert first[0].meta["atol"] == tolerance([0.2], 0) == 1e-6
@@ -70,8 +69,11 @@ DEEP = "[" * 100_000
 BAD = {
     "no JSON": ("humaneval", "{", "no valid JSON"),
     "too deep": ("humaneval", DEEP, "nested too deeply"),
-    "no object": ("humaneval", [1], "it? ?is a list|is a list"),
-    "a field is missing": ("humaneval", {**files.HUMANEVAL, "test": None}, "'test' is missing"),
+    "no object": ("humaneval", [1], ":1: is a list, not an object"),
+    "a field is missing": (
+        "humaneval", {k: v for k, v in files.HUMANEVAL.items() if k != "test"},
+        r"'test' is missing \(it has: task_id, prompt, entry_point, canonical_solution\)"),
+    "a field is null": ("humaneval", {**files.HUMANEVAL, "test": None}, "'test' is null, not a string"),
     "a field of another type": ("humaneval", {**files.HUMANEVAL, "prompt": 3}, "'prompt' is a number"),
     "code that is none": ("humaneval", {**files.HUMANEVAL, "test": "def ("}, "no Python"),
     "no inputs": ("humaneval+", {**files.HUMANEVAL_PLUS, "base_input": [], "plus_input": []}, "no inputs"),
@@ -133,7 +135,7 @@ def test_malformed_files_and_names(tmp_path):
     (tmp_path / "rows.csv").write_text("a,b")
     twice = files.write(tmp_path / "twice.jsonl", files.HUMANEVAL, files.HUMANEVAL)
     for path, message in (
-        ("empty.jsonl", "holds no rows"), ("cut.jsonl.gz", "cannot read"), ("rows.csv", "of this kind"),
+        ("empty.jsonl", "holds no rows"), ("cut.jsonl.gz", "the file cannot be read"), ("rows.csv", "of this kind"),
         ("nothing.jsonl", "no such file"), (twice.name, "is there twice"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=message):
@@ -179,11 +181,11 @@ def test_asserts_become_calls_only_where_that_is_the_same():
 
 
 def test_inputs_of_mbpp_plus_get_their_types_back():
-    assert deserialised("Mbpp/106", [[[1], [2]]]) == [[[1], (2,)]]
-    assert deserialised("Mbpp/115", [[[[1, 1], []]]]) == [[[{1}, {}]]]
-    assert deserialised("Mbpp/124", [["1.5", "2j"]]) == [[1.5, 2j]]
-    assert deserialised("Mbpp/580", [[[1, [2, [3]]]]]) == [[(1, (2, (3,)))]]
-    assert deserialised("Mbpp/3", [[[1]]]) == [[[1]]]
+    assert with_types("Mbpp/106", [[[1], [2]]]) == [[[1], (2,)]]
+    assert with_types("Mbpp/115", [[[[1, 1], []]]]) == [[[{1}, {}]]]
+    assert with_types("Mbpp/124", [["1.5", "2j"]]) == [[1.5, 2j]]
+    assert with_types("Mbpp/580", [[[1, [2, [3]]]]]) == [[(1, (2, (3,)))]]
+    assert with_types("Mbpp/3", [[[1]]]) == [[[1]]]
 
 
 def test_the_last_closed_python_block_is_the_program():

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from ra3.data.steps import split
 from ra3.seeds import derive
 from ra3.worlds import WORLDS
-from ra3.worlds.functions import world
+from ra3.worlds.functions import generator, world
 from ra3.worlds.functions.ops import BY_NAME, NEW, OLD, OPERATIONS, body
-from ra3.worlds.functions.tokenizer import fast_tokenizer
-from ra3.worlds.word_problems import world as chains
+from ra3.worlds.word_problems import world as word_problems
 
-TOKENIZER = fast_tokenizer()
-WORDS = (*world.NAMES, *BY_NAME)
+TOKENIZER = world.tokenizer()
+WORDS = (*generator.NAMES, *BY_NAME)
 LISTS = [[], [0], [3, -1, 3, 0], [-9, -9], [8, 1, -4, 2, 2, 9, 7], list(range(-9, 10))]
 
 
@@ -48,7 +47,7 @@ def test_an_idiom_computes_its_operation(operation):
 
 def test_operations_are_told_apart_by_the_lists_problems_draw():
     rng = random.Random(0)
-    inputs = [world._arguments(rng, number) for number in range(40)]
+    inputs = [generator._argument(rng, number) for number in range(40)]
     results = {repr([operation.run(list(values)) for values in inputs]) for operation in OPERATIONS}
     assert len(results) == len(OPERATIONS)
 
@@ -77,10 +76,9 @@ def test_problems_are_the_same_from_the_same_seed_and_no_split_repeats_another()
 def test_every_function_of_a_document_does_what_its_chain_says(kind):
     for document in world.documents(kind, 0, 100):
         defined = functions(document.context + document.text)
-        for chain, operation in zip(document.truth["chains"], document.truth["ops"], strict=True):
-            assert chain[-1] == operation
+        for chain in document.truth.chains:
             for values in LISTS:
-                assert defined[chain[0]](list(values)) == BY_NAME[operation].run(list(values))
+                assert defined[chain[0]](list(values)) == BY_NAME[chain[-1]].run(list(values))
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "expert"])
@@ -88,18 +86,16 @@ def test_boundaries_are_the_lines_behind_the_headers(kind):
     for document in world.documents(kind, 1, 50):
         steps = split(document)
         headers = [index for index, step in enumerate(steps) if step.text.startswith("def ")]
-        assert document.truth["boundaries"] == [index + 1 for index in headers]
-        assert all(
-            steps[index].may_think or steps[index].text.startswith("#") for index in document.truth["boundaries"]
-        )
+        assert list(document.truth.boundaries) == [index + 1 for index in headers]
+        assert all(steps[index].may_think or steps[index].text.startswith("#") for index in document.truth.boundaries)
 
 
 def test_pretraining_comments_ignore_the_chain_and_expert_text_has_none():
     commented, total = {}, {}
     for document in world.documents("pretrain", 0, 600):
         lines = document.text.splitlines(keepends=True)
-        truth = (document.truth[key] for key in ("boundaries", "chains", "comments"))
-        for boundary, chain, comment in zip(*truth, strict=True):
+        truth = document.truth
+        for boundary, chain, comment in zip(truth.boundaries, truth.chains, truth.comments, strict=True):
             total[len(chain)] = total.get(len(chain), 0) + 1
             commented[len(chain)] = commented.get(len(chain), 0) + (lines[boundary] == comment)
     shares = [commented[length] / total[length] for length in sorted(total)]
@@ -110,13 +106,14 @@ def test_pretraining_comments_ignore_the_chain_and_expert_text_has_none():
 
 def test_pretraining_never_shows_a_new_operation_but_mentions_its_name():
     documents = world.documents("pretrain", 0, 600)
-    assert {op for document in documents for op in document.truth["ops"]} == set(OLD)
+    assert {chain[-1] for document in documents for chain in document.truth.chains} == set(OLD)
     contexts = "".join(document.context for document in documents)
     assert all(name in contexts for name in NEW)
-    assert {op for document in world.documents("expert", 0, 300) for op in document.truth["ops"]} == {*OLD, *NEW}
+    expert = world.documents("expert", 0, 300)
+    assert {chain[-1] for document in expert for chain in document.truth.chains} == {*OLD, *NEW}
 
 
-@pytest.mark.parametrize("band", world.BANDS)
+@pytest.mark.parametrize("band", world.bands)
 def test_problems_are_solved_by_their_operation(band):
     for problem in world.problems("eval", 0, 60, band):
         run = functions(solution(problem))[problem.entry_point]
@@ -124,7 +121,7 @@ def test_problems_are_solved_by_their_operation(band):
         assert () not in [test.args for test in problem.tests] and ([],) in [test.args for test in problem.tests]
         assert problem.meta["band"] == band
         assert len(problem.meta["intention"].split()) == problem.meta["chain_length"] + 2  # "#", names, operation
-        assert problem.meta["chain_length"] in world.LEVELS[band].lengths
+        assert problem.meta["chain_length"] in world.levels[band].lengths
 
 
 def test_the_true_comment_follows_the_definitions_of_its_context():
@@ -135,7 +132,7 @@ def test_the_true_comment_follows_the_definitions_of_its_context():
             assert any(name in line and value in line.split(name, 1)[1] for line in problem.prompt.splitlines())
 
 
-@pytest.mark.parametrize("world", [world, chains])
+@pytest.mark.parametrize("world", [world, word_problems])
 def test_unknown_splits_and_bands_are_refused(world):
     with pytest.raises(ValueError, match="documents come from"):
         world.documents("eval", 0, 1)
@@ -175,7 +172,7 @@ def test_lines_tokenise_alone_as_they_do_together_and_short():
 def test_the_shipped_model_is_a_standard_folder_that_fits_the_tokenizer():
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = WORLDS["testbed"].model
+    folder = WORLDS["functions"].model
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert type(model).__name__ == "LlamaForCausalLM" and model.config.vocab_size == len(tokenizer)
     assert tokenizer.get_vocab() == TOKENIZER.get_vocab()

@@ -1,12 +1,11 @@
-"""Charts of findings as inline SVG in the report's style."""
+"""Charts as inline SVG in the report's style."""
 
 from __future__ import annotations
 
 import math
 
 from ra3.report.plots import PAINT, Plot, new_axes, svg_text
-from theory.findings import PAINTS, Chart
-from theory.glyphs import symbols
+from theory.claims import PAINTS, Chart, symbols
 
 
 def draw(chart: Chart) -> Plot:

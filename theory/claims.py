@@ -1,7 +1,11 @@
-"""What a study hands over: claims with what was measured, charts and tables. Plain data, so that JSON can hold it."""
+"""The results of a study: claims with what was measured, charts and tables. Plain data, so that JSON can hold it.
+
+Formulas are written in letters, "gamma_bar >= eps", and shown with their symbols, "γ̄ ≥ ε".
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -25,8 +29,8 @@ class Series:
     """One line of a chart."""
 
     name: str
-    x: list[float]
-    y: list[float]
+    x: Sequence[float]
+    y: Sequence[float]
     style: str = "-"
     """Of matplotlib; "." draws points only."""
     paint: str = ""
@@ -89,8 +93,30 @@ def span(values: Sequence[float]) -> str:
     return f"{min(values):.3g} to {max(values):.3g}"
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Least-squares slope of y on x."""
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    above = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
-    return above / sum((a - mean_x) ** 2 for a in x)
+SYMBOLS = {
+    "gamma_bar": "γ̄",
+    "gamma": "γ",
+    "sigma": "σ",
+    "delta": "δ",
+    "alpha": "α",
+    "tau": "τ",
+    "eps": "ε",
+    "Theta": "Θ",
+    "Zbar_eps": "Z̄ε",
+    "Zbar": "Z̄",
+    "log2": "log₂",
+    "sum_t": "Σₜ",
+    "pi": "π",
+    "V_0": "V₀",
+    ">=": "≥",
+    "<=": "≤",
+    "||": "‖",
+}
+PATTERN = re.compile(
+    "|".join(re.escape(key) if key[0] in "><|" else rf"(?<![A-Za-z_]){key}(?![A-Za-z_0-9])" for key in SYMBOLS)
+)
+
+
+def symbols(text: str) -> str:
+    """The text with Greek letters and signs in place of their names."""
+    return PATTERN.sub(lambda hit: SYMBOLS[hit[0]], text)

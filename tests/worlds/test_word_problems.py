@@ -13,10 +13,9 @@ from ra3.grading.derivation import facts_by_name, solution, verdict
 from ra3.model.policy import Policy
 from ra3.worlds import WORLDS
 from ra3.worlds.word_problems import world
-from ra3.worlds.word_problems.tokenizer import fast_tokenizer
-from ra3.worlds.word_problems.world import BANDS, LEVELS, NAMES, NEW, OLD
+from ra3.worlds.word_problems.generator import LARGEST, LEVELS, NAMES, NEW, OLD
 
-TOKENIZER = fast_tokenizer()
+TOKENIZER = world.tokenizer()
 
 
 def facts_of(text: str):
@@ -24,7 +23,8 @@ def facts_of(text: str):
 
 
 def chains_of(document):
-    return zip(*(document.truth[key] for key in ("boundaries", "chains", "comments")), strict=True)
+    truth = document.truth
+    return zip(truth.boundaries, truth.chains, truth.comments, strict=True)
 
 
 def test_documents_and_problems_are_the_same_from_the_same_seed_and_no_split_repeats_another():
@@ -44,7 +44,7 @@ def test_documents_and_problems_are_the_same_from_the_same_seed_and_no_split_rep
 def test_every_solution_of_a_document_is_right_and_stands_behind_its_question(kind):
     for document in world.documents(kind, 0, 100):
         lines, facts = document.text.splitlines(keepends=True), facts_of(document.context)
-        ends = [*(boundary - 1 for boundary in document.truth["boundaries"][1:]), len(lines)]
+        ends = [*(boundary - 1 for boundary in document.truth.boundaries[1:]), len(lines)]
         for (boundary, chain, _), end in zip(chains_of(document), ends, strict=True):
             assert lines[boundary - 1] == f"How many {chain[0]} are there?\n"
             assert verdict(solution(facts, chain[0]), "".join(lines[boundary:end])) == "passed"
@@ -77,9 +77,9 @@ def test_numbers_are_small_and_every_relation_is_used():
         used = set()
         for document in world.documents(kind, 0, 200):
             facts = facts_of(document.context)
-            for chain in document.truth["chains"]:
+            for chain in document.truth.chains:
                 steps = solution(facts, chain[0])
-                assert all(1 <= step.result <= world.LARGEST for step in steps)
+                assert all(1 <= step.result <= LARGEST for step in steps)
                 used |= {step.fact.relation for step in steps}
         assert used == set(allowed)
     contexts = "".join(document.context for document in world.documents("pretrain", 0, 200))
@@ -98,7 +98,7 @@ def test_pretraining_plans_ignore_the_chain_and_expert_text_has_none():
     assert not any("#" in document.text for document in world.documents("expert", 0, 100))
 
 
-@pytest.mark.parametrize("band", BANDS)
+@pytest.mark.parametrize("band", world.bands)
 def test_problems_are_solved_by_their_steps_and_the_answer_alone_is_not_paid(band):
     for problem in world.problems("eval", 0, 60, band):
         (test,) = problem.tests
@@ -118,7 +118,7 @@ def test_plans_are_written_in_and_taken_out_to_the_byte():
         for boundary, _, comment in chains_of(document):
             comments[boundary] = comment
         text, spans = annotate_text(steps, comments)
-        assert text.count("#") == len(spans) == len(document.truth["boundaries"])
+        assert text.count("#") == len(spans) == len(document.truth.boundaries)
         assert remove(text, spans) == document.text
 
 
@@ -136,7 +136,7 @@ def test_sentences_tokenise_alone_as_they_do_together_and_words_and_numbers_are_
         lines = [TOKENIZER.encode(line, add_special_tokens=False) for line in whole.splitlines(keepends=True)]
         assert sum(lines, []) == TOKENIZER.encode(whole, add_special_tokens=False)
         assert len(sum(lines, [])) <= 500
-    for piece in (*(f" {name}" for name in NAMES), *(f" {number}" for number in range(world.LARGEST + 1)), "\n", "#"):
+    for piece in (*(f" {name}" for name in NAMES), *(f" {number}" for number in range(LARGEST + 1)), "\n", "#"):
         assert len(TOKENIZER.encode(piece, add_special_tokens=False)) == 1
 
 
@@ -153,10 +153,10 @@ def test_every_world_offers_the_same(name):
     encoded, bad = encode_all(policy.tokenizer, its.documents("expert", 1, 10), policy.syntax, its.steps)
     assert not bad
     for document in encoded:
-        assert all(document.may_think[t] for t in document.document.truth["boundaries"])
+        assert all(document.may_think[t] for t in document.document.truth.boundaries)
 
 
 def test_the_shipped_tokenizer_is_the_one_that_is_built():
     from transformers import AutoTokenizer
 
-    assert AutoTokenizer.from_pretrained(WORLDS["chains"].model).get_vocab() == TOKENIZER.get_vocab()
+    assert AutoTokenizer.from_pretrained(WORLDS["word-problems"].model).get_vocab() == TOKENIZER.get_vocab()

@@ -1,0 +1,252 @@
+"""Contest problems: CodeContests, Codeforces and APPS, as published and as repackaged, and LiveCodeBench.
+
+Output is compared strictly, word for word; where the expected output holds a number with a decimal point, numbers may
+differ by 1e-6. A problem that accepts several answers needs its checker; one whose file gives none but says so, or that
+reads and writes files, cannot be graded and is left out with the reason.
+
+LiveCodeBench (Jain et al. 2024): its private tests are base64 of zlib of a pickle of JSON text. They are read by an
+unpickler that refuses every class, so a file can hold data and nothing else. Comparison is the benchmark's: lines
+stripped, equal as text or as decimal numbers; values by ``==``, a tuple counting as a list.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import pickle
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ra3.data.tables import Row
+from ra3.grading.problem_tests import CallTest, CheckedTest, StdioTest
+from ra3.grading.problems import Problem
+
+DECIMAL = re.compile(r"(?<![\w.])-?\d+\.\d+(?:[eE][-+]?\d+)?(?![\w.])")
+ASK = (
+    "Solve this problem with a Python program that reads from standard input and writes to standard output. Reply with "
+    "the program in one ```python block.\n\n{}\n"
+)
+ASK_FUNCTION = (
+    "Solve this problem. Reply with one ```python block that completes this code.\n\n{}\n\n```python\n{}\n```\n"
+)
+PYTHON_FACTOR, MIN_MEMORY_MB = 3, 512
+"""Contests set their limits for compiled programs: a Python program gets three times the time."""
+LIVECODEBENCH_CPU_S = 6.0
+"""Per test, as in the benchmark."""
+MAX_TESTS_BYTES = 1 << 28
+MODULES = (
+    "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
+    "functools", "operator", "io", "sys", "json", "builtins", "typing",
+)  # fmt: skip
+IMPORTS = "".join(f"from {name} import *\n" for name in MODULES) + (
+    f"import {', '.join(MODULES)}\nsys.setrecursionlimit(50000)\n"
+)
+"""The prefix of every program in LiveCodeBench: the names in these modules, the modules, and room to recurse."""
+
+CHECK = """
+import io, sys
+
+def check(stdin, output, reference):
+    files = {{"input.txt": stdin, "correct_output.txt": reference, "solution_output.txt": output}}
+    sys.argv, real, sys.stdout = ["checker.py", *files], sys.stdout, io.StringIO()
+    names = {{"__name__": "__main__", "open": lambda name, *_, **__: io.StringIO(files[name])}}
+    try:
+        exec(SOURCE, names)
+    except SystemExit:
+        pass
+    finally:
+        said, sys.stdout = sys.stdout.getvalue(), real
+    return said.strip() in ("1", "1.0", "100", "True")
+
+SOURCE = {!r}
+"""
+"""A checker of open-r1/codeforces: a script that reads three files and prints its score."""
+
+Pairs = list[tuple[str, str]]
+"""Inputs with the outputs that are expected."""
+
+
+class LeftOut(Exception):
+    """A problem that no answer could be graded on, and why."""
+
+    def __init__(self, row: Row, why: str):
+        super().__init__(why)
+        self.id = row_id(row)
+
+
+def code_contests(row: Row) -> Problem:
+    """Convert a row of CodeContests: the published columns, or ``problem`` and ``tests``. LeftOut, or UserError."""
+    if "problem" in row.values:
+        return _repackaged(row)
+    kinds = ("public_tests", "private_tests", "generated_tests")
+    pairs = [pair for kind in kinds for pair in _zipped(row.nested(kind, {}), "input", "output")]
+    if row.values.get("input_file") or row.values.get("output_file"):
+        raise LeftOut(row, "reads or writes a file")
+    limit = row.nested("time_limit", {})
+    seconds = limit.number("seconds", 0) + limit.number("nanos", 0) / 1e9
+    limits = _limits(seconds, row.number("memory_limit_bytes", 0) / 1e6)
+    return _stdio_problem(row, row.text("description"), pairs, limits)
+
+
+def codeforces(row: Row) -> Problem:
+    """Do the same for Codeforces in the columns of open-r1/codeforces, or ``problem`` and ``tests``."""
+    if "problem" in row.values:
+        return _repackaged(row)
+    if row.text("input_mode", "stdio") != "stdio":
+        raise LeftOut(row, "reads or writes a file")
+    if row.values.get("executable") is False:
+        raise LeftOut(row, "its tests cannot be run")
+    parts = [("", "description"), ("Input\n", "input_format"), ("Output\n", "output_format"), ("Note\n", "note")]
+    texts = [head + row.text(key, "") for head, key in parts if row.text(key, "")]
+    examples = _listed(row, row.items("examples", []))
+    texts += [f"Example\n{stdin}\n->\n{stdout}" for stdin, stdout in examples]
+    pairs = _listed(row, row.items("official_tests", [])) or examples
+    limits = _limits(row.number("time_limit", 0), row.number("memory_limit", 0))
+    return _stdio_problem(row, "\n\n".join(texts), pairs, limits, row.text("generated_checker", ""))
+
+
+def apps(row: Row) -> Problem:
+    """Do the same for APPS (``question``, ``input_output``), functions included."""
+    tests = row.decoded("input_output", row.text("input_output") or "{}").nested("input_output")
+    inputs, outputs = tests.items("inputs", []), tests.items("outputs", [])
+    if not inputs:
+        raise LeftOut(row, "has no tests")
+    _check_counts(row, inputs, outputs)
+    statement, name = row.text("question"), tests.text("fn_name", "")
+    if not name:
+        pairs = [(_joined(given), _joined(wanted)) for given, wanted in zip(inputs, outputs, strict=True)]
+        return _stdio_problem(row, statement, pairs, {})
+    # an expected value is wrapped in a list of one
+    unwrapped = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in outputs]
+    calls = tuple(CallTest(tuple(given), wanted) for given, wanted in zip(inputs, unwrapped, strict=True))
+    meta = {"numbers": "python", "statement": statement}
+    return _function_problem(row, row_id(row), statement.strip(), name, calls, meta)
+
+
+def livecodebench(row: Row) -> Problem:
+    """Convert a row of LiveCodeBench: a contest problem on stdin, or as a method of ``class Solution``."""
+    public = row.decoded("public_test_cases").items("public_test_cases")
+    tests = [row.inner(test) for test in (*public, *_private_tests(row))]
+    if not tests:
+        raise row.wrong("it has no tests", "one test or more")
+    meta: dict[str, Any] = {"numbers": "python", "cpu_s": LIVECODEBENCH_CPU_S}
+    meta |= {key: row.text(key, "") for key in ("contest_date", "difficulty", "platform")}
+    statement, task_id = row.text("question_content").strip(), row.text("question_id")
+    meta["statement"] = statement
+    if {test.text("testtype", "stdin") for test in tests} == {"stdin"}:
+        runs = tuple(StdioTest(test.text("input"), test.text("output")) for test in tests)
+        return Problem(task_id, ASK.format(statement), None, runs, (), meta, IMPORTS, "", "fenced")
+    name = row.decoded("metadata").nested("metadata").text("func_name")
+    calls = tuple(_call(test) for test in tests)
+    meta["cpu_s"] *= len(calls)
+    return _function_problem(row, task_id, statement, name, calls, meta, IMPORTS)
+
+
+def row_id(row: Row) -> str:
+    """Return a problem's own id, else the number of its row."""
+    for key in ("id", "task_id", "problem_id", "name"):
+        if isinstance(row.values.get(key), str | int):
+            return str(row.values[key])
+    return str(row.line)
+
+
+def _repackaged(row: Row) -> Problem:
+    """``tests`` is a list of {input, output}, or {inputs: [...], outputs: [...]}."""
+    apart = isinstance(row.values.get("tests"), dict)
+    pairs = _zipped(row.nested("tests"), "inputs", "outputs") if apart else _listed(row, row.items("tests"))
+    return _stdio_problem(row, row.text("problem"), pairs, {})
+
+
+def _stdio_problem(row: Row, statement: str, pairs: Pairs, limits: dict[str, float], checker: str = "") -> Problem:
+    if not pairs:
+        raise row.wrong("it has no tests", "one test or more")
+    check = CHECK.format(checker) if checker else ""
+    tests = tuple(CheckedTest(stdin, check, out) if check else StdioTest(stdin, out) for stdin, out in pairs)
+    meta: dict[str, Any] = {"statement": statement, **limits}
+    if any(DECIMAL.search(output) for _, output in pairs):
+        meta["numbers"] = "loose"
+    return Problem(row_id(row), ASK.format(statement.strip()), None, tests, (), meta, answer="fenced")
+
+
+def _function_problem(
+    row: Row, task_id: str, statement: str, name: str, calls: tuple[CallTest, ...], meta: dict, prefix: str = ""
+) -> Problem:
+    prompt = ASK_FUNCTION.format(statement, row.text("starter_code", "").strip())
+    return Problem(task_id, prompt, name, calls, (), meta, prefix, method_call(name), "fenced")
+
+
+def method_call(name: str) -> str:
+    """Write code that makes ``name(...)`` call ``Solution().name(...)`` where there is such a class; tuples become
+    lists."""
+    return (
+        "if 'Solution' in globals():\n"
+        f"    def {name}(*args):\n"
+        f"        result = Solution().{name}(*args)\n"
+        "        return list(result) if type(result) is tuple else result\n"
+    )
+
+
+def _limits(seconds: float, megabytes: float) -> dict[str, float]:
+    """The problem's own limits, where it has them."""
+    limits = {"cpu_s": PYTHON_FACTOR * seconds, "memory_mb": max(MIN_MEMORY_MB, int(megabytes))}
+    return {name: value for name, value in limits.items() if seconds}
+
+
+def _zipped(tests: Row, inputs: str, outputs: str) -> Pairs:
+    given, wanted = tests.texts(inputs, []), tests.texts(outputs, [])
+    _check_counts(tests, given, wanted)
+    return list(zip(given, wanted, strict=True))
+
+
+def _check_counts(row: Row, inputs: Sequence, outputs: Sequence) -> None:
+    if len(inputs) != len(outputs):
+        raise row.wrong(f"{len(inputs)} inputs and {len(outputs)} outputs", "one output per input")
+
+
+def _listed(row: Row, tests: list) -> Pairs:
+    return [(item.text("input"), item.text("output")) for item in map(row.inner, tests)]
+
+
+def _joined(value: Any) -> str:
+    """Some of APPS's texts are lists of lines."""
+    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _call(test: Row) -> CallTest:
+    """One JSON value per line of input is one argument."""
+    lines = [line for line in test.text("input").split("\n") if line.strip()]
+    args = tuple(test.decoded("input", line).values["input"] for line in lines)
+    return CallTest(args, test.decoded("output").values["output"])
+
+
+def _private_tests(row: Row) -> list:
+    """The hidden tests: JSON text as it is, or packed."""
+    text: Any = row.text("private_test_cases", "[]")
+    if not text.lstrip().startswith("["):
+        try:
+            unpacker = zlib.decompressobj()
+            data = unpacker.decompress(base64.b64decode(text, validate=True), MAX_TESTS_BYTES)
+            if unpacker.unconsumed_tail or not unpacker.eof:
+                raise ValueError(f"they are cut off or larger than {MAX_TESTS_BYTES >> 20} MiB")
+            text = PlainUnpickler(io.BytesIO(data)).load()
+        except (ValueError, binascii.Error, zlib.error, EOFError, pickle.UnpicklingError, LookupError, TypeError,
+                AttributeError, RecursionError, MemoryError) as error:  # fmt: skip
+            raise row.wrong(f"its private tests cannot be decoded: {error}") from error
+        if not isinstance(text, str):
+            raise row.wrong("its private tests are not JSON text", "base64 of zlib of a pickled string")
+    return row.decoded("private_test_cases", text).items("private_test_cases")
+
+
+class PlainUnpickler(pickle.Unpickler):
+    """Reads what is made of builtin literals; UnpicklingError for anything that names a class or a function."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        """Refuse."""
+        raise pickle.UnpicklingError(f"it names {module}.{name}, and tests are plain data")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        """Refuse."""
+        raise pickle.UnpicklingError("it refers to something outside itself, and tests are plain data")

@@ -1,0 +1,141 @@
+'''Documents and problems in which a written intention pays exactly where references are long.
+
+A page is a context of definitions in random order and some functions that use them::
+
+    """
+     ke zu               context: a glossary of references; ba -> ke -> zu -> evens has length 3
+     ba ke               (its look-ups to the operation)
+     zu evens
+    """
+    def ba(x):           text: the header names the head of a chain ...
+    # ba ke zu evens     ... the intention: the chain, spelled out at column 0 (expert text has none) ...
+        y = []           ... and the body is the idiom of the operation at the chain's end
+        ...
+
+Each link is one trivial look-up when written down; a transformer of few layers cannot follow a long chain in the one
+pass it has before the body.
+'''
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ra3.grading.problem_tests import CallTest
+from ra3.seeds import derive
+from ra3.worlds.functions.ops import BY_NAME, NEW, OLD, OPERATIONS, body
+from ra3.worlds.tokenizer import word_tokenizer
+from ra3.worlds.world import Chain, Exercise, Level, Page, Part, World
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+NAMES = tuple(c + v for c in "bdfgklmnprstv" for v in "aeiou")  # 65 syllables, each one token
+USELESS = ("# loop\n", "# done\n", "# next\n")
+LEVELS = {
+    "pretrain": Level((1, 1, 2, 2, 3), OLD, (2, 4), commented=0.4, useless=0.02),
+    "expert": Level((1, 2, 3, 4), OLD + NEW, (3, 5)),
+    "known": Level((1, 2), OLD, (1, 1), unused=(2, 3)),
+    "edge": Level((1, 2, 3, 4), OLD + 3 * NEW, (1, 1), unused=(2, 3)),
+    "hard": Level((5, 6), OLD + 3 * NEW, (1, 1), unused=(2, 3)),
+}
+
+
+def page(level: Level, seed: int) -> Page:
+    """Draw the page that a seed makes at a level."""
+    rng = random.Random(seed)
+    chains, functions = _chains(rng, level)
+    commented = [rng.random() < level.commented for _ in range(functions)]
+    context = _context(rng, chains)
+    exercises = (
+        Exercise(header(chain), chain, comment_line(chain), body(chain[-1]), written)
+        for chain, written in zip(chains[:functions], commented, strict=True)
+    )
+    return Page(context, tuple(exercises), derive(seed, "rest"))
+
+
+def _chains(rng: random.Random, level: Level) -> tuple[list[Chain], int]:
+    """Disjoint chains with distinct operations, and how many of them, from the first on, are used by functions."""
+    functions = rng.randint(*level.exercises)
+    unused = rng.randint(*level.unused)
+    operations: list[str] = []
+    while len(operations) < functions:
+        operations += [op for op in [rng.choice(level.kinds)] if op not in operations]
+    operations += rng.sample([op for op in BY_NAME if op not in operations], unused)
+    lengths = [rng.choice(level.lengths) for _ in operations]
+    names = iter(rng.sample(NAMES, sum(lengths)))
+    return [(*(next(names) for _ in range(n)), op) for n, op in zip(lengths, operations, strict=True)], functions
+
+
+def _context(rng: random.Random, chains: Sequence[Chain]) -> str:
+    lines = [f" {name} {value}\n" for chain in chains for name, value in zip(chain, chain[1:], strict=False)]
+    rng.shuffle(lines)
+    return "".join(['"""\n', *lines, '"""\n'])
+
+
+def header(chain: Chain) -> str:
+    """Write the first line of the function that carries a chain out."""
+    return f"def {chain[0]}(x):\n"
+
+
+def comment_line(chain: Chain) -> str:
+    """Write the true intention of a function, its chain: ``"# ba ke zu evens\\n"``."""
+    return f"# {' '.join(chain)}\n"
+
+
+def glossary(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[Part]:
+    """Make a page to drill look-ups: a glossary, then many of its chains spelled out.
+
+    An entry reads ``# ba ke zu evens``; which chain comes next is random, so only what follows its first name counts.
+    """
+    rng = random.Random(seed)
+    chains = _chains(rng, Level(lengths, tuple(BY_NAME), (2, 4)))[0]
+    starts = [chain[at:] for chain in chains for at in range(len(chain) - 1)]
+    parts = [(_context(rng, chains), False)]
+    for chain in (rng.choice(starts) for _ in range(entries)):
+        parts += [(f"# {chain[0]}", False), (comment_line(chain).removeprefix(f"# {chain[0]}"), True)]
+    return parts
+
+
+def task(drawn: Page) -> tuple[str, tuple[CallTest, ...], dict[str, str]]:
+    """Call the function of a page on eight lists."""
+    chain, rng = drawn.exercises[0].chain, random.Random(drawn.seed)
+    inputs = [_argument(rng, number) for number in range(8)]
+    run = BY_NAME[chain[-1]].run
+    tests = tuple(CallTest(args=(values,), expected=run(list(values))) for values in inputs)
+    return chain[0], tests, {"op": chain[-1]}
+
+
+def _argument(rng: random.Random, number: int) -> list[int]:
+    """The argument of test ``number``: the empty list first, then lists of 1 to 7 numbers, one of them twice."""
+    if number == 0:
+        return []
+    values = [rng.randint(-9, 9) for _ in range(rng.randint(1, 6))]
+    values.insert(rng.randint(0, len(values)), rng.choice(values))
+    return values
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Build the tokenizer: ``#``, every digit, and every name or operation of the world stand alone."""
+    words = "|".join((*NAMES, *BY_NAME))
+    names = [f'"""\n {name} {name}\n' for name in NAMES]
+    entries = [header((name,)) + comment_line((name, name, name)) for name in NAMES]
+    bodies = ["".join(body(operation.name)) + f" {operation.name}" for operation in OPERATIONS]
+    alone = f"#|[0-9]|(?: |(?<![A-Za-z0-9]))(?:{words})(?![A-Za-z0-9])"
+    return word_tokenizer(alone, (*names, *entries, *bodies, *USELESS))
+
+
+world = World(
+    package="ra3.worlds.functions",
+    first_name="testbed",
+    levels=LEVELS,
+    bands=("known", "edge", "hard"),
+    steps="line",
+    stop="\ndef ",
+    useless=USELESS,
+    page=page,
+    task=task,
+    drill=glossary,
+    tokenizer=tokenizer,
+)
