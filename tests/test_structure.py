@@ -17,9 +17,9 @@ OTHERS = [path for folder in ("tests", "theory", "perf") for path in sorted((ROO
 
 ORDER = (
     *("errors", "seeds", "sandbox", "config", "run", "report"),
-    *("grading", "data", "rows", "worlds", "benchmarks"),
-    *("model", "rollout", "rl", "em", "midtrain", "program_groups", "rlvr", "measure"),
-    *("evaluate", "commands", "compare", "cli", "__main__"),
+    *("data", "grading", "rows", "worlds", "benchmarks"),
+    *("model", "rollout", "rl", "em", "measure", "midtrain", "rlvr", "evaluate"),
+    *("commands", "compare", "cli", "__main__"),
 )
 """Rooms and single files of ra3 in reading order: each imports only those before it. Inside a room any order will do
 that has no circle."""
