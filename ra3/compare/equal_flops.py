@@ -24,7 +24,7 @@ from ra3.compare.plan import BASE, TWIN, Cell, Comparison, Step
 from ra3.compare.runner import finished
 from ra3.errors import UserError
 from ra3.run.folder import read_object
-from ra3.run.inspect import RUN_AGAIN, refuse_changed, unchanged
+from ra3.run.inspect import RUN_AGAIN, finished_run, unchanged
 from ra3.run.ledger import Costs, Spent, read_ledger
 from ra3.run.metrics import read_lines
 from ra3.run.profile import families, total
@@ -138,7 +138,7 @@ def _budget(comparison: Comparison, variant: str, reference: str, seed: int, out
     if not all(finished(step) for step in steps):
         return None
     for step in steps:
-        refuse_changed(step.folder)
+        finished_run(step.folder)
     own, other = (midtraining(read_ledger(step.folder)) for step in steps)
     flops = other["before"].flops + other["mstep"].flops
     if not flops:

@@ -14,7 +14,7 @@ from ra3.errors import UserError
 from ra3.measure.learning_curve import LEAST_REWARDS, fit_sigmoid
 from ra3.measure.statistics import pass_at_k, powers_of_two
 from ra3.run.folder import read_object
-from ra3.run.inspect import refuse_changed, unchanged
+from ra3.run.inspect import finished_run, unchanged
 from ra3.run.ledger import read_ledger
 from ra3.run.manifest import SEAL
 from ra3.run.metrics import read_lines
@@ -52,7 +52,7 @@ def read_cell(cell: Cell, stage: str) -> Record | None:
     if not folder or not all((run / SEAL).is_file() for run in runs):
         return None
     for run in runs:
-        refuse_changed(run)
+        finished_run(run)
     with unchanged(folder):
         return _record(cell, stage, folder, made_by)
 

@@ -14,7 +14,7 @@ from threading import Lock
 from ra3.compare.plan import Cell, Step
 from ra3.errors import UserError
 from ra3.run.folder import config_changes, read_object
-from ra3.run.inspect import state, unchanged
+from ra3.run.inspect import run_state, unchanged
 
 PATIENCE_S = 120.0
 """How long a command that was asked to stop may take to save its state."""
@@ -74,7 +74,7 @@ def finished(step: Step) -> bool:
             where=str(step.folder),
             fix="give the comparison another --out, or move that folder away",
         )
-    return state(step.folder) == "finished"
+    return run_state(step.folder) == "finished"
 
 
 def _where_it_is_now(held: dict, wanted: dict) -> dict:
