@@ -24,6 +24,7 @@ from ra3.run.display import show_problems
 from ra3.run.files import write_atomic
 from ra3.run.fingerprints import of_items
 from ra3.run.recorder import Recorder
+from ra3.run.results import Results
 from ra3.sandbox import Sandbox
 from ra3.seeds import derive
 
@@ -38,7 +39,7 @@ def evaluate(config: Config, options: RunOptions) -> Path:
     with opened(config, options, policy) as recorder, opened_sandbox(config, recorder) as sandbox:
         problems, name = found.noted(recorder), Path(config.model.path).name
         results = evaluated(recorder, name, policy, problems, sandbox, config)
-        show_problems(results["problems"])
+        show_problems(Results.from_json(results)[0].problems)
         return finish(recorder, results)
 
 
@@ -50,13 +51,13 @@ def grade_samples(path: str, config: Config, options: RunOptions) -> Path:
     name = Path(path).name.split(".")[0]
     with opened(config, options, None) as recorder, opened_sandbox(config, recorder) as sandbox:
         found.noted(recorder)
-        recorder.run.pin(exam=of_items(found.problems), samples=of_items(samples))
+        recorder.run.pin_inputs(exam=of_items(found.problems), samples=of_items(samples))
         asked = [sample.problem for sample in samples]
         opener = config.model.opener or COMMENT_OPENER
         attempts = [(sample.problem, completion_of_text(sample.text, opener)) for sample in samples]
         answers = answered(recorder, name, asked, MAX_SAMPLED_ROWS, lambda part: graded(sandbox, attempts[part]))
         results = measures(name, answers, config.eval, derive(config.run.seed, "evaluate"))
-        show_problems(results["problems"])
+        show_problems(Results.from_json(results)[0].problems)
         return finish(recorder, results)
 
 
@@ -88,7 +89,7 @@ def evaluated(
     recorder: Recorder, name: str, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, config: Config
 ) -> dict[str, Any]:
     """Pass rates and curves of one model; what is graded is saved part by part."""
-    recorder.run.pin(exam=of_items(problems))
+    recorder.run.pin_inputs(exam=of_items(problems))
     seed = derive(config.run.seed, "evaluate")
     size = max(1, MAX_SAMPLED_ROWS // config.eval.samples)
     answers = answered(

@@ -30,10 +30,11 @@ from ra3.midtrain import midtrain
 from ra3.model.policy import Policy
 from ra3.report import write_report
 from ra3.rlvr import rlvr
+from ra3.run.checkpoints import write_checksums
 from ra3.run.display import show_results
 from ra3.run.files import disk_errors, write_atomic
-from ra3.run.manifest import seal
 from ra3.run.recorder import Recorder
+from ra3.run.results import Results
 from ra3.sandbox import Sandbox
 from ra3.seeds import derive
 
@@ -58,7 +59,7 @@ def run(config: Config, options: RunOptions) -> Path:
     summary = {**merged(results), "differences": differences(results, config)}
     with disk_errors(folder, "write results.json"):
         write_atomic(folder / "results.json", json.dumps(plain(summary), indent=2).encode())
-    show_results(summary["rows"], write_report(folder))
+    show_results(Results.from_json(plain(summary))[0].scores, write_report(folder))
     return folder
 
 
@@ -97,7 +98,7 @@ class Demo:
             results = act(Part(name, own, recorder, sandbox, self))
             recorder.run.write_json("results.json", results)
             with recorder.run.guard("write files.json"):
-                seal(recorder.run.folder)
+                write_checksums(recorder.run.folder)
             return results
 
 

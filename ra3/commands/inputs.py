@@ -42,7 +42,7 @@ class ProblemSet:
 
     def noted(self, recorder: Recorder) -> list[Problem]:
         """The problems, after it has been said which are not used and why, and environment.json has all of it."""
-        recorder.run.note(problems=len(self.problems), left_out=self.left_out)
+        recorder.run.add_facts(problems=len(self.problems), left_out=self.left_out)
         for name, reason in list(self.left_out.items())[:SHOWN]:
             recorder.display.say(f"left out {name}: {reason}")
         if (more := len(self.left_out) - SHOWN) > 0:

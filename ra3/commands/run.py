@@ -29,13 +29,14 @@ from ra3.report import write_report
 from ra3.rlvr import rlvr as rl_loop
 from ra3.rollout.completions import beyond_positions
 from ra3.rows import Rows
+from ra3.run.checkpoints import write_checksums
 from ra3.run.display import Display, show_results, start_box
 from ra3.run.fingerprints import of_items, of_weights
 from ra3.run.folder import Run, resume_line
 from ra3.run.interrupts import StopRequest
-from ra3.run.manifest import seal
-from ra3.run.profile import profile_text
+from ra3.run.ledger import cost_table, read_ledger
 from ra3.run.recorder import Recorder
+from ra3.run.results import Results
 from ra3.run.watchdog import Watchdog
 from ra3.sandbox import Sandbox
 from ra3.sandbox.link import read_secret
@@ -65,7 +66,7 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     too_long = beyond_positions(policy, found.problems, config.rlvr.max_new_tokens)
     found = found.without(too_long, config.rlvr.problems)
     with opened(config, options, policy) as recorder, opened_sandbox(config, recorder) as sandbox:
-        recorder.run.pin(problems=of_items(found.problems))
+        recorder.run.pin_inputs(problems=of_items(found.problems))
         found = found.without(recorder.once("unearned", lambda: earned(found, sandbox, config)), config.rlvr.problems)
         problems = found.noted(recorder)
         trained = trained_once(
@@ -125,9 +126,9 @@ def opened(
         stack.enter_context(told(run))
         subject, device = (policy.source, str(policy.device)) if policy else (str(config.eval.samples_file), "none")
         if policy:
-            run.pin(model=of_weights(policy.model))
-            run.note(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
-            run.note(opener=policy.syntax.opener)
+            run.pin_inputs(model=of_weights(policy.model))
+            run.add_facts(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
+            run.add_facts(opener=policy.syntax.opener)
         start_box(run, subject, config.run.seed, device, " ".join(options.recipes) or "defaults")
         display = Display(run)
         if plan:
@@ -138,7 +139,7 @@ def opened(
             own.stuck_after_s,
         )  # fmt: skip
         if options.profile:
-            stack.callback(lambda: print(profile_text(run.folder)))
+            stack.callback(lambda: print(cost_table(read_ledger(run.folder)).aligned()))
         yield stack.enter_context(recorder)
 
 
@@ -152,7 +153,7 @@ def opened_sandbox(config: Config, recorder: Recorder) -> Iterator[Sandbox]:
     else:
         opened = Sandbox(chosen.workers, *limits)
     with opened as sandbox:
-        recorder.run.note(sandbox=sandbox.level)
+        recorder.run.add_facts(sandbox=sandbox.level)
         yield sandbox
 
 
@@ -213,7 +214,7 @@ def finish(recorder: Recorder, results: dict[str, Any]) -> Path:
     """Writes results.json and the report, and shows the table."""
     recorder.run.write_json("results.json", results)
     recorder.display.close()
-    show_results(results["rows"], write_report(recorder.run.folder))
+    show_results(Results.from_json(results)[0].scores, write_report(recorder.run.folder))
     with recorder.run.guard("write files.json"):
-        seal(recorder.run.folder)
+        write_checksums(recorder.run.folder)
     return recorder.run.folder

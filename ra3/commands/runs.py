@@ -20,7 +20,7 @@ def list_runs(folder: Root = Path("runs"), /) -> None:
     """One line for every run: its state, when it began, how long it took, how many steps it did."""
     from ra3.run.inspect import runs_table
 
-    print(runs_table(folder))
+    print(runs_table(folder).aligned())
 
 
 @runs.command

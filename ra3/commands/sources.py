@@ -77,8 +77,9 @@ class Library:
         if self.corpus.quarantine:
             with run.guard("write quarantine.jsonl"):
                 self.corpus.write_quarantine(run.path("quarantine.jsonl"))
-        run.note(corpus=self.facts())
-        run.pin(corpus=of_items((d.document.id, d.context_ids, d.step_ids) for d in (*self.train, *self.heldout)))
+        run.add_facts(corpus=self.facts())
+        everything = (*self.train, *self.heldout)
+        run.pin_inputs(corpus=of_items((d.document.id, d.context_ids, d.step_ids) for d in everything))
         return self.train, self.heldout
 
     def facts(self) -> dict[str, int]:

@@ -12,9 +12,11 @@ from pathlib import Path
 from threading import Lock
 
 from ra3.compare.plan import Cell, Step
+from ra3.compare.results import unchanged
 from ra3.errors import UserError
-from ra3.run.folder import config_changes, read_object
-from ra3.run.inspect import run_state, unchanged
+from ra3.run.files import read_object
+from ra3.run.folder import config_changes
+from ra3.run.inspect import run_state
 
 PATIENCE_S = 120.0
 """How long a command that was asked to stop may take to save its state."""

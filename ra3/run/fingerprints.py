@@ -1,14 +1,16 @@
-"""Fingerprints of what a run works on, so that a resumed run can tell whether its model, corpus or problems changed."""
+"""Fingerprints: of the model, corpus and problems that a run works on, so that a resumed run can tell whether they
+changed, and of the code that made a number."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 LARGE = (1 << 61) - 1
 """A Mersenne prime: sums are kept below it."""
@@ -24,6 +26,14 @@ def of_weights(model: nn.Module) -> str:
     for name, tensor in model.state_dict().items():
         digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype), *_sums(tensor))).encode())
     return digest.hexdigest()
+
+
+def of_code(package: Path) -> str:
+    """12 hex digits for all source files in a folder, which also tell where no repository does."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def of_items(items: Iterable[Any]) -> str:
@@ -45,8 +55,10 @@ def canonical(value: Any) -> Any:
     return [canonical(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _sums(tensor: torch.Tensor) -> tuple[int, int]:
+def _sums(tensor: Tensor) -> tuple[int, int]:
     """(sum of the bit patterns, sum of each times its place modulo 65521), exact in 64-bit arithmetic that wraps."""
+    import torch
+
     kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     bits = tensor.detach().contiguous().view(kinds[tensor.element_size()]).flatten()
     plain = weighted = 0

@@ -7,25 +7,24 @@ in a folder, also looks at a run that is going, and turns what cannot be read in
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from ra3.config.help import settings
-from ra3.config.tree import plain
+from ra3.config.tree import flatten, plain
 from ra3.errors import UserError
-from ra3.run.display import duration
-from ra3.run.folder import config_changes, flatten, read_object
-from ra3.run.ledger import FILE as LEDGER
-from ra3.run.ledger import Costs, read_ledger
-from ra3.run.lock import owner_of
-from ra3.run.manifest import SEAL, checksum, matches, product_files, read_manifest
-from ra3.run.metrics import number, read_lines
-from ra3.run.profile import cost_differences, total
+from ra3.run.checkpoints import CHECKSUMS, checksum, product_files, read_manifest
+from ra3.run.files import number, read_lines, read_object
+from ra3.run.folder import config_changes, owner_of, refuse_other_format
+from ra3.run.ledger import LEDGER, Costs, Spent, by_kind, read_ledger, total
 from ra3.run.results import Results
+from ra3.run.tables import Table, duration
 
 MARKS = ("config.json", "metrics.jsonl", "results.json", "environment.json")
 """A folder that holds one of these holds a run."""
@@ -38,29 +37,44 @@ MAX_ROLLOUTS = 64
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of a run: ``Attempt(1, "2026-11-21T08:00:00Z", "ra3 0.1.0 5f2c7a90b1de")``."""
+    """One start of a run: ``Attempt(1, "2026-11-21T08:00:00Z", {"ra3": "0.1.0"}, "5f2c7a90b1de")``."""
 
-    number: int
-    started: str
-    code: str
-    """Version and checksum of the sources (ra3/run/environment.py)."""
+    attempt: int = 0
+    started: str = "?"
+    versions: dict[str, str] = field(default_factory=dict)
+    code: str = ""
+    """Fingerprint of the sources."""
+
+    @property
+    def made_by(self) -> str:
+        """The version in words: "ra3 0.1.0 5f2c7a90b1de"."""
+        return " ".join(part for part in ("ra3", self.versions.get("ra3", ""), self.code) if part)
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """What environment.json says. Missing facts are empty; `raw` is the file's object as it stands."""
+class CorpusCounts:
+    """Documents of a run."""
+
+    documents: int = 0
+    """Trained on."""
+    heldout: int = 0
+
+
+@dataclass(frozen=True)
+class RunFacts(Attempt):
+    """What environment.json says: the newest attempt, and those before it."""
 
     command: str = "?"
     resume: str = ""
     """The command that goes on with the run."""
     argv: tuple[str, ...] = ()
-    attempts: tuple[Attempt, ...] = ()
-    """Oldest first."""
-    documents: int = 0
-    """Documents that were trained on."""
-    heldout: int = 0
-    """Documents that were held out."""
-    raw: dict[str, Any] = field(default_factory=dict)
+    earlier: tuple[Attempt, ...] = ()
+    corpus: CorpusCounts = CorpusCounts()
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """All attempts, oldest first."""
+        return (*self.earlier, self)
 
 
 @dataclass(frozen=True)
@@ -80,10 +94,12 @@ class InspectedRun:
 
     folder: Path
     state: str
-    """"finished", "stopped" or "running: process 4711 on HOST, since TIME"."""
+    """Finished, stopped or "running: process 4711 on HOST, since TIME"."""
     settings: dict[str, Any]
     """The resolved configuration by dotted key: {"run.seed": 0, ...}."""
     facts: RunFacts
+    environment: dict[str, Any]
+    """environment.json as it stands."""
     metrics: list[MetricLine]
     costs: Costs
     results: Results
@@ -106,23 +122,25 @@ class RecordedToken:
     text: str
     role: str
     """context, expert, decision, latent or sampled."""
-    logp: float
-    advantage: float
-    """0 where there is none."""
+    advantage: float = 0.0
+    logp: float = math.nan
 
 
 @dataclass(frozen=True)
 class RecordedRollout:
     """One line of rollouts.jsonl."""
 
+    stage: str
     document: str
-    sample: str
-    reward: float
-    verdict: str
-    """Empty where nothing was judged."""
-    opener: str
-    """How latents open."""
     tokens: tuple[RecordedToken, ...]
+    round: int = 0
+    step: int = 0
+    sample: int = 0
+    reward: float = math.nan
+    verdict: str | None = None
+    """None where nothing was judged."""
+    opener: str = "#"
+    """How latents open."""
 
 
 @dataclass
@@ -134,6 +152,11 @@ class StageRollouts:
     last_step: tuple[int, int]
     first: list[RecordedRollout] = field(default_factory=list)
     last: list[RecordedRollout] = field(default_factory=list)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds anything of a run."""
+    return any((folder / mark).is_file() for mark in MARKS)
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -149,16 +172,11 @@ def find_runs(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder holds anything of a run."""
-    return any((folder / mark).is_file() for mark in MARKS)
-
-
 def run_state(folder: Path) -> str:
-    """ "finished", "stopped", or "running: " and the process that holds the folder."""
+    """Whether a run is "finished", "stopped", or "running: " by which process."""
     if owner := owner_of(folder):
         return f"running: {owner}"
-    return "finished" if (folder / SEAL).exists() else "stopped"
+    return "finished" if (folder / CHECKSUMS).exists() else "stopped"
 
 
 def inspect_run(folder: Path) -> InspectedRun:
@@ -169,10 +187,15 @@ def inspect_run(folder: Path) -> InspectedRun:
     )
     records, refused = Results.from_json(results) if results else (Results(), 0)
     troubles += [f"results.json holds {refused} things that are no results"] if refused else []
-    for name in ("metrics.jsonl", "rollouts.jsonl", LEDGER):
-        troubles += _broken_lines(folder / name)
+    troubles += [*_broken_lines(folder / "metrics.jsonl"), *_broken_lines(folder / LEDGER)]
+    try:
+        facts = TypeAdapter(RunFacts).validate_python(environment)
+    except ValidationError as error:
+        facts = RunFacts()
+        keys = dict.fromkeys(str(wrong["loc"][0]) for wrong in error.errors())
+        troubles.append(f"environment.json holds something else than ra3 wrote: {', '.join(keys)}")
     return InspectedRun(
-        folder, run_state(folder), flatten(config), _facts(environment),
+        folder, run_state(folder), dict(flatten(config)), facts, environment,
         [_metric_line(line) for line in read_lines(folder / "metrics.jsonl")],
         read_ledger(folder), records, (folder / "model" / "config.json").is_file(), troubles,
     )  # fmt: skip
@@ -180,6 +203,7 @@ def inspect_run(folder: Path) -> InspectedRun:
 
 def finished_run(folder: Path) -> InspectedRun:
     """A finished run for a comparison. UserError if a file with its numbers is missing, changed or cannot be read."""
+    refuse_other_format(folder)
     found = [f"{name} is missing" for name in ("environment.json", LEDGER) if not (folder / name).is_file()]
     found += _changed_files(folder, NUMBERS)
     run = inspect_run(folder)
@@ -188,39 +212,32 @@ def finished_run(folder: Path) -> InspectedRun:
     return run
 
 
-@contextmanager
-def unchanged(run: Path) -> Iterator[None]:
-    """Turns what goes wrong with a file's content inside into a UserError; with `finished_run` there is no need."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"a file of this run holds something else than ra3 wrote ({type(error).__name__}: {error})"
-        raise UserError(what, where=str(run), fix=RUN_AGAIN) from error
-
-
 def read_rollouts(folder: Path) -> dict[str, StageRollouts]:
-    """Rollouts of the first and last recorded step of every stage, in one pass that does not hold the file."""
-    found: dict[str, StageRollouts] = {}
+    """Rollouts of the first and last recorded step of every stage, in one pass that does not hold the file; lines that
+    are no rollouts are passed over."""
+    adapter, found = TypeAdapter(RecordedRollout), {}
     for record in read_lines(folder / "rollouts.jsonl"):
-        step = (_whole(record.get("round")), _whole(record.get("step")))
-        part = found.setdefault(str(record.get("stage", "?")), StageRollouts(step, step))
+        try:
+            rollout = adapter.validate_python(record)
+        except ValidationError:
+            continue
+        step = (rollout.round, rollout.step)
+        part = found.setdefault(rollout.stage, StageRollouts(step, step))
         if step != part.last_step:
             part.last_step, part.last = step, []
         kept = part.first if step == part.first_step else part.last
         if len(kept) < MAX_ROLLOUTS:
-            kept.append(_rollout(record))
+            kept.append(rollout)
     return found
 
 
 def verify_run(folder: Path) -> list[str]:
-    """What is wrong with a run folder, one sentence each: broken or changed files, damaged checkpoints, missing steps.
-    UserError if it is no run folder."""
+    """Lists what is wrong with a run folder, one sentence each: broken or changed files, damaged checkpoints, missing
+    steps. UserError if it is no run folder."""
     refuse_other(folder)
     run = inspect_run(folder)
     found = [f"{name} is missing" for name in ("config.json", "environment.json") if not (folder / name).is_file()]
-    found += run.troubles
+    found += [*run.troubles, *_broken_lines(folder / "rollouts.jsonl")]
     if (folder / "checkpoints").is_dir():
         found += _checkpoint_troubles(folder / "checkpoints")
     steps: dict[tuple[str, int], list[int]] = {}
@@ -231,7 +248,30 @@ def verify_run(folder: Path) -> list[str]:
         for (stage, em_round), own in steps.items()
         if own != list(range(len(own)))
     ]
-    return found + (list(_changed_files(folder)) if (folder / SEAL).exists() else [])
+    return found + (list(_changed_files(folder)) if (folder / CHECKSUMS).exists() else [])
+
+
+def runs_table(root: Path) -> Table:
+    """One row for every run in `root`."""
+    rows = []
+    for folder in find_runs(root):
+        name = str(folder.relative_to(root)) if folder != root else folder.resolve().name
+        rows.append((name, *_summary(inspect_run(folder)).values()))
+    return Table(f"runs in {root}", ("name", "command", "state", "started", "spent", "steps"), rows)
+
+
+def run_details(folder: Path) -> str:
+    """One run in full: state, facts, settings that differ from the defaults, results, troubles."""
+    refuse_other(folder)
+    run = inspect_run(folder)
+    summary = {"name": folder.resolve().name, **_summary(run), "attempts": str(len(run.facts.attempts))}
+    lines = [f"{name:9}{value}" for name, value in (summary | {"resume": run.facts.resume or "?"}).items()]
+    shown = [name for name in ("corpus", "checkpoints", "fork", "versions") if name in run.environment]
+    lines += [f"{name}: {json.dumps(run.environment[name])}" for name in shown]
+    defaults = {key: plain(setting.default) for key, setting in settings().items()}
+    changed = [f"  {key} = {value}" for key, value in run.settings.items() if defaults.get(key) != value]
+    scores = [f"  {' '.join(place)}: {score}" for place, score in _scores(run).items()]
+    return "\n".join([*lines, "settings that differ from the defaults", *changed, "results", *scores, *run.troubles])
 
 
 def compare_runs(a: Path, b: Path) -> Iterator[str]:
@@ -245,124 +285,50 @@ def compare_runs(a: Path, b: Path) -> Iterator[str]:
             there = [(run / name).is_file() for run in (a, b)]
             same = all(there) and checksum(a / name) == checksum(b / name)
             yield f"{name}: " + ("the same" if same else "different" if all(there) else f"only in {(a, b)[there[1]]}")
-    yield from cost_differences(a, b)
-    tables = [_scores(inspect_run(run)) for run in (a, b)]
+    runs = [inspect_run(a), inspect_run(b)]
+    yield from _cost_differences(*(run.costs for run in runs))
+    tables = [_scores(run) for run in runs]
     for key in dict.fromkeys([*tables[0], *tables[1]]):
         yield f"{' '.join(key)}: {tables[0].get(key, '-')} and {tables[1].get(key, '-')}"
 
 
 def refuse_other(*folders: Path) -> None:
-    """UserError if one of these folders is no run folder."""
+    """UserError if one of these folders holds no run, or one of another format."""
     for folder in folders:
         if not (folder / "config.json").is_file():
             raise UserError("this is no run folder: it has no config.json", where=str(folder), fix="`ra3 runs list`")
-
-
-def runs_table(root: Path) -> str:
-    """One aligned line for every run in `root`: name, command, state, start, wall time, steps by stage."""
-    lines = [("name", "command", "state", "started", "spent", "steps")]
-    for folder in find_runs(root):
-        run = inspect_run(folder)
-        name = str(folder.relative_to(root)) if folder != root else folder.resolve().name
-        lines.append((name, *_summary(run)))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
-
-
-def run_details(folder: Path) -> str:
-    """One run in full: state, facts, settings that differ from the defaults, results."""
-    refuse_other(folder)
-    run = inspect_run(folder)
-    named = zip(("command", "state", "started", "spent", "steps"), _summary(run), strict=True)
-    lines = [f"{name:9}{value}" for name, value in (("name", folder.resolve().name), *named)]
-    lines += [f"attempts {len(run.facts.attempts)}", f"resume   {run.facts.resume or '?'}"]
-    lines += [
-        f"{name}: {json.dumps(run.facts.raw[name])}"
-        for name in ("corpus", "checkpoints", "fork", "versions")
-        if name in run.facts.raw
-    ]
-    defaults = {key: plain(setting.default) for key, setting in settings().items()}
-    lines.append("settings that differ from the defaults")
-    lines += [f"  {key} = {value}" for key, value in run.settings.items() if defaults.get(key) != value]
-    lines.append("results")
-    lines += [f"  {' '.join(place)}: {score}" for place, score in _scores(run).items()]
-    return "\n".join([*lines, *run.troubles])
-
-
-def _summary(run: InspectedRun) -> tuple[str, str, str, str, str]:
-    started = run.facts.attempts[0].started if run.facts.attempts else "?"
-    steps = ", ".join(f"{stage} {len(lines)}" for stage, lines in run.stages.items()) or "none"
-    return run.facts.command, run.state, started, duration(total(run.costs).wall_s), steps
-
-
-def _scores(run: InspectedRun) -> dict[tuple[str, str, str], str]:
-    return {(s.model, s.band, s.metric): f"{s.mean:.4g} [{s.low:.4g}, {s.high:.4g}]" for s in run.results.scores}
+        refuse_other_format(folder)
 
 
 def _read_object(path: Path, troubles: list[str]) -> dict[str, Any]:
     """The JSON object in a file; {} where there is none, with a sentence where there is something else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except FileNotFoundError:
+        return read_object(path) if path.exists() else {}
+    except (UserError, OSError) as error:
+        troubles.append(f"{path.name} cannot be read: {getattr(error, 'what', error)}")
         return {}
-    except (OSError, ValueError, RecursionError) as error:
-        troubles.append(f"{path.name} cannot be read: {error}")
-        return {}
-    if not isinstance(value, dict):
-        troubles.append(f"{path.name} holds no JSON object")
-    return value if isinstance(value, dict) else {}
-
-
-def _facts(environment: dict[str, Any]) -> RunFacts:
-    earlier, argv, corpus = (environment.get(key) for key in ("earlier", "argv", "corpus"))
-    attempts = [*(earlier if isinstance(earlier, list) else []), environment]
-    corpus = corpus if isinstance(corpus, dict) else {}
-    return RunFacts(
-        command=str(environment.get("command", "?")),
-        resume=str(environment.get("resume", "")),
-        argv=tuple(str(word) for word in argv) if isinstance(argv, list) else (),
-        attempts=tuple(_attempt(own) for own in attempts if isinstance(own, dict) and own),
-        documents=_whole(corpus.get("documents")),
-        heldout=_whole(corpus.get("heldout")),
-        raw=environment,
-    )
-
-
-def _attempt(own: dict[str, Any]) -> Attempt:
-    versions = own.get("versions")
-    version = versions.get("ra3") if isinstance(versions, dict) else None
-    code = " ".join(str(part) for part in ("ra3", version, own.get("code")) if part)
-    return Attempt(_whole(own.get("attempt")), str(own.get("started", "?")), code)
 
 
 def _metric_line(line: dict[str, Any]) -> MetricLine:
-    values = {key: number(value) for key, value in line.items() if key not in ("stage", "round", "step")}
-    return MetricLine(str(line.get("stage", "?")), _whole(line.get("round")), _whole(line.get("step")), values)
+    values = {key: number(value) for key, value in line.items()}
+    values.pop("stage", None)
+    em_round, step = (values.pop(key, math.nan) for key in ("round", "step"))
+    em_round, step = (int(place) if abs(place) < 1e15 else 0 for place in (em_round, step))
+    return MetricLine(str(line.get("stage", "?")), em_round, step, values)
 
 
-def _rollout(record: dict[str, Any]) -> RecordedRollout:
-    tokens = record.get("tokens")
-    return RecordedRollout(
-        document=str(record.get("document", "?")),
-        sample=str(record.get("sample", "?")),
-        reward=number(record.get("reward")),
-        verdict=str(record.get("verdict") or ""),
-        opener=str(record.get("opener", "#")),
-        tokens=tuple(_token(token) for token in tokens if isinstance(token, dict)) if isinstance(tokens, list) else (),
-    )
+def _summary(run: InspectedRun) -> dict[str, str]:
+    return {
+        "command": run.facts.command,
+        "state": run.state,
+        "started": run.facts.attempts[0].started,
+        "spent": duration(total(run.costs).wall_s),
+        "steps": ", ".join(f"{stage} {len(lines)}" for stage, lines in run.stages.items()) or "none",
+    }
 
 
-def _token(token: dict[str, Any]) -> RecordedToken:
-    advantage = number(token.get("advantage"))
-    known = abs(advantage) < float("inf")  # false for NaN, too
-    return RecordedToken(
-        str(token.get("text", "")), str(token.get("role", "")), number(token.get("logp")), advantage if known else 0.0
-    )
-
-
-def _whole(value: object) -> int:
-    """A whole number of a file; 0 for what is none."""
-    return int(value) if isinstance(value, (int, float)) and abs(value) < 1e15 else 0
+def _scores(run: InspectedRun) -> dict[tuple[str, str, str], str]:
+    return {(s.model, s.band, s.metric): f"{s.mean:.4g} [{s.low:.4g}, {s.high:.4g}]" for s in run.results.scores}
 
 
 def _broken_lines(path: Path) -> list[str]:
@@ -375,9 +341,9 @@ def _broken_lines(path: Path) -> list[str]:
 
 def _changed_files(folder: Path, names: Sequence[str] | None = None) -> Iterator[str]:
     """Files of a finished run, all or those of these names, that are not as it left them."""
-    sums = _read_object(folder / SEAL, [])
+    sums = _read_object(folder / CHECKSUMS, [])
     if not sums:
-        yield f"{SEAL} is missing or holds no checksums"
+        yield f"{CHECKSUMS} is missing or holds no checksums"
     for name in sums if names is None else [name for name in names if name in sums]:
         if not (folder / name).is_file():
             yield f"{name} is missing"
@@ -392,7 +358,7 @@ def _checkpoint_troubles(folder: Path) -> Iterator[str]:
         yield f"checkpoints: {error.what}"
         return
     yield from (f"checkpoints/{name} cannot be read" for name in broken)
-    yield from (f"checkpoints/{e.file} is missing or damaged" for e in entries if not matches(folder, e))
+    yield from (f"checkpoints/{e.file} is missing or damaged" for e in entries if not e.is_intact(folder))
 
 
 def _first_difference(a: Path, b: Path) -> str:
@@ -403,3 +369,23 @@ def _first_difference(a: Path, b: Path) -> str:
             place = " ".join(str((one or two).get(key)) for key in ("stage", "round", "step"))
             return f"metrics.jsonl: first different in line {line} ({place}): {shown}"
     return "metrics.jsonl: the same"
+
+
+def _cost_differences(a: Costs, b: Costs) -> Iterator[str]:
+    """Wall time, CPU time and FLOPs of two runs by kind of stage, and how they compare in all."""
+    one, two = by_kind(a), by_kind(b)
+    for kind in dict.fromkeys([*one, *two]):
+        yield f"{kind} took {' and '.join(_cost_text(total(own.get(kind, {}))) for own in (one, two))}"
+    first, second = total(a), total(b)
+    amounts = {"wall time": "wall_s", "CPU time": "cpu_s", "FLOPs": "flops"}
+    ratios = [
+        f"{getattr(second, name) / getattr(first, name):.2f} in {words}"
+        for words, name in amounts.items()
+        if getattr(first, name)
+    ]
+    if ratios and second.wall_s:
+        yield f"the second over the first: {', '.join(ratios)}"
+
+
+def _cost_text(spent: Spent) -> str:
+    return f"{duration(spent.wall_s)} ({duration(spent.cpu_s)} CPU, {spent.flops / 1e12:.3g} TFLOP)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ra3.errors import UserError
@@ -11,8 +12,7 @@ from ra3.run.checkpoints import Checkpoints
 from ra3.run.display import Display
 from ra3.run.folder import Run
 from ra3.run.interrupts import Stopped, StopRequest
-from ra3.run.ledger import FILE as LEDGER
-from ra3.run.ledger import Ledger
+from ra3.run.ledger import LEDGER, Ledger
 from ra3.run.metrics import Metrics
 from ra3.run.watchdog import Watchdog
 
@@ -74,7 +74,7 @@ class Recorder:
         self._metrics.close()
         self.display.close()
         if self._saves and (exception[0] is None or exception[0] is Stopped):
-            self.run.note(checkpoints=self.cost())
+            self.run.add_facts(checkpoints=self.cost())
 
     def cost(self) -> dict[str, float]:
         """What saving cost this attempt: how often, how long, and its share of the time since the folder was opened."""
@@ -141,6 +141,14 @@ class Recorder:
     def rollout(self, record: Mapping[str, Any]) -> None:
         """Writes one rollout down."""
         self._metrics.rollout(record)
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Books what happens inside under the phase `name` of the ledger."""
+        return self.ledger.phase(name)
+
+    def count(self, generated: float = 0.0, scored: float = 0.0, trained: float = 0.0, flops: float = 0.0) -> None:
+        """Adds tokens and FLOPs to the phase under way."""
+        self.ledger.count(generated, scored, trained, flops)
 
     def _moved(self, what: str, stage: str) -> None:
         """Something moves: `what`, in words, and the stage that its time is booked under."""
