@@ -18,10 +18,11 @@ from ra3.report.headline import headline
 from ra3.report.plots import chain_curves, learning_curves, reach_curves
 from ra3.report.rollouts import stage_view
 from ra3.report.view import System, View, read_view, value_text
+from ra3.run.display import Alarms
 from ra3.run.files import disk_errors, write_atomic
-from ra3.run.glossary import GLOSSARY, Alarms, Meaning
-from ra3.run.ledger import READING, cost_table, total
-from ra3.run.tables import Cell, Table, duration, in_order, label, result_tables
+from ra3.run.glossary import GLOSSARY, Meaning
+from ra3.run.ledger import READING, cost_table, duration, total
+from ra3.run.tables import Cell, Table, in_order, label, result_tables
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Control characters, direction overrides, invisible joiners, lone surrogates: shown by their number.

@@ -17,7 +17,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import closing, suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ class Run:
     def __init__(self, folder: Path, command: str, resumed: bool, lock: FolderLock):
         self.folder, self.name, self.command, self.resumed = folder, folder.name, command, resumed
         self.resume_line = resume_line(command, folder)
+        self.guard = partial(disk_errors, folder, resume=self.resume_line)
+        """``with run.guard("save the model"):`` turns an error of the disk into a UserError that says what was kept."""
         self._lock = lock
         (folder / "logs").mkdir(exist_ok=True)
         numbers = [path.stem.removeprefix("attempt_") for path in folder.glob("logs/attempt_*.log")]
@@ -193,10 +196,6 @@ class Run:
         """Adds one line with its UTC time to this attempt's log."""
         with self.guard("write the log"):
             self._log.write(f"{_now()} {text}\n")
-
-    def guard(self, doing: str) -> AbstractContextManager[None]:
-        """Turns a disk that is full, read-only or forbidden into a UserError that says what was kept."""
-        return disk_errors(self.folder, doing, self.resume_line)
 
     def close(self) -> None:
         """Closes the log and lets go of the folder; safe to call twice."""

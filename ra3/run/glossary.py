@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
-
-from ra3.run.files import number
 
 
 class Alarm(NamedTuple):
@@ -162,41 +159,6 @@ GLOSSARY: dict[str, Meaning] = {
         "Tokens in this step's forward and backward passes.", "steady", "0: everything was masked"
     ),
 }
-
-MUST_BE_FINITE = ("loss", "grad_norm", "nll_total")
-
-
-class Alarms:
-    """Says once, in words, that a metric of a stage is sick. Feed it every step; it returns new warnings only."""
-
-    def __init__(self):
-        self._said: set[tuple[str, str]] = set()
-        self._streak: dict[tuple[str, str], int] = {}
-        self._first: dict[tuple[str, str], float] = {}
-
-    def check(self, stage: str, values: Mapping[str, object]) -> list[str]:
-        """Warnings that have become true with this step. A missing number never alarms."""
-        found = []
-        for key, value in ((key, number(value)) for key, value in values.items()):
-            meaning, place = GLOSSARY.get(key), (stage, key)
-            if key in MUST_BE_FINITE and not math.isfinite(value) and place not in self._said:
-                self._said.add(place)
-                found.append(f"{stage}: {key} is not finite. Lower the learning rate.")
-            elif meaning and meaning.alarm and self._is_due(place, value, meaning.alarm):
-                first = f", at first {self._first[place]:.3g}" if meaning.alarm.below_first else ""
-                found.append(f"{stage}: {key} is {value:.3g}{first}. Healthy: {meaning.healthy}. Sick: {meaning.sick}.")
-        return found
-
-    def _is_due(self, place: tuple[str, str], value: float, alarm: Alarm) -> bool:
-        if value > 0:
-            self._first.setdefault(place, value)
-        lowest = max(alarm.below, alarm.below_first * self._first.get(place, 0.0))
-        sick = (value > alarm.above or value < lowest) and alarm.stage in ("", place[0])
-        self._streak[place] = self._streak.get(place, 0) + 1 if sick else 0
-        if place in self._said or self._streak[place] < alarm.patience:
-            return False
-        self._said.add(place)
-        return True
 
 
 def markdown() -> str:

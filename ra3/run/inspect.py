@@ -22,9 +22,9 @@ from ra3.errors import UserError
 from ra3.run.checkpoints import CHECKSUMS, checksum, product_files, read_manifest
 from ra3.run.files import number, read_lines, read_object
 from ra3.run.folder import config_changes, owner_of, refuse_other_format
-from ra3.run.ledger import LEDGER, Costs, Spent, by_kind, read_ledger, total
+from ra3.run.ledger import LEDGER, Costs, Spent, by_kind, duration, read_ledger, total
 from ra3.run.results import Results
-from ra3.run.tables import Table, duration
+from ra3.run.tables import Table
 
 MARKS = ("config.json", "metrics.jsonl", "results.json", "environment.json")
 """A folder that holds one of these holds a run."""
@@ -233,10 +233,13 @@ def read_rollouts(folder: Path) -> dict[str, StageRollouts]:
 
 def verify_run(folder: Path) -> list[str]:
     """Lists what is wrong with a run folder, one sentence each: broken or changed files, damaged checkpoints, missing
-    steps. UserError if it is no run folder."""
-    refuse_other(folder)
+    steps."""
+    try:
+        refuse_other(folder)
+    except UserError as error:
+        return [error.what]
     run = inspect_run(folder)
-    found = [f"{name} is missing" for name in ("config.json", "environment.json") if not (folder / name).is_file()]
+    found = [] if (folder / "environment.json").is_file() else ["environment.json is missing"]
     found += [*run.troubles, *_broken_lines(folder / "rollouts.jsonl")]
     if (folder / "checkpoints").is_dir():
         found += _checkpoint_troubles(folder / "checkpoints")

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ra3.run.files import append_line, drop_partial_line, number, read_lines
-from ra3.run.tables import Table, duration
+from ra3.run.tables import Table
 
 LEDGER = "ledger.jsonl"
 PHASES = ("rollouts", "scoring", "training", "grading", "checkpoints", "other")
@@ -199,6 +199,15 @@ def _cells(spent: Spent, whole_s: float) -> list[str]:
     flops = [f"{spent.flops / 1e12:.3g}", f"{spent.flops / 1e9 / (spent.wall_s or 1):.3g}"] if spent.flops else ["", ""]
     share, busy = spent.wall_s / (whole_s or 1), spent.cpu_s / (spent.wall_s or 1)
     return [duration(spent.wall_s), f"{share:.1%}", f"{busy:.0%}", *tokens, *flops, f"{spent.peak_mib:,.0f}"]
+
+
+def duration(seconds: float) -> str:
+    """75 -> 1m15s, 2.34 -> 2.3s, 0.012 -> 12ms."""
+    if seconds < 60:
+        return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
 
 
 def _peak_mib_since_last() -> float:

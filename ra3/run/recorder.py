@@ -1,4 +1,4 @@
-"""The recorder of a run: stages that are done once, loops that go on where they stopped, and what is written down."""
+"""The recorder of a run: does each stage once, goes on with loops where they stopped, writes down what they give."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Recorder:
             self.run.add_facts(checkpoints=self.cost())
 
     def cost(self) -> dict[str, float]:
-        """What saving cost this attempt: how often, how long, and its share of the time since the folder was opened."""
+        """Saves of this attempt: how many, their seconds, and their share of the time since the folder was opened."""
         share = self._saving_s / (time.monotonic() - self._began)
         return {"saved": self._saves, "seconds": round(self._saving_s, 3), "share": round(share, 5)}
 
@@ -151,7 +151,7 @@ class Recorder:
         self.ledger.count(generated, scored, trained, flops)
 
     def _moved(self, what: str, stage: str) -> None:
-        """Something moves: `what`, in words, and the stage that its time is booked under."""
+        """Tells the watchdog what is under way, and the ledger which stage to book its time under."""
         self._watchdog.moved(what)
         self.ledger.at(stage)
 

@@ -13,7 +13,8 @@ from typing import Literal
 from ra3.run.results import Score
 
 MODELS = ("base", "ntp", "ra3", "ntp+rlvr", "ra3+rlvr")
-BANDS = ("known", "edge", "hard")
+ORDERS = {"model": MODELS, "band": ("known", "edge", "hard"), "metric": ()}
+"""How names of each kind are ordered; others follow as they are found."""
 LABELS = {"base": "base", "ntp": "NTP", "ra3": "RA3", "rlvr": "RLVR"}
 
 
@@ -85,26 +86,20 @@ def result_tables(scores: Iterable[Score]) -> list[Table]:
 
 
 def _result_table(title: str, scores: Sequence[Score], by_band: bool) -> Table:
-    models = [Cell(label(model), model=model) for model in in_order(score.model for score in scores)]
-    cells: dict[tuple[str, str], Cell] = {}
-    if by_band:
-        found = {score.band for score in scores}
-        names = [band for band in BANDS if band in found] + sorted(found - set(BANDS))
-        heads = [Cell(name) for name in names]
-        cells = {(s.model, s.band): score_cell(s, (0.0, 1.0)) for s in scores}
-        rows = [(model, *(cells.get((model.model, name), Cell("-")) for name in names)) for model in models]
-    else:
-        names, heads = dict.fromkeys(score.metric for score in scores), models
-        for name in names:
-            own = [score for score in scores if score.metric == name]
-            cells |= {(name, score.model): score_cell(score, scale_of(own)) for score in own}
-        rows = [(_metric_head(n), *(cells.get((n, model.model), Cell("-")) for model in models)) for n in names]
+    down, across = ("model", "band") if by_band else ("metric", "model")
+    lines, columns = (in_order((getattr(s, key) for s in scores), ORDERS[key]) for key in (down, across))
+    of_metric = {score.metric: [s for s in scores if s.metric == score.metric] for score in scores}
+    cells = {(getattr(s, down), getattr(s, across)): score_cell(s, scale_of(of_metric[s.metric])) for s in scores}
+    rows = [[_head(down, line), *(cells.get((line, column), Cell("-")) for column in columns)] for line in lines]
     unit, noun = (", in percent", "problems") if by_band else ("", "items")
-    return Table(f"{title}{unit}, with 95% interval; {_sizes(scores, noun)}.", ("", *heads), rows)
+    heads = [Cell(), *(_head(across, column) for column in columns)]
+    return Table(f"{title}{unit}, with 95% interval; {_sizes(scores, noun)}.", heads, rows)
 
 
-def _metric_head(metric: str) -> Cell:
-    return Cell(metric.replace("_", " ") + (", %" if is_share(metric) else ""))
+def _head(key: str, name: str) -> Cell:
+    if key == "model":
+        return Cell(label(name), model=name)
+    return Cell(f"{name.replace('_', ' ')}, %" if key == "metric" and is_share(name) else name.replace("_", " "))
 
 
 def score_cell(score: Score, scale: tuple[float, float]) -> Cell:
@@ -148,19 +143,9 @@ def number_text(metric: str, value: float) -> str:
     return f"{100 * value:.1f}" if is_share(metric) and math.isfinite(value) else f"{value:.4g}"
 
 
-def duration(seconds: float) -> str:
-    """75 -> 1m15s, 2.34 -> 2.3s, 0.012 -> 12ms."""
-    if seconds < 60:
-        return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
-
-
-def in_order(models: Iterable[str]) -> list[str]:
-    """Distinct models: base, NTP, RA3, then after RLVR, then others in the order found."""
-    models = list(dict.fromkeys(models))
-    return sorted(models, key=lambda name: MODELS.index(name) if name in MODELS else len(MODELS))
+def in_order(names: Iterable[str], known: Sequence[str] = MODELS) -> list[str]:
+    """Distinct names, first those that are known (base, NTP, RA3, then these after RLVR), then others as found."""
+    return sorted(dict.fromkeys(names), key=lambda name: known.index(name) if name in known else len(known))
 
 
 def label(model: str) -> str:

@@ -6,11 +6,12 @@ import math
 import pytest
 from rich.console import Console
 
-from ra3.run.display import SHOWN, Display, plain_line, show_problems, show_results, sparkline, start_box
+from ra3.run.display import SHOWN, Alarms, Display, plain_line, show_problems, show_results, sparkline, start_box
 from ra3.run.folder import Run
-from ra3.run.glossary import GLOSSARY, Alarms
+from ra3.run.glossary import GLOSSARY
+from ra3.run.ledger import duration
 from ra3.run.results import ProblemCount, Score
-from ra3.run.tables import Cell, duration, is_share, result_tables
+from ra3.run.tables import Cell, is_share, result_tables
 
 HEALTHY = {
     "dead_groups": 0.1, "entropy": 0.9, "truncated": 0.0, "think_rate": 0.4, "logp_gap_max": 1e-7, "loss": 0.3,

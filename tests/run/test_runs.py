@@ -186,15 +186,6 @@ def test_a_lock_from_another_host_is_not_taken(tmp_path):
     assert owner_of(tmp_path) is None
 
 
-def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
-    def no_locks(*arguments):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr("fcntl.flock", no_locks)
-    with pytest.raises(UserError, match=r"this file system has no locks \(a network drive\?\)(.|\n)*another place"):
-        Run.create(tmp_path, "a", CONFIG, "midtrain")
-
-
 def test_a_forked_child_does_not_hold_the_lock_on(tmp_path):
     """A child that lives on, as a sandbox's server may for a moment, does not keep a killed run's folder locked."""
     with subprocess.Popen([sys.executable, "-c", FORK, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
