@@ -133,7 +133,7 @@ class Results:
             (found.differences, Difference, tree.get("differences", [])),
             (found.latents, LatentEntry, tree.get("abstractions", [])),
         ]
-        for name, points in (curves if isinstance(curves, Mapping) else {"": curves}).items():
+        for name, points in (curves if isinstance(curves, Mapping) else {"": None}).items():
             lists.append((found.curves.setdefault(str(name), []), CurvePoint, points))
         refused = sum(_add_records(*own) for own in lists)
         return found, refused
