@@ -1,5 +1,4 @@
-"""Runs and the versions of the code: what an older run's settings mean now, which code made a number, which folders a
-version no longer reads."""
+"""Runs and the versions of the code: what an older run's settings mean now, which folders a version no longer reads."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ import pytest
 from cli_runs import ra3
 from small_runs import copy, midtrain, refused
 
-from ra3.run.fingerprints import of_code
 from ra3.run.folder import config_changes
 
 COMPARISON = """\
@@ -21,17 +19,6 @@ eval.k = [1]
 [variants.ntp]
 midtrain.method = "ntp"
 """
-
-
-def test_every_source_file_counts_in_the_fingerprint_of_the_code(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.py").write_text("1")
-    found = [of_code(tmp_path)]
-    for name, text in (("a/x.py", "2"), ("y.py", ""), ("a/y.py", "")):
-        (tmp_path / name).write_text(text)
-        found.append(of_code(tmp_path))
-    (tmp_path / "notes.txt").write_text("no code")
-    assert len(set(found)) == 4 and of_code(tmp_path) == found[-1]
 
 
 def test_a_setting_that_an_older_version_did_not_have_is_its_default():
