@@ -45,7 +45,7 @@ def _solved(names: Sequence[str], scores: Mapping[str, Score], opening: str, ver
 
 
 def _method(name: str) -> str:
-    """How a system is called where the sentence says already that this is after RLVR."""
+    """Names a system where the sentence says already that this is after RLVR."""
     return label(name.removesuffix("+rlvr"))
 
 
@@ -69,7 +69,7 @@ def _points(difference: float) -> str:
 
 
 def _speed(view: View) -> str:
-    """How soon RLVR from RA3 reaches the pass rate at which RLVR from NTP ends; both smoothed over neighbours."""
+    """Says how soon RLVR from RA3 reaches the pass rate at which RLVR from NTP ends; both smoothed over neighbours."""
     courses = {system.name: _pass_rates(system) for system in view.systems}
     ra3, ntp = courses.get("ra3+rlvr", []), courses.get("ntp+rlvr", [])
     if min(len(ra3), len(ntp)) < 2 * SMOOTH:
@@ -92,7 +92,7 @@ def _course(system: System, stage: str, key: str) -> list[float]:
 
 
 def _progress(view: View) -> tuple[str, str]:
-    """No pass@1 yet: what the metrics say so far."""
+    """Says what the metrics show so far, while there is no pass@1."""
     first, *others = [*_so_far(view), *_heldout(view)] or [NO_HEADLINE if view.results.scores else NOTHING]
     return first, " ".join([*others, *([] if view.results.scores else [NO_TABLE])])
 
@@ -111,7 +111,7 @@ def _so_far(view: View) -> Iterator[str]:
 
 
 def _heldout(view: View) -> Iterator[str]:
-    """What held-out text says, where that has been measured."""
+    """Compares the models on held-out text, where that has been measured."""
     found = {s.model: s.mean for s in view.results.scores if s.metric == "nll_per_token_given_latents"}
     if found:
         scores = ", ".join(f"{label(name)} {value_text(found[name])}" for name in in_order(found))

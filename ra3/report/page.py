@@ -119,7 +119,7 @@ def _alarms(system: System) -> list[tuple[str, int, str]]:
 
 
 def _runs_table(view: View) -> Table:
-    """What each system did and what it cost; a run that has not ended says how to go on."""
+    """One row for each system: what it did and what it cost. A run that has not ended says how to go on."""
     rows = []
     for system in view.systems:
         spent = total(system.run.costs)
@@ -151,6 +151,6 @@ def _glossary(systems: list[System]) -> list[tuple[str, Meaning, list[tuple[str,
 
 
 def _environment_facts(system: System) -> dict[str, Any]:
-    """What the run ran on, as the page lists it."""
+    """Lists what the run ran on, by dotted key."""
     facts = {key: value for key, value in system.run.environment.items() if key not in ("earlier", "argv")}
     return {**dict(flatten(facts)), "attempts": len(system.run.facts.attempts)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
@@ -109,14 +110,15 @@ def _neighbours(folder: Path) -> str:
 
 
 def _unique_results(parts: Iterable[Results]) -> Results:
-    """The results together, the first record of each kind; curves from left to right."""
+    """The results together, the first record of each kind that has its numbers; curves from left to right."""
     whole = Results.merge(parts)
 
     def sorted_points(points: list[CurvePoint]) -> list[CurvePoint]:
-        return sorted(_first_of_each(points, lambda p: (p.model, p.x)), key=lambda p: p.x)
+        known = [point for point in points if math.isfinite(point.x) and math.isfinite(point.mean)]
+        return sorted(_first_of_each(known, lambda p: (p.model, p.x)), key=lambda p: p.x)
 
     return Results(
-        _first_of_each(whole.scores, lambda s: (s.model, s.band, s.metric)),
+        _first_of_each((s for s in whole.scores if math.isfinite(s.mean)), lambda s: (s.model, s.band, s.metric)),
         whole.problems,
         {name: found for name, points in whole.curves.items() if (found := sorted_points(points))},
         _first_of_each(whole.differences, lambda d: (d.a, d.b, d.band, d.metric)),

@@ -1,4 +1,4 @@
-"""What the terminal shows: a start box, a live table of few numbers, alarms in words, the result tables.
+"""The terminal: a start box, a live table of few numbers, alarms in words, the result tables.
 
 Nothing here is stored and nothing reads the run folder: display receives the numbers that also go to metrics.jsonl.
 """

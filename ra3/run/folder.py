@@ -335,7 +335,7 @@ def _check_reuse(folder: Path, config: dict, command: str, resume: bool, forked:
 
 
 def environment() -> dict[str, Any]:
-    """What this process runs on: versions, code, platform, cores, command line, commit of the working directory."""
+    """Describes what this process runs on: versions, code, platform, cores, command line, commit."""
     affinity = getattr(os, "sched_getaffinity", None)
     return {
         "format": FORMAT,

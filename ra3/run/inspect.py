@@ -62,7 +62,7 @@ class CorpusCounts:
 
 @dataclass(frozen=True)
 class RunFacts(Attempt):
-    """What environment.json says: the newest attempt, and those before it."""
+    """environment.json: the newest attempt, and those before it."""
 
     command: str = "?"
     resume: str = ""
@@ -85,7 +85,7 @@ class MetricLine:
     em_round: int
     step: int
     values: dict[str, float]
-    """What is no number is NaN."""
+    """NaN for what is no number."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class RecordedRollout:
     verdict: str | None = None
     """None where nothing was judged."""
     opener: str = "#"
-    """How latents open."""
+    """The sign that latents begin with."""
 
 
 @dataclass
@@ -278,7 +278,7 @@ def run_details(folder: Path) -> str:
 
 
 def compare_runs(a: Path, b: Path) -> Iterator[str]:
-    """How two runs differ: settings, files, the first differing step, costs, results side by side."""
+    """Compares two runs: settings, files, the first differing step, costs, results side by side."""
     refuse_other(a, b)
     changes = config_changes(read_object(a / "config.json"), read_object(b / "config.json"))
     yield "settings: " + ("the same" if not changes else "".join(f"\n  {change}" for change in changes))

@@ -187,7 +187,7 @@ def total(costs: Costs) -> Spent:
 
 
 def cost_table(costs: Costs) -> Table:
-    """Where the time went: a row for each kind of stage and phase, and one for the whole."""
+    """The table of where the time went: a row for each kind of stage and phase, and one for the whole."""
     whole = total(costs)
     parts = [(kind, name, s) for kind, own in by_kind(costs).items() for name, s in by_phase(own).items()]
     rows = [(kind, name, *_cells(spent, whole.wall_s)) for kind, name, spent in [*parts, ("all", "", whole)]]

@@ -49,7 +49,7 @@ class Table:
     intro: str = ""
 
     def sides(self) -> list[Literal["left", "right"]]:
-        """Where the cells of each column stand: numbers to the right."""
+        """The side of each column on which its cells stand: numbers to the right."""
         columns = zip(*([str(cell) for cell in row] for row in self.rows), strict=True)
         numeric = [all(cell[:1] in "-0123456789" for cell in column) for column in columns]
         return ["right" if is_numeric else "left" for is_numeric in numeric]

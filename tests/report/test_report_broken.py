@@ -45,6 +45,8 @@ def test_interrupted_demo_compares_what_is_there(tmp_path):
 BROKEN = {
     "results.json": [
         '{"rows": [{"mean": "x"}, 3, null, {"model": "m", "mean": 0.5}], "curves": {"c": [1]}}',
+        '{"rows": [{"model": "ra3", "band": "edge", "metric": "pass@1", "mean": "nan", "low": "-inf", "high": "inf"}], '
+        '"curves": {"c_by_k": [{"model": "m", "x": "inf", "mean": 1}, {"model": "m", "x": 1, "mean": "nan"}]}}',
         "[]",
         "{",
         "null",
