@@ -26,8 +26,8 @@ from ra3.run.ledger import LEDGER, Costs, Spent, by_kind, duration, read_ledger,
 from ra3.run.results import Results
 from ra3.run.tables import Table
 
-MARKS = ("config.json", "metrics.jsonl", "results.json", "environment.json")
-"""A folder that holds one of these holds a run."""
+MARKS = ("environment.json", "metrics.jsonl", "results.json")
+"""A folder that holds one of these holds a run; config.json alone may be a model's."""
 NUMBERS = ("config.json", "metrics.jsonl", "results.json")
 """The files of a finished run whose numbers a comparison shows."""
 RUN_AGAIN = "restore it, or move that folder away: the same command then runs it again"

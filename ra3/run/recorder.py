@@ -163,5 +163,7 @@ class Recorder:
         start = time.monotonic()
         with self.ledger.phase("checkpoints"):
             self._checkpoints.save(stage, step, state, self._metrics.position())
+        with self.run.guard("write the ledger"):
+            self.ledger.flush()
         self._saved_at = time.monotonic()
         self._saves, self._saving_s = self._saves + 1, self._saving_s + self._saved_at - start

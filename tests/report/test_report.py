@@ -187,3 +187,11 @@ def test_reach_and_found_abstractions_are_shown_where_they_are_measured(tmp_path
     assert "What is reachable" in page.text and "pass@k on edge" in page.text
     assert "Found abstractions" in page.text and "# <sort> it" in page.text and "75%" in page.text
     assert "When it thinks" not in page.text
+
+
+def test_a_saved_model_is_no_run_of_its_own(tmp_path):
+    folder = write_run(tmp_path, "ra3", updates=1)
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    (system,) = read_view(folder).systems
+    assert system.name == "ra3" and system.run.has_model
