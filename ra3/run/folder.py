@@ -50,7 +50,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path):
-        self._owner, self._lock = folder / OWNER, FileLock(folder / LOCK, blocking=False)
+        self._owner, self._lock = folder / OWNER, FileLock(folder / LOCK, blocking=False, thread_local=False)
         try:
             self._lock.acquire()
         except Timeout:
@@ -257,7 +257,7 @@ def refuse_other_format(folder: Path) -> None:
     environment = _environment_of(folder)
     if environment and environment.get("format") != FORMAT:
         raise UserError(
-            f"this run folder has format {environment.get('format', 1)}, and this version of ra3 reads format {FORMAT}",
+            f"this run folder has format {environment.get('format', 1)}, this version reads format {FORMAT}",
             where=str(folder),
             fix="use the version of ra3 that made it, which environment.json names, or start afresh under another name",
         )

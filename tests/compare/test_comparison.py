@@ -153,7 +153,11 @@ def test_a_comparison_runs_what_is_owed_and_nothing_twice(home):
 
 def damage_is_told_and_hides_nothing_else(home, words):
     """The comparison is finished; a file of one evaluation is changed."""
-    for name, text in (("results.json", None), ("results.json", "{}"), ("environment.json", '{"earlier": 5}')):
+    for name, text in (
+        ("results.json", None),
+        ("results.json", "{}"),
+        ("environment.json", '{"format": 2, "earlier": 5}'),
+    ):
         file = home / "compared" / "ntp-1-eval" / name
         before = file.read_text()
         file.write_text(text) if text else file.unlink()

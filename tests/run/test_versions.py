@@ -45,7 +45,7 @@ def to_format_1(run):
     [
         midtrain("old", "--resume"),
         midtrain("old"),
-        midtrain("forked", "--fork", "runs/old"),
+        midtrain("fork-of-old", "--fork", "runs/old"),
         ["report", "runs/old"],
         ["runs", "show", "runs/old"],
         ["runs", "compare", "runs/whole", "runs/old"],
@@ -60,9 +60,7 @@ def test_a_folder_of_the_version_before_is_refused_in_one_sentence(home, whole, 
         (home / "old-cells").mkdir()
         (home / "old-cells" / "ntp-1").symlink_to(home / "runs/old")
     before = {path: path.read_bytes() for path in (home / "runs/old").rglob("*.json*")}
-    refused(
-        ra3(home, *words), "this run folder has format 1, and this version of ra3 reads format 2", "use the version"
-    )
+    refused(ra3(home, *words), "this run folder has format 1, this version reads format 2", "use the version")
     assert before == {path: path.read_bytes() for path in (home / "runs/old").rglob("*.json*")}
 
 
