@@ -24,7 +24,7 @@ from pathlib import Path
 
 from cli_runs import Started, ra3
 
-from ra3.run.metrics import read_lines
+from ra3.run.files import read_lines
 
 SHARED = [
     "--run.threads", 1, "--run.device", "cpu", "--run.log-rollouts-every", 1, "--run.checkpoint-every-steps", 1,

@@ -14,10 +14,8 @@ from ra3.config.tree import plain
 from ra3.data.documents import BadRow, Corpus, Document
 from ra3.data.latents import remove
 from ra3.errors import UserError
-from ra3.run.files import disk_errors, remove_litter, write_atomic
-from ra3.run.folder import config_changes, read_object
-from ra3.run.lock import LOCK_NAME, FolderLock
-from ra3.run.metrics import read_lines
+from ra3.run.files import disk_errors, read_lines, read_object, remove_temporary_files, write_atomic
+from ra3.run.folder import LOCK_FILES, FolderLock, config_changes
 
 SETTINGS_FILE, MANIFEST, QUARANTINE = ".annotation.json", "manifest.jsonl", "quarantine.jsonl"
 LONGEST_NAME, LONGEST_PATH = 200, 1000
@@ -44,9 +42,9 @@ class AnnotatedFolder:
         """The folder: new or empty, or with `resume` one that the same `settings` began. UserError if it is not."""
         with disk_errors(path, "create the folder"):
             path.mkdir(parents=True, exist_ok=True)
-            lock = FolderLock.take(path)
+            lock = FolderLock(path)
             try:
-                content = {file.name for file in path.iterdir()} - {LOCK_NAME}
+                content = {file.name for file in path.iterdir()} - set(LOCK_FILES)
                 found = cls(path, check, lock=lock)
                 if content and not (resume and SETTINGS_FILE in content):
                     raise UserError(
@@ -54,7 +52,7 @@ class AnnotatedFolder:
                     )
                 found._begin(plain(settings), resume=bool(content))
             except BaseException:
-                lock.release()
+                lock.close()
                 raise
         return found
 
@@ -63,7 +61,7 @@ class AnnotatedFolder:
         if not resume:
             write_atomic(file, json.dumps(settings, indent=2).encode())
             return
-        remove_litter(self.path)
+        remove_temporary_files(self.path)
         if changes := config_changes(read_object(file), settings):
             raise UserError(
                 "the annotation in this folder has other settings:\n  " + "\n  ".join(changes),
@@ -99,7 +97,7 @@ class AnnotatedFolder:
     def close(self) -> None:
         """Lets go of the folder."""
         if self.lock:
-            self.lock.release()
+            self.lock.close()
 
     def write(self, record: dict[str, Any], source: str) -> None:
         """Writes one annotated document; with `check`, proves first that it compiles and turns back into its source."""
@@ -142,7 +140,7 @@ class AnnotatedFolder:
 def placeable(documents: Sequence[Document]) -> tuple[list[Document], list[BadRow]]:
     """The documents that can have a file of their own in such a folder, and why the others cannot."""
     files: dict[tuple[str, ...], str] = {}
-    files |= {(name,): "the folder itself" for name in (SETTINGS_FILE, LOCK_NAME, MANIFEST, QUARANTINE)}
+    files |= {(name,): "the folder itself" for name in (SETTINGS_FILE, *LOCK_FILES, MANIFEST, QUARANTINE)}
     folders: dict[tuple[str, ...], str] = {}
     good, bad = [], []
     for document in documents:

@@ -27,10 +27,10 @@ from ra3.midtrain import midtrain
 from ra3.model.policy import Policy
 from ra3.report import write_report
 from ra3.rlvr import rlvr
+from ra3.run.checkpoints import write_checksums
 from ra3.run.display import show_results
 from ra3.run.files import disk_errors, write_atomic
 from ra3.run.fingerprints import of_items
-from ra3.run.manifest import seal
 from ra3.run.recorder import Recorder
 from ra3.run.results import Difference, Results
 from ra3.sandbox import Sandbox
@@ -78,7 +78,7 @@ class Part:
     def evaluate(self, policy: Policy, name: str = "") -> Results:
         """The evaluation, the same for every part."""
         problems, own = load_eval_problems(self.config).problems, self.config
-        self.recorder.run.pin(exam=of_items(problems))
+        self.recorder.run.pin_inputs(exam=of_items(problems))
         return evaluate(self.recorder, name or self.name, policy, problems, self.sandbox, own.eval, own.run.seed)
 
 
@@ -97,7 +97,7 @@ class Demo:
             results = act(Part(name, own, recorder, sandbox, self))
             recorder.run.write_json("results.json", results.to_json())
             with recorder.run.guard("write files.json"):
-                seal(recorder.run.folder)
+                write_checksums(recorder.run.folder)
             return results
 
 

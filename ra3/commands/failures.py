@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ra3.errors import UserError, is_out_of_memory
-from ra3.run.files import DISK_REASONS, kept
+from ra3.run.files import DISK_REASONS, saved_so_far
 from ra3.run.folder import Run
 from ra3.sandbox import SandboxError
 
@@ -33,7 +33,7 @@ def in_words(error: Exception, folder: Path | None = None, resume: str = "") -> 
     if not what:
         return None
     if folder:
-        what += f"; kept: {kept(folder)}"
+        what += f"; kept: {saved_so_far(folder)}"
         fix += f"; then go on with: {resume}\n  with settings changed: --fork {folder} and another run.name"
     return UserError(what, where=str(getattr(error, "filename", None) or folder or "") or None, fix=fix)
 

@@ -48,7 +48,7 @@ class ProblemSet:
 
     def record(self, recorder: Recorder) -> list[Problem]:
         """The problems, after it has been said which are not used and why, and environment.json has all of it."""
-        recorder.run.note(problems=len(self.problems), left_out=self.left_out)
+        recorder.run.add_facts(problems=len(self.problems), left_out=self.left_out)
         for name, reason in list(self.left_out.items())[:SHOWN]:
             recorder.display.say(f"left out {name}: {reason}")
         if (more := len(self.left_out) - SHOWN) > 0:
@@ -232,8 +232,10 @@ class TokenizedCorpus:
         if self.corpus.quarantine:
             with run.guard("write quarantine.jsonl"):
                 self.corpus.write_quarantine(run.path("quarantine.jsonl"))
-        run.note(corpus=self.facts())
-        run.pin(corpus=of_items((d.document.id, d.context_ids, d.step_ids) for d in (*self.train, *self.heldout)))
+        run.add_facts(corpus=self.facts())
+        run.pin_inputs(
+            corpus=of_items((d.document.id, d.context_ids, d.step_ids) for d in (*self.train, *self.heldout))
+        )
         return self.train, self.heldout
 
     def facts(self) -> dict[str, int]:

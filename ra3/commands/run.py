@@ -31,12 +31,12 @@ from ra3.report import write_report
 from ra3.rlvr import rlvr as rl_loop
 from ra3.rollout.programs import beyond_positions, completion_of_text
 from ra3.rows import Rows
+from ra3.run.checkpoints import write_checksums
 from ra3.run.display import Display, show_problems, show_results, start_box
 from ra3.run.fingerprints import of_items, of_weights
 from ra3.run.folder import Run, resume_line
 from ra3.run.interrupts import StopRequest
-from ra3.run.manifest import seal
-from ra3.run.profile import profile_text
+from ra3.run.ledger import cost_table, read_ledger
 from ra3.run.recorder import Recorder
 from ra3.run.results import LatentEntry, Results
 from ra3.run.watchdog import Watchdog
@@ -63,7 +63,7 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     found = load_rl_problems(config)
     found = found.without(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
-        recorder.run.pin(problems=of_items(found.problems))
+        recorder.run.pin_inputs(problems=of_items(found.problems))
         empty = recorder.once("unearned", lambda: vacuous(found, sandbox, settings))
         problems = found.without(empty, settings.problems).record(recorder)
         start = policy.snapshot()
@@ -81,7 +81,7 @@ def evaluate(config: Config, options: RunOptions) -> Path:
     refuse_long(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
         problems, name = found.record(recorder), Path(config.model.path).name
-        recorder.run.pin(exam=of_items(problems))
+        recorder.run.pin_inputs(exam=of_items(problems))
         results = evaluation.evaluate(recorder, name, policy, problems, sandbox, settings, seed)
         show_problems(results.problems)
         return finish(recorder, results)
@@ -95,7 +95,7 @@ def evaluate_file(path: str, config: Config, options: RunOptions) -> Path:
     opener, name = config.model.opener or COMMENT_OPENER, Path(path).name.split(".")[0]
     attempts = [(sample.problem, completion_of_text(sample.text, opener)) for sample in samples]
     with open_run(config, options, None) as recorder, open_sandbox(config, recorder) as sandbox:
-        recorder.run.pin(exam=of_items(found.record(recorder)), samples=of_items(samples))
+        recorder.run.pin_inputs(exam=of_items(found.record(recorder)), samples=of_items(samples))
         results = evaluation.evaluate_samples(recorder, name, attempts, sandbox, config.eval, config.run.seed)
         show_problems(results.problems)
         return finish(recorder, results)
@@ -172,9 +172,9 @@ def open_run(
         stack.enter_context(told(run))
         subject, device = (policy.source, str(policy.device)) if policy else (str(config.eval.samples_file), "none")
         if policy:
-            run.pin(model=of_weights(policy.model))
-            run.note(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
-            run.note(opener=policy.syntax.opener)
+            run.pin_inputs(model=of_weights(policy.model))
+            run.add_facts(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
+            run.add_facts(opener=policy.syntax.opener)
         start_box(run, subject, own.seed, device, " ".join(options.recipes) or "defaults")
         display = Display(run)
         if plan:
@@ -184,7 +184,7 @@ def open_run(
             own.stuck_after_s,
         )  # fmt: skip
         if options.profile:
-            stack.callback(lambda: print(profile_text(run.folder)))
+            stack.callback(lambda: print(cost_table(read_ledger(run.folder)).aligned()))
         yield stack.enter_context(recorder)
 
 
@@ -193,7 +193,7 @@ def open_sandbox(config: Config, recorder: Recorder) -> Iterator[Sandbox]:
     """Opens the sandbox of a command; its isolation level is noted in the run folder."""
     own = config.sandbox
     with Sandbox(own.workers, own.cpu_s, own.wall_s, own.memory_mb) as sandbox:
-        recorder.run.note(sandbox=sandbox.level)
+        recorder.run.add_facts(sandbox=sandbox.level)
         yield sandbox
 
 
@@ -246,5 +246,5 @@ def finish(recorder: Recorder, results: Results) -> Path:
     recorder.display.close()
     show_results(results.scores, write_report(run.folder))
     with run.guard("write files.json"):
-        seal(run.folder)
+        write_checksums(run.folder)
     return run.folder

@@ -18,29 +18,29 @@ Root = Annotated[Path, Parameter(help="The folder that holds run folders.")]
 @runs.command(name="list")
 def list_runs(folder: Root = Path("runs"), /) -> None:
     """One line for every run: its state, when it began, how long it took, how many steps it did."""
-    from ra3.run.inspect import find_runs, summary, table
+    from ra3.run.inspect import runs_table
 
-    print(table(summary(run, folder) for run in find_runs(folder)))
+    print(runs_table(folder).aligned())
 
 
 @runs.command
 def show(folder: RunFolder, /) -> None:
     """One run in full: its state, settings that are not at their default, inputs, results."""
-    from ra3.run.inspect import details
+    from ra3.run.inspect import run_details
 
-    print(details(folder))
+    print(run_details(folder))
 
 
 @runs.command
 def verify(*folders: RunFolder) -> None:
     """Check that run folders are whole: checksums of checkpoints and results, no line broken, no step missing."""
-    from ra3.run.inspect import find_runs, state, troubles
+    from ra3.run.inspect import find_runs, run_state, verify_run
 
     bad = []
     for run in [run for folder in folders or (Path("runs"),) for run in find_runs(folder)]:
-        found = list(troubles(run))
+        found = verify_run(run)
         bad += [f"{run}: {trouble}" for trouble in found]
-        print(f"{run}: {'; '.join(found) or 'whole'} ({state(run)})")
+        print(f"{run}: {'; '.join(found) or 'whole'} ({run_state(run)})")
     if bad:
         listed = "\n  ".join(bad)
         raise UserError(f"not all is whole:\n  {listed}", fix="`--resume` makes damaged parts again")
@@ -49,6 +49,6 @@ def verify(*folders: RunFolder) -> None:
 @runs.command
 def compare(a: RunFolder, b: RunFolder, /) -> None:
     """How two runs differ: settings, metrics, weights, results."""
-    from ra3.run.inspect import differences
+    from ra3.run.inspect import compare_runs
 
-    print("\n".join(differences(a, b)))
+    print("\n".join(compare_runs(a, b)))

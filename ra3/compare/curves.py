@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
+from markupsafe import Markup
+
 from ra3.compare.aggregate import by_system, shown_metric
 from ra3.compare.palette import LARGE, Look, labels_left, name_points, spread
 from ra3.compare.plan import AFTER, Figure
@@ -31,7 +33,7 @@ def setting_plot(figure: Figure, cells: Sequence[Record], look: Look) -> Plot | 
     return Plot(figure.title, f"{metric}, 95% intervals; small points: seeds. {sentence}", svg)
 
 
-def _by_value(figure: Figure, scores: Mapping[str, list[float]]) -> str:
+def _by_value(figure: Figure, scores: Mapping[str, list[float]]) -> Markup:
     labels = unique(label for line in figure.lines for label, _ in line.points)
     drawn, axes = new_axes(figure.title, True, LARGE)
     look = Look.of([v for line in figure.lines for _, v in line.points], (figure,))  # a colour for each line
@@ -55,7 +57,7 @@ def _by_value(figure: Figure, scores: Mapping[str, list[float]]) -> str:
     return svg_text(drawn)
 
 
-def _by_name(variants: Sequence[str], scores: Mapping[str, list[float]], look: Look) -> str:
+def _by_name(variants: Sequence[str], scores: Mapping[str, list[float]], look: Look) -> Markup:
     from matplotlib.ticker import PercentFormatter
 
     figure, axes = new_axes("", False, (LARGE[0], 0.75 + 0.34 * len(variants)))

@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ra3.compare.plan import BASE, TWIN, Cell, Comparison, Step
+from ra3.compare.results import unchanged
 from ra3.compare.runner import finished
 from ra3.errors import UserError
-from ra3.run.folder import read_object
-from ra3.run.inspect import RUN_AGAIN, refuse_changed, unchanged
-from ra3.run.ledger import Costs, Spent, read_ledger
-from ra3.run.metrics import read_lines
-from ra3.run.profile import families, total
+from ra3.run.files import read_lines, read_object
+from ra3.run.inspect import RUN_AGAIN, finished_run
+from ra3.run.ledger import Costs, Spent, by_kind, read_ledger, total
 
 ROUNDED_TO = 1000
 """Tokens are given in thousands, so that a command can be read."""
@@ -64,7 +63,7 @@ def twin_of(variant: str) -> str:
 
 def midtraining(costs: Costs) -> dict[str, Spent]:
     """What mid-training took: "before" (E-step and annotation) and "mstep"; measuring left out."""
-    kinds = families(costs)
+    kinds = by_kind(costs)
     before = kinds.get("estep", {}) | kinds.get("annotate", {})
     return {"before": total(before), "mstep": total(kinds.get("mstep", {}))}
 
@@ -138,7 +137,7 @@ def _budget(comparison: Comparison, variant: str, reference: str, seed: int, out
     if not all(finished(step) for step in steps):
         return None
     for step in steps:
-        refuse_changed(step.folder)
+        finished_run(step.folder)
     own, other = (midtraining(read_ledger(step.folder)) for step in steps)
     flops = other["before"].flops + other["mstep"].flops
     if not flops:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+from markupsafe import escape as esc
 
 from ra3.compare.aggregate import shown_metric
 from ra3.compare.curves import figure_plots
@@ -15,9 +19,8 @@ from ra3.compare.results import Record
 from ra3.compare.table import Table, points, shown
 from ra3.compare.tables import differences_table, reach_table, scores_table, seeds_table
 from ra3.compare.training_tables import budget_table, cost_table, sigmoids_table, steps_table
-from ra3.report.page import document, plot_grid
+from ra3.report.page import render
 from ra3.report.plots import Plot
-from ra3.report.text import esc
 
 VALUE = re.compile(r"([+-]?\d[\d.]*) \[([+-]?[\d.]+), ([+-]?[\d.]+)\](.*)")
 """A number with its interval, as `points` and `numbers` write it, and what comes after."""
@@ -36,9 +39,10 @@ def comparison_page(
         f"<h1>{esc(headline(results) or comparison.name)}</h1>"
         f'<p class="verdict">{esc(there)}<code>{esc(command)}</code>.</p>{troubles}'
     )
-    return document(
-        f"ra3 compare: {comparison.name}", f"compare &middot; {esc(comparison.name)}", header,
-        [*_sections(comparison, results), ("Commands", "Each cell, in order.", commands_html(cells))],
+    sections = [*_sections(comparison, results), ("Commands", "Each cell, in order.", commands_html(cells))]
+    return render(
+        Path(__file__).parent / "templates" / "compare.html", kind="compare", title=comparison.name,
+        header=Markup(header), sections=[(title, intro, Markup(body)) for title, intro, body in sections],
     )  # fmt: skip
 
 
@@ -118,7 +122,10 @@ def _mixed_code(code: Mapping[str, int]) -> list[str]:
 
 
 def _large(plots: list[Plot]) -> str:
-    return plot_grid(plots, "", "large")
+    figures = "".join(
+        f"<figure><h3>{esc(p.title)}</h3>{p.svg}<figcaption>{esc(p.caption)}</figcaption></figure>" for p in plots
+    )
+    return f'<div class="plots large">{figures}</div>' if plots else ""
 
 
 def _seeds(results: Record) -> str:

@@ -11,7 +11,7 @@ from ra3.compare.equal_flops import twin_of
 from ra3.compare.plan import AFTER
 from ra3.compare.table import unique
 from ra3.report.plots import PAINT
-from ra3.report.text import colour_names
+from ra3.report.view import colour_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -13,18 +14,28 @@ from ra3.compare.plan import AFTER, Cell
 from ra3.errors import UserError
 from ra3.measure.learning_curve import LEAST_REWARDS, fit_sigmoid
 from ra3.measure.statistics import pass_at_k, powers_of_two
-from ra3.run.folder import read_object
-from ra3.run.inspect import refuse_changed, unchanged
-from ra3.run.ledger import read_ledger
-from ra3.run.manifest import SEAL
-from ra3.run.metrics import read_lines
-from ra3.run.profile import families, total
+from ra3.run.checkpoints import CHECKSUMS
+from ra3.run.files import read_lines, read_object
+from ra3.run.inspect import RUN_AGAIN, finished_run
+from ra3.run.ledger import by_kind, read_ledger, total
 
 Record = dict[str, Any]
 SMOOTH = 3
 """RLVR rewards are averaged over so many steps before they are compared."""
 TRAINING = ("estep", "annotate", "mstep", "rlvr")
 """The kinds of stages that are training; held-out measuring is none."""
+
+
+@contextmanager
+def unchanged(run: Path) -> Iterator[None]:
+    """Turns what goes wrong with a file's content inside into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"a file of this run holds something else than ra3 wrote ({type(error).__name__}: {error})"
+        raise UserError(what, where=str(run), fix=RUN_AGAIN) from error
 
 
 def system(variant: str, stage: str) -> str:
@@ -49,10 +60,10 @@ def read_cell(cell: Cell, stage: str) -> Record | None:
     file of the two is not as they left it."""
     folder, made_by = cell.folder(stage), cell.folder("midtrain" if stage == "eval" else "rlvr")
     runs = [run for run in (made_by, folder) if run]
-    if not folder or not all((run / SEAL).is_file() for run in runs):
+    if not folder or not all((run / CHECKSUMS).is_file() for run in runs):
         return None
     for run in runs:
-        refuse_changed(run)
+        finished_run(run)
     with unchanged(folder):
         return _record(cell, stage, folder, made_by)
 
@@ -96,7 +107,7 @@ def reach(counts: Sequence[Record]) -> dict[str, dict[int, float]]:
 
 def training_cost(folder: Path) -> dict[str, float]:
     """What training took: FLOPs, tokens generated, scored and trained on, CPU seconds, most memory."""
-    kinds = families(read_ledger(folder))
+    kinds = by_kind(read_ledger(folder))
     return asdict(total({place: spent for kind in TRAINING for place, spent in kinds.get(kind, {}).items()}))
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from threading import Lock
 
 from ra3.compare.plan import Cell, Step
+from ra3.compare.results import unchanged
 from ra3.errors import UserError
-from ra3.run.folder import config_changes, read_object
-from ra3.run.inspect import state, unchanged
+from ra3.run.files import read_object
+from ra3.run.folder import config_changes, refuse_other_format
+from ra3.run.inspect import run_state
 
 PATIENCE_S = 120.0
 """How long a command that was asked to stop may take to save its state."""
@@ -65,6 +67,7 @@ def finished(step: Step) -> bool:
     """Whether the command has run to its end. UserError if that was with other settings."""
     if not (step.folder / "config.json").is_file():
         return False
+    refuse_other_format(step.folder)
     held, wanted = read_object(step.folder / "config.json"), step.config().model_dump(mode="json")
     with unchanged(step.folder):
         changes = config_changes(_where_it_is_now(held, wanted), wanted)
@@ -74,7 +77,7 @@ def finished(step: Step) -> bool:
             where=str(step.folder),
             fix="give the comparison another --out, or move that folder away",
         )
-    return state(step.folder) == "finished"
+    return run_state(step.folder) == "finished"
 
 
 def _where_it_is_now(held: dict, wanted: dict) -> dict:

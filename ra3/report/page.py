@@ -1,138 +1,156 @@
-"""Run folder in, one HTML page out: no script, nothing fetched, every text escaped."""
+"""Run folder in, one HTML page out: no script, nothing fetched, every text escaped by the templates.
+
+`render` also makes the pages of others: a template that extends `page.html` and uses the parts in `macros.html`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import shlex
 from pathlib import Path
+from typing import Any
 
-from ra3.report.abstractions import abstraction_tables
-from ra3.report.folder import View, in_order, read_view
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ra3.config.tree import flatten
 from ra3.report.headline import headline
-from ra3.report.plots import Plot, chain_curves, learning_curves, reach_curves
-from ra3.report.rollouts import rollouts_section
-from ra3.report.style import style_sheet
-from ra3.report.tables import (
-    alarms_list,
-    glossary_table,
-    profile_tables,
-    result_tables,
-    runs_table,
-    settings,
-    swatch,
-)
-from ra3.report.text import colour_names, esc
+from ra3.report.plots import chain_curves, learning_curves, reach_curves
+from ra3.report.rollouts import stage_view
+from ra3.report.view import System, View, read_view, value_text
+from ra3.run.display import Alarms
 from ra3.run.files import disk_errors, write_atomic
-from ra3.run.profile import READING
+from ra3.run.glossary import GLOSSARY, Meaning
+from ra3.run.ledger import READING, cost_table, duration, total
+from ra3.run.tables import Cell, Table, in_order, label, result_tables
 
-# Belt and braces: even if a text slipped through unescaped, nothing may run and nothing may be loaded.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+TEMPLATES = Path(__file__).parent / "templates"
+# Control characters, direction overrides, invisible joiners, lone surrogates: shown by their number.
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+MAX_ROLLOUT_CHARACTERS = 800_000
 
 
 def write_report(folder: str | Path) -> Path:
-    """Write `report.html` into a run folder, or into a folder of run folders, which it then compares.
+    """Writes `report.html` into a run folder, or into a folder of run folders, which it then compares.
 
-    The folder is only read; parts that are missing or broken become a sentence. Raises UserError if there is no run.
+    The folder is only read; parts that are missing or broken become a sentence. UserError if there is no run.
     """
     view = read_view(Path(folder))
     path = view.folder / "report.html"
     with disk_errors(view.folder, "write the report"):
-        write_atomic(path, page(view).encode("utf-8"))
+        write_atomic(path, report_page(view).encode("utf-8"))
     return path
 
 
-def page(view: View) -> str:
-    """The page as text."""
+def render(template: Path, **values: Any) -> str:
+    """A page as text. The template may use those of this package; values are escaped, and hidden characters shown."""
+    return _templates(template.parent).get_template(template.name).render({"troubles": [], "colours": {}, **values})
+
+
+def _templates(folder: Path) -> Environment:
+    templates = Environment(
+        loader=FileSystemLoader([folder, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, finalize=_visible,
+    )  # fmt: skip
+    templates.filters |= {"label": label, "minus": _with_minus_sign, "shell": shlex.join}
+    templates.tests["startingwith"] = str.startswith
+    return templates
+
+
+def _visible(value: object) -> object:
+    """Markup as it is, everything else as text with its hidden characters shown by their number."""
+    if isinstance(value, Markup):
+        return value
+    return HIDDEN.sub(lambda hit: f"\\u{ord(hit[0]):04x}", str(value))
+
+
+def _with_minus_sign(text: str) -> str:
+    return re.sub(r"(?<![\w.])-(?=\d)", "\u2212", text)
+
+
+def report_page(view: View) -> str:
+    """The report as text."""
     title, verdict = headline(view)
-    names = [system.name for system in view.systems if system.metrics]
-    sections = (
-        ("Results", _results_intro(view), result_tables(view)),
-        (
-            "When it thinks",
-            CHAINS_INTRO,
-            _with_swatches(view, chain_curves(view)),
-        ),
-        ("What is reachable", REACH_INTRO, _with_swatches(view, reach_curves(view))),
-        ("Found abstractions", ABSTRACTIONS_INTRO, abstraction_tables(view)),
-        (
-            "Learning curves",
-            "",
-            _swatches(names) + plot_grid(learning_curves(view), "No metrics have been written yet."),
-        ),
-        ("Alarms", "Signs that a learning signal has died, checked over the whole run.", alarms_list(view)),
-        ("Rollouts", ROLLOUTS_INTRO, rollouts_section(view)),
-        ("What was run", "", runs_table(view)),
-        ("Where the time went", READING, profile_tables(view)),
-        ("Metrics explained", "Last value of each run and stage, and how to read it.", glossary_table(view)),
-        ("Settings and environment", "", settings(view)),
-    )
-    header = f"<h1>{esc(title)}</h1>" + f'<p class="verdict">{esc(verdict)}</p>{_troubles(view)}'
-    return document(f"ra3 report: {view.title}", f"report &middot; {esc(view.title)}", header, sections)
+    systems, results = view.systems, view.results
+    points = [point for curve in results.curves.values() for point in curve]
+    rollouts, left_out = _rollouts(systems)
+    return render(
+        TEMPLATES / "report.html",
+        kind="report", title=view.title, troubles=view.troubles, colours=view.colours, systems=systems,
+        headline=title, verdict=verdict,
+        tables=result_tables(results.scores),
+        measured=in_order(point.model for point in points),
+        chain_plots=chain_curves(view), reach_plots=reach_curves(view),
+        latents={system.name: own for system in systems if (own := system.run.results.latents)},
+        trained=[system.name for system in systems if system.stages], learning_plots=learning_curves(view),
+        alarms=[alarm for system in systems for alarm in _alarms(system)],
+        rollouts=rollouts, left_out=left_out,
+        runs=_runs_table(view),
+        reading=READING, costs={system.name: cost_table(own) for system in systems if (own := system.run.costs)},
+        glossary=_glossary(systems),
+        environments={system.name: _environment_facts(system) for system in systems},
+    )  # fmt: skip
 
 
-def document(title: str, eyebrow: str, header: str, sections: Iterable[tuple[str, str, str]]) -> str:
-    """A whole offline page; `title` and the sections' titles and intros are plain text, the rest is markup."""
-    body = "".join(_section(*section) for section in sections)
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{esc(title)}</title><style>{style_sheet()}</style></head><body><main>"
-        f'<header><p class="eyebrow"><b>ra3</b> {eyebrow}</p>{header}</header>{body}</main></body></html>\n'
-    )
+def _rollouts(systems: list[System]) -> tuple[list[Markup], int]:
+    """(stages with their rollouts as markup, how many were left out because the page would be too large)."""
+    draw = _templates(TEMPLATES).get_template("rollouts.html").module.stage  # pyright: ignore[reportAttributeAccessIssue]
+    drawn, size, left_out = [], 0, 0
+    for system in systems:
+        for stage, pair in system.rollouts.items():
+            markup = draw(stage_view(f"{label(system.name)}: {stage}", pair), not drawn)
+            if size + len(markup) > MAX_ROLLOUT_CHARACTERS:
+                left_out += 1
+            else:
+                drawn.append(markup)
+                size += len(markup)
+    return drawn, left_out
 
 
-CHAINS_INTRO = "Selective thinking, read off the evaluation: by how long a chain of references a problem needs."
-REACH_INTRO = (
-    "pass@k, unbiased, up to as many samples as there are: what is reached at the first try, and what is at all."
-)
-ABSTRACTIONS_INTRO = (
-    "What the intentions written into the training text are about, gathered by their last word: how often, an example, "
-    "and the code that follows most often."
-)
-ROLLOUTS_INTRO = (
-    "What the policy wrote, with the credit each token got: green raised its probability, pink lowered it. "
-    "Hover over a token for its log-probability and advantage. Shown are the best and the worst sample of one group."
-)
+def _alarms(system: System) -> list[tuple[str, int, str]]:
+    """(system, step, sentence) of every alarm that these metrics would have raised."""
+    alarms = Alarms()
+    return [
+        (system.name, line.step, text)
+        for stage, lines in system.stages.items()
+        for line in lines
+        for text in alarms.check(stage, line.values)
+    ]
 
 
-def _section(title: str, intro: str, body: str) -> str:
-    """A card; a section without a body is left out."""
-    if not body:
-        return ""
-    lead = f'<p class="intro">{esc(intro)}</p>' if intro else ""
-    return f"<section><h2>{esc(title)}</h2>{lead}{body}</section>"
+def _runs_table(view: View) -> Table:
+    """One row for each system: what it did and what it cost. A run that has not ended says how to go on."""
+    rows = []
+    for system in view.systems:
+        spent = total(system.run.costs)
+        stages = ", ".join(f"{stage} ({len(lines)})" for stage, lines in system.stages.items())
+        counts = [f"{count:,.0f}" if count else "\u2013" for count in (spent.generated, spent.trained)]
+        took = duration(spent.wall_s) if spent.wall_s else "\u2013"
+        rows.append((Cell(model=system.name), stages or "\u2013", took, *counts, _progress(view, system)))
+    return Table("Runs", ("run", "stages (updates)", "wall time", "tokens generated", "tokens trained", "state"), rows)
 
 
-def _results_intro(view: View) -> str:
-    if any(row["metric"].startswith("pass@") for row in view.rows):
-        return (
-            "Share of problems solved; pass@k: at least one of k samples passes all tests. Intervals are over problems."
-        )
-    return "Measured on text that was held out." if view.rows else ""
+def _progress(view: View, system: System) -> str:
+    evaluated = any(score.model == system.name for score in view.results.scores) or system.run.results.scores
+    done = [word for word, true in (("model saved", system.run.has_model), ("evaluated", evaluated)) if true]
+    go_on = f"; go on with {system.run.facts.resume}" if system.run.facts.resume else ""
+    return ", ".join(done) or f"not finished{go_on}"
 
 
-def _with_swatches(view: View, plots: list[Plot]) -> str:
-    names = in_order(p["model"] for points in view.curves.values() for p in points)
-    return _swatches(names) + plot_grid(plots, "") if plots else ""
+def _glossary(systems: list[System]) -> list[tuple[str, Meaning, list[tuple[str, str, str]]]]:
+    """(metric, its meaning, last value of each system and stage) for every metric of these runs."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for system in systems:
+        for stage, lines in system.stages.items():
+            last = {key: value for line in lines for key, value in line.values.items()}
+            for key, value in last.items():
+                found.setdefault(key, []).append((system.name, stage, value_text(value)))
+    unknown = Meaning("(not in the glossary)", "", "")
+    known = [key for key in GLOSSARY if key in found]
+    return [(key, GLOSSARY.get(key, unknown), found[key]) for key in [*known, *sorted(found.keys() - GLOSSARY.keys())]]
 
 
-def plot_grid(plots: list[Plot], nothing: str, size: str = "") -> str:
-    """Finished plots side by side ("large": two of them), or the sentence that says why there are none."""
-    figures = "".join(
-        f"<figure><h3>{esc(plot.title)}</h3>{plot.svg}<figcaption>{esc(plot.caption)}</figcaption></figure>"
-        for plot in plots
-    )
-    return (
-        f'<div class="{f"plots {size}".strip()}">{figures}</div>'
-        if figures
-        else (f'<p class="plain">{esc(nothing)}</p>' if nothing else "")
-    )
-
-
-def _swatches(names: list[str]) -> str:
-    items = "".join(f"<span>{swatch(name, colour_names(names))}</span>" for name in names)
-    return f'<div class="swatches">{items}</div>'
-
-
-def _troubles(view: View) -> str:
-    return "".join(f'<p class="plain troubles">{esc(trouble)}</p>' for trouble in view.troubles)
+def _environment_facts(system: System) -> dict[str, Any]:
+    """Lists what the run ran on, by dotted key."""
+    facts = {key: value for key, value in system.run.environment.items() if key not in ("earlier", "argv")}
+    return {**dict(flatten(facts)), "attempts": len(system.run.facts.attempts)}

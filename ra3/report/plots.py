@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
-from ra3.report.folder import System, View, in_order
-from ra3.report.text import OTHERS, colour_names, is_after_rlvr
-from ra3.run.metrics import number
+from ra3.report.view import OTHERS, System, View, is_after_rlvr
+from ra3.run.inspect import MetricLine
+from ra3.run.results import CurvePoint
+from ra3.run.tables import in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,38 +94,38 @@ PANELS = (
 
 @dataclass(frozen=True)
 class Plot:
-    """A finished figure: texts are not yet escaped, `svg` is markup of our own making."""
+    """A finished figure; `svg` is markup of our own making."""
 
     title: str
     caption: str
-    svg: str
+    svg: Markup
 
 
 def learning_curves(view: View) -> list[Plot]:
     """The panels for which at least one system has numbers."""
-    return [plot for panel in PANELS if (plot := _panel(panel, view.systems))]
+    return [plot for panel in PANELS if (plot := _panel(panel, view.systems, view.colours))]
 
 
 def chain_curves(view: View) -> list[Plot]:
     """One plot per curve in the results, e.g. think rate by chain length, with its interval as a band."""
-    return [_curve(name, points) for name, points in view.curves.items() if not name.endswith(BY_K)]
+    return [_curve(n, points, view.colours) for n, points in view.results.curves.items() if not n.endswith(BY_K)]
 
 
 def reach_curves(view: View) -> list[Plot]:
     """pass@k by k, one plot for each band."""
-    return [_curve(name, points) for name, points in view.curves.items() if name.endswith(BY_K)]
+    return [_curve(n, points, view.colours) for n, points in view.results.curves.items() if n.endswith(BY_K)]
 
 
-def _panel(panel: Panel, systems: list[System]) -> Plot | None:
-    colours = colour_names([system.name for system in systems])
+def _panel(panel: Panel, systems: list[System], colours: Mapping[str, str]) -> Plot | None:
     figure, axes = new_axes("update", panel.share)
     caption, drawn, rounds = panel.caption, False, []
     for system in systems:
-        lines = system.metrics.get(panel.stage, [])
+        lines = system.stages.get(panel.stage, [])
         for key, style in ((next((k for k in panel.keys if _has(lines, k)), ""), "-"), (panel.dotted, ":")):
             if _has(lines, key):
                 style = "--" if style == "-" and is_after_rlvr(system.name) else style
-                _course(axes, np.array([number(line.get(key)) for line in lines]), PAINT[colours[system.name]], style)
+                values = np.array([line.values.get(key, math.nan) for line in lines])
+                _course(axes, values, PAINT[colours[system.name]], style)
                 drawn, rounds = True, _round_starts(lines)
                 caption = f"{panel.caption} Dotted: without the intentions." if style == ":" else caption
     for start in rounds:
@@ -131,15 +133,13 @@ def _panel(panel: Panel, systems: list[System]) -> Plot | None:
     return Plot(panel.title, caption, svg_text(figure)) if drawn else None
 
 
-def _curve(name: str, points: list[dict]) -> Plot:
+def _curve(name: str, points: list[CurvePoint], colours: Mapping[str, str]) -> Plot:
     what, _, by = name.partition("_by_")
     x_label = {"chain": "chain length"}.get(by, re.sub(r"[^ -~]|_", " ", by)[:40])
     figure, axes = new_axes(x_label, _within_unit(points))
-    names = in_order(point["model"] for point in points)
-    colours = colour_names(names)
-    for model in names:
-        own = [point for point in points if point["model"] == model]
-        x, mean, low, high = (np.array([point[key] for point in own]) for key in ("x", "mean", "low", "high"))
+    for model in in_order(point.model for point in points):
+        own = [(p.x, p.mean, p.low, p.high) for p in points if p.model == model]
+        x, mean, low, high = np.array(own).T
         paint = PAINT[colours[model]]
         axes.plot(x, mean, "--" if is_after_rlvr(model) else "-", color=paint, linewidth=1.8, marker="o", markersize=4)
         axes.fill_between(x, low, high, color=paint, alpha=0.13, linewidth=0)
@@ -147,7 +147,7 @@ def _curve(name: str, points: list[dict]) -> Plot:
         f" by {by.replace('_', ' ')} length" if by == "chain" else f" by {by}"
     )
     if by == "k":
-        doubled(axes, sorted({point["x"] for point in points}))
+        doubled(axes, sorted({point.x for point in points}))
         title = what.replace("_", " ").replace("pass", "pass@k", 1)
     return Plot(title, "Band: 95% interval. Dashed: after RLVR.", svg_text(figure))
 
@@ -205,7 +205,7 @@ def _moving_average(values: np.ndarray, width: int) -> np.ndarray:
     return np.array([np.nanmean(window) if np.isfinite(window).any() else math.nan for window in windows])
 
 
-def svg_text(figure: Figure) -> str:
+def svg_text(figure: Figure) -> Markup:
     """The figure as an <svg> element: only the ids it refers to, no size of its own, the page's font and colours."""
     import matplotlib
 
@@ -220,17 +220,17 @@ def svg_text(figure: Figure) -> str:
         r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1
     )
     svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
-    return re.sub(r"#0[0-9a-f]{5}", lambda hit: CSS.get(hit[0], hit[0]), svg)
+    return Markup(re.sub(r"#0[0-9a-f]{5}", lambda hit: CSS.get(hit[0], hit[0]), svg))
 
 
-def _has(lines: list[dict], key: str) -> bool:
-    return bool(key) and any(math.isfinite(number(line.get(key))) for line in lines)
+def _has(lines: Sequence[MetricLine], key: str) -> bool:
+    return any(math.isfinite(line.values.get(key, math.nan)) for line in lines)
 
 
-def _round_starts(lines: list[dict]) -> list[float]:
+def _round_starts(lines: Sequence[MetricLine]) -> list[float]:
     """Where a new EM round begins, on the x axis of updates."""
-    return [i + 0.5 for i in range(1, len(lines)) if lines[i].get("round") != lines[i - 1].get("round")]
+    return [i + 0.5 for i in range(1, len(lines)) if lines[i].em_round != lines[i - 1].em_round]
 
 
-def _within_unit(points: list[dict]) -> bool:
-    return not any(point[key] < -1e-9 or point[key] > 1 + 1e-9 for point in points for key in ("mean", "low", "high"))
+def _within_unit(points: Sequence[CurvePoint]) -> bool:
+    return not any(value < -1e-9 or value > 1 + 1e-9 for p in points for value in (p.mean, p.low, p.high))

@@ -6,165 +6,119 @@ The first and the last recorded step of a stage stand side by side; of each, the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ra3.report.folder import EarlyLate, View
-from ra3.report.text import esc, label, value_text
-from ra3.run.metrics import number
+from ra3.report.view import value_text
+from ra3.run.inspect import RecordedRollout, RecordedToken, StageRollouts
 
-LEVELS = 8  # shades on each side of zero
-MAX_TOKENS = 1200  # of one rollout
-MAX_BYTES = 800_000  # of all rollouts together
-ROLES = {"context", "expert", "decision", "latent", "sampled"}
-
-
-def rollouts_section(view: View) -> str:
-    """Every stage of every system that recorded rollouts; the first is open, the others are folded."""
-    parts, size, left_out = [], 0, 0
-    for system in view.systems:
-        for stage, pair in system.rollouts.items():
-            part = _stage(f"{label(system.name)}: {stage}", pair, is_open=not parts)
-            if size + len(part) > MAX_BYTES:
-                left_out += 1
-                continue
-            parts.append(part)
-            size += len(part)
-    if not parts and not left_out:
-        return '<p class="plain">No rollouts have been recorded in this folder.</p>'
-    note = f'<p class="plain">{left_out} more stages are in rollouts.jsonl.</p>' if left_out else ""
-    return "".join(parts) + note
+LEVELS = 8
+"""Shades on each side of zero; the style sheet has as many."""
+MAX_TOKENS = 1200
+"""Tokens of one rollout that are shown."""
+WRITTEN = ("decision", "latent", "sampled")
+"""Roles of tokens that the policy wrote."""
 
 
-def _stage(title: str, pair: EarlyLate, is_open: bool) -> str:
-    early, late = _pair(pair)
-    scale = _scale([*early, *late])
-    columns = _column(f"Early: {_place(pair.first_step)}", early, scale)
-    columns += _column(f"Late: {_place(pair.last_step)}", late, scale) if late else ""
-    alone = "" if late else '<p class="plain">Only one step has been recorded so far.</p>'
-    return (
-        f"<details class='stage'{' open' if is_open else ''}><summary>{esc(title)}</summary>{_legend(scale)}{alone}"
-        f'<div class="sides">{columns}</div></details>'
-    )
+@dataclass(frozen=True)
+class TokenView:
+    """A token as it is drawn."""
+
+    text: str
+    classes: str
+    """CSS classes: the role, and p1..p8 for credit or n1..n8 for blame."""
+    hover: str = ""
+    shades_line_end: bool = False
+    """The text ends in a line end, left out here, that gets a sign to carry its shade: it has no ink of its own."""
 
 
-def _pair(pair: EarlyLate) -> tuple[list[dict], list[dict]]:
+@dataclass(frozen=True)
+class RolloutView:
+    """A rollout as it is drawn."""
+
+    caption: str
+    verdict: str | None
+    blocks: list[tuple[bool, list[TokenView]]]
+    """Runs of tokens in order, and whether they are an intention that the policy wrote."""
+    left_out: int
+    """Tokens beyond MAX_TOKENS."""
+
+
+@dataclass(frozen=True)
+class StageView:
+    """A stage's early and late rollouts, each with its place; late is empty while there is one step only."""
+
+    title: str
+    scale: str
+    """The advantage with the strongest shade."""
+    sides: list[tuple[str, list[RolloutView]]]
+
+
+def stage_view(title: str, pair: StageRollouts) -> StageView:
     """Best and worst of one group early and late; the same document on both sides if it was drawn twice."""
-    groups = _groups(pair.early), _groups(pair.late)
-    shared = [key for key in groups[0] if key in groups[1]]
-    picked = [group[shared[0]] if shared else next(iter(group.values()), []) for group in groups]
-    return _extremes(picked[0]), _extremes(picked[1])
+    early, late = _by_document(pair.first), _by_document(pair.last)
+    document = next((name for name in early if name in late), None)
+    shown = [_best_and_worst(side.get(document) or next(iter(side.values()), [])) for side in (early, late)]
+    scale = _scale([*shown[0], *shown[1]])
+    places = [f"{when}: round {r}, step {s}" for when, (r, s) in (("Early", pair.first_step), ("Late", pair.last_step))]
+    sides = [(place, [_rollout(r, scale) for r in own]) for place, own in zip(places, shown, strict=True)]
+    return StageView(title, value_text(scale), sides if shown[1] else sides[:1])
 
 
-def _groups(records: Iterable[dict]) -> dict[str, list[dict]]:
-    """document -> its rollouts, those with tokens only."""
-    found: dict[str, list[dict]] = {}
-    for record in records:
-        if isinstance(record.get("tokens"), list) and record["tokens"]:
-            found.setdefault(str(record.get("document", "?")), []).append(record)
+def _by_document(rollouts: Sequence[RecordedRollout]) -> dict[str | None, list[RecordedRollout]]:
+    found: dict[str | None, list[RecordedRollout]] = {}
+    for rollout in rollouts:
+        if rollout.tokens:
+            found.setdefault(rollout.document, []).append(rollout)
     return found
 
 
-def _extremes(group: list[dict]) -> list[dict]:
+def _best_and_worst(group: list[RecordedRollout]) -> list[RecordedRollout]:
     """The sample with the highest and the one with the lowest reward; one if they are alike."""
-    rewards = [number(record.get("reward")) for record in group]
-    ranked = sorted(range(len(group)), key=lambda i: -rewards[i] if math.isfinite(rewards[i]) else math.inf)
-    if len(group) > 1 and rewards[ranked[0]] != rewards[ranked[-1]]:
-        return [group[ranked[0]], group[ranked[-1]]]
-    return [group[i] for i in ranked[:1]]
+    ranked = sorted(group, key=lambda rollout: -rollout.reward if math.isfinite(rollout.reward) else math.inf)
+    alike = not ranked or ranked[0].reward == ranked[-1].reward
+    return ranked[:1] if alike else [ranked[0], ranked[-1]]
 
 
-def _scale(records: list[dict]) -> float:
-    """The advantage with the strongest shade: the 95th percentile of the sizes, so that no outlier pales the rest."""
-    sizes = sorted(abs(a) for record in records for token in record["tokens"] if (a := _advantage(token)))
+def _scale(rollouts: Sequence[RecordedRollout]) -> float:
+    """The 95th percentile of the advantages' sizes, so that no outlier pales the rest."""
+    sizes = sorted(abs(a) for rollout in rollouts for token in rollout.tokens if (a := _advantage(token)))
     return sizes[min(len(sizes) - 1, int(0.95 * len(sizes)))] if sizes else 1.0
 
 
-def _column(title: str, records: list[dict], scale: float) -> str:
-    return f'<div class="side"><h4>{esc(title)}</h4>{"".join(_rollout(record, scale) for record in records)}</div>'
-
-
-def _rollout(record: dict, scale: float) -> str:
-    facts = [str(record.get("document", "?")), f"sample {record.get('sample', '?')}"]
-    facts.append(f"reward {value_text(number(record.get('reward')))}")
-    caption = " \u00b7 ".join(facts)
-    verdict = record.get("verdict")
-    badge = f'<span class="badge {"good" if verdict == "passed" else "bad"}">{esc(verdict)}</span>' if verdict else ""
-    return (
-        f"<figure><figcaption>{esc(caption)}{badge}</figcaption>"
-        f'<pre class="code" dir="ltr">{_tokens(record["tokens"], scale, str(record.get("opener", "#")))}</pre></figure>'
-    )
-
-
-def _tokens(tokens: list, scale: float, opener: str) -> str:
-    """Tokens as spans; a comment, or a line with the opener, that the policy wrote is wrapped in a block of its own."""
-    parts, in_intention, line_start = [], False, True
-    shown = [token for token in tokens[:MAX_TOKENS] if isinstance(token, dict)]
-    for token in shown:
-        text, role = str(token.get("text", "")), _role(token)
-        if (
-            line_start
-            and not in_intention
-            and role in ("decision", "latent", "sampled")
-            and text.lstrip().startswith(("#", opener))
-        ):
-            parts.append('<span class="intention">')
+def _rollout(rollout: RecordedRollout, scale: float) -> RolloutView:
+    caption = f"{rollout.document} \u00b7 sample {rollout.sample} \u00b7 reward {value_text(rollout.reward)}"
+    blocks: list[tuple[bool, list[TokenView]]] = [(False, [])]
+    in_intention, line_start = False, True
+    for token in rollout.tokens[:MAX_TOKENS]:
+        opens = line_start and token.role in WRITTEN and token.text.lstrip().startswith(("#", rollout.opener))
+        if opens and not in_intention:
             in_intention = True
-        parts.append(_token(token, text, role, scale))
-        line_start = text.endswith("\n") or (line_start and not text.strip())
-        if in_intention and "\n" in text:
-            parts.append("</span>")
+            blocks.append((True, []))
+        blocks[-1][1].append(_token(token, scale))
+        line_start = token.text.endswith("\n") or (line_start and not token.text.strip())
+        if in_intention and "\n" in token.text:
             in_intention = False
-    more = len(tokens) - MAX_TOKENS
-    return "".join(parts) + ("</span>" if in_intention else "") + (f"\n\u2026 {more:,} more tokens" if more > 0 else "")
+            blocks.append((False, []))
+    return RolloutView(caption, rollout.verdict, blocks, max(0, len(rollout.tokens) - MAX_TOKENS))
 
 
-def _token(token: dict, text: str, role: str, scale: float) -> str:
-    advantage, logp = _advantage(token), number(token.get("logp"))
-    if role == "context":
-        return f'<span class="context">{esc(text)}</span>'
+def _token(token: RecordedToken, scale: float) -> TokenView:
+    if token.role == "context":
+        return TokenView(token.text, "context")
+    role = token.role if token.role in ("expert", *WRITTEN) else "expert"
+    advantage = _advantage(token)
     hover = [role]
-    if math.isfinite(logp):
-        hover.append(f"log-prob {value_text(logp)}")
+    hover += [f"log-prob {value_text(token.logp)}"] if math.isfinite(token.logp) else []
+    hover += [f"advantage {value_text(advantage)}"] if advantage else []
+    classes = [role] if role != "sampled" else []
     if advantage:
-        hover.append(f"advantage {value_text(advantage)}")
-    shade = _shade(advantage, scale)
-    title = " \u00b7 ".join(hover)
-    kind = " ".join(name for name in (role if role != "sampled" else "", shade) if name)
-    body = esc(text)
-    if shade and text.endswith("\n"):  # a line end has no ink of its own: give its shade something to stand on
-        body = f'{esc(text[:-1])}<i class="end">\u21b5</i>\n'
-    return f'<span class="{kind}" title="{esc(title)}">{body}</span>'
+        level = min(LEVELS, max(1, math.ceil(LEVELS * abs(advantage) / scale)))
+        classes.append(f"{'p' if advantage > 0 else 'n'}{level}")
+    shades_line_end = bool(advantage) and token.text.endswith("\n")
+    text = token.text[:-1] if shades_line_end else token.text
+    return TokenView(text, " ".join(classes), " \u00b7 ".join(hover), shades_line_end)
 
 
-def _shade(advantage: float, scale: float) -> str:
-    """p1..p8 for credit, n1..n8 for blame, "" for none."""
-    if not advantage:
-        return ""
-    level = min(LEVELS, max(1, math.ceil(LEVELS * abs(advantage) / scale)))
-    return f"{'p' if advantage > 0 else 'n'}{level}"
-
-
-def _advantage(token: object) -> float:
-    """The advantage, 0 where there is none."""
-    value = number(token.get("advantage")) if isinstance(token, dict) else 0.0
-    return value if math.isfinite(value) else 0.0
-
-
-def _role(token: dict) -> str:
-    role = token.get("role")
-    return role if isinstance(role, str) and role in ROLES else "expert"
-
-
-def _place(step: tuple[int, int]) -> str:
-    return f"round {step[0]}, step {step[1]}"
-
-
-def _legend(scale: float) -> str:
-    steps = [f"n{i}" for i in range(LEVELS, 0, -1)] + [f"p{i}" for i in range(1, LEVELS + 1)]
-    shades = "".join(f'<span class="{step}"></span>' for step in steps)
-    return (
-        f'<div class="legend">advantage <b>\u2212{value_text(scale)}</b><span class="ramp">{shades}</span>'
-        f"<b>+{value_text(scale)}</b> <span class='key intention'># an intention of the policy</span> "
-        '<span class="key context">context</span> <span class="key expert">expert code</span> '
-        '<span class="key act">act</span> chose not to think</div>'
-    )
+def _advantage(token: RecordedToken) -> float:
+    return token.advantage if math.isfinite(token.advantage) else 0.0

@@ -1,4 +1,4 @@
-"""Checkpoints: what a run has finished, and how far it is in what it has not.
+"""Checkpoints: what a run has finished, and how far it is in what it has not; and the checksums of what it gives.
 
 A run is a sequence of named stages ("estep-0", "annotate-0.00000", "mstep-0", ...). The output of a finished stage is
 kept for good; inside a stage the state after a step is saved now and then, and the last two checkpoints are there.
@@ -12,14 +12,42 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from ra3.run.files import remove_litter, write_atomic
+from ra3.errors import UserError
+from ra3.run.files import remove_temporary_files, write_atomic
 from ra3.run.folder import Run
-from ra3.run.manifest import MANIFEST, OLD_MANIFEST, Entry, intact, read_manifest
+
+MANIFEST, OLD_MANIFEST = "manifest.json", "manifest.old.json"
+CHECKSUMS = "files.json"
+"""The last file that a run writes: the checksums of all that it gives."""
+PRODUCT = (
+    *("config.json", "inputs.json", "metrics.jsonl", "rollouts.jsonl", "annotated.jsonl", "results.json"),
+    "model/*",
+)
+
+
+@dataclass(frozen=True)
+class CheckpointEntry:
+    """One saved file, as the manifest lists it."""
+
+    stage: str
+    step: int | None
+    """Steps done; None for the output of a finished stage."""
+    file: str
+    sha256: str
+    position: dict[str, int]
+    """Bytes of the metrics files at this moment."""
+
+    def is_intact(self, folder: Path) -> bool:
+        """Whether the file is there, as it was written."""
+        try:
+            return checksum(folder / self.file) == self.sha256
+        except FileNotFoundError:
+            return False
 
 
 class Checkpoints:
@@ -31,11 +59,11 @@ class Checkpoints:
         self.warnings: list[str] = []
         with run.guard("open the checkpoints"):
             self._folder.mkdir(exist_ok=True)
-            remove_litter(self._folder)
-            listed, trouble = read_manifest(self._folder)
-            self.entries, damaged = intact(self._folder, listed)
-        if trouble or damaged:
-            found = [f"checkpoints/{name} is missing or damaged" for name in [*trouble, *damaged]]
+            remove_temporary_files(self._folder)
+            listed, broken = read_manifest(self._folder)
+            self.entries, damaged = _usable(self._folder, listed)
+        if broken or damaged:
+            found = [f"checkpoints/{name} is missing or damaged" for name in [*broken, *damaged]]
             self.warnings.append(f"{'; '.join(found)}; the run goes on from {self._newest()}")
 
     @property
@@ -58,11 +86,13 @@ class Checkpoints:
 
         The checkpoint before it is kept, older ones inside stages are removed.
         """
+        import torch
+
         buffer = io.BytesIO()
         torch.save(state, buffer)
         data = buffer.getbuffer()
         name = f"{stage}.pt" if step is None else f"{stage}.step-{step:06d}.pt"
-        entry = Entry(stage, step, name, hashlib.sha256(data).hexdigest(), position)
+        entry = CheckpointEntry(stage, step, name, hashlib.sha256(data).hexdigest(), position)
         with self._run.guard("save a checkpoint"):
             write_atomic(self._folder / name, data)
             kept = [e for e in self.entries if e.file != name]
@@ -72,7 +102,9 @@ class Checkpoints:
             for old in retired:
                 (self._folder / old.file).unlink(missing_ok=True)
 
-    def _load(self, entry: Entry) -> dict[str, Any]:
+    def _load(self, entry: CheckpointEntry) -> dict[str, Any]:
+        import torch
+
         return torch.load(self._folder / entry.file, map_location="cpu", weights_only=True)
 
     def _newest(self) -> str:
@@ -87,3 +119,56 @@ class Checkpoints:
         if path.exists():
             path.replace(self._folder / OLD_MANIFEST)
         write_atomic(path, text.encode())
+
+
+def read_manifest(folder: Path) -> tuple[list[CheckpointEntry], list[str]]:
+    """(entries of the newest readable manifest, names of manifests that cannot be read); a fresh folder: no entries.
+
+    UserError if there are checkpoints and no readable manifest."""
+    broken = []
+    for name in (MANIFEST, OLD_MANIFEST):
+        if (folder / name).exists():
+            try:
+                return [CheckpointEntry(**e) for e in json.loads((folder / name).read_text(encoding="utf-8"))], broken
+            except (ValueError, TypeError):
+                broken.append(name)
+    if broken or len(list(folder.glob("*.pt"))) > 1:  # a run killed in its first save leaves one file and no list
+        raise UserError(
+            "neither list of checkpoints can be read",
+            where=f"{folder / MANIFEST}, {folder / OLD_MANIFEST}",
+            fix="restore one of them, or start afresh under another name (run.name)",
+        )
+    return [], []
+
+
+def _usable(folder: Path, entries: list[CheckpointEntry]) -> tuple[list[CheckpointEntry], list[str]]:
+    """(entries that a run can go on from, names of damaged files): a stage whose output is damaged ends the list,
+    because what came after was made from it; a damaged step is only passed over."""
+    good: list[CheckpointEntry] = []
+    damaged: list[str] = []
+    for entry in entries:
+        if entry.is_intact(folder):
+            good.append(entry)
+            continue
+        damaged.append(entry.file)
+        if entry.step is None:
+            break
+    return good, damaged
+
+
+def write_checksums(folder: Path) -> None:
+    """Writes `files.json`, which says that the run in `folder` is finished: the last thing that a run does."""
+    sums = {name: checksum(folder / name) for name in product_files(folder)}
+    write_atomic(folder / CHECKSUMS, (json.dumps(sums, indent=1) + "\n").encode())
+
+
+def product_files(folder: Path) -> Iterator[str]:
+    """Names of the files that a run gives, as far as they are there."""
+    for pattern in PRODUCT:
+        yield from (str(path.relative_to(folder)) for path in sorted(folder.glob(pattern)) if path.is_file())
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

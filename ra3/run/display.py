@@ -1,4 +1,4 @@
-"""What the terminal shows: a start box, a live table of few numbers, warnings in words, the result table.
+"""The terminal: a start box, a live table of few numbers, alarms in words, the result tables.
 
 Nothing here is stored and nothing reads the run folder: display receives the numbers that also go to metrics.jsonl.
 """
@@ -9,21 +9,22 @@ import math
 import shlex
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from rich.box import ROUNDED, SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from ra3.run.alarms import Alarms
+from ra3.run.files import number
 from ra3.run.folder import Run
-from ra3.run.metrics import number
+from ra3.run.glossary import GLOSSARY, Alarm
+from ra3.run.ledger import duration
+from ra3.run.results import ProblemCount, Score
+from ra3.run.tables import Table, result_tables
 
 THINKING = ("elbo", "think_rate", "latent_gain", "comment_tokens", "option_duration")
 IMITATION = ("nll_total", "expert_nll", "expert_nll_act", "latent_gain", "grad_norm", "learning_rate")
@@ -31,7 +32,42 @@ TESTS = ("pass_rate", "reward", "advantage_std", "truncated", "infra")
 SIGNAL = ("dead_groups", "entropy", "logp_gap_max")
 SHOWN = {"estep": (*THINKING, *SIGNAL), "mstep": IMITATION, "rlvr": (*TESTS, *SIGNAL)}
 NUM_SHOWN, SHOWN_PROBLEMS = 8, 40
+MUST_BE_FINITE = ("loss", "grad_norm", "nll_total")
+"""Metrics that alarm at once when they are not."""
 SPARKS, SPARK_WIDTH = "▁▂▃▄▅▆▇█", 32
+
+
+class Alarms:
+    """Says once, in words, that a metric of a stage is sick. Feed it every step; it returns new warnings only."""
+
+    def __init__(self):
+        self._said: set[tuple[str, str]] = set()
+        self._streak: dict[tuple[str, str], int] = {}
+        self._first: dict[tuple[str, str], float] = {}
+
+    def check(self, stage: str, values: Mapping[str, object]) -> list[str]:
+        """Warnings that have become true with this step. A missing number never alarms."""
+        found = []
+        for key, value in ((key, number(value)) for key, value in values.items()):
+            meaning, place = GLOSSARY.get(key), (stage, key)
+            if key in MUST_BE_FINITE and not math.isfinite(value) and place not in self._said:
+                self._said.add(place)
+                found.append(f"{stage}: {key} is not finite. Lower the learning rate.")
+            elif meaning and meaning.alarm and self._is_due(place, value, meaning.alarm):
+                first = f", at first {self._first[place]:.3g}" if meaning.alarm.below_first else ""
+                found.append(f"{stage}: {key} is {value:.3g}{first}. Healthy: {meaning.healthy}. Sick: {meaning.sick}.")
+        return found
+
+    def _is_due(self, place: tuple[str, str], value: float, alarm: Alarm) -> bool:
+        if value > 0:
+            self._first.setdefault(place, value)
+        lowest = max(alarm.below, alarm.below_first * self._first.get(place, 0.0))
+        sick = (value > alarm.above or value < lowest) and alarm.stage in ("", place[0])
+        self._streak[place] = self._streak.get(place, 0) + 1 if sick else 0
+        if place in self._said or self._streak[place] < alarm.patience:
+            return False
+        self._said.add(place)
+        return True
 
 
 class Display:
@@ -108,21 +144,21 @@ class Display:
         return f"{duration(elapsed)} gone, {duration(elapsed / done * (total - step - 1))} to go"
 
 
-def live_table(title: str, history: Mapping[str, list[float]]) -> Table:
+def live_table(title: str, history: Mapping[str, list[float]]) -> RichTable:
     """One row per number: its name, its value now, where it began, and its course."""
-    table = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    table = RichTable(title=Text(title), box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     table.add_column("", style="cyan", no_wrap=True)
     for name in ("now", "at first"):
         table.add_column(name, justify="right", no_wrap=True, min_width=10)
     table.add_column("course", no_wrap=True, style="green", min_width=SPARK_WIDTH)
     for key, numbers in history.items():
-        table.add_row(key, _text(numbers[-1]), _text(numbers[0]), sparkline(numbers))
+        table.add_row(key, f"{numbers[-1]:.4g}", f"{numbers[0]:.4g}", sparkline(numbers))
     return table
 
 
 def plain_line(title: str, history: Mapping[str, list[float]]) -> str:
     """The same in one line, for logs and CI."""
-    return "  ".join([title.strip(), *(f"{key} {_text(numbers[-1])}" for key, numbers in history.items())])
+    return "  ".join([title.strip(), *(f"{key} {numbers[-1]:.4g}" for key, numbers in history.items())])
 
 
 def sparkline(numbers: list[float], width: int = SPARK_WIDTH) -> str:
@@ -133,14 +169,14 @@ def sparkline(numbers: list[float], width: int = SPARK_WIDTH) -> str:
     finite = [x for x in means if math.isfinite(x)]
     if not finite:
         return ""
-    low, span = min(finite), max(finite) - min(finite)
-    level = lambda x: round((x - low) / span * (len(SPARKS) - 1)) if span else 0  # noqa: E731
-    return "".join(SPARKS[level(x)] if math.isfinite(x) else " " for x in means)
+    low, span = min(finite), (max(finite) - min(finite)) or math.inf
+    levels = [(x - low) / span * (len(SPARKS) - 1) for x in means]
+    return "".join(SPARKS[round(level)] if math.isfinite(level) else " " for level in levels)
 
 
 def start_box(run: Run, model: str, seed: int, device: str, recipe: str, console: Console | None = None) -> None:
     """Print who runs what where, and the three commands one needs next."""
-    grid = Table.grid(padding=(0, 2))
+    grid = RichTable.grid(padding=(0, 2))
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
     again = f"again, attempt {run.attempt}" if run.resumed else "new"
@@ -156,85 +192,36 @@ def start_box(run: Run, model: str, seed: int, device: str, recipe: str, console
     (console or Console()).print(Panel(grid, box=ROUNDED, title="ra3", title_align="left", expand=False))
 
 
-def result_tables(rows: Iterable[Any]) -> list[Table]:
-    """pass@k: models down, bands across. Other metrics: a table for each band, metrics down, models across."""
-    rows = [row if isinstance(row, Mapping) else asdict(row) for row in rows]
-    passes = [row for row in rows if row["metric"].startswith("pass@")]
-    others = [row for row in rows if not row["metric"].startswith("pass@")]
-    by_k = [
-        _result_table(k, [row for row in passes if row["metric"] == k], "model", "band")
-        for k in _order(passes, "metric")
-    ]
-    return by_k + [
-        _result_table(band, [row for row in others if row["band"] == band], "metric", "model")
-        for band in _order(others, "band")
-    ]
-
-
-def show_results(rows: Iterable[Any], report: Path | None = None, console: Console | None = None) -> None:
+def show_results(scores: Iterable[Score], report: Path | None = None, console: Console | None = None) -> None:
     """Print the result tables and where the report lies."""
     console = console or Console()
-    for table in result_tables(rows):
-        console.print(table)
+    for table in result_tables(scores):
+        show_table(table, console)
     if report:
         console.print(Text(f"report: {report}"), soft_wrap=True)
 
 
-def show_problems(counts: Iterable[Any], console: Console | None = None) -> None:
+def show_problems(counts: Iterable[ProblemCount], console: Console | None = None) -> None:
     """Print the problems that not every sample solved, worst first, with what went wrong; results.json has them all."""
-    counts = [c if isinstance(c, Mapping) else asdict(c) for c in counts]
-    odd = sorted((c for c in counts if c["passed"] < sum(c["reasons"].values())), key=lambda c: c["passed"])
-    console = console or Console()
-    solved = f"{len(counts) - len(odd)} of {len(counts)} problems solved by every sample"
-    console.print(Text(solved + ("; the others" if odd else "")), soft_wrap=True)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name, side in (("problem", "left"), ("passed", "right"), ("judged", "right"), ("reasons", "left")):
-        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    counts, console = list(counts), console or Console()
+    odd = sorted((c for c in counts if c.passed < sum(c.reasons.values())), key=lambda c: c.passed)
+    title = f"{len(counts) - len(odd)} of {len(counts)} problems solved by every sample{'; the others' if odd else ''}"
+    rows = []
     for c in odd[:SHOWN_PROBLEMS]:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in c["reasons"].items() if reason != "passed")
-        table.add_row(Text(c["id"]), str(c["passed"]), str(c["judged"]), Text(reasons))
-    if odd:
-        console.print(table)
+        reasons = ", ".join(f"{reason} {count}" for reason, count in c.reasons.items() if reason != "passed")
+        rows.append((c.id, str(c.passed), str(c.judged), reasons))
+    show_table(Table(title, ("problem", "passed", "judged", "reasons"), rows), console)
     if len(odd) > SHOWN_PROBLEMS:
         console.print(Text(f"{len(odd) - SHOWN_PROBLEMS} more: see problems in results.json"))
 
 
-def _result_table(title: str, rows: list[Mapping], down: str, across: str) -> Table:
-    cells = {(row[down], row[across]): row for row in rows}
-    table = Table(title=Text(f"{title}, with 95% interval"), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.add_column(down, style="cyan", no_wrap=True)
-    for column in _order(rows, across):
-        table.add_column(Text(str(column)), justify="right", no_wrap=True)
-    for name in _order(rows, down):
-        table.add_row(Text(str(name)), *(cell(cells.get((name, column))) for column in _order(rows, across)))
-    return table
-
-
-def cell(row: Mapping | None) -> Text:
-    """`61.3 [57.0, 65.2]`: shares in percent, other metrics as they are; no row is a dash, no interval is left out."""
-    if row is None:
-        return Text("-")
-    scale, form = (100, "{:.1f}") if is_share(row["metric"]) else (1, "{:.4g}")
-    mean, low, high = (form.format(scale * number(row.get(key))) for key in ("mean", "low", "high"))
-    return Text(f"{mean} [{low}, {high}]" if low != high else mean)
-
-
-def is_share(metric: str) -> bool:
-    """Whether the metric lies in [0, 1] and is read in percent."""
-    names = ("f1", "precision", "recall", "accuracy", "copy_rate", "think_rate", "changes_code")
-    return metric.startswith("pass@") or metric.endswith(("_rate", "_share", "_right", *names))
-
-
-def duration(seconds: float) -> str:
-    """75 -> 1m15s."""
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
-
-
-def _order(rows: Iterable[Any], key: str) -> list:
-    return list(dict.fromkeys(row[key] for row in rows))
-
-
-def _text(value: float) -> str:
-    return f"{value:.4g}"
+def show_table(table: Table, console: Console) -> None:
+    """Print a table with its title; the title alone where it has no rows."""
+    console.print(Text(table.title, style="bold"), soft_wrap=True)
+    if table.rows:
+        drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+        for place, (head, side) in enumerate(zip(table.heads, table.sides(), strict=True)):
+            drawn.add_column(Text(str(head)), style="" if place else "cyan", justify=side, no_wrap=not place)
+        for row in table.rows:
+            drawn.add_row(*(Text(str(cell)) for cell in row))
+        console.print(drawn)

@@ -1,12 +1,16 @@
-"""Writing to disk without losing anything: whole files or none, and disk trouble told in words."""
+"""Files of a run folder: written whole or not at all, lines of JSON, and errors of the disk told in words."""
 
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from ra3.errors import UserError
 
@@ -22,6 +26,7 @@ DISK_REASONS = {
     errno.EISDIR: ("a folder of that name is in the way", "move it or choose another name (run.name)"),
     errno.ENOENT: ("a file or folder that was there is gone", "put it back or choose another name (run.name)"),
     errno.ESTALE: ("a file or folder that was there is gone", "see whether the network drive is there"),
+    errno.ENOLCK: ("this file system has no locks (a network drive?)", "choose another place (run.out)"),
     errno.EFBIG: ("the file would be larger than is allowed here", "raise the limit (`ulimit -f`) or use another disk"),
     errno.ENAMETOOLONG: ("the name is too long", "choose a shorter name (run.name)"),
 }
@@ -42,7 +47,7 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
     _sync_folder(path.parent)
 
 
-def remove_litter(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Removes what `write_atomic` left in a folder when its process was killed; nobody else may be writing there."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
@@ -60,6 +65,60 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`, or UserError: we write these files whole, so a broken one was changed by hand."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError("this file of a run folder is missing", where=str(path), fix="restore it") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"this file is no valid JSON: {error}", where=str(path), fix="restore it") from error
+    if not isinstance(value, dict):
+        raise UserError("this file must hold a JSON object", where=str(path), fix="restore it")
+    return value
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects in a .jsonl file; nothing if there is no file. A half-written or broken line is passed over."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def append_line(file: FileIO, record: Mapping[str, Any]) -> None:
+    """Appends one line of JSON to an unbuffered file. A disk that fills up in mid-line leaves no part of it."""
+    line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"
+    before = os.fstat(file.fileno()).st_size
+    try:
+        while line:
+            line = line[file.write(line) :]
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(file.fileno(), before)
+        raise
+
+
+def drop_partial_line(path: Path) -> None:
+    """Cuts a last line that a killed process left unfinished; nothing to do where there is no file."""
+    if path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+def number(value: object) -> float:
+    """A number of a file as a float: 0.5 -> 0.5, "nan" -> nan; anything that is not a number -> nan."""
+    try:
+        return float(value) if isinstance(value, (int, float, str)) else math.nan
+    except (ValueError, OverflowError):
+        return math.nan
+
+
 @contextmanager
 def disk_errors(folder: Path, doing: str, resume: str = "") -> Iterator[None]:
     """Turn an error of the disk into a UserError that says what was kept and how to go on; other errors pass."""
@@ -71,14 +130,14 @@ def disk_errors(folder: Path, doing: str, resume: str = "") -> Iterator[None]:
             raise
         reason, remedy = DISK_REASONS[code]
         raise UserError(
-            f"cannot {doing}: {reason}; kept: {kept(folder)}",
+            f"cannot {doing}: {reason}; kept: {saved_so_far(folder)}",
             where=str(getattr(error, "filename", None) or folder),
             fix=f"{remedy}, then go on with: {resume}" if resume else remedy,
         ) from error
 
 
-def kept(folder: Path) -> str:
-    """What the folder holds that a resume can use, in words."""
+def saved_so_far(folder: Path) -> str:
+    """Lists, in words, what the folder holds that a resume can use."""
     checkpoints = sorted(path.stem for path in folder.glob("checkpoints/*.pt"))
     files = [name for name in ("metrics.jsonl", "results.json", "model") if (folder / name).exists()]
     return ", ".join([f"checkpoint {name}" for name in checkpoints] + files) or "nothing, it had not begun"

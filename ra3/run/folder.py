@@ -1,4 +1,4 @@
-"""The run folder: its name, its resolved config, its environment, one log per attempt, and the check before a resume.
+"""The run folder: its lock, its resolved config, what it ran on, a log for each attempt, and the check before a resume.
 
 A run folder is the product of a run; every view only reads it. It is never overwritten and never written by two
 processes: a folder that exists is reopened on request if its config is the same, and refused with the reason if not.
@@ -6,27 +6,102 @@ processes: a folder that exists is reopened on request if its config is the same
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import platform
 import re
 import shlex
+import shutil
+import socket
+import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import closing, suppress
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ra3.config.tree import plain
+from filelock import FileLock, Timeout
+
+from ra3.config.tree import Config, flatten, plain
 from ra3.errors import UserError
-from ra3.run.environment import environment
-from ra3.run.files import disk_errors, remove_litter, write_atomic
-from ra3.run.forks import COPIED, command_of, copy_run
-from ra3.run.lock import LOCK_NAME, FolderLock
+from ra3.run.files import disk_errors, read_object, remove_temporary_files, write_atomic
+from ra3.run.fingerprints import of_code
 from ra3.seeds import derive
 
+FORMAT = 2
+"""Of run folders: raised when an older one can no longer be read. It stands in environment.json."""
+LOCK_FILES = LOCK, OWNER = ".lock", ".owner"
+RESUMED_FROM = ("checkpoints", "metrics.jsonl", "rollouts.jsonl", "ledger.jsonl")
+"""What a run goes on from, and a fork begins with."""
 FREE_KEYS = ("run.out", "run.name", "run.checkpoint_every_s", "run.checkpoint_every_steps", "run.stuck_after_s")
 """Settings that move or time a run but never change its numbers."""
-UNSTARTED = (LOCK_NAME, "logs", "environment.json")  # all that a run killed before its first step leaves
+UNSTARTED = (*LOCK_FILES, "logs", "environment.json")
+"""All that a run killed before its first step leaves."""
+PACKAGES = ("ra3", "torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic")
+
+
+class FolderLock:
+    """Holds a folder for this process until `close`, or until the process is gone. UserError if another holds it.
+
+    The kernel's lock on `.lock` decides; `.owner` says who holds it.
+    """
+
+    def __init__(self, folder: Path):
+        self._owner, self._lock = folder / OWNER, FileLock(folder / LOCK, blocking=False, thread_local=False)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"another run is writing this folder: {_owner(folder)}",
+                where=str(folder),
+                fix="wait for it or stop it, or choose another name (run.name) for this run",
+            ) from None
+        try:
+            self._take_over(folder)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _take_over(self, folder: Path) -> None:
+        """Writes down who holds the folder. UserError if a process on another machine did not let go of it: on some
+        network drives a lock holds on one machine only."""
+        host = socket.gethostname()
+        if self._owner.exists() and f" on {host}," not in _owner(folder):
+            raise UserError(
+                f"this folder is locked from another machine: {_owner(folder)}",
+                where=str(folder),
+                fix=f"if that process is gone, delete {self._owner} and start again",
+            )
+        write_atomic(self._owner, f"process {os.getpid()} on {host}, since {_now()}".encode())
+
+    def close(self) -> None:
+        """Lets go of the folder; safe to call twice. `.lock` stays, so that no one locks an unlinked file."""
+        if self._lock.is_locked:
+            with suppress(OSError):  # a full disk, or a folder that is gone, must not keep the lock
+                self._owner.unlink(missing_ok=True)
+            self._lock.release()
+
+
+def owner_of(folder: Path) -> str | None:
+    """Names the process that has a folder locked; None if none has. Nothing is changed."""
+    try:
+        with (folder / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return _owner(folder)
+    except OSError:
+        return None
+
+
+def _owner(folder: Path) -> str:
+    try:
+        return (folder / OWNER).read_text(errors="replace")
+    except OSError:
+        return "a process that is just starting or ending"
 
 
 class Run:
@@ -39,9 +114,12 @@ class Run:
     def __init__(self, folder: Path, command: str, resumed: bool, lock: FolderLock):
         self.folder, self.name, self.command, self.resumed = folder, folder.name, command, resumed
         self.resume_line = resume_line(command, folder)
+        self.guard = partial(disk_errors, folder, resume=self.resume_line)
+        """``with run.guard("save the model"):`` turns an error of the disk into a UserError that says what was kept."""
         self._lock = lock
         (folder / "logs").mkdir(exist_ok=True)
-        self.attempt = 1 + max((_attempt_number(path) for path in folder.glob("logs/attempt_*.log")), default=0)
+        numbers = [path.stem.removeprefix("attempt_") for path in folder.glob("logs/attempt_*.log")]
+        self.attempt = 1 + max((int(digits) for digits in numbers if digits.isdecimal()), default=0)
         self._log = (folder / "logs" / f"attempt_{self.attempt}.log").open("a", encoding="utf-8", buffering=1)
 
     @classmethod
@@ -49,12 +127,12 @@ class Run:
         cls, out: str | Path, name: str | None, config: dict, command: str, resume: bool = False,
         fork: Path | None = None,
     ) -> Run:  # fmt: skip
-        """Make the folder `out/name`, or reopen it. `config` is the resolved config as nested dicts.
+        """Makes the folder `out/name`, or reopens it. `config` is the resolved config as nested dicts.
 
         With `resume` a folder that is not there yet is simply made, so that one command line serves every attempt.
         With `fork` a new folder begins where that run is, whatever settings differ.
-        Raises UserError if the folder is busy, holds a run and `resume` is false, holds a run of another config, holds
-        something else, or cannot be written.
+        Raises UserError if the folder is busy, holds a run and `resume` is false, holds a run of another config or
+        format, holds something else, or cannot be written.
         """
         config = plain(config)
         folder = Path(out) / (name or auto_name(command, config))
@@ -62,25 +140,27 @@ class Run:
             raise UserError(f"a run's name must be a plain folder name, got {name!r}", where="run.name")
         with disk_errors(folder, "create the run folder"):
             folder.mkdir(parents=True, exist_ok=True)
-            lock = FolderLock.take(folder)
+            lock = FolderLock(folder)
             try:
-                resumed = _check_reuse(folder, config, command, resume, UNSTARTED + (COPIED if fork else ()))
+                resumed = _check_reuse(folder, config, command, resume, forked=fork is not None)
                 if fork and not resumed:
                     copy_run(fork, folder, command)
                 run = cls(folder, command, resumed, lock)
                 run._start(config)
                 if fork and not resumed:
                     changes = config_changes(read_object(fork / "config.json"), config)
-                    run.note(fork={"of": str(fork), "changes": changes})
+                    run.add_facts(fork={"of": str(fork), "changes": changes})
             except BaseException:
-                lock.release()
+                lock.close()
                 raise
         return run
 
     def _start(self, config: dict) -> None:
-        remove_litter(self.folder)
+        remove_temporary_files(self.folder)
         earlier = self._read("environment.json") if command_of(self.folder) else {}
-        self.write_json("environment.json", environment(self.command, self.resume_line, self.attempt, earlier))
+        attempts = [*earlier.pop("earlier", []), *([earlier] if earlier else [])]
+        facts = {"command": self.command, "resume": self.resume_line, "attempt": self.attempt, **environment()}
+        self.write_json("environment.json", {**facts, "earlier": attempts})
         if not self.resumed:
             self.write_json("config.json", config)
         self.log(f"attempt {self.attempt}, process {os.getpid()}: {shlex.join(sys.argv)}")
@@ -90,18 +170,18 @@ class Run:
         return self.folder.joinpath(*parts)
 
     def write_json(self, name: str, value: Any) -> Path:
-        """Write `name` whole or not at all (temporary file, fsync, rename). NaN and infinities become strings."""
+        """Writes `name` whole or not at all. NaN and infinities become strings."""
         text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         with self.guard(f"write {name}"):
             write_atomic(self.path(name), text.encode("utf-8", "backslashreplace"))
         return self.path(name)
 
-    def note(self, **facts: Any) -> None:
-        """Add facts to environment.json, e.g. `run.note(device="cpu", sandbox=sandbox.level)`."""
+    def add_facts(self, **facts: Any) -> None:
+        """Adds facts to environment.json, e.g. ``run.add_facts(device="cpu", sandbox=sandbox.level)``."""
         self.write_json("environment.json", {**self._read("environment.json"), **facts})
 
-    def pin(self, **inputs: str) -> None:
-        """Write down fingerprints of what this run works on; UserError if an earlier attempt had others."""
+    def pin_inputs(self, **inputs: str) -> None:
+        """Writes down fingerprints of what this run works on; UserError if an earlier attempt had others."""
         before = self._read("inputs.json")
         if changed := [name for name, value in inputs.items() if before.get(name, value) != value]:
             raise UserError(
@@ -113,19 +193,15 @@ class Run:
             self.write_json("inputs.json", {**before, **inputs})
 
     def log(self, text: str) -> None:
-        """Add one line with its UTC time to this attempt's log."""
+        """Adds one line with its UTC time to this attempt's log."""
         with self.guard("write the log"):
-            self._log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
-
-    def guard(self, doing: str) -> AbstractContextManager[None]:
-        """Context manager: a disk that is full, read-only or forbidden becomes a UserError that says what was kept."""
-        return disk_errors(self.folder, doing, self.resume_line)
+            self._log.write(f"{_now()} {text}\n")
 
     def close(self) -> None:
-        """Close the log and let go of the folder; safe to call twice."""
+        """Closes the log and lets go of the folder; safe to call twice."""
         with suppress(OSError):  # a full disk has been told already, and must not keep the folder locked
             self._log.close()
-        self._lock.release()
+        self._lock.close()
 
     def _read(self, name: str) -> dict:
         return read_object(self.path(name)) if self.path(name).exists() else {}
@@ -139,18 +215,10 @@ class Run:
 
 def auto_name(command: str, config: dict) -> str:
     """`<command>-<model>-<8 hex>`; the hex stands for all that decides the numbers: an equal run has an equal name."""
-    flat = {key: value for key, value in flatten(config).items() if key not in FREE_KEYS}
+    flat = {key: value for key, value in flatten(config) if key not in FREE_KEYS}
     model = Path(str(flat.get("model.path", "model"))).name
     digits = derive(int(flat.get("run.seed", 0)), command, json.dumps(flat, sort_keys=True)) & 0xFFFFFFFF
     return f"{command}-{re.sub(r'[^A-Za-z0-9._-]+', '-', model)[:40]}-{digits:08x}"
-
-
-def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts -> dotted keys: {"run": {"seed": 0}} -> {"run.seed": 0}."""
-    flat = {}
-    for key, value in tree.items():
-        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return flat
 
 
 def config_changes(old: dict, new: dict) -> list[str]:
@@ -158,13 +226,15 @@ def config_changes(old: dict, new: dict) -> list[str]:
 
     A setting that one of them does not have yet, being of an older version, is there with its default.
     """
-    from ra3.config.tree import Config  # here: the sandbox imports this module where pydantic need not be
-
-    a, b = flatten(plain(old)), flatten(plain(new))
-    as_ever = flatten(plain(Config().model_dump()))
-    before, after = {**as_ever, **a}, {**as_ever, **b}
+    a, b = ({key: value for key, value in flatten(plain(tree)) if value != {}} for tree in (old, new))
+    defaults = plain(Config().flat())
+    before, after = {**defaults, **a}, {**defaults, **b}
     keys = [key for key in sorted(a | b) if key not in FREE_KEYS and before.get(key) != after.get(key)]
     return [f"{key}: {_shown(a, key)} -> {_shown(b, key)}" for key in keys]
+
+
+def _shown(flat: dict, key: str) -> str:
+    return json.dumps(flat[key], ensure_ascii=False) if key in flat else "(not set)"
 
 
 def resume_line(command: str, folder: Path) -> str:
@@ -176,17 +246,68 @@ def resume_line(command: str, folder: Path) -> str:
     return f"ra3 {command} --run.out {shlex.quote(str(folder.parent))} --run.name {shlex.quote(folder.name)} --resume"
 
 
-def _check_reuse(folder: Path, config: dict, command: str, resume: bool, unstarted: tuple[str, ...]) -> bool:
+def command_of(folder: Path) -> str | None:
+    """The command that made a run; None where its environment.json is missing or damaged."""
+    command = _environment_of(folder).get("command")
+    return None if command is None else str(command)
+
+
+def refuse_other_format(folder: Path) -> None:
+    """UserError if a run folder was written in another format than this version's. Damaged notes tell of none."""
+    environment = _environment_of(folder)
+    if environment and environment.get("format") != FORMAT:
+        raise UserError(
+            f"this run folder has format {environment.get('format', 1)}, this version reads format {FORMAT}",
+            where=str(folder),
+            fix="use the version of ra3 that made it, which environment.json names, or start afresh under another name",
+        )
+
+
+def _environment_of(folder: Path) -> dict[str, Any]:
+    try:
+        return read_object(folder / "environment.json")
+    except (UserError, OSError):
+        return {}
+
+
+def copy_run(source: Path, target: Path, command: str) -> None:
+    """Copies what a run resumes from out of `source`, a run that no process is writing, into the folder `target`.
+
+    UserError if there is no run of the same command in `source`, if it is busy, or if it cannot be copied.
+    """
+    made_by = command_of(source)
+    if made_by is None:
+        raise UserError("there is no run to fork in this folder", where=str(source), fix="name a run folder")
+    refuse_other_format(source)
+    if made_by != command:
+        raise UserError(
+            f"a run of `ra3 {made_by}` cannot be forked by `ra3 {command}`: their stages differ",
+            where=str(source),
+            fix=f"use `ra3 {made_by} --fork`, or start from its model with --model {source / 'model'}",
+        )
+    if source.resolve() == target.resolve():
+        raise UserError("a run cannot be forked into its own folder", where=str(source), fix="choose another run.name")
+    with disk_errors(target, f"copy the run {source}"), closing(FolderLock(source)):
+        for name in RESUMED_FROM:
+            if (source / name).is_dir():
+                shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+            elif (source / name).exists():
+                shutil.copy2(source / name, target / name)
+
+
+def _check_reuse(folder: Path, config: dict, command: str, resume: bool, forked: bool) -> bool:
     """True: go on with the run in `folder`. False: nothing has been started there. Else UserError."""
     content = sorted(path.name for path in folder.iterdir())
     if not (folder / "config.json").exists():
-        if foreign := [name for name in content if name not in unstarted and not name.endswith(".tmp")]:
+        known = UNSTARTED + (RESUMED_FROM if forked else ())
+        if foreign := [name for name in content if name not in known and not name.endswith(".tmp")]:
             raise UserError(
                 f"the folder exists and is not a run: it holds {', '.join(foreign[:8])}",
                 where=str(folder),
                 fix="choose another name (run.name) or another place (run.out)",
             )
         return False
+    refuse_other_format(folder)
     if (began := command_of(folder) or command) != command:
         raise UserError(
             f"the run in this folder is one of `ra3 {began}`, not of `ra3 {command}`",
@@ -194,46 +315,59 @@ def _check_reuse(folder: Path, config: dict, command: str, resume: bool, unstart
             fix="choose another name (run.name)",
         )
     changes = config_changes(read_object(folder / "config.json"), config)
+    fresh = "choose another name (run.name) to start afresh"
     if not resume:
-        raise _exists(folder, content, command, changes)
+        listing = ", ".join(name for name in content if not name.startswith("."))
+        differs = f"; its config differs: {'; '.join(changes)}" if changes else ""
+        raise UserError(
+            f"this run exists already: {listing}{differs}",
+            where=str(folder),
+            fix=fresh if changes else f"go on with it: {resume_line(command, folder)}\n  or {fresh}",
+        )
     if changes:
         raise UserError(
             "the run in this folder has another config, so it cannot go on:\n  " + "\n  ".join(changes),
             where=str(folder),
-            fix="undo these changes, choose another name (run.name) to start afresh, or take over what is done with\n"
+            fix=f"undo these changes, {fresh}, or take over what is done with\n"
             f"  --fork {shlex.quote(str(folder))} and another name",
         )
     return True
 
 
-def _exists(folder: Path, content: list[str], command: str, changes: list[str]) -> UserError:
-    listing = ", ".join(name for name in content if not name.startswith("."))
-    fresh = "choose another name (run.name) to start afresh"
-    differs = f"; its config differs: {'; '.join(changes)}" if changes else ""
-    return UserError(
-        f"this run exists already: {listing}{differs}",
-        where=str(folder),
-        fix=fresh if changes else f"go on with it: {resume_line(command, folder)}\n  or {fresh}",
-    )
+def environment() -> dict[str, Any]:
+    """Describes what this process runs on: versions, code, platform, cores, command line, commit."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "format": FORMAT,
+        "started": _now(),
+        "argv": sys.argv,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "code": of_code(Path(__file__).parent.parent),
+        "platform": platform.platform(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "git": _git(),
+    }
 
 
-def _attempt_number(path: Path) -> int:
-    digits = path.stem.removeprefix("attempt_")
-    return int(digits) if digits.isdecimal() else 0
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
-def _shown(flat: dict, key: str) -> str:
-    return json.dumps(flat[key], ensure_ascii=False) if key in flat else "(not set)"
-
-
-def read_object(path: Path) -> dict:
-    """The JSON object in `path`, or UserError: we write these files whole, so a broken one was changed by hand."""
+def _git() -> dict | None:
+    """Commit of the working directory and whether it has changes on top; None outside a repository or without git."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError("this file of a run folder is missing", where=str(path), fix="restore it") from error
-    except ValueError as error:
-        raise UserError(f"this file is no valid JSON: {error}", where=str(path), fix="restore it") from error
-    if not isinstance(value, dict):
-        raise UserError("this file must hold a JSON object", where=str(path), fix="restore it")
-    return value
+        commit, status = (
+            subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": bool(status)}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

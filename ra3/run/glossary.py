@@ -1,16 +1,30 @@
-"""What every metric means, and how it reads when all is well and when it is not."""
+"""What every metric means, how it reads when all is well and when it is not, and when that is said aloud."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 
+class Alarm(NamedTuple):
+    """When a metric is sick: above or below a bound, or below a share of its first value above 0."""
+
+    above: float = math.inf
+    below: float = -math.inf
+    below_first: float = 0.0
+    stage: str = ""
+    """The only stage in which that is sick; any if empty."""
+    patience: int = 3
+    """Steps in a row for which it must hold."""
+
+
 class Meaning(NamedTuple):
-    """One row of the glossary: what the number is, and how it reads when all is well and when it is not."""
+    """One row of the glossary."""
 
     meaning: str
     healthy: str
     sick: str
+    alarm: Alarm | None = None
 
 
 GLOSSARY: dict[str, Meaning] = {
@@ -38,7 +52,9 @@ GLOSSARY: dict[str, Meaning] = {
     "think_rate": Meaning(
         "Share of boundaries at which the policy opens an intention.",
         "between 0.05 and 0.95, higher where intentions help",
-        "0: thinking has died out; 1: every line gets a comment, the price is too low",
+        "0: intentions have died out, and RA3 becomes plain next-token prediction (lower switch_penalty, or set "
+        "think_floor for the first updates); 1: every line gets one, none is selective (raise switch_penalty)",
+        Alarm(above=0.999, below=0.001, stage="estep"),
     ),
     "option_duration": Meaning(
         "Mean number of steps an intention covers, up to the next one or the end of the document.",
@@ -48,17 +64,23 @@ GLOSSARY: dict[str, Meaning] = {
     "comment_tokens": Meaning(
         "Mean length of an intention in tokens, without the comment sign and the line end.",
         "short and steady",
-        "shrinks to 0 (empty comments) or sits at max_latent_tokens (comments do not end)",
+        "shrinks towards 0: the reward pays for opening an intention, not for what it says (lower learning_rate or "
+        "raise switch_penalty); sits at max_latent_tokens: comments do not end",
+        Alarm(below_first=0.25),
     ),
     "copy_rate": Meaning(
         "Share of intentions that repeat the line they announce.",
         "near 0",
-        "above 0.5: the line is written twice instead of being explained",
+        "above 0.5: they say what the code says anyway (raise switch_penalty, or lengthen horizon so that an intention "
+        "must last)",
+        Alarm(above=0.5),
     ),
     "echo_rate": Meaning(
         "Share of intentions that repeat the line before them.",
         "near 0",
-        "above 0.5: the comment looks back instead of ahead",
+        "above 0.5: they look back, not ahead (raise switch_penalty, or lengthen horizon so that an intention must "
+        "last)",
+        Alarm(above=0.5),
     ),
     "latent_gain": Meaning(
         "expert_nll_act - expert_nll: what the intentions save, nats per expert token.",
@@ -84,7 +106,9 @@ GLOSSARY: dict[str, Meaning] = {
     "entropy": Meaning(
         "Mean entropy of the policy where it chose, nats per token.",
         "falls slowly",
-        "near 0 early: the policy has stopped exploring; rises steadily: it unlearns",
+        "near 0 early: the policy no longer explores (lower the learning rate or raise clip_high); rises steadily: it "
+        "unlearns",
+        Alarm(below_first=0.1),
     ),
     "advantage_std": Meaning(
         "Spread of the advantages over the batch.",
@@ -94,7 +118,9 @@ GLOSSARY: dict[str, Meaning] = {
     "dead_groups": Meaning(
         "Share of groups whose rollouts all got the same reward and so teach nothing.",
         "below 0.5",
-        "above 0.9: problems are all too easy or all too hard",
+        "above 0.9: in nearly all groups the rollouts score alike, so there is almost nothing to learn from; problems "
+        "are all too easy or all too hard, or samples hardly differ",
+        Alarm(above=0.9),
     ),
     "refilled": Meaning(
         "RLVR: groups without signal whose place another problem took (`rlvr.refills`).",
@@ -107,7 +133,8 @@ GLOSSARY: dict[str, Meaning] = {
     "logp_gap_max": Meaning(
         "Largest difference between a token's log-probability at sampling and at scoring, same weights.",
         "below 1e-5 in float32, below 1e-2 in bfloat16",
-        "above 1e-3 in float32: sampling and training disagree about the policy; the gradient is biased",
+        "above 1e-3 in float32: sampling and training disagree about the policy, so the gradient is biased",
+        Alarm(above=1e-3, patience=1),
     ),
     "grad_norm": Meaning("Norm of the gradient before clipping.", "steady", "spikes that coincide with worse rewards"),
     "learning_rate": Meaning("Step size of this update.", "follows its schedule", "0 before the last step"),
@@ -119,7 +146,8 @@ GLOSSARY: dict[str, Meaning] = {
     "truncated": Meaning(
         "Share of samples cut by the token limit.",
         "near 0",
-        "above 0.5: raise max_new_tokens; a cut program cannot pass",
+        "above 0.5: they are cut by the token limit and cannot pass (raise max_new_tokens)",
+        Alarm(above=0.5),
     ),
     "infra": Meaning(
         "Share of programs that the sandbox could not judge; they are masked, neither right nor wrong.",
@@ -143,7 +171,7 @@ PAGE = """\
 # Metrics
 
 Every key of `metrics.jsonl`, as the report's glossary explains it. A line also has `stage` (`estep`, `mstep` or
-`rlvr`), `round` (of EM, from 0) and `step` (from 0). Wall-clock times are in `timing.jsonl`, so that the same seed
+`rlvr`), `round` (of EM, from 0) and `step` (from 0). Wall-clock times are in `ledger.jsonl`, so that the same seed
 gives the same `metrics.jsonl`. This page is made from `ra3/run/glossary.py`, and `tests/test_docs.py` compares the two:
 
     .venv/bin/python -c "from ra3.run.glossary import markdown; print(markdown(), end='')" > docs/metrics.md

@@ -1,48 +1,166 @@
-"""Run folders looked at from outside: what state they are in, whether they are whole, and how two of them differ.
+"""Run folders read from outside: what a run is, did and measured, whether its files are whole, how two runs differ.
 
-Nothing here changes a folder, and a folder of a run that is going can be looked at.
+This is the one reader of run folders; `ra3 runs`, the report and comparisons build on its records. It changes nothing
+in a folder, also looks at a run that is going, and turns what cannot be read into sentences (`InspectedRun.troubles`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from ra3.config.help import settings
-from ra3.config.tree import plain
+from ra3.config.tree import flatten, plain
 from ra3.errors import UserError
-from ra3.run.display import duration
-from ra3.run.folder import config_changes, flatten, read_object
-from ra3.run.lock import owner_of
-from ra3.run.manifest import SEAL, checksum, matches, product_files, read_manifest
-from ra3.run.metrics import number, read_lines
-from ra3.run.profile import cost_differences
+from ra3.run.checkpoints import CHECKSUMS, checksum, product_files, read_manifest
+from ra3.run.files import number, read_lines, read_object
+from ra3.run.folder import config_changes, owner_of, refuse_other_format
+from ra3.run.ledger import LEDGER, Costs, Spent, by_kind, duration, read_ledger, total
+from ra3.run.results import Results
+from ra3.run.tables import Table
 
+MARKS = ("environment.json", "metrics.jsonl", "results.json")
+"""A folder that holds one of these holds a run; config.json alone may be a model's."""
 NUMBERS = ("config.json", "metrics.jsonl", "results.json")
 """The files of a finished run whose numbers a comparison shows."""
 RUN_AGAIN = "restore it, or move that folder away: the same command then runs it again"
+MAX_ROLLOUTS = 64
+"""Rollouts of one step that are read."""
 
 
-class Summary(NamedTuple):
-    """One run in a line: Summary("first", "midtrain", "finished", "2026-11-21T08:00:00Z", "3m20s", "estep 16")."""
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a run: ``Attempt(1, "2026-11-21T08:00:00Z", {"ra3": "0.1.0"}, "5f2c7a90b1de")``."""
 
-    name: str
-    command: str
+    attempt: int = 0
+    started: str = "?"
+    versions: dict[str, str] = field(default_factory=dict)
+    code: str = ""
+    """Fingerprint of the sources."""
+
+    @property
+    def made_by(self) -> str:
+        """The version in words: "ra3 0.1.0 5f2c7a90b1de"."""
+        return " ".join(part for part in ("ra3", self.versions.get("ra3", ""), self.code) if part)
+
+
+@dataclass(frozen=True)
+class CorpusCounts:
+    """Documents of a run."""
+
+    documents: int = 0
+    """Trained on."""
+    heldout: int = 0
+
+
+@dataclass(frozen=True)
+class RunFacts(Attempt):
+    """environment.json: the newest attempt, and those before it."""
+
+    command: str = "?"
+    resume: str = ""
+    """The command that goes on with the run."""
+    argv: tuple[str, ...] = ()
+    earlier: tuple[Attempt, ...] = ()
+    corpus: CorpusCounts = CorpusCounts()
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """All attempts, oldest first."""
+        return (*self.earlier, self)
+
+
+@dataclass(frozen=True)
+class MetricLine:
+    """One line of metrics.jsonl: ``MetricLine("rlvr", 0, 12, {"reward": 0.5, "loss": nan})``."""
+
+    stage: str
+    em_round: int
+    step: int
+    values: dict[str, float]
+    """NaN for what is no number."""
+
+
+@dataclass(frozen=True)
+class InspectedRun:
+    """A run folder as it was found. What is missing is empty; what is broken is a sentence in `troubles`."""
+
+    folder: Path
     state: str
-    """finished; running (by which process); stopped."""
-    started: str
-    spent: str
-    """Wall time of all attempts."""
-    steps: str
-    """Steps done, by stage."""
+    """Finished, stopped or "running: process 4711 on HOST, since TIME"."""
+    settings: dict[str, Any]
+    """The resolved configuration by dotted key: {"run.seed": 0, ...}."""
+    facts: RunFacts
+    environment: dict[str, Any]
+    """environment.json as it stands."""
+    metrics: list[MetricLine]
+    costs: Costs
+    results: Results
+    has_model: bool
+    troubles: list[str]
+
+    @property
+    def stages(self) -> dict[str, list[MetricLine]]:
+        """The lines of each stage, stages in the order in which they began."""
+        found: dict[str, list[MetricLine]] = {}
+        for line in self.metrics:
+            found.setdefault(line.stage, []).append(line)
+        return found
+
+
+@dataclass(frozen=True)
+class RecordedToken:
+    """A token of a recorded rollout."""
+
+    text: str
+    role: str
+    """context, expert, decision, latent or sampled."""
+    advantage: float = 0.0
+    logp: float = math.nan
+
+
+@dataclass(frozen=True)
+class RecordedRollout:
+    """One line of rollouts.jsonl."""
+
+    stage: str
+    document: str
+    tokens: tuple[RecordedToken, ...]
+    round: int = 0
+    step: int = 0
+    sample: int = 0
+    reward: float = math.nan
+    verdict: str | None = None
+    """None where nothing was judged."""
+    opener: str = "#"
+    """The sign that latents begin with."""
+
+
+@dataclass
+class StageRollouts:
+    """Rollouts of the first and of the last recorded step of a stage; `last` is empty while there is one step only."""
+
+    first_step: tuple[int, int]
+    """(EM round, step)."""
+    last_step: tuple[int, int]
+    first: list[RecordedRollout] = field(default_factory=list)
+    last: list[RecordedRollout] = field(default_factory=list)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds anything of a run."""
+    return any((folder / mark).is_file() for mark in MARKS)
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """The run folders in `folder`, also one level deeper, as the demo's are. UserError if there is none."""
+    """The run folders in `folder`, up to two levels deep. UserError if there is none."""
     if not folder.is_dir():
         raise UserError("there is no such folder", where=str(folder), fix="name the folder that holds your runs")
     depths = ("config.json", "*/config.json", "*/*/config.json")
@@ -54,115 +172,185 @@ def find_runs(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def summary(run: Path, root: Path) -> Summary:
-    """A run in a line; `root` is the folder its name is given from."""
-    facts, steps, spent = _object(run / "environment.json"), {}, {}
-    for line in read_lines(run / "metrics.jsonl"):
-        steps[str(line.get("stage"))] = steps.get(str(line.get("stage")), 0) + 1
-    for line in read_lines(run / "timing.jsonl"):
-        spent[str(line.get("attempt"))] = number(line.get("elapsed_s"))
-    attempts = [*(facts.get("earlier") or []), facts]
-    name = str(run.relative_to(root)) if run != root else run.resolve().name
-    done = ", ".join(f"{stage} {count}" for stage, count in steps.items()) or "none"
-    return Summary(
-        name, str(facts.get("command", "?")), state(run), str(attempts[0].get("started", "?")),
-        duration(sum(spent.values())), done,
+def run_state(folder: Path) -> str:
+    """Whether a run is "finished", "stopped", or "running: " by which process."""
+    if owner := owner_of(folder):
+        return f"running: {owner}"
+    return "finished" if (folder / CHECKSUMS).exists() else "stopped"
+
+
+def inspect_run(folder: Path) -> InspectedRun:
+    """Reads everything but the rollouts. Never fails because of what the files hold."""
+    troubles: list[str] = []
+    config, environment, results = (
+        _read_object(folder / name, troubles) for name in ("config.json", "environment.json", "results.json")
+    )
+    records, refused = Results.from_json(results) if results else (Results(), 0)
+    troubles += [f"results.json holds {refused} things that are no results"] if refused else []
+    troubles += [*_broken_lines(folder / "metrics.jsonl"), *_broken_lines(folder / LEDGER)]
+    try:
+        facts = TypeAdapter(RunFacts).validate_python(environment)
+    except ValidationError as error:
+        facts = RunFacts()
+        keys = dict.fromkeys(str(wrong["loc"][0]) for wrong in error.errors())
+        troubles.append(f"environment.json holds something else than ra3 wrote: {', '.join(keys)}")
+    return InspectedRun(
+        folder, run_state(folder), dict(flatten(config)), facts, environment,
+        [_metric_line(line) for line in read_lines(folder / "metrics.jsonl")],
+        read_ledger(folder), records, (folder / "model" / "config.json").is_file(), troubles,
     )  # fmt: skip
 
 
-def state(run: Path) -> str:
-    """finished, running or stopped."""
-    if owner := owner_of(run):
-        return f"running: {owner}"
-    return "finished" if (run / SEAL).exists() else "stopped"
+def finished_run(folder: Path) -> InspectedRun:
+    """A finished run for a comparison. UserError if a file with its numbers is missing, changed or cannot be read."""
+    refuse_other_format(folder)
+    found = [f"{name} is missing" for name in ("environment.json", LEDGER) if not (folder / name).is_file()]
+    found += _changed_files(folder, NUMBERS)
+    run = inspect_run(folder)
+    if found := [*found, *run.troubles]:
+        raise UserError(found[0], where=str(folder), fix=RUN_AGAIN)
+    return run
 
 
-def troubles(run: Path) -> Iterator[str]:
-    """What is wrong with a run folder, one sentence each; nothing if it is whole. UserError if it is no run folder."""
-    _refuse_other(run)
-    for name in ("config.json", "environment.json"):
-        if not _object(run / name):
-            yield f"{name} is missing or no JSON object"
-    if (run / "checkpoints").is_dir():
-        yield from _checkpoint_troubles(run / "checkpoints")
-    for name in ("metrics.jsonl", "rollouts.jsonl", "timing.jsonl"):
-        yield from _line_troubles(run / name)
-    yield from _gaps(run / "metrics.jsonl")
-    if (run / SEAL).exists():
-        yield from _seal_troubles(run)
+def read_rollouts(folder: Path) -> dict[str, StageRollouts]:
+    """Rollouts of the first and last recorded step of every stage, in one pass that does not hold the file; lines that
+    are no rollouts are passed over."""
+    adapter, found = TypeAdapter(RecordedRollout), {}
+    for record in read_lines(folder / "rollouts.jsonl"):
+        try:
+            rollout = adapter.validate_python(record)
+        except ValidationError:
+            continue
+        step = (rollout.round, rollout.step)
+        part = found.setdefault(rollout.stage, StageRollouts(step, step))
+        if step != part.last_step:
+            part.last_step, part.last = step, []
+        kept = part.first if step == part.first_step else part.last
+        if len(kept) < MAX_ROLLOUTS:
+            kept.append(rollout)
+    return found
 
 
-def refuse_changed(run: Path) -> None:
-    """UserError if what a comparison reads of a finished run is not as the run left it."""
-    names = [name for name in ("environment.json", "ledger.jsonl") if not (run / name).is_file()]
-    found = [f"{name} is missing" for name in names]
-    found += [*_seal_troubles(run, NUMBERS), *_line_troubles(run / "ledger.jsonl")]
-    if found:
-        raise UserError(found[0], where=str(run), fix=RUN_AGAIN)
-
-
-@contextmanager
-def unchanged(run: Path) -> Iterator[None]:
-    """What is read inside is read from files that ra3 wrote: UserError where they hold something else."""
+def verify_run(folder: Path) -> list[str]:
+    """Lists what is wrong with a run folder, one sentence each: broken or changed files, damaged checkpoints, missing
+    steps."""
     try:
-        yield
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"a file of this run holds something else than ra3 wrote ({type(error).__name__}: {error})"
-        raise UserError(what, where=str(run), fix=RUN_AGAIN) from error
+        refuse_other(folder)
+    except UserError as error:
+        return [error.what]
+    run = inspect_run(folder)
+    found = [] if (folder / "environment.json").is_file() else ["environment.json is missing"]
+    found += [*run.troubles, *_broken_lines(folder / "rollouts.jsonl")]
+    if (folder / "checkpoints").is_dir():
+        found += _checkpoint_troubles(folder / "checkpoints")
+    steps: dict[tuple[str, int], list[int]] = {}
+    for line in run.metrics:
+        steps.setdefault((line.stage, line.em_round), []).append(line.step)
+    found += [
+        f"metrics.jsonl: the steps of {stage}, round {em_round}, are not 0 to {len(own) - 1}"
+        for (stage, em_round), own in steps.items()
+        if own != list(range(len(own)))
+    ]
+    return found + (list(_changed_files(folder)) if (folder / CHECKSUMS).exists() else [])
 
 
-def differences(a: Path, b: Path) -> Iterator[str]:
-    """How two runs differ: settings, files, the first differing step, results side by side."""
-    _refuse_other(a, b)
+def runs_table(root: Path) -> Table:
+    """One row for every run in `root`."""
+    rows = []
+    for folder in find_runs(root):
+        name = str(folder.relative_to(root)) if folder != root else folder.resolve().name
+        rows.append((name, *_summary(inspect_run(folder)).values()))
+    return Table(f"runs in {root}", ("name", "command", "state", "started", "spent", "steps"), rows)
+
+
+def run_details(folder: Path) -> str:
+    """One run in full: state, facts, settings that differ from the defaults, results, troubles."""
+    refuse_other(folder)
+    run = inspect_run(folder)
+    summary = {"name": folder.resolve().name, **_summary(run), "attempts": str(len(run.facts.attempts))}
+    lines = [f"{name:9}{value}" for name, value in (summary | {"resume": run.facts.resume or "?"}).items()]
+    shown = [name for name in ("corpus", "checkpoints", "fork", "versions") if name in run.environment]
+    lines += [f"{name}: {json.dumps(run.environment[name])}" for name in shown]
+    defaults = {key: plain(setting.default) for key, setting in settings().items()}
+    changed = [f"  {key} = {value}" for key, value in run.settings.items() if defaults.get(key) != value]
+    scores = [f"  {' '.join(place)}: {score}" for place, score in _scores(run).items()]
+    return "\n".join([*lines, "settings that differ from the defaults", *changed, "results", *scores, *run.troubles])
+
+
+def compare_runs(a: Path, b: Path) -> Iterator[str]:
+    """Compares two runs: settings, files, the first differing step, costs, results side by side."""
+    refuse_other(a, b)
     changes = config_changes(read_object(a / "config.json"), read_object(b / "config.json"))
     yield "settings: " + ("the same" if not changes else "".join(f"\n  {change}" for change in changes))
     yield _first_difference(a / "metrics.jsonl", b / "metrics.jsonl")
-    names = dict.fromkeys([*product_files(a), *product_files(b)])
-    for name in names:
+    for name in dict.fromkeys([*product_files(a), *product_files(b)]):
         if name.startswith("model/") or name == "annotated.jsonl":
             there = [(run / name).is_file() for run in (a, b)]
             same = all(there) and checksum(a / name) == checksum(b / name)
             yield f"{name}: " + ("the same" if same else "different" if all(there) else f"only in {(a, b)[there[1]]}")
-    yield from cost_differences(a, b)
-    yield from _results(a, b)
+    runs = [inspect_run(a), inspect_run(b)]
+    yield from _cost_differences(*(run.costs for run in runs))
+    tables = [_scores(run) for run in runs]
+    for key in dict.fromkeys([*tables[0], *tables[1]]):
+        yield f"{' '.join(key)}: {tables[0].get(key, '-')} and {tables[1].get(key, '-')}"
 
 
-def details(run: Path) -> str:
-    """One run in full."""
-    _refuse_other(run)
-    facts, config = read_object(run / "environment.json"), read_object(run / "config.json")
-    lines = [f"{name:9}{value}" for name, value in summary(run, run)._asdict().items()]
-    lines += [f"attempts {facts.get('attempt', '?')}", f"resume   {facts.get('resume', '?')}"]
-    for name in ("corpus", "checkpoints", "fork", "versions"):
-        lines += [f"{name}: {json.dumps(facts[name])}"] if name in facts else []
-    lines += ["settings that differ from the defaults", *(f"  {line}" for line in _changed_settings(config))]
-    rows = _rows(_object(run / "results.json").get("rows"))
-    return "\n".join([*lines, "results", *(f"  {' '.join(key)}: {_shown(row)}" for key, row in rows.items())])
-
-
-def _refuse_other(*folders: Path) -> None:
+def refuse_other(*folders: Path) -> None:
+    """UserError if one of these folders holds no run, or one of another format."""
     for folder in folders:
         if not (folder / "config.json").is_file():
             raise UserError("this is no run folder: it has no config.json", where=str(folder), fix="`ra3 runs list`")
+        refuse_other_format(folder)
 
 
-def _changed_settings(config: dict[str, Any]) -> list[str]:
-    defaults = {key: setting.default for key, setting in settings().items()}
-    flat = flatten(config)
-    return [f"{key} = {value}" for key, value in flat.items() if plain(defaults.get(key)) != value]
+def _read_object(path: Path, troubles: list[str]) -> dict[str, Any]:
+    """The JSON object in a file; {} where there is none, with a sentence where there is something else."""
+    try:
+        return read_object(path) if path.exists() else {}
+    except (UserError, OSError) as error:
+        troubles.append(f"{path.name} cannot be read: {getattr(error, 'what', error)}")
+        return {}
 
 
-def _seal_troubles(run: Path, names: Sequence[str] | None = None) -> Iterator[str]:
+def _metric_line(line: dict[str, Any]) -> MetricLine:
+    values = {key: number(value) for key, value in line.items()}
+    values.pop("stage", None)
+    em_round, step = (values.pop(key, math.nan) for key in ("round", "step"))
+    em_round, step = (int(place) if abs(place) < 1e15 else 0 for place in (em_round, step))
+    return MetricLine(str(line.get("stage", "?")), em_round, step, values)
+
+
+def _summary(run: InspectedRun) -> dict[str, str]:
+    return {
+        "command": run.facts.command,
+        "state": run.state,
+        "started": run.facts.attempts[0].started,
+        "spent": duration(total(run.costs).wall_s),
+        "steps": ", ".join(f"{stage} {len(lines)}" for stage, lines in run.stages.items()) or "none",
+    }
+
+
+def _scores(run: InspectedRun) -> dict[tuple[str, str, str], str]:
+    return {(s.model, s.band, s.metric): f"{s.mean:.4g} [{s.low:.4g}, {s.high:.4g}]" for s in run.results.scores}
+
+
+def _broken_lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        bad = sum(bool(line.strip()) for line in file) - sum(1 for _ in read_lines(path))
+    return [f"{path.name} has {bad} lines that are no JSON objects"] if bad else []
+
+
+def _changed_files(folder: Path, names: Sequence[str] | None = None) -> Iterator[str]:
     """Files of a finished run, all or those of these names, that are not as it left them."""
-    sealed = _object(run / SEAL)
-    if not sealed:
-        yield f"{SEAL} is no JSON object"
-    for name in sealed if names is None else [name for name in names if name in sealed]:
-        if not (run / name).is_file():
+    sums = _read_object(folder / CHECKSUMS, [])
+    if not sums:
+        yield f"{CHECKSUMS} is missing or holds no checksums"
+    for name in sums if names is None else [name for name in names if name in sums]:
+        if not (folder / name).is_file():
             yield f"{name} is missing"
-        elif checksum(run / name) != sealed[name]:
+        elif checksum(folder / name) != sums[name]:
             yield f"{name} is not as the run left it"
 
 
@@ -173,30 +361,11 @@ def _checkpoint_troubles(folder: Path) -> Iterator[str]:
         yield f"checkpoints: {error.what}"
         return
     yield from (f"checkpoints/{name} cannot be read" for name in broken)
-    for entry in entries:
-        if not matches(folder, entry):
-            yield f"checkpoints/{entry.file} is missing or damaged"
-
-
-def _line_troubles(path: Path) -> Iterator[str]:
-    if path.exists():
-        lines = sum(bool(line.strip()) for line in path.open("rb"))
-        if bad := lines - sum(1 for _ in read_lines(path)):
-            yield f"{path.name} has {bad} lines that are no JSON objects"
-
-
-def _gaps(path: Path) -> Iterator[str]:
-    steps: dict[tuple, list] = {}
-    for line in read_lines(path):
-        steps.setdefault((line.get("stage"), line.get("round")), []).append(line.get("step"))
-    for (stage, em_round), found in steps.items():
-        if found != list(range(len(found))):
-            yield f"{path.name}: the steps of {stage}, round {em_round}, are not 0 to {len(found) - 1}"
+    yield from (f"checkpoints/{e.file} is missing or damaged" for e in entries if not e.is_intact(folder))
 
 
 def _first_difference(a: Path, b: Path) -> str:
-    pairs = zip_longest(read_lines(a), read_lines(b), fillvalue={})
-    for line, (one, two) in enumerate(pairs, 1):
+    for line, (one, two) in enumerate(zip_longest(read_lines(a), read_lines(b), fillvalue={}), 1):
         if one != two:
             keys = [key for key in one | two if one.get(key) != two.get(key)]
             shown = ", ".join(f"{key} {one.get(key)} and {two.get(key)}" for key in keys[:4])
@@ -205,38 +374,21 @@ def _first_difference(a: Path, b: Path) -> str:
     return "metrics.jsonl: the same"
 
 
-def _results(a: Path, b: Path) -> Iterator[str]:
-    tables = [_rows(_object(run / "results.json").get("rows")) for run in (a, b)]
-    for key in dict.fromkeys([*tables[0], *tables[1]]):
-        one, two = (table.get(key) for table in tables)
-        yield f"{' '.join(key)}: {_shown(one)} and {_shown(two)}"
+def _cost_differences(a: Costs, b: Costs) -> Iterator[str]:
+    """Wall time, CPU time and FLOPs of two runs by kind of stage, and how they compare in all."""
+    one, two = by_kind(a), by_kind(b)
+    for kind in dict.fromkeys([*one, *two]):
+        yield f"{kind} took {' and '.join(_cost_text(total(own.get(kind, {}))) for own in (one, two))}"
+    first, second = total(a), total(b)
+    amounts = {"wall time": "wall_s", "CPU time": "cpu_s", "FLOPs": "flops"}
+    ratios = [
+        f"{getattr(second, name) / getattr(first, name):.2f} in {words}"
+        for words, name in amounts.items()
+        if getattr(first, name)
+    ]
+    if ratios and second.wall_s:
+        yield f"the second over the first: {', '.join(ratios)}"
 
 
-def _rows(rows: Any) -> dict[tuple[str, ...], dict]:
-    """Result rows by band and metric; by model too where a folder holds several."""
-    found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return {tuple(str(row.get(key, "")) for key in ("model", "band", "metric")): row for row in found}
-
-
-def _shown(row: dict | None) -> str:
-    if row is None:
-        return "-"
-    mean, low, high = (number(row.get(key)) for key in ("mean", "low", "high"))
-    return f"{mean:.4g} [{low:.4g}, {high:.4g}]"
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; {} where there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def table(summaries: Iterable[Summary]) -> str:
-    """Summaries as aligned columns."""
-    lines = [Summary._fields, *summaries]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(Summary._fields))]
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join("  ".join(cells).rstrip() for cells in padded)
+def _cost_text(spent: Spent) -> str:
+    return f"{duration(spent.wall_s)} ({duration(spent.cpu_s)} CPU, {spent.flops / 1e12:.3g} TFLOP)"

@@ -1,8 +1,8 @@
 """Where the time of a run goes: wall and CPU seconds, tokens, FLOPs and peak memory of every phase of every stage.
 
-Functions that do a phase's work say so with `@phase("scoring")`, and count what they did with `count(...)`; where no
-run is open both do nothing. Time inside an inner phase is not the outer one's, and time outside all phases is "other",
-so that the wall times of a run add up to how long it lasted.
+The loop and the recorder say what phase is under way (`phase`), and count what was done in it (`count`). Time inside
+an inner phase is not the outer one's, and time outside all phases is "other", so that the wall times of a run add up to
+how long it lasted.
 
 ledger.jsonl has one line for each (stage, phase) every few seconds, and its readers add the lines up. It is apart from
 metrics.jsonl because no two runs take equally long, and a resumed run goes on with it and cuts nothing back: work done
@@ -11,23 +11,29 @@ again was paid for twice. What a killed run spent after its last line is lost.
 
 from __future__ import annotations
 
-import json
 import re
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from ra3.run.metrics import mend, number, read_lines
+from ra3.run.files import append_line, drop_partial_line, number, read_lines
+from ra3.run.tables import Table
 
-FILE = "ledger.jsonl"
+LEDGER = "ledger.jsonl"
 PHASES = ("rollouts", "scoring", "training", "grading", "checkpoints", "other")
 FLUSH_EVERY_S = 10.0
+HEADS = (
+    "stage", "phase", "wall", "share", "own CPU", "generated", "scored", "trained", "TFLOP", "GFLOP/s", "peak MiB",
+)  # fmt: skip
+READING = (
+    "Wall time of all attempts, work done twice included. Own CPU: CPU time of this process over wall time; low where "
+    "it waits for programs under test, above 100% where several threads work. Tokens generated, scored and trained on; "
+    "FLOPs that they need. The evaluation's rollouts and grading are those of the stages heldout and eval."
+)
 
 
 @dataclass
@@ -44,12 +50,12 @@ class Spent:
     trained: float = 0.0
     """Tokens that carried a loss."""
     flops: float = 0.0
-    """Floating-point operations that these tokens need, as in ra3/model/flops.py."""
+    """Floating-point operations that these tokens need, as in ra3/model/update.py."""
     peak_mib: float = 0.0
     """Most memory during the phase: of the GPU if it is used, else resident."""
 
     def add(self, other: Spent) -> None:
-        """Costs add up; of two peaks the greater stays."""
+        """Adds costs up; of two peaks the greater stays."""
         for f in fields(self):
             mine, its = getattr(self, f.name), getattr(other, f.name)
             setattr(self, f.name, max(mine, its) if f.name == "peak_mib" else mine + its)
@@ -60,28 +66,27 @@ Costs = dict[tuple[str, str], Spent]
 
 
 class Ledger:
-    """The open ledger of a run; use as a context manager. `stage` is what phases are counted under."""
+    """The open ledger of a run; use as a context manager. Without a path it is kept in memory alone, in `costs`."""
 
     def __init__(self, path: Path | None = None, attempt: int = 1):
         self.path, self.attempt, self.stage = path, attempt, "start"
-        self._costs: Costs = {}
+        self.costs: Costs = {}
+        """What was spent since the last flush."""
         self._open = ["other"]
         self._flushed = time.monotonic()
         self._clocks = time.perf_counter(), time.process_time()
 
     def __enter__(self) -> Ledger:
         if self.path:
-            mend(self.path)
-        self._token = OPEN.set(self)
+            drop_partial_line(self.path)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        OPEN.reset(self._token)
         with suppress(OSError):  # a full disk has been told by what the run itself writes
             self.flush()
 
     def at(self, stage: str) -> None:
-        """From now on `stage`."""
+        """Books what follows under `stage`."""
         self._settle()
         self.stage = stage
         if time.monotonic() - self._flushed > FLUSH_EVERY_S:
@@ -89,7 +94,7 @@ class Ledger:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """What happens inside belongs to the phase `name`."""
+        """Books what happens inside under the phase `name`."""
         self._settle()
         self._open.append(name)
         try:
@@ -98,26 +103,23 @@ class Ledger:
             self._settle()
             self._open.pop()
 
-    def count(self, **amounts: float) -> None:
-        """Adds tokens or FLOPs to the phase under way."""
-        self._own().add(Spent(**amounts))
+    def count(self, generated: float = 0.0, scored: float = 0.0, trained: float = 0.0, flops: float = 0.0) -> None:
+        """Adds tokens and FLOPs to the phase under way."""
+        self._own().add(Spent(generated=generated, scored=scored, trained=trained, flops=flops))
 
     def flush(self) -> None:
         """Writes what was spent since the last time."""
         self._settle()
-        place = {"attempt": self.attempt}
-        lines = [
-            json.dumps({**place, "stage": stage, "phase": phase, **_rounded(spent)}) + "\n"
-            for (stage, phase), spent in self._costs.items()
-        ]
-        self._costs, self._flushed = {}, time.monotonic()
-        if not self.path:
+        if self.path is None:
             return
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
+        costs, self.costs, self._flushed = self.costs, {}, time.monotonic()
+        with self.path.open("ab", buffering=0) as file:
+            for (stage, phase), spent in costs.items():
+                amounts = {key: float(f"{value:.6g}") for key, value in asdict(spent).items() if value}
+                append_line(file, {"attempt": self.attempt, "stage": stage, "phase": phase, **amounts})
 
     def _own(self) -> Spent:
-        return self._costs.setdefault((self.stage, self._open[-1]), Spent())
+        return self.costs.setdefault((self.stage, self._open[-1]), Spent())
 
     def _settle(self) -> None:
         """Books the time since the last change of phase."""
@@ -126,31 +128,12 @@ class Ledger:
         self._clocks = wall, cpu
 
 
-OPEN: ContextVar[Ledger | None] = ContextVar("open ledger", default=None)
-"""The ledger of the run that this thread works for."""
-
-
-@contextmanager
-def phase(name: str) -> Iterator[None]:
-    """Books what happens inside, or in the decorated function, under the phase `name`."""
-    if ledger := OPEN.get():
-        with ledger.phase(name):
-            yield
-    else:
-        yield
-
-
-def count(**amounts: float) -> None:
-    """Adds tokens or FLOPs (fields of Spent) to the phase under way."""
-    if ledger := OPEN.get():
-        ledger.count(**amounts)
-
-
 def read_ledger(folder: Path) -> Costs:
-    """All that a run folder has spent, over all attempts; lines that say nothing are passed over."""
+    """All that a run folder has spent, over all attempts; what is no amount counts as 0."""
     costs: Costs = {}
-    for line in read_lines(folder / FILE):
-        own = Spent(**{f.name: _amount(line.get(f.name)) for f in fields(Spent)})
+    for line in read_lines(folder / LEDGER):
+        amounts = {f.name: number(line.get(f.name)) for f in fields(Spent)}
+        own = Spent(**{name: value if 0 <= value < float("inf") else 0.0 for name, value in amounts.items()})
         costs.setdefault((str(line.get("stage")), str(line.get("phase"))), Spent()).add(own)
     return costs
 
@@ -164,14 +147,44 @@ def by_phase(costs: Costs, which: str = "") -> dict[str, Spent]:
     return {name: found[name] for name in [*PHASES, *sorted(found.keys() - set(PHASES))] if name in found}
 
 
-def _rounded(spent: Spent) -> dict[str, float]:
-    return {key: float(f"{value:.6g}") for key, value in asdict(spent).items() if value}
+def by_kind(costs: Costs) -> dict[str, Costs]:
+    """The costs by kind of stage, in order of appearance: estep-0 and estep-1 are of the kind estep."""
+    found: dict[str, Costs] = {}
+    for (stage, phase), spent in costs.items():
+        found.setdefault(re.split(r"[-.]", stage)[0], {})[(stage, phase)] = spent
+    return found
 
 
-def _amount(value: Any) -> float:
-    """A number of the file; 0 for what is none."""
-    found = number(value)
-    return found if 0 <= found < float("inf") else 0.0
+def total(costs: Costs) -> Spent:
+    """Everything together."""
+    out = Spent()
+    for spent in costs.values():
+        out.add(spent)
+    return out
+
+
+def cost_table(costs: Costs) -> Table:
+    """The table of where the time went: a row for each kind of stage and phase, and one for the whole."""
+    whole = total(costs)
+    parts = [(kind, name, s) for kind, own in by_kind(costs).items() for name, s in by_phase(own).items()]
+    rows = [(kind, name, *_cells(spent, whole.wall_s)) for kind, name, spent in [*parts, ("all", "", whole)]]
+    return Table("Where the time went", HEADS, rows, READING)
+
+
+def _cells(spent: Spent, whole_s: float) -> list[str]:
+    tokens = [f"{count:,.0f}" if count else "" for count in (spent.generated, spent.scored, spent.trained)]
+    flops = [f"{spent.flops / 1e12:.3g}", f"{spent.flops / 1e9 / (spent.wall_s or 1):.3g}"] if spent.flops else ["", ""]
+    share, busy = spent.wall_s / (whole_s or 1), spent.cpu_s / (spent.wall_s or 1)
+    return [duration(spent.wall_s), f"{share:.1%}", f"{busy:.0%}", *tokens, *flops, f"{spent.peak_mib:,.0f}"]
+
+
+def duration(seconds: float) -> str:
+    """75 -> 1m15s, 2.34 -> 2.3s, 0.012 -> 12ms."""
+    if seconds < 60:
+        return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
 
 
 def _peak_mib_since_last() -> float:

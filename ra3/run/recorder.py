@@ -1,4 +1,4 @@
-"""The recorder of a run: stages that are done once, loops that go on where they stopped, and what is written down."""
+"""The recorder of a run: does each stage once, goes on with loops where they stopped, writes down what they give."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from ra3.run.checkpoints import Checkpoints
 from ra3.run.display import Display
 from ra3.run.folder import Run
 from ra3.run.interrupts import Stopped, StopRequest
-from ra3.run.ledger import FILE as LEDGER
-from ra3.run.ledger import Ledger
+from ra3.run.ledger import LEDGER, Ledger
 from ra3.run.metrics import Metrics
 from ra3.run.watchdog import Watchdog
 
@@ -75,10 +74,10 @@ class Recorder:
         self._metrics.close()
         self.display.close()
         if self._saves and (exception[0] is None or exception[0] is Stopped):
-            self.run.note(checkpoints=self.cost())
+            self.run.add_facts(checkpoints=self.cost())
 
     def cost(self) -> dict[str, float]:
-        """What saving cost this attempt: how often, how long, and its share of the time since the folder was opened."""
+        """Saves of this attempt: how many, their seconds, and their share of the time since the folder was opened."""
         share = self._saving_s / (time.monotonic() - self._began)
         return {"saved": self._saves, "seconds": round(self._saving_s, 3), "share": round(share, 5)}
 
@@ -135,14 +134,6 @@ class Recorder:
         self._metrics.log(stage, em_round, step, values)
         self.display.update(stage, em_round, step, total, values)
 
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        """Books what happens inside under the phase `name` of the stage under way."""
-        return self.ledger.phase(name)
-
-    def count(self, **amounts: float) -> None:
-        """Adds tokens or FLOPs to the phase under way."""
-        self.ledger.count(**amounts)
-
     def wants_rollouts(self, step: int, total: int) -> bool:
         """Whether this step's rollouts go to rollouts.jsonl: every N-th, and the last."""
         return step % self._rollouts_every == 0 or step + 1 == total
@@ -151,8 +142,16 @@ class Recorder:
         """Writes one rollout down."""
         self._metrics.rollout(record)
 
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Books what happens inside under the phase `name` of the ledger."""
+        return self.ledger.phase(name)
+
+    def count(self, generated: float = 0.0, scored: float = 0.0, trained: float = 0.0, flops: float = 0.0) -> None:
+        """Adds tokens and FLOPs to the phase under way."""
+        self.ledger.count(generated, scored, trained, flops)
+
     def _moved(self, what: str, stage: str) -> None:
-        """Something moves: `what`, in words, and the stage that its time is booked under."""
+        """Tells the watchdog what is under way, and the ledger which stage to book its time under."""
         self._watchdog.moved(what)
         self.ledger.at(stage)
 
@@ -164,5 +163,7 @@ class Recorder:
         start = time.monotonic()
         with self.ledger.phase("checkpoints"):
             self._checkpoints.save(stage, step, state, self._metrics.position())
+        with self.run.guard("write the ledger"):
+            self.ledger.flush()
         self._saved_at = time.monotonic()
         self._saves, self._saving_s = self._saves + 1, self._saving_s + self._saved_at - start

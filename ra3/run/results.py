@@ -125,28 +125,26 @@ class Results:
     @classmethod
     def from_json(cls, value: Any) -> tuple[Self, int]:
         """(the records of such an object, how many things in it were none). Never raises."""
-        tree = value if isinstance(value, Mapping) else {}
+        found, tree = cls(), value if isinstance(value, Mapping) else {"rows": value}
         curves = tree.get("curves", {})
-        named = {str(name): _records(CurvePoint, points) for name, points in curves.items()} if _is(curves) else {}
-        scores, problems = _records(Score, tree.get("rows", [])), _records(ProblemCount, tree.get("problems", []))
-        differences = _records(Difference, tree.get("differences", []))
-        latents = _records(LatentEntry, tree.get("abstractions", []))
-        parts = (scores, problems, differences, latents, *named.values())
-        refused = sum(count for _, count in parts) + (not _is(value)) + (not _is(curves))
-        points = {name: own for name, (own, _) in named.items()}
-        return cls(scores[0], problems[0], points, differences[0], latents[0]), refused
+        lists: list[tuple[list, type, Any]] = [
+            (found.scores, Score, tree.get("rows", [])),
+            (found.problems, ProblemCount, tree.get("problems", [])),
+            (found.differences, Difference, tree.get("differences", [])),
+            (found.latents, LatentEntry, tree.get("abstractions", [])),
+        ]
+        for name, points in (curves if isinstance(curves, Mapping) else {"": None}).items():
+            lists.append((found.curves.setdefault(str(name), []), CurvePoint, points))
+        refused = sum(_add_records(*own) for own in lists)
+        return found, refused
 
 
-def _is(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _records(kind: type[Record], values: Any) -> tuple[list[Record], int]:
-    """(the values that are records of this kind, how many are none)."""
+def _add_records(records: list[Record], kind: type[Record], values: Any) -> int:
+    """Adds the values that are records of this kind; returns how many are none."""
     if not isinstance(values, list):
-        return [], 1
-    adapter, found = TypeAdapter(kind), []
+        return 1
+    adapter, before = TypeAdapter(kind), len(records)
     for value in values:
         with suppress(ValidationError):
-            found.append(adapter.validate_python(value))
-    return found, len(values) - len(found)
+            records.append(adapter.validate_python(value))
+    return len(values) - (len(records) - before)

@@ -22,8 +22,7 @@ from ra3.errors import UserError
 from ra3.model.policy import Policy
 from ra3.rollout.interleave import expert_rows
 from ra3.rows import FULL, RowBuilder, build
-from ra3.run.ledger import read_ledger
-from ra3.run.profile import families, total
+from ra3.run.ledger import by_kind, read_ledger, total
 from ra3.worlds import WORLDS
 
 
@@ -55,7 +54,7 @@ def test_every_method_trains_and_goes_on_after_a_stop(tmp_path, policy, document
         pass
     assert same_weights(whole, result)
     assert (tmp_path / "parts" / "run" / "metrics.jsonl").read_text().splitlines() == lines
-    spent = {kind: total(costs).flops for kind, costs in families(read_ledger(tmp_path / "whole" / "run")).items()}
+    spent = {kind: total(costs).flops for kind, costs in by_kind(read_ledger(tmp_path / "whole" / "run")).items()}
     assert {kind for kind, flops in spent.items() if flops} <= set(TRAINING)  # nothing is paid outside of training
 
 

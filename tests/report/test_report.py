@@ -8,11 +8,11 @@ import pytest
 from report_page import Page, read_page
 from synthetic_runs import START, SYSTEMS, write_demo, write_run
 
-from ra3.report.folder import read_view, system_name
 from ra3.report.headline import headline
 from ra3.report.plots import learning_curves
+from ra3.report.view import read_view, system_name
 from ra3.run.folder import Run
-from ra3.run.metrics import GLOSSARY
+from ra3.run.glossary import GLOSSARY
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_view_of_the_demo(demo):
     view = read_view(demo)
     names = [system.name for system in view.systems]
     assert names == [system_name(name) for name in SYSTEMS] == list(START)
-    assert len(view.rows) == 5 * 3 * 2 and {len(points) for points in view.curves.values()} == {20}
+    assert len(view.results.scores) == 5 * 3 * 2 and {len(own) for own in view.results.curves.values()} == {20}
 
 
 def test_outer_results_go_before_inner_ones(tmp_path):
@@ -138,7 +138,7 @@ def test_outer_results_go_before_inner_ones(tmp_path):
         run.write_json("results.json", {"rows": [row]})
         write_run(run.folder, "ra3", updates=1)
     view = read_view(tmp_path / "demo")
-    assert next(r["mean"] for r in view.rows if r["band"] == "edge" and r["metric"] == "pass@1") == 0.99
+    assert next(s.mean for s in view.results.scores if (s.band, s.metric) == ("edge", "pass@1")) == 0.99
     assert [system.name for system in view.systems] == ["ra3"]
 
 
@@ -187,3 +187,11 @@ def test_reach_and_found_abstractions_are_shown_where_they_are_measured(tmp_path
     assert "What is reachable" in page.text and "pass@k on edge" in page.text
     assert "Found abstractions" in page.text and "# <sort> it" in page.text and "75%" in page.text
     assert "When it thinks" not in page.text
+
+
+def test_a_saved_model_is_no_run_of_its_own(tmp_path):
+    folder = write_run(tmp_path, "ra3", updates=1)
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    (system,) = read_view(folder).systems
+    assert system.name == "ra3" and system.run.has_model

@@ -9,7 +9,7 @@ from synthetic_runs import write_run
 
 from ra3.errors import UserError
 from ra3.report import write_report
-from ra3.report.text import esc
+from ra3.report.page import render
 from ra3.run.folder import Run
 
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>\"'&$\\frac{x$ \x00\u202e\ud800 <!-- ]]>"
@@ -45,17 +45,18 @@ def test_interrupted_demo_compares_what_is_there(tmp_path):
 BROKEN = {
     "results.json": [
         '{"rows": [{"mean": "x"}, 3, null, {"model": "m", "mean": 0.5}], "curves": {"c": [1]}}',
+        '{"rows": [{"model": "ra3", "band": "edge", "metric": "pass@1", "mean": "nan", "low": "-inf", "high": "inf"}], '
+        '"curves": {"c_by_k": [{"model": "m", "x": "inf", "mean": 1}, {"model": "m", "x": 1, "mean": "nan"}]}}',
         "[]",
         "{",
         "null",
     ],
     "config.json": ["[1]", '{"midtrain": 3}', ""],
-    "environment.json": ['{"argv": 3, "earlier": 5, "resume": {"a": 1}, "versions": [1]}', "nonsense"],
+    "environment.json": ['{"format": 2, "argv": 3, "earlier": 5, "resume": {"a": 1}, "versions": [1]}', "nonsense"],
     "metrics.jsonl": [
         '{"stage": 3, "step": "x", "elbo": "high"}\n{"stage": "estep", "elbo": [1], "round": {}}\n{"loss": 1e400}',
         '{"stage": "estep", "elbo": "nan"}\n{"stage": "estep", "elbo": "inf", "entropy": null}\n',
     ],
-    "timing.jsonl": ['{"elapsed_s": "x"}\n{"elapsed_s": -5, "stage": null, "attempt": [1]}'],
     "ledger.jsonl": ['{"wall_s": [1], "stage": {"a": 1}}\n{"stage": "x", "phase": 3, "wall_s": 1e999, "flops": "x"}'],
     "rollouts.jsonl": [
         '{"tokens": [3, null, {"text": 5, "advantage": "x", "role": ["a"]}], "reward": "x", "step": {}, "round": null}',
@@ -80,10 +81,12 @@ def test_hostile_text_stays_text(tmp_path):
         point = {"model": HOSTILE, "x": 1, "mean": 0.5, "low": 0.4, "high": 0.6}
         curves = {f"{HOSTILE}_by_{HOSTILE}": [point, {**point, "x": 2}]}
         run.write_json("results.json", {"rows": [row], "curves": curves, "differences": [row]})
-        run.note(resume=HOSTILE, argv=[HOSTILE])
-        tokens = [{"text": HOSTILE, "role": role, "advantage": 1.0, "logp": HOSTILE} for role in ("latent", HOSTILE)]
-        record = {"stage": HOSTILE, "document": HOSTILE, "sample": HOSTILE, "verdict": HOSTILE, "tokens": tokens}
-        run.path("rollouts.jsonl").write_text(json.dumps(record) + "\n")
+        run.add_facts(resume=HOSTILE, argv=[HOSTILE])
+        tokens = [{"text": HOSTILE, "role": role, "advantage": 1.0, "logp": -0.1} for role in ("latent", HOSTILE)]
+        texts = dict.fromkeys(("stage", "document", "verdict", "opener"), HOSTILE)
+        record = {**texts, "round": 0, "step": 0, "sample": 0, "tokens": tokens}
+        broken = {**record, "tokens": [{"text": HOSTILE, "role": HOSTILE, "logp": HOSTILE}]}
+        run.path("rollouts.jsonl").write_text(f"{json.dumps(record)}\n{json.dumps(broken)}\n")
         run.path("metrics.jsonl").write_text(json.dumps({"stage": HOSTILE, HOSTILE: 1.0, "step": HOSTILE}) + "\n")
     assert read_page(folder.parent).text.count("alert(1)") > 5
 
@@ -114,5 +117,7 @@ def test_no_run_is_an_error_in_words(tmp_path):
         write_report(tmp_path / "frist")
 
 
-def test_esc_shows_what_would_be_hidden():
-    assert esc("a\x00\u202e\ud800<&\"'>\n\t") == "a\\u0000\\u202e\\ud800&lt;&amp;&quot;&#x27;&gt;\n\t"
+def test_templates_escape_and_show_what_would_be_hidden(tmp_path):
+    (tmp_path / "own.txt").write_text("{{ text }} {{ 'x' ~ text }}")
+    shown = "a\\u0000\\u202e\\ud800&lt;&amp;&#34;&#39;&gt;\n\t"
+    assert render(tmp_path / "own.txt", text="a\x00\u202e\ud800<&\"'>\n\t") == f"{shown} x{shown}"

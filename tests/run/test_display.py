@@ -6,10 +6,12 @@ import math
 import pytest
 from rich.console import Console
 
-from ra3.run.alarms import Alarms
-from ra3.run.display import SHOWN, Display, cell, duration, is_share, plain_line, show_results, sparkline, start_box
+from ra3.run.display import SHOWN, Alarms, Display, plain_line, show_problems, show_results, sparkline, start_box
 from ra3.run.folder import Run
-from ra3.run.metrics import GLOSSARY
+from ra3.run.glossary import GLOSSARY
+from ra3.run.ledger import duration
+from ra3.run.results import ProblemCount, Score
+from ra3.run.tables import Cell, is_share, result_tables
 
 HEALTHY = {
     "dead_groups": 0.1, "entropy": 0.9, "truncated": 0.0, "think_rate": 0.4, "logp_gap_max": 1e-7, "loss": 0.3,
@@ -20,9 +22,9 @@ SICK = {
     "entropy": (0.01, "no longer explores"),
     "truncated": (0.6, "cut by the token limit"),
     "think_rate": (0.0, "died out"),
-    "copy_rate": (0.6, "the line they announce"),
-    "echo_rate": (0.6, "the line before them"),
-    "comment_tokens": (1.2, "shrunk from 6 to 1.2 tokens"),
+    "copy_rate": (0.6, "what the code says anyway"),
+    "echo_rate": (0.6, "look back, not ahead"),
+    "comment_tokens": (1.2, "comment_tokens is 1.2, at first 6"),
 }
 
 
@@ -42,7 +44,7 @@ def test_a_dying_signal_is_told_once_after_three_steps(key):
     value, words = SICK[key]
     told = [alarms.check("estep", {**HEALTHY, key: value}) for _ in range(6)]
     assert [len(texts) for texts in told] == [0, 0, 1, 0, 0, 0]
-    assert words in told[2][0] and told[2][0].startswith("estep: ")
+    assert words in told[2][0] and told[2][0].startswith(f"estep: {key} is {value:g}")
 
 
 def test_an_alarm_needs_three_steps_in_a_row():
@@ -99,7 +101,10 @@ def test_warnings_reach_the_screen_and_the_log(tmp_path):
         for step in range(5):
             display.update("rlvr", 0, step, 5, {"dead_groups": 1.0})
         log = run.path("logs", "attempt_1.log").read_text()
-    assert shown(console).count("score alike") == 1 and log.count("warning: rlvr: in more than 90%") == 1
+    assert (
+        shown(console).count("score alike") == 1
+        and log.count("warning: rlvr: dead_groups is 1. Healthy: below 0.5. Sick: above 0.9: ") == 1
+    )
 
 
 def test_start_box_names_the_run_and_three_commands(tmp_path):
@@ -113,18 +118,53 @@ def test_start_box_names_the_run_and_three_commands(tmp_path):
 
 def test_results_show_means_with_intervals(tmp_path):
     console = screen()
-    row = {"band": "edge", "metric": "pass@1", "mean": 0.613, "low": 0.57, "high": 0.652}
-    other = {"model": "ntp", "band": "hard", "metric": "expert_nll", "mean": 1.23456, "low": 1.2, "high": 1.3}
-    show_results(
-        [{"model": "ra3", **row}, {"model": "[red]", **row, "band": "hard"}, other], tmp_path / "r.html", console
-    )
+    scores = [
+        Score("ra3", "edge", "pass@1", 0.613, 0.57, 0.652),
+        Score("[red]", "hard", "pass@1", 0.613, 0.57, 0.652),
+        Score("ntp", "hard", "expert_nll", 1.23456, 1.2, 1.3),
+    ]
+    show_results(scores, tmp_path / "r.html", console)
     text = shown(console)
     assert "61.3 [57.0, 65.2]" in text and "[red]" in text and "1.235 [1.2, 1.3]" in text and "r.html" in text
-    assert "-" in str(cell(None))
+
+
+def test_problems_that_not_every_sample_solved_are_shown_worst_first():
+    console = screen()
+    counts = [
+        ProblemCount("m", "edge", "f-1", 20, 18, {"passed": 18, "wrong_answer": 2}),
+        ProblemCount("m", "edge", "f-2", 20, 3, {"timeout": 17, "passed": 3}),
+        ProblemCount("m", "edge", "f-3", 20, 20, {"passed": 20}),
+    ]
+    show_problems(counts, console)
+    text = shown(console)
+    assert "1 of 3 problems solved by every sample; the others" in text and "wrong_answer 2" in text
+    assert text.index("f-2") < text.index("f-1") and "f-3" not in text
+
+
+def test_tables_have_one_order_and_write_each_number_once():
+    scores = [
+        Score(model, band, metric, 0.5, 0.4, 0.6, problems=10, samples=4)
+        for metric in ("pass@10", "pass@2")
+        for band in ("own", "hard", "known")
+        for model in ("other", "ra3+rlvr", "ntp", "base")
+    ]
+    scores += [Score("ra3", "heldout", "nll", -0.25, -0.5, 1.5), Score("ntp", "heldout", "boundary_f1", 0.8)]
+    tables = result_tables([*scores, Score("ra3", "heldout", "nothing", math.nan)])
+    assert [table.title.split(",")[0] for table in tables] == ["pass@2", "pass@10", "heldout"]
+    assert tables[0].title == "pass@2, in percent, with 95% interval; 10 problems each, 4 samples a problem."
+    assert [str(head) for head in tables[0].heads] == ["", "known", "hard", "own"]
+    assert [str(row[0]) for row in tables[0].rows] == ["base", "NTP", "RA3 + RLVR", "other"]
+    assert tables[0].rows[0][1] == Cell("50.0", "40.0", "60.0", model="base", span=(0.4, 0.5, 0.6))
+    assert [[str(cell) for cell in row] for row in tables[2].rows] == [
+        ["nll", "-", "-0.25 [-0.5, 1.5]"], ["boundary f1, %", "80.0", "-"],
+    ]  # fmt: skip
+    assert tables[2].rows[0][2] == Cell("-0.25", "-0.5", "1.5", model="ra3", span=(0.0, 0.125, 1.0))
+    assert tables[2].aligned().splitlines()[1] == "nll                -  -0.25 [-0.5, 1.5]"
+    assert tables[2].markdown().splitlines()[2] == "| nll | - | -0.25 [-0.5, 1.5] |"
 
 
 def test_small_texts():
-    assert [duration(s) for s in (0.4, 75, 3600 * 2 + 61)] == ["0s", "1m15s", "2h01m"]
+    assert [duration(s) for s in (0.04, 2.34, 75, 3600 * 2 + 61)] == ["40ms", "2.3s", "1m15s", "2h01m"]
     assert sparkline([0, 1, math.nan, 2, 3]) == "▁▃ ▆█" and sparkline([math.nan]) == "" and sparkline([2, 2]) == "▁▁"
     assert len(sparkline(list(range(1000)))) <= 32
     assert plain_line(" t ", {"a": [1.0, math.nan]}) == "t  a nan"

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ra3.config.tree import plain
+from ra3.config.tree import flatten, plain
 from ra3.errors import UserError
 from ra3.run.files import DISK_REASONS, disk_errors, write_atomic
-from ra3.run.folder import Run, auto_name, config_changes, flatten
-from ra3.run.lock import LOCK_NAME, FolderLock
+from ra3.run.folder import LOCK, OWNER, FolderLock, Run, auto_name, config_changes, owner_of
 
 CONFIG = {"run": {"seed": 3, "out": "runs"}, "model": {"path": "models/Qwen 2.5"}, "midtrain": {"method": "ra3"}}
+FORK = """
+import os, sys, time
+from pathlib import Path
+from ra3.run.folder import OWNER, FolderLock
+lock = FolderLock(Path(sys.argv[1]))
+owner = Path(sys.argv[1], OWNER)
+owner.write_text(owner.read_text().split(", since ")[0] + ", since 2030")
+if child := os.fork():
+    print(child, flush=True)
+time.sleep(60)
+"""
 HOLD = """
 import sys, time
 from ra3.run.folder import Run
@@ -41,7 +52,7 @@ def start_holder(out: Path) -> subprocess.Popen:
 def test_a_fresh_run_writes_config_environment_and_log(tmp_path):
     with Run.create(tmp_path, "a", CONFIG, "midtrain") as run:
         run.log("hello")
-        run.note(sandbox={"seccomp": True})
+        run.add_facts(sandbox={"seccomp": True})
         assert run.attempt == 1 and not run.resumed and run.path("x", "y") == tmp_path / "a" / "x" / "y"
     environment = json.loads((tmp_path / "a" / "environment.json").read_text())
     assert json.loads((tmp_path / "a" / "config.json").read_text()) == CONFIG
@@ -166,30 +177,28 @@ def test_a_refused_create_lets_go_of_the_folder(tmp_path):
 
 
 def test_a_lock_from_another_host_is_not_taken(tmp_path):
-    (tmp_path / LOCK_NAME).write_text('{"host": "elsewhere", "pid": 1, "started": "2030"}')
+    (tmp_path / OWNER).write_text("process 1 on elsewhere, since 2030")
     with pytest.raises(UserError, match=r"another machine: process 1 on elsewhere(.|\n)*delete"):
-        FolderLock.take(tmp_path)
-    (tmp_path / LOCK_NAME).write_text("half a li")
-    FolderLock.take(tmp_path).release()
+        FolderLock(tmp_path)
+    (tmp_path / OWNER).unlink()
+    (tmp_path / LOCK).write_text("left by a process that is gone")
+    FolderLock(tmp_path).close()
+    assert owner_of(tmp_path) is None
 
 
 def test_a_forked_child_does_not_hold_the_lock_on(tmp_path):
-    lock = FolderLock.take(tmp_path)
-    reader, writer = os.pipe()
-    is_up, tell_up = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(writer)
-        os.write(tell_up, b"x")
-        os.read(reader, 1)
-        os._exit(0)
-    os.read(is_up, 1)
-    lock.forget()  # what the death of the parent does
-    FolderLock.take(tmp_path).release()
-    os.close(writer)
-    os.waitpid(child, 0)
-    for descriptor in (reader, is_up, tell_up):
-        os.close(descriptor)
+    """A child that lives on, as a sandbox's server may for a moment, does not keep a killed run's folder locked."""
+    with subprocess.Popen([sys.executable, "-c", FORK, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        child = int(parent.stdout.readline())
+        try:
+            assert owner_of(tmp_path) == f"process {parent.pid} on {socket.gethostname()}, since 2030"
+            parent.kill()
+            parent.wait()
+            os.kill(child, 0)
+            FolderLock(tmp_path).close()
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_write_json_is_whole_or_not_at_all(tmp_path):
@@ -214,7 +223,7 @@ def test_write_json_is_whole_or_not_at_all(tmp_path):
 
 def test_plain_and_flatten():
     assert plain([1, True, None, "x", float("-inf")]) == [1, True, None, "x", "-inf"]
-    assert flatten({"a": {"b": 1, "c": {"d": 2}}, "e": [3]}) == {"a.b": 1, "a.c.d": 2, "e": [3]}
+    assert dict(flatten({"a": {"b": 1, "c": {"d": 2}}, "e": [3]})) == {"a.b": 1, "a.c.d": 2, "e": [3]}
 
 
 @pytest.mark.parametrize("code", sorted(DISK_REASONS))
