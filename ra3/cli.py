@@ -19,8 +19,6 @@ from ra3.config.arguments import (
     Check,
     DryRun,
     ForkFolder,
-    KeyFile,
-    Listen,
     Out,
     Profile,
     Resume,
@@ -28,7 +26,6 @@ from ra3.config.arguments import (
     Seed,
     TheoryOut,
     Tokens,
-    Workers,
 )
 from ra3.config.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
 from ra3.run.interrupts import stopping_at_once
@@ -145,16 +142,6 @@ def annotate(
 
     with _loading(config):
         pipeline.annotate(config, RunOptions("annotate", recipes, resume=resume, out=out, check=check))
-
-
-@app.command(name="sandbox-server")
-def sandbox_server(*, key_file: KeyFile, listen: Listen = "127.0.0.1:7130", workers: Workers = 2) -> None:
-    """Run programs under test for other hosts: for runs with --sandbox.servers and the same --sandbox.key_file."""
-    from ra3.sandbox.link import read_secret
-    from ra3.sandbox.service import listening
-
-    with listening(listen, workers, read_secret(key_file), lambda line: print(line, flush=True)) as serve:
-        serve()
 
 
 @app.command

@@ -14,7 +14,7 @@ from ra3.run.glossary import markdown
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-OTHER_OPTIONS = {"out", "check", "version", "key-file", "listen", "workers", "recipe", "seeds", "rlvr"}
+OTHER_OPTIONS = {"out", "check", "version", "workers", "recipe", "seeds", "rlvr"}
 FOREIGN = {"kind", "programs", "seed", "layers", "updates"}
 """Options of the scripts in perf and of `python -m ra3.worlds.pretraining`."""
 

@@ -16,9 +16,6 @@ Check = Annotated[bool, Parameter(negative="", show_default=False, help="Check e
 Out = Annotated[Path, Parameter(help="Folder for the annotated text.")]
 TheoryOut = Annotated[Path, Parameter(help="Folder for theory.html and theory.json.")]
 Seed = Annotated[int, Parameter(help="Seed of the random worlds.")]
-KeyFile = Annotated[Path, Parameter(help="File with the secret that we share with our clients, readable by us alone.")]
-Listen = Annotated[str, Parameter(help="HOST:PORT. Traffic is authenticated, not encrypted.")]
-Workers = Annotated[int, Parameter(help="Programs that run at once.")]
 ComparisonFile = Annotated[str, Parameter(help="A .toml file, or the name of a comparison that comes with ra3.")]
 CompareOut = Annotated[
     Path | None, Parameter(show_default=False, help="Folder for its run folders. Default: runs/compare-NAME.")

@@ -155,17 +155,7 @@ def greedy_samples(config: Config) -> Iterator[Conflict]:
         )
 
 
-def servers_without_key(config: Config) -> Iterator[Conflict]:
-    """Servers of the sandbox and the secret that we share with them make sense only together."""
-    keys = ("sandbox.servers", "sandbox.key_file")
-    servers, key_file = config.sandbox.servers, config.sandbox.key_file
-    if servers and not key_file:
-        yield Conflict(keys[::-1], "sandbox.servers is set without sandbox.key_file", "set key_file, too")
-    if key_file and not servers:
-        yield Conflict(keys, "sandbox.key_file is set without sandbox.servers", "set servers, or leave out key_file")
-
-
 RULES = (
     exact_prior, endless_penalty, think_floor, lone_rollouts, best_of_one, long_sequences, more_k_than_samples,
-    greedy_samples, servers_without_key,
+    greedy_samples,
 )  # fmt: skip

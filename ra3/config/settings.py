@@ -231,10 +231,6 @@ class SandboxSettings(Section):
     """Seconds a program may last by the clock; one that the host gives no core gets longer."""
     memory_mb: int = Field(default=512, ge=64)
     """Memory a program may use, in MiB."""
-    servers: tuple[str, ...] = Field(default=(), examples=["HOST:PORT, with commas between"])
-    """HOST:PORT of each `ra3 sandbox-server` that runs the programs. None: this machine does."""
-    key_file: str | None = Field(default=None, min_length=1)
-    """File with the secret that we share with the servers."""
 
 
 class UpdateSettings(Section):

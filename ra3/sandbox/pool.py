@@ -7,7 +7,7 @@ see docs/security.md for what each isolation level promises.
 import contextlib
 import itertools
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 from ra3.errors import UserError
 from ra3.sandbox.batch import Batch
@@ -78,13 +78,11 @@ class Sandbox:
             deadline_s = enough if deadline_s is None else deadline_s
             runnable = [index for index, job in enumerate(jobs) if len(job.source) <= MAX_SOURCE]
             yield from [(i, TOO_LONG) for i, job in enumerate(jobs) if len(job.source) > MAX_SOURCE]
-            for at, outcome in self._batch([jobs[index] for index in runnable], deadline_s):
+            runnable_jobs = [jobs[index] for index in runnable]
+            for at, outcome in Batch(self._workers, runnable_jobs, self.limits, deadline_s, self._servers_for):
                 yield runnable[at], outcome
         finally:
             self._busy = False
-
-    def _batch(self, jobs: list[Job], deadline_s: float) -> Iterator[tuple[int, Outcome]]:
-        yield from Batch(self._workers, jobs, self.limits, deadline_s, self._servers_for)
 
     def close(self):
         """End the servers and whatever runs in them."""

@@ -16,7 +16,7 @@ from array import array
 from os import WNOHANG, _exit, close, closerange, dup2, read, setsid, wait4, write
 from signal import set_wakeup_fd
 
-from . import identity, judge, kernel, lockdown, pages, program, protocol, serve
+from . import identity, judge, kernel, lockdown, program, protocol, serve
 from .kernel import fork
 from .protocol import COMMAND, ENDED, FORK_FAILED, KILL, RESULT_FD
 
@@ -37,7 +37,6 @@ WAYS = {
 def main(control_fd: int, config: dict):
     """Put up the layers, tell the supervisor which there are, and serve."""
     control = socket.socket(fileno=control_fd)
-    pages.compact_code()
     try:
         level, walls = lockdown.prepare(config)
     except identity.Refused as reason:
