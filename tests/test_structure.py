@@ -27,7 +27,7 @@ that has no circle."""
 EMPTY_NAMES = {"utils", "util", "common", "base", "helpers", "misc"}
 
 LIGHT = ("cli", "config.settings", "config.load", "data.documents", "data.steps", "data.latents", "measure.statistics")
-HEAVY = ("torch", "transformers", "tokenizers", "datasets", "matplotlib")
+HEAVY = ("torch", "transformers", "tokenizers", "datasets", "matplotlib", "scipy")
 
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:

@@ -11,8 +11,7 @@ from statistics import mean, median
 from ra3.compare.equal_flops import Budget, rivals
 from ra3.compare.plan import AFTER, Comparison
 from ra3.compare.results import Record
-from ra3.measure.sequential_test import decide
-from ra3.measure.statistics import Interval, interquartile_mean, stratified_bootstrap, student_t
+from ra3.measure.statistics import Interval, interquartile_mean, sequential_test, stratified_bootstrap, student_t
 from ra3.seeds import derive
 
 
@@ -83,7 +82,7 @@ def difference_rows(comparison: Comparison, cells: Sequence[Record]) -> list[Rec
             first, second = ([cell["scores"][metric] for cell in side] for side in zip(*both, strict=True))
             gaps = [a - b for a, b in zip(first, second, strict=True)]
             place = {"a": name, "b": other, "metric": metric, "above": sum(gap > 0 for gap in gaps), "seeds": len(gaps)}
-            decision = decide(first, second, derive(0, "compare", name, metric))
+            decision = sequential_test(first, second, derive(0, "compare", name, metric))
             rows.append({**place, **average(gaps)._asdict(), "decision": decision._asdict()})
     return rows
 

@@ -11,7 +11,7 @@ from ra3.compare.plan import AFTER
 from ra3.compare.results import Record
 from ra3.compare.table import Table, points, shown, unique
 from ra3.compare.training_tables import budget_table, cost_table, sigmoids_table, steps_table
-from ra3.measure.sequential_test import BATCH, LOOKS
+from ra3.measure.statistics import BATCH, LOOKS
 
 
 def tables(results: Record) -> list[Table]:

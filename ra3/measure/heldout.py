@@ -12,8 +12,7 @@ from ra3.data.latents import EncodedDocument
 from ra3.em.annotate import comment_texts
 from ra3.measure.counterfactuals import code_changes
 from ra3.measure.latent_index import last_word
-from ra3.measure.mutual_information import information
-from ra3.measure.statistics import bootstrap, boundary_agreement, wilson
+from ra3.measure.statistics import bootstrap, boundary_agreement, information, wilson
 from ra3.model.action_spaces import step_logp
 from ra3.model.policy import Policy
 from ra3.model.update import RowScores, sampling_cost, score, scoring_cost

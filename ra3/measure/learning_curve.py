@@ -15,7 +15,8 @@ import numpy as np
 
 STEEPNESS = (0.3, 8.0)
 """Bounds of B: flatter is a straight line in log C, steeper a jump between two updates."""
-POINTS, ZOOMS = 25, 6
+STARTS = [(midpoint, steepness) for midpoint in (0.2, 0.35, 0.5, 0.65, 0.8) for steepness in (0.3, 0.85)]
+"""Where searches begin, from 0 to 1 between the bounds of log C_mid and of log B."""
 TO_COME = 0.25
 """Of the rise that was seen, how much may still be missing where a course counts as level."""
 LEAST_REWARDS = 5
@@ -56,24 +57,27 @@ def rise(compute: np.ndarray, midpoint: float, steepness: float) -> np.ndarray:
 
 
 def fit_sigmoid(rewards: Sequence[float]) -> Sigmoid:
-    """Least squares over updates 1..N, by a grid over log C_mid and log B that is narrowed around its best point.
+    """Least squares over updates 1..N in log C_mid and log B, the best of several starts.
 
     Rewards are shares: the asymptote is kept at 1 or below. It is a curve of learning: a course that falls is fitted by
-    its mean. C_mid is sought up to 4 N; a fit at that bound says that
-    the course does not show where it bends. Raises ValueError for fewer than five rewards.
+    its mean. C_mid is sought up to 4 N; a fit at that bound says that the course does not show where it bends. Raises
+    ValueError for fewer than five rewards.
     """
+    from scipy.optimize import least_squares
+
     course = np.asarray(rewards, dtype=np.float64)
     if course.ndim != 1 or len(course) < LEAST_REWARDS or not np.isfinite(course).all():
         raise ValueError("a sigmoid has four parameters: it needs five finite rewards or more")
-    low = np.log([0.5, STEEPNESS[0]])
-    high = np.log([4.0 * len(course), STEEPNESS[1]])
-    bounds, best = (low, high), _linear(course, *np.exp((low + high) / 2))
-    for _ in range(ZOOMS):
-        axes = [np.exp(np.linspace(low[i], high[i], POINTS)) for i in (0, 1)]
-        best = min((best, *(_linear(course, m, b) for m in axes[0] for b in axes[1])), key=lambda fit: fit.error)
-        centre, half = np.log([best.midpoint, best.steepness]), (high - low) / POINTS * 2
-        low, high = np.maximum(bounds[0], centre - half), np.minimum(bounds[1], centre + half)
-    return best
+    updates = np.arange(1, len(course) + 1)
+    low, high = np.log([[0.5, STEEPNESS[0]], [4.0 * len(course), STEEPNESS[1]]])
+    searches = (
+        least_squares(
+            lambda place: _linear(course, *np.exp(place)).at(updates) - course, low + (high - low) * start,
+            bounds=(low, high),
+        )
+        for start in STARTS
+    )  # fmt: skip
+    return _linear(course, *np.exp(min(searches, key=lambda found: found.cost).x))
 
 
 def _linear(course: np.ndarray, midpoint: float, steepness: float) -> Sigmoid:

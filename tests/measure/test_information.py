@@ -9,7 +9,7 @@ import pytest
 
 from ra3.data.documents import Document, Truth
 from ra3.measure.latent_index import LatentIndex, last_word
-from ra3.measure.mutual_information import information, mutual_information
+from ra3.measure.statistics import information, mutual_information
 from ra3.run.results import LatentEntry
 
 
