@@ -28,8 +28,7 @@ from ra3.config.arguments import (
     Tokens,
 )
 from ra3.config.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
-from ra3.run.interrupts import stopping_at_once
-from ra3.run.watchdog import Watchdog
+from ra3.run.stopping import Watchdog, stopping_at_once
 
 if TYPE_CHECKING:
     from ra3.config.tree import Config

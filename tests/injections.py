@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,18 +105,37 @@ def folder_vanishes() -> None:
 
 
 def hang_in_second_step() -> None:
-    """The second step never comes back, as from a device or a file system that does not answer."""
+    """The second step never comes back, as from a device or a file system that does not answer. The clock of deadlines
+    stands still until then, so that a busy machine ends no step before it."""
+    from ra3.run import stopping
     from ra3.run.recorder import Recorder
 
-    log, calls = Recorder.log, []
+    log, calls, began = Recorder.log, [], []
 
     def hanging(self, *arguments):
         calls.append(1)
         if len(calls) == 2:
+            began.append(time.monotonic())
             threading.Event().wait()
         log(self, *arguments)
 
     Recorder.log = hanging
+    stopping.monotonic = lambda: time.monotonic() - began[0] if began else 0.0
+
+
+def weights_change_before_the_second_update() -> None:
+    """The second update's rollouts were sampled by other weights than those that it scores them with."""
+    from ra3.rl import loop
+
+    step, calls = loop.policy_step, []
+
+    def changing(policy, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            policy.model.get_output_embeddings().weight.data *= 1.01
+        return step(policy, *arguments)
+
+    loop.policy_step = changing
 
 
 def remount(disk: Path, option: str) -> None:

@@ -34,7 +34,7 @@ from ra3.errors import UserError
 from ra3.grading.problem_tests import CallTest, StdioTest
 from ra3.grading.problems import Problem, program
 from ra3.grading.problems import load as load_problems
-from ra3.run.fingerprints import of_items
+from ra3.run.files import fingerprint_items
 from ra3.run.folder import config_changes
 
 FOLDER = Path(tempfile.mkdtemp(prefix="ra3-wild-"))
@@ -177,7 +177,7 @@ def sample_files(data: bytes, name: str) -> None:
     if samples is not None:
         told(lambda: refuse_gaps(samples, ASKED, name))
         assert {sample.problem.id for sample in samples} <= {problem.id for problem in ASKED}
-        assert all(isinstance(program(*sample), str) for sample in samples) and len(of_items(samples)) == 16
+        assert all(isinstance(program(*sample), str) for sample in samples) and len(fingerprint_items(samples)) == 16
 
 
 @given_any(TEXTS | CODE, st.just("") | TEXTS | CODE, st.sampled_from(["line", "statement"]), st.integers(0, 7))

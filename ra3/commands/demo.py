@@ -29,8 +29,7 @@ from ra3.report import write_report
 from ra3.rlvr import rlvr
 from ra3.run.checkpoints import write_checksums
 from ra3.run.display import show_results
-from ra3.run.files import disk_errors, write_atomic
-from ra3.run.fingerprints import of_items
+from ra3.run.files import disk_errors, fingerprint_items, write_atomic
 from ra3.run.recorder import Recorder
 from ra3.run.results import Difference, Results
 from ra3.sandbox import Sandbox
@@ -78,7 +77,7 @@ class Part:
     def evaluate(self, policy: Policy, name: str = "") -> Results:
         """The evaluation, the same for every part."""
         problems, own = load_eval_problems(self.config).problems, self.config
-        self.recorder.run.pin_inputs(exam=of_items(problems))
+        self.recorder.run.pin_inputs(exam=fingerprint_items(problems))
         return evaluate(self.recorder, name or self.name, policy, problems, self.sandbox, own.eval, own.run.seed)
 
 

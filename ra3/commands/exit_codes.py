@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from cyclopts import CycloptsError
 
 from ra3.errors import UserError
-from ra3.run.interrupts import Stopped
+from ra3.run.stopping import Stopped
 
 RESUMED_BY_FLAG = ("demo", "midtrain", "rlvr", "eval", "annotate")
 RESUMED_BY_ITSELF = ("compare", "sweep")

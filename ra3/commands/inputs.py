@@ -21,7 +21,7 @@ from ra3.data.latents import EncodedDocument, encode_all
 from ra3.errors import UserError
 from ra3.grading.problems import Problem, load
 from ra3.model.policy import Policy
-from ra3.run.fingerprints import of_items
+from ra3.run.files import fingerprint_items
 from ra3.run.folder import Run
 from ra3.run.recorder import Recorder
 from ra3.sandbox import Sandbox
@@ -234,7 +234,7 @@ class TokenizedCorpus:
                 self.corpus.write_quarantine(run.path("quarantine.jsonl"))
         run.add_facts(corpus=self.facts())
         run.pin_inputs(
-            corpus=of_items((d.document.id, d.context_ids, d.step_ids) for d in (*self.train, *self.heldout))
+            corpus=fingerprint_items((d.document.id, d.context_ids, d.step_ids) for d in (*self.train, *self.heldout))
         )
         return self.train, self.heldout
 

@@ -33,13 +33,12 @@ from ra3.rollout.programs import beyond_positions, completion_of_text
 from ra3.rows import Rows
 from ra3.run.checkpoints import write_checksums
 from ra3.run.display import Display, show_problems, show_results, start_box
-from ra3.run.fingerprints import of_items, of_weights
+from ra3.run.files import fingerprint_items, fingerprint_weights
 from ra3.run.folder import Run, resume_line
-from ra3.run.interrupts import StopRequest
 from ra3.run.ledger import cost_table, read_ledger
 from ra3.run.recorder import Recorder
 from ra3.run.results import LatentEntry, Results
-from ra3.run.watchdog import Watchdog
+from ra3.run.stopping import StopRequest, Watchdog
 from ra3.sandbox import Sandbox
 from ra3.seeds import derive
 
@@ -63,7 +62,7 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     found = load_rl_problems(config)
     found = found.without(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
-        recorder.run.pin_inputs(problems=of_items(found.problems))
+        recorder.run.pin_inputs(problems=fingerprint_items(found.problems))
         empty = recorder.once("unearned", lambda: vacuous(found, sandbox, settings))
         problems = found.without(empty, settings.problems).record(recorder)
         start = policy.snapshot()
@@ -81,7 +80,7 @@ def evaluate(config: Config, options: RunOptions) -> Path:
     refuse_long(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
         problems, name = found.record(recorder), Path(config.model.path).name
-        recorder.run.pin_inputs(exam=of_items(problems))
+        recorder.run.pin_inputs(exam=fingerprint_items(problems))
         results = evaluation.evaluate(recorder, name, policy, problems, sandbox, settings, seed)
         show_problems(results.problems)
         return finish(recorder, results)
@@ -95,7 +94,7 @@ def evaluate_file(path: str, config: Config, options: RunOptions) -> Path:
     opener, name = config.model.opener or COMMENT_OPENER, Path(path).name.split(".")[0]
     attempts = [(sample.problem, completion_of_text(sample.text, opener)) for sample in samples]
     with open_run(config, options, None) as recorder, open_sandbox(config, recorder) as sandbox:
-        recorder.run.pin_inputs(exam=of_items(found.record(recorder)), samples=of_items(samples))
+        recorder.run.pin_inputs(exam=fingerprint_items(found.record(recorder)), samples=fingerprint_items(samples))
         results = evaluation.evaluate_samples(recorder, name, attempts, sandbox, config.eval, config.run.seed)
         show_problems(results.problems)
         return finish(recorder, results)
@@ -134,7 +133,7 @@ def annotate(config: Config, options: RunOptions) -> Path:
     """
     policy = load_policy(config.run, config.model)
     corpus, kind, size = read_corpus(config), config.corpus.steps, config.corpus.max_tokens
-    inputs = {"model": of_weights(policy.model), "corpus": of_items(corpus.documents)}
+    inputs = {"model": fingerprint_weights(policy.model), "corpus": fingerprint_items(corpus.documents)}
     settings = config.model_dump(mode="json") | {"inputs": inputs}
     folder = AnnotatedFolder.create(options.out or Path("annotated"), options.check, settings, options.resume)
     deadline = Watchdog(config.run.stuck_after_s, None, resume_line("annotate", folder.path))
@@ -172,11 +171,11 @@ def open_run(
         stack.enter_context(told(run))
         subject, device = (policy.source, str(policy.device)) if policy else (str(config.eval.samples_file), "none")
         if policy:
-            run.pin_inputs(model=of_weights(policy.model))
+            run.pin_inputs(model=fingerprint_weights(policy.model))
             run.add_facts(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
             run.add_facts(opener=policy.syntax.opener)
         start_box(run, subject, own.seed, device, " ".join(options.recipes) or "defaults")
-        display = Display(run)
+        display = Display(run, dtype=own.dtype)
         if plan:
             display.say(f"memory: {plan.text()}")
         recorder = Recorder(

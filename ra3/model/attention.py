@@ -165,4 +165,4 @@ def _stacked_heads(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | Non
     visible = mask if mask is None or shared == 1 or chunk == 1 else torch.cat([mask] * shared, -2)
     together = query.reshape(num_rows, key.shape[1], -1, size)
     out = scaled_dot_product_attention(together, key, value, attn_mask=visible, scale=scale)
-    return out.reshape(num_rows, num_heads, chunk, -1)
+    return out.reshape(num_rows, num_heads, chunk, -1).to(query.dtype)  # autocast has made it bfloat16

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from ra3.report.view import System, View, is_after_rlvr, value_text
-from ra3.run.results import Score
-from ra3.run.tables import in_order, label, number_text
+from ra3.run.results import Score, in_order, label, number_text
 
 METRIC = "pass@1"
 SMOOTH = 5

@@ -18,11 +18,10 @@ from ra3.report.headline import headline
 from ra3.report.plots import chain_curves, learning_curves, reach_curves
 from ra3.report.rollouts import stage_view
 from ra3.report.view import System, View, read_view, value_text
-from ra3.run.display import Alarms
 from ra3.run.files import disk_errors, write_atomic
-from ra3.run.glossary import GLOSSARY, Meaning
 from ra3.run.ledger import READING, cost_table, duration, total
-from ra3.run.tables import Cell, Table, in_order, label, result_tables
+from ra3.run.metrics import GLOSSARY, Alarms, Meaning
+from ra3.run.results import Cell, Table, in_order, label, result_tables
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Control characters, direction overrides, invisible joiners, lone surrogates: shown by their number.
@@ -109,7 +108,7 @@ def _rollouts(systems: list[System]) -> tuple[list[Markup], int]:
 
 def _alarms(system: System) -> list[tuple[str, int, str]]:
     """(system, step, sentence) of every alarm that these metrics would have raised."""
-    alarms = Alarms()
+    alarms = Alarms(system.run.settings.get("run.dtype"))
     return [
         (system.name, line.step, text)
         for stage, lines in system.stages.items()

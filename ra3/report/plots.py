@@ -14,8 +14,7 @@ from markupsafe import Markup
 
 from ra3.report.view import OTHERS, System, View, is_after_rlvr
 from ra3.run.inspect import MetricLine
-from ra3.run.results import CurvePoint
-from ra3.run.tables import in_order
+from ra3.run.results import CurvePoint, in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

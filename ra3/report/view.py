@@ -12,8 +12,7 @@ from typing import TypeVar
 from ra3.errors import UserError
 from ra3.run.folder import refuse_other_format
 from ra3.run.inspect import MARKS, InspectedRun, MetricLine, StageRollouts, inspect_run, is_run, read_rollouts
-from ra3.run.results import CurvePoint, Results
-from ra3.run.tables import in_order
+from ra3.run.results import CurvePoint, Results, in_order
 
 Record = TypeVar("Record")
 OTHERS = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8")

@@ -21,10 +21,9 @@ from rich.text import Text
 
 from ra3.run.files import number
 from ra3.run.folder import Run
-from ra3.run.glossary import GLOSSARY, Alarm
 from ra3.run.ledger import duration
-from ra3.run.results import ProblemCount, Score
-from ra3.run.tables import Table, result_tables
+from ra3.run.metrics import Alarms
+from ra3.run.results import ProblemCount, Score, Table, result_tables
 
 THINKING = ("elbo", "think_rate", "latent_gain", "comment_tokens", "option_duration")
 IMITATION = ("nll_total", "expert_nll", "expert_nll_act", "latent_gain", "grad_norm", "learning_rate")
@@ -32,42 +31,7 @@ TESTS = ("pass_rate", "reward", "advantage_std", "truncated", "infra")
 SIGNAL = ("dead_groups", "entropy", "logp_gap_max")
 SHOWN = {"estep": (*THINKING, *SIGNAL), "mstep": IMITATION, "rlvr": (*TESTS, *SIGNAL)}
 NUM_SHOWN, SHOWN_PROBLEMS = 8, 40
-MUST_BE_FINITE = ("loss", "grad_norm", "nll_total")
-"""Metrics that alarm at once when they are not."""
 SPARKS, SPARK_WIDTH = "▁▂▃▄▅▆▇█", 32
-
-
-class Alarms:
-    """Says once, in words, that a metric of a stage is sick. Feed it every step; it returns new warnings only."""
-
-    def __init__(self):
-        self._said: set[tuple[str, str]] = set()
-        self._streak: dict[tuple[str, str], int] = {}
-        self._first: dict[tuple[str, str], float] = {}
-
-    def check(self, stage: str, values: Mapping[str, object]) -> list[str]:
-        """Warnings that have become true with this step. A missing number never alarms."""
-        found = []
-        for key, value in ((key, number(value)) for key, value in values.items()):
-            meaning, place = GLOSSARY.get(key), (stage, key)
-            if key in MUST_BE_FINITE and not math.isfinite(value) and place not in self._said:
-                self._said.add(place)
-                found.append(f"{stage}: {key} is not finite. Lower the learning rate.")
-            elif meaning and meaning.alarm and self._is_due(place, value, meaning.alarm):
-                first = f", at first {self._first[place]:.3g}" if meaning.alarm.below_first else ""
-                found.append(f"{stage}: {key} is {value:.3g}{first}. Healthy: {meaning.healthy}. Sick: {meaning.sick}.")
-        return found
-
-    def _is_due(self, place: tuple[str, str], value: float, alarm: Alarm) -> bool:
-        if value > 0:
-            self._first.setdefault(place, value)
-        lowest = max(alarm.below, alarm.below_first * self._first.get(place, 0.0))
-        sick = (value > alarm.above or value < lowest) and alarm.stage in ("", place[0])
-        self._streak[place] = self._streak.get(place, 0) + 1 if sick else 0
-        if place in self._said or self._streak[place] < alarm.patience:
-            return False
-        self._said.add(place)
-        return True
 
 
 class Display:
@@ -77,11 +41,11 @@ class Display:
     """
 
     def __init__(
-        self, run: Run | None = None, console: Console | None = None, every: int = 10, live: bool | None = None
+        self, run: Run | None = None, console: Console | None = None, every: int = 10, dtype: str = "float32"
     ):
         self.console = console or Console()
-        self._run, self._every, self._alarms = run, every, Alarms()
-        self._live_wanted = self.console.is_terminal and not self.console.is_dumb_terminal if live is None else live
+        self._run, self._every, self._alarms = run, every, Alarms(dtype)
+        self._live_wanted = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live: Live | None = None
         self._key: tuple[str, int] | None = None
         self._history: dict[str, list[float]] = {}

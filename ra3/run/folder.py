@@ -27,8 +27,7 @@ from filelock import FileLock, Timeout
 
 from ra3.config.tree import Config, flatten, plain
 from ra3.errors import UserError
-from ra3.run.files import disk_errors, read_object, remove_temporary_files, write_atomic
-from ra3.run.fingerprints import of_code
+from ra3.run.files import disk_errors, fingerprint_code, read_object, remove_temporary_files, write_atomic
 from ra3.seeds import derive
 
 FORMAT = 2
@@ -342,7 +341,7 @@ def environment() -> dict[str, Any]:
         "started": _now(),
         "argv": sys.argv,
         "versions": {"python": platform.python_version(), **_versions()},
-        "code": of_code(Path(__file__).parent.parent),
+        "code": fingerprint_code(Path(__file__).parent.parent),
         "platform": platform.platform(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "git": _git(),

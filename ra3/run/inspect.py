@@ -23,8 +23,7 @@ from ra3.run.checkpoints import CHECKSUMS, checksum, product_files, read_manifes
 from ra3.run.files import number, read_lines, read_object
 from ra3.run.folder import config_changes, owner_of, refuse_other_format
 from ra3.run.ledger import LEDGER, Costs, Spent, by_kind, duration, read_ledger, total
-from ra3.run.results import Results
-from ra3.run.tables import Table
+from ra3.run.results import Results, Table
 
 MARKS = ("environment.json", "metrics.jsonl", "results.json")
 """A folder that holds one of these holds a run; config.json alone may be a model's."""

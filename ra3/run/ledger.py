@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ra3.run.files import append_line, drop_partial_line, number, read_lines
-from ra3.run.tables import Table
+from ra3.run.results import Table
 
 LEDGER = "ledger.jsonl"
 PHASES = ("rollouts", "scoring", "training", "grading", "checkpoints", "other")

@@ -1,24 +1,29 @@
-"""Numbers of a run: metrics.jsonl and rollouts.jsonl; what each number means is in ra3/run/glossary.py.
+"""Numbers of a run: the files that hold them, what each one means, and the alarms of those that are sick.
 
 Neither file holds a wall-clock time, so the same seed gives the same bytes (ledger.jsonl has the time). A checkpoint
 stores `position()`; a resumed run calls `truncate_to` with it, so that steps done again are not written twice.
+What a number means and when it is sick stands in `metrics.toml`.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import tomllib
 from collections.abc import Mapping
 from io import FileIO
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from ra3.config.tree import plain
 from ra3.errors import UserError
-from ra3.run.files import append_line
+from ra3.run.files import append_line, number
 from ra3.run.folder import Run
 
 FILES = ("metrics.jsonl", "rollouts.jsonl")
 PLACE = ("stage", "round", "step")
+MUST_BE_FINITE = ("loss", "grad_norm", "nll_total")
+"""Metrics that alarm at once when they are not."""
 
 
 class Metrics:
@@ -32,11 +37,11 @@ class Metrics:
     def log(self, stage: str, em_round: int, step: int, values: Mapping[str, float]) -> None:
         """One line of metrics: numbers to 10 significant digits, NaN and infinities as strings."""
         assert not set(values) & set(PLACE), f"{PLACE} place a line and cannot be metrics: {sorted(values)}"
-        numbers = {key: _rounded(float(value)) for key, value in values.items()}
+        numbers = {key: plain(float(f"{float(value):.10g}")) for key, value in values.items()}
         self._append("metrics.jsonl", {"stage": stage, "round": em_round, "step": step, **numbers})
 
     def rollout(self, record: Mapping[str, Any]) -> None:
-        """One rollout, as ra3/rl/rollout_records.py makes it."""
+        """One rollout, as `rollout_records` in ra3/rl/loop.py makes it."""
         self._append("rollouts.jsonl", plain(dict(record)))
 
     def position(self) -> dict[str, int]:
@@ -78,5 +83,68 @@ class Metrics:
             append_line(self._files[name], record)
 
 
-def _rounded(value: float) -> float | str:
-    return float(f"{value:.10g}") if math.isfinite(value) else str(value)
+class Alarm(NamedTuple):
+    """When a metric is sick: above or below a bound, or below a share of its first value above 0."""
+
+    above: float = math.inf
+    above_bfloat16: float | None = None  # in place of `above` where the model computes in bfloat16
+    below: float = -math.inf
+    below_first: float = 0.0
+    stage: str = ""  # the only stage in which that is sick; any if empty
+    patience: int = 3  # steps in a row for which it must hold
+
+
+class Meaning(NamedTuple):
+    """What a metric means, and how it reads when all is well and when it is not."""
+
+    meaning: str
+    healthy: str
+    sick: str
+    alarm: Alarm | None = None
+
+
+def read_glossary(file: Path) -> dict[str, Meaning]:
+    """The metrics in a file like metrics.toml, in its order."""
+    entries = tomllib.loads(file.read_text(encoding="utf-8"))
+    alarms = {key: Alarm(**entry.pop("alarm")) for key, entry in entries.items() if "alarm" in entry}
+    return {key: Meaning(**entry, alarm=alarms.get(key)) for key, entry in entries.items()}
+
+
+GLOSSARY = read_glossary(Path(__file__).with_name("metrics.toml"))
+
+
+class Alarms:
+    """Says once, in words, that a metric of a stage is sick. Feed it every step; it returns new warnings only."""
+
+    def __init__(self, dtype: object = "float32"):
+        """dtype: the number format that the model computes in, as run.dtype names it."""
+        self._is_bfloat16 = dtype == "bfloat16"
+        self._said: set[tuple[str, str]] = set()
+        self._streak: dict[tuple[str, str], int] = {}
+        self._first: dict[tuple[str, str], float] = {}
+
+    def check(self, stage: str, values: Mapping[str, object]) -> list[str]:
+        """Warnings that have become true with this step. A missing number never alarms."""
+        found = []
+        for key, value in ((key, number(value)) for key, value in values.items()):
+            place, known = (stage, key), GLOSSARY.get(key)
+            if place in self._said:
+                continue
+            if key in MUST_BE_FINITE and not math.isfinite(value):
+                found.append(f"{stage}: {key} is not finite. Lower the learning rate.")
+            elif known and known.alarm and self._is_due(place, value, known.alarm):
+                first = f", at first {self._first[place]:.3g}" if known.alarm.below_first else ""
+                found.append(f"{stage}: {key} is {value:.3g}{first}. Healthy: {known.healthy}. Sick: {known.sick}.")
+            else:
+                continue
+            self._said.add(place)
+        return found
+
+    def _is_due(self, place: tuple[str, str], value: float, alarm: Alarm) -> bool:
+        if value > 0:
+            self._first.setdefault(place, value)
+        lowest = max(alarm.below, alarm.below_first * self._first.get(place, 0.0))
+        highest = alarm.above_bfloat16 or alarm.above if self._is_bfloat16 else alarm.above
+        sick = (value > highest or value < lowest) and alarm.stage in ("", place[0])
+        self._streak[place] = self._streak.get(place, 0) + 1 if sick else 0
+        return self._streak[place] >= alarm.patience

@@ -11,10 +11,9 @@ from ra3.errors import UserError
 from ra3.run.checkpoints import Checkpoints
 from ra3.run.display import Display
 from ra3.run.folder import Run
-from ra3.run.interrupts import Stopped, StopRequest
 from ra3.run.ledger import LEDGER, Ledger
 from ra3.run.metrics import Metrics
-from ra3.run.watchdog import Watchdog
+from ra3.run.stopping import Stopped, StopRequest, Watchdog
 
 
 class Stateful(Protocol):

@@ -15,7 +15,7 @@ from ra3.commands.exit_codes import exit_code
 from ra3.config.flags import ALIASES, parse
 from ra3.config.help import settings
 from ra3.errors import UserError
-from ra3.run.interrupts import Stopped
+from ra3.run.stopping import Stopped
 
 RA3 = (sys.executable, "-m", "ra3")
 

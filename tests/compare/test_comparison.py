@@ -16,7 +16,7 @@ import ra3 as ra3_package
 from ra3.compare.definition import read_comparison, shipped
 from ra3.compare.plan import cell_name
 from ra3.errors import UserError
-from ra3.run.fingerprints import of_code
+from ra3.run.files import fingerprint_code
 
 TEXT = """\
 seeds = [1, 2]
@@ -137,7 +137,7 @@ def test_a_comparison_runs_what_is_owed_and_nothing_twice(home):
     again = ra3(home, *words)
     assert "0 of them owed" in again.stdout
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    assert results["code"] == {f"ra3 {version('ra3')} {of_code(Path(ra3_package.__file__).parent)}": 2}
+    assert results["code"] == {f"ra3 {version('ra3')} {fingerprint_code(Path(ra3_package.__file__).parent)}": 2}
     (home / "compared").rename(home / "elsewhere")
     assert "0 of them owed" in ra3(home, "compare", "small.toml", "--out", "elsewhere").stdout
     (home / "elsewhere").rename(home / "compared")

@@ -12,7 +12,7 @@ from ra3.report.headline import headline
 from ra3.report.plots import learning_curves
 from ra3.report.view import read_view, system_name
 from ra3.run.folder import Run
-from ra3.run.glossary import GLOSSARY
+from ra3.run.metrics import GLOSSARY
 
 
 @pytest.fixture(scope="module")

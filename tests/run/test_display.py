@@ -8,10 +8,9 @@ from rich.console import Console
 
 from ra3.run.display import SHOWN, Alarms, Display, plain_line, show_problems, show_results, sparkline, start_box
 from ra3.run.folder import Run
-from ra3.run.glossary import GLOSSARY
 from ra3.run.ledger import duration
-from ra3.run.results import ProblemCount, Score
-from ra3.run.tables import Cell, is_share, result_tables
+from ra3.run.metrics import GLOSSARY
+from ra3.run.results import Cell, ProblemCount, Score, is_share, result_tables
 
 HEALTHY = {
     "dead_groups": 0.1, "entropy": 0.9, "truncated": 0.0, "think_rate": 0.4, "logp_gap_max": 1e-7, "loss": 0.3,
@@ -57,7 +56,11 @@ def test_an_alarm_needs_three_steps_in_a_row():
 
 def test_gap_and_broken_numbers_are_told_at_once():
     alarms = Alarms()
-    assert "0.002" in alarms.check("rlvr", {"logp_gap_max": 0.002})[0]
+    assert all(alarms.check("rlvr", {"logp_gap_max": gap}) == [] for gap in (1e-6, 1e-4, 9e-5))
+    assert "0.00011" in alarms.check("rlvr", {"logp_gap_max": 1.1e-4})[0]
+    assert "0.002" in alarms.check("estep", {"logp_gap_max": 0.002})[0]
+    narrow = Alarms("bfloat16")
+    assert narrow.check("rlvr", {"logp_gap_max": 0.01}) == [] and narrow.check("rlvr", {"logp_gap_max": 0.011})
     assert "loss is not finite" in alarms.check("mstep", {"loss": "nan"})[0]
     assert "grad_norm is not finite" in alarms.check("rlvr", {"grad_norm": math.inf, "loss": 1.0})[0]
 

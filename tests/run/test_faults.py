@@ -20,12 +20,16 @@ from injections import (
     little_memory,
     no_interpreter,
     servers_die_for_good,
+    weights_change_before_the_second_update,
 )
 from processes import children
 from safetensors.torch import load_file, save_file
 from small_runs import midtrain, refused, rlvr, same, went_on
 
-from ra3.run.watchdog import EXIT_CODE
+from ra3.run.stopping import EXIT_CODE
+
+THINKING = ["--midtrain.estep.think-floor", 0.5, "--midtrain.estep.floor-updates", 3]
+"""Every update of the E-step has something to learn from."""
 
 
 def test_a_hang_ends_with_its_name_and_its_stacks(home, whole):
@@ -34,15 +38,38 @@ def test_a_hang_ends_with_its_name_and_its_stacks(home, whole):
     assert "nothing moved for 3 s (run.stuck_after_s) in estep-0, step 2 of 3" in ended.stderr
     assert "--resume" in ended.stderr and "Traceback" not in ended.stderr
     stacks = (home / "runs/hung/logs/attempt_1.stacks").read_text()
-    assert "in hanging" in stacks and "ra3/em/estep.py" in stacks
+    assert "in hanging" in stacks and "ra3/rl/loop.py" in stacks
     went_on(home, midtrain("hung"), whole)
+
+
+def test_sampling_and_scoring_that_disagree_are_told_at_that_step(home):
+    ended = ra3(home, *midtrain("disagree", *THINKING), prepare=weights_change_before_the_second_update)
+    assert ended.returncode == 0, ended.stderr
+    first, second, third = gaps(home / "runs/disagree")
+    assert max(first, third) <= 1e-4 < second
+    (line,) = [line for line in ended.stdout.splitlines() if "logp_gap_max is" in line]
+    assert line.startswith(f"warning  estep: logp_gap_max is {second:.3g}. Healthy: below 1e-4 in float32")
+    assert f"step 1: estep: logp_gap_max is {second:.3g}" in (home / "runs/disagree/report.html").read_text()
+
+
+def test_bfloat16_has_a_gate_of_its_own(home):
+    ended = ra3(home, *midtrain("narrow", *THINKING, "--run.dtype", "bfloat16"))
+    assert ended.returncode == 0, ended.stderr
+    assert 1e-4 < max(gaps(home / "runs/narrow")) <= 1e-2
+    assert "logp_gap_max is" not in ended.stdout + (home / "runs/narrow/report.html").read_text()
+
+
+def gaps(folder: Path) -> list[float]:
+    """The largest difference between sampling and scoring of each update of the E-step."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["logp_gap_max"] for line in lines if line["stage"] == "estep"]
 
 
 def test_a_hang_before_the_first_step_ends_too(home):
     os.mkfifo(home / "pipe.jsonl")
-    ended = ra3(home, "eval", "--samples", "pipe.jsonl", "--run.name", "piped", "--run.stuck-after-s", 3)
+    ended = ra3(home, "eval", "--samples", "pipe.jsonl", "--run.name", "piped", "--run.stuck-after-s", 10)
     assert ended.returncode == EXIT_CODE, ended.stderr
-    assert "nothing moved for 3 s (run.stuck_after_s) in loading" in ended.stderr and "Traceback" not in ended.stderr
+    assert "nothing moved for 10 s (run.stuck_after_s) in loading" in ended.stderr and "Traceback" not in ended.stderr
     stacks = Path(ended.stderr.split("stacks of all threads: ")[1].split("\n")[0])
     assert "read_samples" in stacks.read_text()
     stacks.unlink()

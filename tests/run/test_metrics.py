@@ -8,8 +8,7 @@ import pytest
 from ra3.errors import UserError
 from ra3.run.files import drop_partial_line, number, read_lines
 from ra3.run.folder import Run
-from ra3.run.glossary import GLOSSARY
-from ra3.run.metrics import Metrics
+from ra3.run.metrics import GLOSSARY, Metrics
 
 KEYS = {
     "think_rate",

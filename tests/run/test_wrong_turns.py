@@ -13,7 +13,7 @@ from small_runs import copy, midtrain, refused, went_on
 from ra3.commands.annotated_folder import placeable
 from ra3.data.documents import Document
 from ra3.errors import LONGEST_LINE, UserError
-from ra3.run.interrupts import Stopped, StopRequest, stopping_at_once
+from ra3.run.stopping import Stopped, StopRequest, stopping_at_once
 
 
 def test_a_run_folder_in_another_place(home, whole):
