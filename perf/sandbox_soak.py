@@ -18,7 +18,8 @@ import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "sandbox")]
 
 import attack_suite  # pyright: ignore[reportMissingImports]
 from processes import children, open_files, resident_kb  # pyright: ignore[reportMissingImports]
@@ -44,7 +45,7 @@ class Vitals:
     @staticmethod
     def of(sandbox: Sandbox) -> "Vitals":
         """Of this process and of the greatest of its servers."""
-        servers = [zygote.pid for zygote in sandbox._zygotes.values() if not zygote.closed]
+        servers = [server.pid for server in sandbox._servers.values() if not server.closed]
         return Vitals(
             resident_kb(os.getpid()),
             max(map(resident_kb, servers)),
@@ -72,7 +73,7 @@ def work(count: int, seed: int) -> tuple[list, list[bool]]:
 
 def kill_one(sandbox: Sandbox, draw: random.Random):
     """Kill one server."""
-    os.kill(draw.choice([zygote for zygote in sandbox._zygotes.values() if not zygote.closed]).pid, signal.SIGKILL)
+    os.kill(draw.choice([server for server in sandbox._servers.values() if not server.closed]).pid, signal.SIGKILL)
 
 
 def soak(programs: int, workers: int, kills: int) -> bool:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from ra3.grading.grade import grade
 from ra3.grading.problems import CallTest, JudgeTest, Problem, StdioTest
 from ra3.sandbox import LAYERS, Sandbox
-from ra3.sandbox.zygote import interpreter
+from ra3.sandbox.forkserver import interpreter
 
 TESTS = [(number, (7 * number + 3) % 11) for number in range(8)]
 FUNCTION = "def f(x):\n    return (7 * x + 3) % 11\n"

@@ -1,7 +1,7 @@
 """Runs programs that nobody has read. ``ra3.grading.grade`` turns their outcomes into verdicts."""
 
+from ra3.sandbox.forkserver import SandboxError
 from ra3.sandbox.jobs import Job, Outcome, Result
 from ra3.sandbox.pool import LAYERS, Sandbox
-from ra3.sandbox.zygote import SandboxError
 
 __all__ = ["LAYERS", "Job", "Outcome", "Result", "Sandbox", "SandboxError"]

@@ -139,11 +139,6 @@ def read_frames(data: bytes, tests: int) -> tuple[tuple[Result, ...], str | None
     return tuple(results), "error:ProtocolError" if place != len(data) else "error:ExitedEarly"
 
 
-def started(data: bytes) -> bool:
-    """Whether the child got as far as the program."""
-    return data.startswith(protocol.FRAME.pack(0, protocol.START))
-
-
 def _fault(body: bytes) -> str:
     text = body.decode("ascii", "replace")
     if text == "error:MemoryError":

@@ -11,10 +11,10 @@ from collections.abc import Generator
 
 from ra3.errors import UserError
 from ra3.sandbox.batch import Batch
-from ra3.sandbox.flight import KILL_GRACE_S, PATIENCE, Limits
+from ra3.sandbox.forkserver import ForkServer, SandboxError
 from ra3.sandbox.inside import kernel
 from ra3.sandbox.jobs import MAX_SOURCE, Job, Outcome
-from ra3.sandbox.zygote import SandboxError, Zygote
+from ra3.sandbox.running import KILL_GRACE_S, PATIENCE, Limits
 
 LAYERS = ("namespaces", "landlock", "seccomp")
 JOBS_PER_SERVER = 5000
@@ -47,19 +47,19 @@ class Sandbox:
         self.limits = Limits(cpu_s, wall_s, memory_mb)
         self._layers, self._busy, self._closed = layers, False, False
         self._workers, self.restarts = workers, 0
-        self._zygotes: dict[tuple[str, int], Zygote] = {}
+        self._servers: dict[tuple[str, int], ForkServer] = {}
         try:
-            for slot in range(workers):
-                self._zygotes["program", slot] = self._start()
+            for slot in range(workers):  # all at once; then wait for each
+                self._servers["program", slot] = self._start()
             for slot in range(workers):
                 with contextlib.suppress(SandboxError):  # such as a Ctrl-C before it had a session of its own
-                    self._zygotes["program", slot].await_ready()
-                self._fresh("program", slot)
-            _refuse_bare_root(self._zygotes["program", 0].level, forced)
+                    self._servers["program", slot].await_ready()
+                self._server("program", slot)
+            self.level: dict[str, str] = {**self._servers["program", 0].level, "workers": str(workers)}
+            _refuse_bare_root(self.level, forced)
         except BaseException:
             self.close()
             raise
-        self.level: dict[str, str] = {**self._zygotes["program", 0].level, "workers": str(workers)}
         _hide_this_process(self.level)
 
     def run(self, jobs: list[Job], deadline_s: float | None = None) -> list[Outcome]:
@@ -87,8 +87,8 @@ class Sandbox:
     def close(self):
         """End the servers and whatever runs in them."""
         self._closed = True
-        for zygote in self._zygotes.values():
-            zygote.close()
+        for server in self._servers.values():
+            server.close()
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -96,33 +96,33 @@ class Sandbox:
     def __exit__(self, *_):
         self.close()
 
-    def _start(self) -> Zygote:
-        """A new server; started as root, its programs get a uid that no other server's have."""
-        uid = FIRST_UID + os.getpid() % PROCESSES * UIDS_PER_PROCESS + next(_started) % UIDS_PER_PROCESS
-        return Zygote({"layers": self._layers, "uid": uid})
-
-    def _servers_for(self, slot: int, job: Job) -> list[Zygote]:
+    def _servers_for(self, slot: int, job: Job) -> list[ForkServer]:
         """The slot's server for programs and, for a judged job, the one for judges, where no program ever runs."""
         roles = ("program", "judge") if job.kind == "judge" else ("program",)
-        return [self._fresh(role, slot) for role in roles]
+        return [self._server(role, slot) for role in roles]
 
-    def _fresh(self, role: str, slot: int) -> Zygote:
+    def _server(self, role: str, slot: int) -> ForkServer:
         """A running server; a new one if it is gone, or has served long enough. Judges' start when first needed."""
-        zygote = self._zygotes.get((role, slot))
-        if zygote is not None:
-            if not zygote.closed and zygote.jobs < JOBS_PER_SERVER:
-                return zygote
-            zygote.close()
+        if server := self._servers.get((role, slot)):
+            if not server.closed and server.jobs_sent < JOBS_PER_SERVER:
+                return server
+            server.close()
             self.restarts += 1
-        for _ in range(START_ATTEMPTS - 1):
-            with contextlib.suppress(SandboxError):
-                return self._started(role, slot)
-        return self._started(role, slot)
+        attempts = START_ATTEMPTS
+        while True:
+            server = self._servers[role, slot] = self._start()
+            try:
+                server.await_ready()
+                return server
+            except SandboxError:
+                attempts -= 1
+                if not attempts:
+                    raise
 
-    def _started(self, role: str, slot: int) -> Zygote:
-        zygote = self._zygotes[role, slot] = self._start()
-        zygote.await_ready()
-        return zygote
+    def _start(self) -> ForkServer:
+        """A new server; started as root, its programs get a uid that no other server's have."""
+        uid = FIRST_UID + os.getpid() % PROCESSES * UIDS_PER_PROCESS + next(_started) % UIDS_PER_PROCESS
+        return ForkServer({"layers": self._layers, "uid": uid})
 
 
 def _check(workers, cpu_s, wall_s, memory_mb, layers):

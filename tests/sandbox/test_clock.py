@@ -38,7 +38,9 @@ def starved_core():
     """This process and those it starts share one core with three that never rest."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
-    busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(3)]
+    # a session each, as the program's child has: kernels with autogroups share a core among sessions, not processes
+    command = [sys.executable, "-S", "-c", "while True: pass"]
+    busy = [subprocess.Popen(command, start_new_session=True) for _ in range(3)]
     yield
     os.sched_setaffinity(0, cores)
     for process in busy:
@@ -63,12 +65,12 @@ def test_a_starved_program_has_its_cpu_time_whatever_the_clock_says(starved_core
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_program_that_is_never_given_its_time_is_not_called_wrong(starved_core, monkeypatch):
-    monkeypatch.setattr("ra3.sandbox.flight.PATIENCE", 1)
+    monkeypatch.setattr("ra3.sandbox.running.PATIENCE", 1)
     assert judged(RULE, ENDLESS, cpu_s=0.9, wall_s=0.9)[0] == "infra"
 
 
 def test_one_that_has_used_its_time_is_wrong_however_it_ends(monkeypatch):
-    monkeypatch.setattr("ra3.sandbox.flight.PATIENCE", 1)
+    monkeypatch.setattr("ra3.sandbox.running.PATIENCE", 1)
     assert judged(RULE, ENDLESS, cpu_s=0.05, wall_s=3.0)[0] == "timeout"
 
 

@@ -15,8 +15,8 @@ from ra3.errors import UserError
 from ra3.grading.grade import grade
 from ra3.grading.problems import CallTest, JudgeTest, Problem
 from ra3.sandbox import Job, Sandbox, SandboxError
+from ra3.sandbox.forkserver import ForkServer
 from ra3.sandbox.inside import seccomp
-from ra3.sandbox.zygote import Zygote
 
 REFERENCE = "def f(x):\n    return (7 * x + 3) % 11\n"
 RULE = Problem("rule", "", "f", tuple(CallTest((x,), (7 * x + 3) % 11) for x in (1, 4, 9, 123)))
@@ -37,8 +37,8 @@ def test_a_batch_deadline_ends_the_batch():
         assert reason(slow, RULE, REFERENCE) == "passed"
 
 
-def servers(sandbox) -> list[Zygote]:
-    return list(sandbox._zygotes.values())
+def servers(sandbox) -> list[ForkServer]:
+    return list(sandbox._servers.values())
 
 
 def test_a_dead_server_costs_no_verdict():
@@ -50,7 +50,7 @@ def test_a_dead_server_costs_no_verdict():
 
 
 def test_a_hanging_server_costs_no_verdict(monkeypatch):
-    monkeypatch.setattr("ra3.sandbox.flight.KILL_GRACE_S", 0.2)
+    monkeypatch.setattr("ra3.sandbox.running.KILL_GRACE_S", 0.2)
     with Sandbox(workers=1, cpu_s=0.3, wall_s=0.5) as fragile:
         os.kill(servers(fragile)[0].pid, signal.SIGSTOP)
         assert reason(fragile, RULE, REFERENCE) == "passed"
@@ -61,7 +61,7 @@ def test_a_judge_may_end_before_its_program_has_begun():
     no_call = Problem("no call", "", "f", (JudgeTest("if f is None:\n    f(1)\n", ()),))
     with Sandbox(workers=1) as late:
         assert reason(late, no_call, "f = lambda x: x\n") == "error:NoCallMade"
-        server = late._zygotes["program", 0].pid
+        server = late._servers["program", 0].pid
         os.kill(server, signal.SIGSTOP)
         Timer(0.5, os.kill, (server, signal.SIGCONT)).start()
         assert reason(late, no_call, "f = lambda x: 2 * x\n") == "error:NoCallMade"
@@ -81,7 +81,7 @@ def test_a_program_that_the_kernel_kills_for_the_hosts_want_of_memory_runs_again
 
 def test_lasting_faults_are_infra_and_masked(monkeypatch):
     with Sandbox(workers=1) as broken:
-        monkeypatch.setattr(Zygote, "receive", lambda self: (_ for _ in ()).throw(SandboxError("nonsense")))
+        monkeypatch.setattr(ForkServer, "receive", lambda self: (_ for _ in ()).throw(SandboxError("nonsense")))
         (verdict,) = grade(broken, [(RULE, REFERENCE)])
         assert verdict.passed is None and verdict.reason == "infra"
         monkeypatch.undo()
@@ -118,7 +118,7 @@ ORPHANS = """
 import sys
 from ra3.sandbox import Job, Sandbox
 sandbox = Sandbox(workers=1, wall_s=60, layers=tuple(sys.argv[1:]), forced=True)
-print(sandbox._zygotes["program", 0].pid, flush=True)
+print(sandbox._servers["program", 0].pid, flush=True)
 sandbox.run([Job.call("import time\\ndef f(x):\\n    time.sleep(60)\\n", "f", [(1,)])])
 """
 
@@ -173,7 +173,7 @@ def test_one_batch_at_a_time(sandbox):
 
 
 def test_a_server_that_cannot_start_says_why(monkeypatch):
-    monkeypatch.setattr("ra3.sandbox.zygote.BOOT", "raise RuntimeError('no such luck')")
+    monkeypatch.setattr("ra3.sandbox.forkserver.BOOT", "raise RuntimeError('no such luck')")
     with pytest.raises(SandboxError, match="no such luck"):
         Sandbox(workers=1)
 

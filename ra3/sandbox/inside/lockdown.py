@@ -4,86 +4,60 @@
 with a run. A layer that fails is off and the level says why; nothing is assumed.
 """
 
+import contextlib
 import errno
 import os
 import platform
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from resource import RLIMIT_AS, RLIMIT_CPU, setrlimit
 from signal import SIGKILL
 
-from . import identity, kernel, landlock, preload, seccomp
+from . import kernel, landlock, preload, seccomp
 
 MEGABYTE = 1 << 20
-STACK_BYTES = 64 * MEGABYTE
-OPEN_FILES = 64
+NOBODY = 65534
+NAMESPACES = kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 PROCESSES = 64
 MOST = 1 << 62
 MEASURE_CPU_S, MEASURE_MB = 10, 1024
 REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EAGAIN)
-LIMITS = {"FSIZE": 0, "CORE": 0, "NOFILE": OPEN_FILES, "STACK": STACK_BYTES, "MEMLOCK": 0, "MSGQUEUE": 0}
+LIMITS = {"FSIZE": 0, "CORE": 0, "NOFILE": 64, "STACK": 64 * MEGABYTE, "MEMLOCK": 0, "MSGQUEUE": 0}
+Enter = Callable[[int, int], None]
 
 
-class Lockdown:
-    """What binds a child beyond what it inherits from the server."""
-
-    def __init__(self, ruleset: int | None, calls: seccomp.Filter | None, memory: bool):
-        """``memory``: whether this system limits address space."""
-        self.calls, self.memory = calls, memory
-        self.ruleset = ruleset if calls is None else None
-
-    def entry(self) -> Callable[[int, int], None]:
-        """``enter(cpu_s, memory_mb)`` for the child: CPU limit (a signal, then the kill), memory limit, an end with
-        the server, no process and no signal to another.
-
-        Without a call filter: a Landlock domain of its own against signals, and a process limit of zero.
-        """
-        most_cpu_s, most_memory, memory = _within("CPU", MOST), _within("AS", MOST), self.memory
-        steps = tuple(self._steps())
-
-        def enter(cpu_s: int, memory_mb: int):
-            setrlimit(RLIMIT_CPU, (min(cpu_s, most_cpu_s), min(cpu_s + 1, most_cpu_s)))
-            if memory:
-                size = min(memory_mb * MEGABYTE, most_memory)
-                setrlimit(RLIMIT_AS, (size, size))
-            for step in steps:
-                if step():
-                    raise OSError("a child could not enter its walls")
-
-        return enter
-
-    def _steps(self) -> Iterator[Callable]:
-        """What else a child does, each a call that gives nothing or 0; in C where every child comes by."""
-        if kernel.LINUX:
-            yield partial(kernel.raw_prctl, kernel.PR_SET_PDEATHSIG, int(SIGKILL), 0, 0, 0)
-        if self.calls is not None:
-            yield self.calls.put_on
-            return
-        if self.ruleset is not None:
-            yield partial(landlock.restrict, self.ruleset)
-        yield partial(setrlimit, resource.RLIMIT_NPROC, (0, 0))
+class Refused(Exception):
+    """The sandbox must not run any program here; the message says why."""
 
 
-def prepare(config: dict) -> tuple[dict[str, str], Lockdown]:
-    """Set up every layer of ``config["layers"]`` on this process. Refused if programs would run as root."""
+def prepare(config: dict) -> tuple[dict[str, str], Enter]:
+    """Set up every layer of ``config["layers"]`` on this process; return the level, and what each child calls.
+
+    Refused if programs would run as root.
+    """
     asked, library = config["layers"], preload.standard_library()
-    identity.offer_to_oom_killer()
+    with contextlib.suppress(OSError):  # when the host runs out of memory, a program is to end and not the trainer
+        _write("/proc/self/oom_score_adj", "1000")
     level = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}"}
     level["machine"] = kernel.MACHINE
-    level["namespaces"], _ = _try("namespaces", asked, identity.leave_namespaces)
+    level["namespaces"], _ = _try("namespaces", asked, _leave_namespaces)
     level["imports"], library = _reach(library)
     level["landlock"], ruleset = _try("landlock", asked, lambda: _landlock(library))
     level["limits"] = _limit()
-    level["user"] = identity.drop_root(config["uid"])
-    identity.hide()
+    level["user"] = _drop_root(config["uid"])
+    if kernel.LINUX:
+        kernel.drop_capabilities()
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     if ruleset is not None:
         landlock.restrict(ruleset)
-    level["seccomp"], calls = _try("seccomp", asked, lambda: _seccomp(writable=ruleset is not None))
-    lockdown = Lockdown(ruleset, calls, "AS" in level["limits"].split())
-    level["denied"] = measure(lockdown)
-    return level, lockdown
+    level["seccomp"], refuse_calls = _try("seccomp", asked, lambda: _seccomp(writable=ruleset is not None))
+    enter = _entry(ruleset, refuse_calls, "AS" in level["limits"].split())
+    level["denied"] = measure(enter)
+    return level, enter
 
 
 def _try(name, asked, enter):
@@ -93,26 +67,30 @@ def _try(name, asked, enter):
     if not kernel.LINUX:
         return "off: needs Linux", None
     try:
-        result = enter()
+        return enter()
     except (OSError, KeyError) as error:
         return f"off: {error or 'not supported'}", None
-    return result if isinstance(result, tuple) else (result, None)
 
 
-def _landlock(library):
-    version = landlock.abi()
-    preload.remember_listing()
-    return f"on, abi {version}", landlock.create(version, preload.readable_paths(library))
+def _leave_namespaces():
+    """Enter fresh net, ipc and uts namespaces, as root directly, as anyone else inside a user namespace."""
+    if os.geteuid() == 0:
+        kernel.unshare(NAMESPACES)
+        return "net ipc uts", None
+    uid, gid = os.getuid(), os.getgid()
+    kernel.unshare(NAMESPACES | kernel.CLONE_NEWUSER)
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{uid} {uid} 1")
+    _write("/proc/self/gid_map", f"{gid} {gid} 1")
+    return "net ipc uts user", None
 
 
-def _seccomp(writable):
-    if kernel.MACHINE not in seccomp.ARCHITECTURES:
-        raise OSError(f"no table for {kernel.MACHINE}")
-    seccomp.Filter(seccomp.for_server(kernel.MACHINE, writable)).install()
-    return "on", seccomp.Filter(seccomp.for_child(kernel.MACHINE))
+def _write(path: str, text: str):
+    with open(path, "w") as file:
+        file.write(text)
 
 
-def _reach(library):
+def _reach(library: str) -> tuple[str, str]:
     """Keep the standard library importable for a user who cannot enter root's home."""
     if os.geteuid() != 0 or preload.reachable(library):
         return "whole standard library", library
@@ -122,18 +100,20 @@ def _reach(library):
         return f"preloaded modules only: {library} is closed to other users and {error}", library
 
 
+def _landlock(library: str):
+    version = landlock.abi()
+    preload.remember_listing()
+    return f"on, abi {version}", landlock.create(version, preload.readable_paths(library))
+
+
 def _limit() -> str:
     """Set the limits that every child inherits; says which the system has, CPU and AS (set by each child) included."""
-    wanted = dict(LIMITS)
-    if 0 in (os.getuid(), os.geteuid()):
-        wanted["NPROC"] = PROCESSES
+    as_root = 0 in (os.getuid(), os.geteuid())
     held = ["CPU", *(["AS"] if kernel.LINUX else [])]
-    for name, value in wanted.items():
-        try:
+    for name, value in {**LIMITS, **({"NPROC": PROCESSES} if as_root else {})}.items():
+        with contextlib.suppress(AttributeError, OSError, ValueError):
             setrlimit(getattr(resource, f"RLIMIT_{name}"), (_within(name, value), _within(name, value)))
-        except (AttributeError, OSError, ValueError):
-            continue
-        held.append(name)
+            held.append(name)
     return " ".join(held)
 
 
@@ -143,13 +123,64 @@ def _within(name: str, value: int) -> int:
     return value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
-def measure(lockdown: Lockdown) -> str:
-    """What a child under the lockdown is in fact refused: found by trying each in a child of its own."""
+def _drop_root(preferred: int) -> str:
+    """Become ``preferred``, or nobody where that uid does not exist (user namespaces). Refused if still root."""
+    if 0 not in (os.getuid(), os.geteuid()):
+        return f"same as the caller ({os.getuid()})"
+    for uid in (preferred, NOBODY):
+        with contextlib.suppress(OSError):
+            os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
+            break
+    if 0 in (os.getuid(), os.geteuid(), os.getgid(), os.getegid()):
+        raise Refused("started as root and unable to change to another user, so programs would run as root")
+    return f"root changed to {os.getuid()}"
+
+
+def _seccomp(writable: bool):
+    if kernel.MACHINE not in seccomp.ARCHITECTURES:
+        raise OSError(f"no table for {kernel.MACHINE}")
+    if seccomp.make_filter(seccomp.for_server(kernel.MACHINE, writable))():
+        raise OSError("the kernel takes no filter of system calls")
+    return "on", seccomp.make_filter(seccomp.for_child(kernel.MACHINE))
+
+
+def _entry(ruleset: int | None, refuse_calls: Callable[[], int] | None, limits_memory: bool) -> Enter:
+    """Make ``enter(cpu_s, memory_mb)`` for the child: CPU limit (a signal, then the kill), memory limit, an end with
+    the server, no process and no signal to another.
+
+    Without a call filter: a Landlock domain of its own against signals, and a process limit of zero.
+    """
+    most_cpu_s, most_memory = _within("CPU", MOST), _within("AS", MOST)
+    steps: list[Callable] = []  # each gives nothing or 0; in C where every child comes by
+    if kernel.LINUX:
+        steps.append(partial(kernel.raw_prctl, kernel.PR_SET_PDEATHSIG, int(SIGKILL), 0, 0, 0))
+    if refuse_calls is not None:
+        steps.append(refuse_calls)
+    else:
+        steps += [partial(landlock.restrict, ruleset)] if ruleset is not None else []
+        steps.append(partial(setrlimit, resource.RLIMIT_NPROC, (0, 0)))
+
+    def enter(cpu_s: int, memory_mb: int):
+        setrlimit(RLIMIT_CPU, (min(cpu_s, most_cpu_s), min(cpu_s + 1, most_cpu_s)))
+        if limits_memory:
+            size = min(memory_mb * MEGABYTE, most_memory)
+            setrlimit(RLIMIT_AS, (size, size))
+        for step in steps:
+            if step():
+                raise OSError("a child could not enter its walls")
+
+    return enter
+
+
+def measure(enter: Enter) -> str:
+    """Say what a child inside its walls is in fact refused: found by trying each in a child of its own."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            lockdown.entry()(MEASURE_CPU_S, MEASURE_MB)
+            enter(MEASURE_CPU_S, MEASURE_MB)
             refused = [name for name, attempt in ATTEMPTS.items() if _is_refused(attempt)]
             os.write(writer, ", ".join(refused).encode())
         finally:
@@ -174,19 +205,11 @@ def _start_process():
         os._exit(0)
 
 
-def _write_file():
-    os.close(os.open("/tmp", os.O_WRONLY | getattr(os, "O_TMPFILE", os.O_CREAT), 0o600))
-
-
-def _open_socket():
-    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
-
-
 ATTEMPTS = {
     "processes": _start_process,
     "reading": lambda: os.close(os.open("/etc/passwd", os.O_RDONLY)),
-    "writing": _write_file,
-    "network": _open_socket,
+    "writing": lambda: os.close(os.open("/tmp", os.O_WRONLY | getattr(os, "O_TMPFILE", os.O_CREAT), 0o600)),
+    "network": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close(),
     "signals": lambda: os.kill(os.getppid(), 0),
     "memory of others": lambda: os.close(os.open(f"/proc/{os.getppid()}/mem", os.O_RDONLY)),
 }

@@ -1,11 +1,16 @@
-"""What every program finds already imported, and how the rest of the standard library stays importable."""
+"""The first thing in the server's interpreter: what programs find imported, before any of the server's own modules;
+and how the rest of the standard library stays importable."""
 
 import builtins
+import contextlib
+import ctypes
 import importlib
 import importlib.machinery
+import json
 import os
 import stat
 import sys
+import time
 
 from . import kernel
 
@@ -18,6 +23,19 @@ MODULES = (
 )  # fmt: skip
 MOUNT_POINTS = ("/mnt", "/media", "/opt", "/tmp")
 HIDDEN = ("site-packages", "dist-packages", "test", "idlelib", "ensurepip")
+
+
+def start():
+    """Started as ``python -c "..." FOLDER CONTROL_FD CONFIG_JSON``; FOLDER holds this package, first on the path."""
+    control_fd, config = int(sys.argv[2]), json.loads(sys.argv[3])
+    time.tzset()
+    os.environ.clear()
+    sys.argv[:] = ["solution.py"]
+    import_modules()
+    from . import server  # after the preload, or the modules it needs would register their after-fork hooks
+
+    del sys.path[0]
+    server.main(control_fd, config)
 
 
 def import_modules():
@@ -34,18 +52,9 @@ def import_modules():
 
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
-    if kernel.LINUX:
-        _load_unwinder()
-
-
-def _load_unwinder():
-    """The C library loads this one when a thread is cancelled and aborts the process if it then cannot."""
-    import ctypes
-
-    try:
-        ctypes.CDLL("libgcc_s.so.1")
-    except OSError:
-        return
+    if kernel.LINUX:  # the C library loads this one when a thread is cancelled, and aborts if it then cannot
+        with contextlib.suppress(OSError):
+            ctypes.CDLL("libgcc_s.so.1")
 
 
 def standard_library() -> str:

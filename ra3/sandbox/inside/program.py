@@ -1,6 +1,8 @@
 """Runs one program in a child. All of this shares a process with the program, so nothing it says is trusted."""
 
 import atexit
+import builtins
+import itertools
 import marshal
 import os
 import sys
@@ -39,6 +41,27 @@ def run_stdio(payload: bytes) -> int:
     return code
 
 
+def serve_judge(payload: bytes):
+    """Define the program, then answer each question of a judge in another child until that closes its end."""
+    source, names = marshal.loads(payload)
+    module = define("solution", source)
+    if module is None:
+        return
+    if not all(callable(module.__dict__.get(name)) for name in names):
+        return send(protocol.FAULT, protocol.MISSING.encode())
+    objects, numbers = {}, itertools.count()
+    values.RESTORERS["h"] = objects.__getitem__
+    values.RESTORERS["y"] = builtins.__dict__.__getitem__
+    while len(header := _read(protocol.FRAME.size)) == protocol.FRAME.size:
+        question = values.from_wire(values.parse_untrusted(_read(protocol.FRAME.unpack(header)[0])))
+        tag, answer = _answer(module.__dict__, question)
+        if tag == protocol.HANDLE:
+            number = next(numbers)
+            objects[number], answer = answer, b"%d" % number
+        send_all(protocol.TO_PEER_FD, protocol.FRAME.pack(len(answer), tag) + answer)
+    send(protocol.END)
+
+
 def define(name: str, source: str, clean_exit=False):
     """The module made by running the source, or None after a fault has been sent."""
     module = types.ModuleType(name)
@@ -68,6 +91,28 @@ def _call(function, arguments):
     except MemoryError:
         return send(protocol.RAISED, b"MemoryError")
     return send(protocol.VALUE, data)
+
+
+def _read(size: int) -> bytes:
+    data = b""
+    while len(data) < size and (chunk := os.read(protocol.FROM_PEER_FD, size - len(data))):
+        data += chunk
+    return data
+
+
+def _answer(names: dict, question):
+    what, target, arguments, keywords = question
+    try:
+        target = names[target] if type(target) is str else target
+        if what == "call":
+            value = target(*arguments, **keywords)
+        else:
+            value = getattr(target, *arguments) if what == "get" else setattr(target, *arguments)
+        if value is None or type(value) in values.PLAIN:
+            return protocol.VALUE, values.encode(value)
+        return protocol.HANDLE, value
+    except BaseException as error:
+        return protocol.RAISED, name_of(error)
 
 
 def name_of(error: BaseException) -> bytes:

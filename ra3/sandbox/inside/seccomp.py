@@ -10,6 +10,7 @@ is checked. Threads stay possible (``clone`` with CLONE_THREAD); processes do no
 
 import ctypes
 import struct
+from collections.abc import Callable
 from functools import partial
 
 from . import kernel
@@ -142,18 +143,13 @@ def _refuse_values(values, verdict=EPERM) -> list[bytes]:
     return [*tests, _op(JUMP, 1), _op(RETURN, verdict)]
 
 
-class Filter:
-    """A filter program ready to be put on by the calling process."""
-
-    def __init__(self, code: bytes):
-        self._code = ctypes.create_string_buffer(code, len(code))
-        header = struct.pack("@HP", len(code) // 8, ctypes.addressof(self._code))
-        self._header = ctypes.create_string_buffer(header, len(header))
-        address = ctypes.addressof(self._header)
-        self.put_on = partial(kernel.raw_prctl, kernel.PR_SET_SECCOMP, kernel.SECCOMP_MODE_FILTER, address, 0, 0)
-        """What ``install`` does, for as long as this object lives; not 0 if the kernel declines."""
-
-    def install(self):
-        """For good, for this process and everything it starts; needs NO_NEW_PRIVS. OSError if the kernel declines."""
-        if self.put_on():
-            raise OSError("the kernel takes no filter of system calls")
+def make_filter(code: bytes) -> Callable[[], int]:
+    """Return what binds the calling process, and all it starts, to a filter for good; it gives 0 unless the kernel
+    declines. Needs NO_NEW_PRIVS."""
+    program = ctypes.create_string_buffer(code, len(code))
+    header = struct.pack("@HP", len(code) // 8, ctypes.addressof(program))
+    header = ctypes.create_string_buffer(header, len(header))
+    mode, address = kernel.SECCOMP_MODE_FILTER, ctypes.addressof(header)
+    put_on = partial(kernel.raw_prctl, kernel.PR_SET_SECCOMP, mode, address, 0, 0)
+    put_on.buffers = program, header  # type: ignore[attr-defined]  # the kernel reads them at every call
+    return put_on

@@ -16,7 +16,7 @@ from array import array
 from os import WNOHANG, _exit, close, closerange, dup2, read, setsid, wait4, write
 from signal import set_wakeup_fd
 
-from . import identity, judge, kernel, lockdown, program, protocol, serve
+from . import judge, kernel, lockdown, program, protocol
 from .kernel import fork
 from .protocol import COMMAND, ENDED, FORK_FAILED, KILL, RESULT_FD
 
@@ -28,7 +28,7 @@ PEER = ((2, protocol.FROM_PEER_FD), (3, protocol.TO_PEER_FD))
 WAYS = {
     protocol.CALL: (program.run_call, (), RESULT_FD + 1),
     protocol.STDIO: (program.run_stdio, ((2, 0), (3, 1)), RESULT_FD + 1),
-    protocol.SERVE: (serve.run, PEER, protocol.TO_PEER_FD + 1),
+    protocol.SERVE: (program.serve_judge, PEER, protocol.TO_PEER_FD + 1),
     protocol.JUDGE: (judge.run, PEER, protocol.TO_PEER_FD + 1),
 }
 """What a child does for each command, the numbers that its third and fourth descriptor get, the first one to close."""
@@ -38,11 +38,11 @@ def main(control_fd: int, config: dict):
     """Put up the layers, tell the supervisor which there are, and serve."""
     control = socket.socket(fileno=control_fd)
     try:
-        level, walls = lockdown.prepare(config)
-    except identity.Refused as reason:
+        level, enter = lockdown.prepare(config)
+    except lockdown.Refused as reason:
         control.sendall(json.dumps({"refused": str(reason)}).encode() + b"\n")
         return
-    server = Server(control, walls)
+    server = Server(control, enter, strays=level["seccomp"] != "on")
     random.seed(0)  # each child begins with this state
     gc.collect()
     gc.freeze()
@@ -55,8 +55,9 @@ def main(control_fd: int, config: dict):
 class Server:
     """The loop around ``fork`` and ``wait4``."""
 
-    def __init__(self, control: socket.socket, walls: lockdown.Lockdown):
-        self.control, self.enter, self.strays = control, walls.entry(), walls.calls is None
+    def __init__(self, control: socket.socket, enter: lockdown.Enter, strays: bool):
+        """``strays``: a program may leave processes behind, since nothing can keep it from starting any."""
+        self.control, self.enter, self.strays = control, enter, strays
         self.wake, wake_writer = os.pipe()
         os.set_blocking(self.wake, False)
         os.set_blocking(wake_writer, False)
@@ -111,7 +112,7 @@ class Server:
 
 
 def bury_strays():
-    """Reap processes that a child left behind, where nothing could keep it from starting any."""
+    """Reap processes that a child left behind."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, WNOHANG)[0]:
             continue

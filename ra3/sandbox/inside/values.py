@@ -43,14 +43,6 @@ def to_wire(value, depth=0):
     return convert(value, depth + 1)
 
 
-def _list(value, depth):
-    return [to_wire(item, depth) for item in value]
-
-
-def _tuple(value, depth):
-    return {"t": "T", "v": [to_wire(item, depth) for item in value]}
-
-
 def _dict(value, depth):
     return {"t": "D", "v": [[to_wire(key, depth), to_wire(item, depth)] for key, item in value.items()]}
 
@@ -61,8 +53,8 @@ def _set(value, depth):
 
 
 CONVERTERS = {
-    list: _list,
-    tuple: _tuple,
+    list: lambda value, depth: [to_wire(item, depth) for item in value],
+    tuple: lambda value, depth: {"t": "T", "v": [to_wire(item, depth) for item in value]},
     dict: _dict,
     collections.Counter: _dict,
     collections.OrderedDict: _dict,

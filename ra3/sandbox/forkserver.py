@@ -1,4 +1,4 @@
-"""The supervisor's side of one fork-server: start it, send it jobs, hear how they ended, end it."""
+"""One fork-server, seen by the supervisor: start it, send it jobs, hear how they ended, end it."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from ra3.sandbox.inside import protocol
 START_S = 120.0
 STOPPED, ASLEEP, GONE = set("Tt"), set("STt"), set("ZX")
 FOLDER = str(Path(__file__).parent)
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from inside.start import main; main()"
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from inside.preload import start; start()"
 # -s -P -S with an environment of our own is -I, except that it leaves PYTHONHASHSEED in force: -I would ignore it, and
 # with a random seed a program that prints a set has another verdict after every restart
 FLAGS = ("-s", "-P", "-S", "-B", "-W", "ignore", "-X", "utf8")
@@ -27,7 +27,7 @@ class SandboxError(RuntimeError):
     """The sandbox's own machinery failed, through no fault of a program."""
 
 
-class Zygote:
+class ForkServer:
     """One running fork-server. It holds one job at a time; whoever uses it keeps the order."""
 
     def __init__(self, config: dict):
@@ -44,7 +44,7 @@ class Zygote:
             os.rmdir(empty_folder)  # the server stays in a folder that is empty for good and leaves nothing behind
         self.control, self._partial = ours, b""
         self.level: dict[str, str] = {}
-        self.jobs = 0
+        self.jobs_sent = 0
 
     def await_ready(self):
         """Wait for the server's level. UserError if it refuses to run here, SandboxError if it does not start."""
@@ -75,7 +75,7 @@ class Zygote:
             socket.send_fds(self.control, [command], fds)
         except OSError:
             return False
-        self.jobs += bool(fds)
+        self.jobs_sent += bool(fds)
         return True
 
     def receive(self) -> tuple[int, float, int] | None:

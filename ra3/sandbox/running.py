@@ -1,0 +1,175 @@
+"""One job that runs: its one or two children, its deadline, and its outcome."""
+
+import math
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+from ra3.sandbox.child_process import ChildProcess
+from ra3.sandbox.forkserver import ForkServer, SandboxError
+from ra3.sandbox.inside import protocol
+from ra3.sandbox.jobs import Job, Outcome, Result, read_frames
+
+MEGABYTE = 1 << 20
+KILL_GRACE_S = 20.0
+READ_AFTER_S = 0.02
+LOOK_S = 0.1
+LOOKS = 3
+"""Looks in a row that must find a late program asleep, so that one caught between two steps is not taken for idle."""
+PATIENCE = 10
+"""Clock limits after which a program that still waits for a core is ours to blame, not its own."""
+UNPREPARED = "the sandbox's server could not prepare a child"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use."""
+
+    cpu_s: float
+    """CPU seconds of the whole program, all tests together."""
+    wall_s: float
+    """Seconds by the clock after which a program that sleeps is ended; one that wants a core has CPU seconds due."""
+    memory_mb: int
+    """Address space in MiB."""
+
+    def of(self, job: Job) -> "Limits":
+        """Return the job's own limits where it has them; its own CPU limit gives it a clock of 3 cpu_s + 2 or more."""
+        cpu_s = self.cpu_s if job.cpu_s is None else job.cpu_s
+        wall_s = self.wall_s if job.cpu_s is None else max(self.wall_s, 3 * cpu_s + 2)
+        return Limits(cpu_s, job.wall_s or wall_s, job.memory_mb or self.memory_mb)
+
+
+class RunningJob:
+    """A job from its start to its outcome.
+
+    A judged job has two children, the program's and its judge's, on a server each, joined by two pipes. ``lost``: a
+    server is gone; ``killed``: why we ended it, None while we have not; ``dismissed``: the judge has ended before its
+    program, which is needed no more.
+    """
+
+    def __init__(self, index: int, job: Job, limits: Limits, servers: list[ForkServer]):
+        self.index, self.job, self.limits = index, job, limits
+        self.killed: str | None = None
+        self.dismissed = False
+        self._times_asleep = 0
+        self.program = ChildProcess(servers[0], job.payload(), job.max_output)
+        self.children = [self.program]
+        self.output = self.program.result
+        command = {"call": protocol.CALL, "stdio": protocol.STDIO, "judge": protocol.SERVE}[job.kind]
+        if job.kind == "stdio":
+            self.program.add_input(job.data)
+            self.output = self.program.add_output()
+        if job.kind == "judge":
+            self.children.append(ChildProcess(servers[1], job.judge_payload(), job.max_output))
+            _join(*self.children)
+        now = time.monotonic()
+        self.deadline, self.infra_at = now + limits.wall_s, now + PATIENCE * limits.wall_s
+        # what a short program writes waits in its pipes for its end: watching them would cost it a wake-up each
+        self.read_from: float | None = now + READ_AFTER_S
+        orders = zip(self.children, (command, protocol.JUDGE), strict=False)
+        started = [child.start(order, math.ceil(limits.cpu_s), limits.memory_mb) for child, order in orders]
+        self.lost = not all(started)
+
+    def check_late(self):
+        """End the program whose clock has run out if it sleeps.
+
+        One that could run on has not had its CPU time yet on a busy host; if that lasts it is ``infra``, since nobody
+        knows what it would have done.
+        """
+        sleeps = all(child.server.child_sleeps() for child in self.children if child.end is None)
+        self._times_asleep = self._times_asleep + 1 if sleeps else 0
+        if self._times_asleep == LOOKS:
+            self.kill("timeout")
+        elif time.monotonic() > self.infra_at:
+            self.kill("infra")
+        else:
+            self.deadline = time.monotonic() + LOOK_S
+
+    def kill(self, reason: str):
+        """Have the children killed for this reason."""
+        self.killed = self.killed or reason
+        self._kill_running()
+
+    def _kill_running(self):
+        self.deadline = time.monotonic() + KILL_GRACE_S  # for the servers to report it
+        for child in self.children:
+            if child.end is None and not child.kill():
+                self.lost = True
+
+    def finish(self, child: ChildProcess, end: tuple[int, float, int]) -> Outcome | None:
+        """Note a child's end; return the outcome if it was the last. SandboxError if it did not reach the program.
+
+        A judge that has ended needs the program no more, not even its start; one whose program has ended learns of it.
+        """
+        if end[0] == protocol.FORK_FAILED:
+            raise SandboxError("the sandbox's server could not fork")
+        child.finish(end)
+        if not (self.dismissed or child.started):
+            raise SandboxError(UNPREPARED)
+        if any(other.end is None for other in self.children):
+            if child is not self.program and not self.killed:
+                self.dismissed = True
+                self._kill_running()
+            return None
+        return self._judged(self.children[1]) if self.job.kind == "judge" else self._ran()
+
+    def _ran(self) -> Outcome:
+        """The outcome of calls and of a script."""
+        results, claimed = read_frames(bytes(self.program.result.data), self.job.tests)
+        if self.job.kind == "stdio" and claimed == "error:ExitedEarly":  # a script may leave without a word
+            claimed = None if self.program.exit_code == 0 else "error:SystemExit"
+        fault = self._ended_by_us() or self._seen_from_outside(self.program) or claimed
+        return self._outcome(fault, results, bytes(self.output.data) if self.job.kind == "stdio" else b"")
+
+    def _judged(self, judge: ChildProcess) -> Outcome:
+        """What the judge says; where it says that the program is gone, why the program is."""
+        results, fault = read_frames(bytes(judge.result.data), 1)
+        _, claimed = read_frames(bytes(self.program.result.data), 0)
+        fault = None if results else fault
+        if fault == protocol.GONE:
+            if not self.program.started:
+                raise SandboxError(UNPREPARED)
+            fault = self._seen_from_outside(self.program) or claimed or "error:ExitedEarly"
+        if fault == protocol.TOO_LONG:
+            fault = "output_cap"
+        too_long = "timeout" if self.program.cpu_s > self.limits.cpu_s else None
+        killed = None if self.dismissed else self._ended_by_us()  # else it only says how the program went
+        return self._outcome(killed or too_long or self._seen_from_outside(judge) or fault, results)
+
+    def _outcome(self, fault: str | None, results: tuple[Result, ...], stdout: bytes = b"") -> Outcome:
+        assert self.program.end
+        return Outcome(fault, results, stdout, self.program.cpu_s, self.program.end[2] / MEGABYTE)
+
+    def _ended_by_us(self) -> str | None:
+        """Why, if we ended it; one that we gave up has still had its time if its CPU seconds are used up."""
+        used_up = any(child.cpu_s > self.limits.cpu_s for child in self.children)
+        return "timeout" if self.killed == "infra" and used_up else self.killed
+
+    def _seen_from_outside(self, child: ChildProcess) -> str | None:
+        """What the kernel and our own watch say, which no program can talk its way out of."""
+        if child.result.overflowed or self.output.overflowed:
+            return "output_cap"
+        if child.cpu_s > self.limits.cpu_s or child.signal == signal.SIGXCPU:
+            return "timeout"
+        if child.signal == signal.SIGKILL and self.dismissed and child is self.program:
+            return None
+        if child.signal == signal.SIGKILL:  # the hard CPU limit, or the kernel short of memory
+            return "timeout" if child.cpu_s > self.limits.cpu_s / 2 else "memory"
+        return f"error:{_signal_name(child.signal)}" if child.signal else None
+
+
+def _join(program: ChildProcess, judge: ChildProcess):
+    """Let each read what the other writes; the supervisor keeps no end, so that each sees the other's end."""
+    questions, asking = os.pipe()
+    answers, answering = os.pipe()
+    program.add_ends(questions, answering)
+    judge.add_ends(answers, asking)
+
+
+def _signal_name(number: int) -> str:
+    """SIGSEGV for 11."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
