@@ -18,8 +18,7 @@ import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "sandbox")]
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("tests", "tests/sandbox"))
 
 import attack_suite  # pyright: ignore[reportMissingImports]
 from processes import children, open_files, resident_kb  # pyright: ignore[reportMissingImports]
