@@ -109,8 +109,7 @@ class SolveProblems(Task):
         self.order = Order(len(problems), derive(seed, "rlvr"))
         self.loss = PolicyLoss(
             POLICY_LOSSES[settings.loss],
-            settings.clip_low,
-            settings.clip_high,
+            *settings.clip,
             settings.temperature,
             AGGREGATIONS[settings.aggregation],
             settings.max_new_tokens,

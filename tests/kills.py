@@ -27,14 +27,14 @@ from cli_runs import Started, ra3
 from ra3.run.files import read_lines
 
 SHARED = [
-    "--run.threads", 1, "--run.device", "cpu", "--run.log-rollouts-every", 1, "--run.checkpoint-every-steps", 1,
+    "--run.threads", 1, "--run.device", "cpu", "--run.checkpoint-every-s", 0,
     "--sandbox.workers", 1,
 ]  # fmt: skip
 COMMANDS = {
     "midtrain": [
         "--corpus.documents", 8, "--corpus.heldout", 0.2, "--midtrain.em-rounds", 2,
         "--midtrain.estep.updates", 2, "--midtrain.estep.documents", 2, "--midtrain.estep.group-size", 2,
-        "--midtrain.estep.max-latent-tokens", 2, "--midtrain.estep.target-think-rate", 0.3,
+        "--midtrain.estep.max-latent-tokens", 2,
         "--midtrain.mstep.tokens", 400, "--midtrain.mstep.batch-documents", 2,
     ],
     "rlvr": ["--rlvr.steps", 5, "--rlvr.batch-problems", 2, "--rlvr.samples", 4, "--rlvr.max-new-tokens", 24],

@@ -11,11 +11,11 @@ SMALL = [
     "--run.threads", "1", "--run.device", "cpu", "--corpus.documents", "8", "--corpus.heldout", "0",
     "--midtrain.estep.updates", "3", "--midtrain.estep.documents", "2", "--midtrain.estep.group-size", "2",
     "--midtrain.estep.max-latent-tokens", "3", "--midtrain.mstep.batch-documents", "4",
-    "--run.checkpoint-every-steps", 1,
+    "--run.checkpoint-every-s", 0,
 ]  # fmt: skip
 RLVR = [
     "--run.threads", "1", "--rlvr.steps", 3, "--rlvr.batch-problems", 2, "--rlvr.samples", 2,
-    "--rlvr.max-new-tokens", 8, "--sandbox.workers", 1, "--run.checkpoint-every-steps", 1,
+    "--rlvr.max-new-tokens", 8, "--sandbox.workers", 1, "--run.checkpoint-every-s", 0,
 ]  # fmt: skip
 
 

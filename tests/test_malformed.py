@@ -69,7 +69,7 @@ RECIPES_OF_NO_USE = {
     "unknown section": "[rum]\nseed = 1", "unknown key": "[run]\nsed = 1", "a section as value": "run = 3",
     "a value as section": "[run.seed]\nx = 1", "wrong type": "[run]\nseed = 'x'", "a date": "[run]\nseed = 2020-01-01",
     "a list": "[run]\nseed = [1]", "nan": "[rlvr]\ntemperature = nan", "true": "[run]\nseed = true",
-    "out of bounds": "[eval]\nconfidence = 2", "a contradiction": "[midtrain.estep]\nalpha = 0.5", "NUL": "a = \0",
+    "out of bounds": "[corpus]\nheldout = 2", "a contradiction": "[eval]\nsamples = 5", "NUL": "a = \0",
     "nested too deeply": "a = " + "[" * 100_000,
 }  # fmt: skip
 

@@ -80,7 +80,7 @@ def test_a_step_of_rlvr(tmp_path, base):
     problems = WORLDS["functions"].problems("rl", 0, 8, "edge")
     settings = RlvrSettings(steps=1, batch_problems=4, samples=8, max_new_tokens=40)
     run = Run.create(tmp_path, "run", Config().model_dump(mode="json"), "rlvr")
-    with Recorder(run, Display(run, Console(file=io.StringIO())), 1e9, 10) as recorder, Sandbox(1) as sandbox:
+    with Recorder(run, Display(run, Console(file=io.StringIO())), 1e9) as recorder, Sandbox(1) as sandbox:
         with trace() as modules:
             rlvr(recorder, base.snapshot(), problems, sandbox, settings, UpdateSettings(), 0)
         run.close()

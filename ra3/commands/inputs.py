@@ -14,7 +14,7 @@ import torch
 from ra3.benchmarks import load_benchmark, named
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
 from ra3.benchmarks.samples import paid_null_programs
-from ra3.config.settings import ModelSettings, RlvrSettings, RunSettings
+from ra3.config.settings import ModelSettings, RunSettings
 from ra3.config.tree import Config
 from ra3.data.documents import BadRow, Corpus, Document, read, refuse_bad, split_heldout
 from ra3.data.latents import EncodedDocument, encode_all
@@ -72,9 +72,9 @@ def _rl_problems(config: Config) -> ProblemSet:
     return _read(config.rlvr.problems)
 
 
-def vacuous(found: ProblemSet, sandbox: Sandbox, settings: RlvrSettings) -> dict[str, str]:
+def vacuous(found: ProblemSet, sandbox: Sandbox, source: str) -> dict[str, str]:
     """Why problems of a benchmark are nothing to train on: a program that solves nothing passes their tests."""
-    if settings.unearned == "keep" or not named(settings.problems):
+    if not named(source):
         return {}
     paid = paid_null_programs(found.problems, sandbox)
     return {name: f"pays a program that gives {values[0]} whatever it is asked" for name, values in paid.items()}
@@ -135,15 +135,7 @@ def read_documents(config: Config) -> Corpus:
     if world := WORLDS.get(settings.path):
         count = settings.documents or WORLD_DOCUMENTS
         return Corpus(world.documents("expert", config.run.seed, count), [])
-    return read(
-        location(settings.path),
-        settings.pattern,
-        settings.text_key,
-        settings.context_key,
-        settings.id_key,
-        settings.documents,
-        settings.max_bad,
-    )
+    return read(location(settings.path), settings.pattern, settings.columns, settings.documents, settings.max_bad)
 
 
 def location(path: str) -> str:

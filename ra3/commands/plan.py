@@ -14,6 +14,7 @@ from ra3.commands.inputs import load_documents, load_eval_problems, load_policy,
 from ra3.commands.memory import memory_plan
 from ra3.config.tree import Config
 from ra3.data.latents import EncodedDocument
+from ra3.em.annotate import Latents
 from ra3.em.methods import METHODS
 from ra3.em.mstep import mstep_batches, next_token_step
 from ra3.em.round import AnnotatedText, EMRound
@@ -90,7 +91,7 @@ class _PlannedRound(EMRound):
     def likeliest_places(self) -> list[int]:
         return [0] * len(self.documents)
 
-    def annotate(self, q: Policy) -> AnnotatedText:
+    def annotate(self, q: Policy, latents: Latents = "sample") -> AnnotatedText:
         return self._counted("annotate", len(self.documents), self.plain())
 
     def m_step(self, text: AnnotatedText) -> Policy:

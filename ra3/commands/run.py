@@ -42,6 +42,9 @@ from ra3.run.stopping import StopRequest, Watchdog
 from ra3.sandbox import Sandbox
 from ra3.seeds import derive
 
+WALL_PER_CPU = 3
+"""Seconds by the clock that a program under test gets for each CPU second."""
+
 
 def midtrain(config: Config, options: RunOptions) -> Path:
     """Mid-trains the model on the corpus; returns the run folder."""
@@ -63,7 +66,7 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     found = found.without(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
         recorder.run.pin_inputs(problems=fingerprint_items(found.problems))
-        empty = recorder.once("unearned", lambda: vacuous(found, sandbox, settings))
+        empty = recorder.once("unearned", lambda: vacuous(found, sandbox, settings.problems))
         problems = found.without(empty, settings.problems).record(recorder)
         start = policy.snapshot()
         train = lambda: rl_loop(recorder, start, problems, sandbox, settings, config.update, config.run.seed)  # noqa: E731
@@ -178,10 +181,7 @@ def open_run(
         display = Display(run, dtype=own.dtype)
         if plan:
             display.say(f"memory: {plan.text()}")
-        recorder = Recorder(
-            run, display, own.checkpoint_every_s, own.log_rollouts_every, own.checkpoint_every_steps,
-            own.stuck_after_s,
-        )  # fmt: skip
+        recorder = Recorder(run, display, own.checkpoint_every_s, own.stuck_after_s)
         if options.profile:
             stack.callback(lambda: print(cost_table(read_ledger(run.folder)).aligned()))
         yield stack.enter_context(recorder)
@@ -191,7 +191,7 @@ def open_run(
 def open_sandbox(config: Config, recorder: Recorder) -> Iterator[Sandbox]:
     """Opens the sandbox of a command; its isolation level is noted in the run folder."""
     own = config.sandbox
-    with Sandbox(own.workers, own.cpu_s, own.wall_s, own.memory_mb) as sandbox:
+    with Sandbox(own.workers, own.cpu_s, WALL_PER_CPU * own.cpu_s, own.memory_mb) as sandbox:
         recorder.run.add_facts(sandbox=sandbox.level)
         yield sandbox
 

@@ -36,62 +36,39 @@ def refuse_conflicts(config: Config) -> None:
 
 
 def exact_prior(config: Config) -> Iterator[Conflict]:
-    """alpha and latent_vocab make the exact prior together, and it takes the place of the switch penalty."""
-    estep = config.midtrain.estep
-    keys = ("midtrain.estep.alpha", "midtrain.estep.latent_vocab")
-    if (estep.alpha is None) != (estep.latent_vocab is None):
-        given, missing = keys if estep.latent_vocab is None else reversed(keys)
-        yield Conflict((given, missing), f"{given} is set without {missing}", f"set {missing} too, or neither")
-    if estep.alpha is None:
+    """The exact prior takes the place of the switch penalty."""
+    estep, key = config.midtrain.estep, "midtrain.estep.exact_prior"
+    if estep.exact_prior is None:
         return
     if "switch_penalty" in estep.model_fields_set:
         yield Conflict(
-            ("midtrain.estep.switch_penalty", keys[0]),
-            "midtrain.estep.switch_penalty and the exact prior (alpha, latent_vocab) both price a switch",
-            "leave out switch_penalty, or leave out alpha and latent_vocab",
+            ("midtrain.estep.switch_penalty", key),
+            "midtrain.estep.switch_penalty and midtrain.estep.exact_prior both price a switch",
+            "leave out one of them",
         )
     if estep.penalty_growth != 1:
         yield Conflict(
-            ("midtrain.estep.penalty_growth", keys[0]),
-            "midtrain.estep.penalty_growth raises the switch penalty, and the exact prior (alpha) has none",
-            "leave out penalty_growth, or leave out alpha and latent_vocab",
+            ("midtrain.estep.penalty_growth", key),
+            "midtrain.estep.penalty_growth raises the switch penalty, and the exact prior has none",
+            "leave out penalty_growth or exact_prior",
         )
     if "iwae" in (estep.advantage, config.midtrain.method):
         yield Conflict(
-            (keys[0], "midtrain.estep.advantage" if estep.advantage == "iwae" else "midtrain.method"),
-            "the exact prior (alpha) puts log q into the returns, for which the gradient of iwae has no term",
-            "leave out alpha and latent_vocab, or choose another advantage and method than iwae",
-        )
-    if estep.target_think_rate is not None:
-        yield Conflict(
-            ("midtrain.estep.target_think_rate", keys[0]),
-            "midtrain.estep.target_think_rate adapts the switch penalty, and the exact prior (alpha) has none",
-            "leave out target_think_rate, or leave out alpha and latent_vocab",
+            (key, "midtrain.estep.advantage" if estep.advantage == "iwae" else "midtrain.method"),
+            "the exact prior puts log q into the returns, for which the gradient of iwae has no term",
+            "leave out exact_prior, or choose another advantage and method than iwae",
         )
 
 
 def endless_penalty(config: Config) -> Iterator[Conflict]:
-    """An infinite penalty cannot be adapted, nor can thinking be asked for."""
+    """Thinking cannot be asked for at an infinite penalty."""
     estep = config.midtrain.estep
-    if estep.switch_penalty != float("inf"):
-        return
-    for name, value in (("target_think_rate", estep.target_think_rate), ("think_floor", estep.think_floor)):
-        if value:
-            yield Conflict(
-                (f"midtrain.estep.{name}", "midtrain.estep.switch_penalty"),
-                f"midtrain.estep.{name} asks for thinking, and switch_penalty = inf forbids it",
-                f"leave out {name}, or set a finite switch_penalty",
-            )
-
-
-def think_floor(config: Config) -> Iterator[Conflict]:
-    """A floor and its duration make sense only together."""
-    estep = config.midtrain.estep
-    keys = ("midtrain.estep.think_floor", "midtrain.estep.floor_updates")
-    if estep.think_floor and not estep.floor_updates:
-        yield Conflict(keys, f"{keys[0]} = {estep.think_floor} holds for 0 updates", f"set {keys[1]} to 1 or more")
-    if estep.floor_updates and not estep.think_floor:
-        yield Conflict(keys[::-1], f"{keys[1]} = {estep.floor_updates} has no floor to hold", f"set {keys[0]} above 0")
+    if estep.switch_penalty == float("inf") and estep.think_floor:
+        yield Conflict(
+            ("midtrain.estep.think_floor", "midtrain.estep.switch_penalty"),
+            "midtrain.estep.think_floor asks for thinking, and switch_penalty = inf forbids it",
+            "leave out think_floor, or set a finite switch_penalty",
+        )
 
 
 def lone_rollouts(config: Config) -> Iterator[Conflict]:
@@ -111,11 +88,12 @@ def lone_rollouts(config: Config) -> Iterator[Conflict]:
 
 def best_of_one(config: Config) -> Iterator[Conflict]:
     """The best of one is a sample."""
-    if config.midtrain.mstep.latents != "sample" and config.midtrain.estep.group_size == 1:
+    method = config.midtrain.method
+    if method in ("bootstrap", "iwae") and config.midtrain.estep.group_size == 1:
         yield Conflict(
-            ("midtrain.mstep.latents", "midtrain.estep.group_size"),
-            f"midtrain.mstep.latents = {config.midtrain.mstep.latents} chooses among group_size = 1 rollouts",
-            'set group_size to 2 or more, or latents = "sample"',
+            ("midtrain.method", "midtrain.estep.group_size"),
+            f"midtrain.method = {method} chooses among midtrain.estep.group_size = 1 rollouts",
+            "set group_size to 2 or more, or another method",
         )
 
 
@@ -156,6 +134,5 @@ def greedy_samples(config: Config) -> Iterator[Conflict]:
 
 
 RULES = (
-    exact_prior, endless_penalty, think_floor, lone_rollouts, best_of_one, long_sequences, more_k_than_samples,
-    greedy_samples,
+    exact_prior, endless_penalty, lone_rollouts, best_of_one, long_sequences, more_k_than_samples, greedy_samples,
 )  # fmt: skip

@@ -3,11 +3,15 @@
 The defaults are the vetted recipe for the embedded world. "ours": the RA3 paper (arXiv 2509.25810) leaves it open.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "none", "iwae"]
+Name = Annotated[str, Field(min_length=1)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+ClipRange = tuple[Probability, Annotated[float, Field(gt=0, le=100)]]
+CLIP = "LOW,HIGH with 0 < LOW < 1 and 0 < HIGH <= 100"
 
 
 class Section(BaseModel):
@@ -33,12 +37,8 @@ class RunSettings(Section):
     """CPU threads for the model. 0: every core."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)
     """Seconds between checkpoints; the last two are kept. 0: after every step."""
-    checkpoint_every_steps: int = Field(default=0, ge=0)
-    """Save also after this many steps of a stage. 0: by time alone."""
     stuck_after_s: float = Field(default=3600.0, gt=0)
     """End the run when nothing moves for this long (seconds), saying in what; the stacks of all threads are kept."""
-    log_rollouts_every: PositiveInt = 10
-    """Write the rollouts of every N-th step to rollouts.jsonl."""
     benchmarks: tuple[str, ...] = Field(default=(), examples=["NAME or NAME:FILE, with commas between"])
     """Benchmarks (NAME or NAME:FILE) to be measured by: what overlaps them is left out of training, and listed."""
 
@@ -61,12 +61,9 @@ class CorpusSettings(Section):
     """Folder, .jsonl, .parquet, saved data set; functions, word-problems (embedded worlds); stdlib (Python's)."""
     pattern: str = Field(default="**/*.py", min_length=1)
     """Which files of a folder are documents (glob)."""
-    text_key: str = Field(default="text", min_length=1)
-    """Column or key of the expert text (JSONL, Parquet, data set)."""
-    context_key: str = Field(default="context", min_length=1)
-    """Column or key of the prompt before the text: read, never annotated, never trained on. Optional in the data."""
-    id_key: str = Field(default="id", min_length=1)
-    """Column or key of the document's name. Optional in the data."""
+    columns: tuple[Name, Name, Name] = Field(default=("text", "context", "id"), examples=["three names, with commas"])
+    """Columns or keys (JSONL, Parquet, data set) of the expert text, of the prompt before it (read, never annotated,
+    never trained on), and of the document's name. The last two are optional in the data."""
     steps: Literal["line", "statement", "sentence"] = "line"
     """What one expert step is. The paper: a line."""
     documents: int = Field(default=0, ge=0)
@@ -92,10 +89,11 @@ class EstepSettings(Section):
     """Cost c of opening a new intention, in nats. inf: never think, which is next-token prediction exactly."""
     penalty_growth: float = Field(default=1.0, ge=1)
     """Factor on c from one EM round to the next: cheap while intentions are found, dear when chosen among (ours)."""
-    alpha: float | None = Field(default=None, gt=0, lt=1)
-    """Exact sticky prior: probability of keeping the intention. With latent_vocab it replaces switch_penalty."""
-    latent_vocab: int | None = Field(default=None, ge=2)
-    """Exact sticky prior: number |Z| of possible intentions. A switch costs log(alpha / (1 - alpha)) + log |Z|."""
+    exact_prior: tuple[Probability, Annotated[int, Field(ge=2)]] | None = Field(
+        default=None, examples=["ALPHA,Z with 0 < ALPHA < 1 and Z >= 2"]
+    )
+    """Exact sticky prior in the place of switch_penalty: probability alpha of keeping the intention, and number |Z| of
+    possible ones. A switch costs log(alpha / (1 - alpha)) + log |Z|, and all that is written its log-probability."""
     likelihood: Literal["sum", "mean"] = "sum"
     """Reward of an expert step: log-likelihood summed over its tokens, or their mean (ours; the paper does not say)."""
     gamma: float = Field(default=1.0, ge=0, le=1)
@@ -110,18 +108,15 @@ class EstepSettings(Section):
     """Baseline among the rollouts of one document at the same step (leave_one_out is ours)."""
     comment_baseline: Literal["thinkers", "all"] = "thinkers"
     """Whom the words of an intention are compared with: the rollouts that thought too, or all (ours)."""
-    think_floor: float = Field(default=0.0, ge=0, le=1)
-    """Least probability of thinking in floor_updates: intentions improve first (ours). 1: also while annotating."""
-    floor_updates: int = Field(default=0, ge=0)
-    """Updates under think_floor."""
-    target_think_rate: float | None = Field(default=None, gt=0, lt=1)
-    """Adapt c until this share of the steps opens an intention. none: c stays as given."""
+    think_floor: tuple[Annotated[float, Field(gt=0, le=1)], PositiveInt] | None = Field(
+        default=None, examples=["P,N with 0 < P <= 1 and N >= 1"]
+    )
+    """Least probability P of thinking in the first N updates: intentions improve first (ours). P = 1 also holds while
+    annotating."""
     learning_rate: float = Field(default=1e-3, ge=0, le=1)
     """Step size."""
-    clip_low: float = Field(default=0.2, gt=0, lt=1)
-    """The probability ratio is clipped below at 1 - clip_low."""
-    clip_high: float = Field(default=0.2, gt=0, le=100)
-    """The probability ratio is clipped above at 1 + clip_high."""
+    clip: ClipRange = Field(default=(0.2, 0.2), examples=[CLIP])
+    """The probability ratio is clipped to [1 - LOW, 1 + HIGH]."""
     document_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the training documents that the E-step draws from."""
 
@@ -141,12 +136,8 @@ class MstepSettings(Section):
     """Documents per update."""
     learning_rate: float = Field(default=1e-3, ge=0, le=1)
     """Peak step size."""
-    warmup: float = Field(default=0.05, ge=0, le=1)
-    """Share of the updates over which the step size rises to its peak."""
     start: Literal["pi", "q"] = "pi"
     """Weights to start from: pi, those from before the E-step; q, the policy the E-step trained (ours)."""
-    latents: Literal["sample", "best", "resample"] = "sample"
-    """Latents written in: one sample per document, or of group_size the best by the ELBO, or one drawn by exp(ELBO)."""
     latent_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the intentions left out of the text before the last EM round, lest every line lean on one (ours)."""
     optimizer: Literal["muon", "adamw"] = "muon"
@@ -159,7 +150,7 @@ class MidtrainSettings(Section):
     """Mid-training on expert text."""
 
     method: Literal["ra3", "ntp", "mixed", "distilled", "bootstrap", "iwae", "brite", "rlp", "rlpt"] = "ra3"
-    """ra3: E-step and M-step. ntp: next-token prediction, the baseline. The others: a file each in ra3/methods."""
+    """ra3: E-step and M-step. ntp: next-token prediction, the baseline. The others: a file each in ra3/em/methods."""
     em_rounds: PositiveInt = 1
     """Rounds of E-step, annotation and M-step."""
     estep: EstepSettings = EstepSettings()
@@ -171,8 +162,6 @@ class RlvrSettings(Section):
 
     problems: str = Field(default="functions", min_length=1)
     """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or a world: functions, word-problems."""
-    unearned: Literal["drop", "keep"] = "drop"
-    """What becomes of a benchmark's problems that pay a program that solves nothing, such as `return None`."""
     steps: int = Field(default=30, ge=0)
     """Policy updates."""
     batch_problems: PositiveInt = 16
@@ -191,10 +180,8 @@ class RlvrSettings(Section):
     """Clipped policy gradient, or CISPO (clipped importance weights)."""
     aggregation: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
     """What a token weighs: 1 / tokens of the step (DAPO), of its program (GRPO), or max_new_tokens (Dr. GRPO)."""
-    clip_low: float = Field(default=0.2, gt=0, lt=1)
-    """The probability ratio is clipped below at 1 - clip_low."""
-    clip_high: float = Field(default=0.28, gt=0, le=100)
-    """The probability ratio is clipped above at 1 + clip_high."""
+    clip: ClipRange = Field(default=(0.2, 0.28), examples=[CLIP])
+    """The probability ratio is clipped to [1 - LOW, 1 + HIGH]."""
     learning_rate: float = Field(default=3e-4, ge=0, le=1)
     """Step size."""
 
@@ -216,8 +203,6 @@ class EvalSettings(Section):
     """Longest program, in tokens."""
     k: tuple[PositiveInt, ...] = Field(default=(1, 5, 10), min_length=1)
     """pass@k is reported for these k, without bias from the samples."""
-    confidence: float = Field(default=0.95, gt=0, lt=1)
-    """Level of every interval."""
 
 
 class SandboxSettings(Section):
@@ -226,9 +211,8 @@ class SandboxSettings(Section):
     workers: PositiveInt = 2
     """Programs that run at once."""
     cpu_s: float = Field(default=2.0, gt=0, le=3600)
-    """CPU seconds a program may use."""
-    wall_s: float = Field(default=6.0, gt=0, le=3600)
-    """Seconds a program may last by the clock; one that the host gives no core gets longer."""
+    """CPU seconds a program may use. It may last three times as long by the clock; one that the host gives no core gets
+    longer."""
     memory_mb: int = Field(default=512, ge=64)
     """Memory a program may use, in MiB."""
 

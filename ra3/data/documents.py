@@ -88,9 +88,7 @@ Item = tuple[str, Document | str]
 def read(
     path: str | Path,
     pattern: str = "**/*.py",
-    text_key: str = "text",
-    context_key: str = "context",
-    id_key: str = "id",
+    columns: tuple[str, str, str] = ("text", "context", "id"),
     documents: int = 0,
     max_bad: float = 0.1,
 ) -> Corpus:
@@ -100,7 +98,7 @@ def read(
     is no document. An empty file is quarantined but does not count as bad: packages are full of them.
     """
     path = Path(path).expanduser()
-    corpus = _collect(_items(path, pattern, (text_key, context_key, id_key)), documents)
+    corpus = _collect(_items(path, pattern, columns), documents)
     refuse_bad(corpus.quarantine, len(corpus.documents), str(path), max_bad)
     if not corpus.documents:
         raise UserError("there is no document here", where=f"{path} (pattern {pattern})", fix=_advice(path, pattern))

@@ -10,12 +10,12 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ra3.config.settings import MidtrainSettings, UpdateSettings
+from ra3.config.settings import EstepSettings, MidtrainSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument, annotate_text
 from ra3.data.steps import split
 from ra3.model.policy import Policy
@@ -29,6 +29,9 @@ from ra3.seeds import derive
 
 DOCUMENTS_AT_ONCE = 512
 
+Latents = Literal["sample", "best", "resample"]
+"""Which latents are written in: one sample, or of G the best, or one drawn by exp(reward)."""
+
 
 def annotate(
     q: Policy,
@@ -39,14 +42,15 @@ def annotate(
     seed: int,
     em_round: int = 0,
     ledger: Ledger | None = None,
+    latents: Latents = "sample",
 ) -> Rows:
     """Writes one row per document, in order: its steps with latents sampled from q. c = inf writes none."""
     if math.isinf(settings.estep.switch_penalty):
         return expert_rows(q, documents)
     ledger = ledger or Ledger()
-    samples = 1 if settings.mstep.latents == "sample" else settings.estep.group_size
-    always = settings.estep.think_floor == 1
-    rules = LatentRules(settings.estep.max_latent_tokens, think_floor=1.0 if always else 0.0)
+    samples = 1 if latents == "sample" else settings.estep.group_size
+    always = settings.estep.think_floor is not None and settings.estep.think_floor[0] == 1
+    rules = LatentRules(settings.estep.max_latent_tokens, think_floor=float(always))
     parts = []
     for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
         chunk = documents[start : start + DOCUMENTS_AT_ONCE]
@@ -56,7 +60,7 @@ def annotate(
             ledger.count(**sampling_cost(q, rows))
         if samples > 1:
             with ledger.phase("scoring"):
-                rows = one_of_group(q, pi, rows, seeds, settings, update, em_round)
+                rows = one_of_group(q, pi, rows, seeds, settings.estep, update, em_round, latents)
                 ledger.count(**scoring_cost(pi, rows, rows.expert))
         parts.append(rows)
     return concatenate(parts)
@@ -67,18 +71,19 @@ def one_of_group(
     pi: Policy,
     rows: Rows,
     seeds: Sequence[int],
-    settings: MidtrainSettings,
+    settings: EstepSettings,
     update: UpdateSettings,
     em_round: int,
+    latents: Latents,
 ) -> Rows:
     """Keeps of each group the rollout with the highest total reward, or one drawn by the rewards; `seeds` one per
     row."""
-    samples = settings.estep.group_size
+    samples = settings.group_size
     boundaries = Boundaries.of(rows, q.syntax.newline_id)
     scores = score(pi, rows, rows.expert, update.micro_batch_tokens)
-    credit = estep_credit(rows, boundaries, scores, samples, settings.estep, settings.estep.price(em_round))
+    credit = estep_credit(rows, boundaries, scores, samples, settings, settings.price(em_round))
     reward = credit.reward.sum(1).unflatten(0, (-1, samples))
-    if settings.mstep.latents == "best":
+    if latents == "best":
         chosen = reward.argmax(1)
     else:
         uniform = [random.Random(derive(seed, "resample")).random() for seed in seeds[::samples]]

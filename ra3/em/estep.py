@@ -7,13 +7,13 @@
 Deviations from the paper (arXiv 2509.25810), each a setting:
 1. q is a copy of pi with weights of its own; pi stays frozen for the whole E-step.
 2. The baseline leaves the rollout itself out; comments may be compared with comments only.
-3. A floor on the probability of thinking in the first updates, and a controller that adapts c to a target think rate.
+3. A floor on the probability of thinking in the first updates; a price that grows from one EM round to the next.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,36 +30,11 @@ from ra3.rl.loop import PolicyLoss, Rollouts, Task
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import expert_rows, interleave
 from ra3.rows import COMMENT, Rows
-from ra3.run.recorder import Recorder, Stateful
+from ra3.run.recorder import Recorder
 from ra3.seeds import batch_of, derive
 
 View = Callable[[EncodedDocument, int], EncodedDocument]
 """What a rollout sees of a document, by a seed of update and document."""
-
-
-@dataclass
-class SwitchPenalty:
-    """The price c of a new latent; with a target think rate it follows by dual ascent:
-
-    log c <- log c + rate * (think_rate - target)
-    """
-
-    value: float
-    target: float | None
-    rate: float = 5.0
-
-    def observe(self, think_rate: float) -> None:
-        """Moves c after an update."""
-        if self.target is not None and math.isfinite(self.value):
-            self.value = max(self.value, 1e-3) * math.exp(self.rate * (think_rate - self.target))
-
-    def state_dict(self) -> dict[str, float]:
-        """c."""
-        return {"value": self.value}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """Restores c."""
-        self.value = state["value"]
 
 
 @dataclass
@@ -95,17 +70,13 @@ class EStep(Task):
         self.settings, self.update, self.seed, self.em_round = settings, update, seed, em_round
         self.view, self.judge, self.learning_rate = view, judge, settings.learning_rate
         self.num_steps = num_updates(settings, len(documents))
-        self.loss = PolicyLoss(clip_low=settings.clip_low, clip_high=settings.clip_high)
-        self.penalty = SwitchPenalty(settings.price(em_round), settings.target_think_rate)
+        self.loss = PolicyLoss(clip_low=settings.clip[0], clip_high=settings.clip[1])
+        self.penalty = settings.price(em_round)
 
     @property
     def name(self) -> str:
         """The stage of the run: one for each EM round."""
         return f"estep-{self.em_round}"
-
-    def state(self) -> dict[str, Stateful]:
-        """The price moves, so it is saved."""
-        return {"penalty": self.penalty}
 
     def items(self, step: int) -> list[EncodedDocument]:
         """The documents of one update."""
@@ -134,7 +105,7 @@ class EStep(Task):
             rollouts.pi_scores,
             rollouts.group_size,
             self.settings,
-            self.penalty.value,
+            self.penalty,
         )
         return rollouts.credit.reward
 
@@ -144,20 +115,17 @@ class EStep(Task):
 
     def metrics(self, policy: Policy, rollouts: InterleavedRollouts, reward: Tensor) -> dict[str, float]:
         """How much is thought, what it gained, and whether it copies the code."""
-        numbers = latent_metrics(rollouts) | {"switch_penalty": self.penalty.value}
+        numbers = latent_metrics(rollouts) | {"switch_penalty": self.penalty}
         plain = expert_rows(self.pi, rollouts.items, decisions=True)
         without = expert_nll(plain, self._score(self.pi, plain))
         given = expert_nll(rollouts.rows, rollouts.pi_scores)
         numbers |= {"expert_nll": given, "expert_nll_act": without, "latent_gain": without - given}
         return numbers | copy_rates(policy, rollouts.rows, rollouts.items, rollouts.group_size)
 
-    def after_step(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Adapts the price to the think rate."""
-        self.penalty.observe(numbers["think_rate"])
-
     def rules(self, step: int) -> LatentRules:
-        """Sampling rules of one update: the floor holds for the first `floor_updates`; c = inf never thinks."""
-        floor = self.settings.think_floor if step < self.settings.floor_updates else 0.0
+        """Sampling rules of one update: the floor holds for the first updates alone; c = inf never thinks."""
+        least, updates = self.settings.think_floor or (0.0, 0)
+        floor = least if step < updates else 0.0
         return LatentRules(self.settings.max_latent_tokens, floor, think=math.isfinite(self.settings.switch_penalty))
 
     def row_seeds(self, step: int, documents: Sequence[EncodedDocument]) -> list[int]:

@@ -25,6 +25,9 @@ from ra3.rows import CONTEXT, Rows
 from ra3.run.recorder import Recorder
 from ra3.seeds import derive, permutation
 
+WARMUP = 0.05
+"""Share of the updates over which the step size rises to its peak."""
+
 
 def mstep(
     recorder: Recorder,
@@ -40,7 +43,7 @@ def mstep(
     optimizer = make_optimizer(policy.model, settings.optimizer, settings.learning_rate, settings.weight_decay)
     batches = mstep_batches(rows, settings, derive(seed, "mstep", em_round))
     for step in recorder.loop(f"mstep-{em_round}", len(batches), policy=policy.model, optimizer=optimizer):
-        factor = warmup_cosine((step + 1) / len(batches), settings.warmup)
+        factor = warmup_cosine((step + 1) / len(batches), WARMUP)
         optimizer.scale(factor)
         own, place = rows.select(batches[step]), {"stage": "mstep", "round": em_round, "step": step}
         with (

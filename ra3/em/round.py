@@ -9,7 +9,7 @@ What the acts make is saved, and made once, also after a restart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument
-from ra3.em.annotate import DOCUMENTS_AT_ONCE, annotate
+from ra3.em.annotate import DOCUMENTS_AT_ONCE, Latents, annotate
 from ra3.em.estep import EStep, View
 from ra3.em.mstep import drop_latents, mstep
 from ra3.model.policy import Policy
@@ -65,13 +65,13 @@ class EMRound:
         train = lambda: reinforce(self.recorder, self.pi.snapshot(), task)  # noqa: E731
         return trained_once(self.recorder, f"estep-{self.em_round}", self.pi, train)
 
-    def annotate(self, q: Policy) -> AnnotatedText:
-        """Writes latents sampled from q into the documents, shard by shard."""
+    def annotate(self, q: Policy, latents: Latents = "sample") -> AnnotatedText:
+        """Writes latents sampled from q into the documents, shard by shard: one sample each, or one of G."""
         parts, place = document_parts(self.documents), (self.seed, self.em_round)
 
         def compute(part: int) -> dict[str, Tensor]:
             ledger = self.recorder.ledger
-            return asdict(annotate(q, self.pi, parts[part], self.settings, self.update, *place, ledger))
+            return asdict(annotate(q, self.pi, parts[part], self.settings, self.update, *place, ledger, latents))
 
         saved = self.recorder.parts(f"annotate-{self.em_round}", len(parts), compute)
         return AnnotatedText(concatenate([Rows(**shard) for shard in saved]), q)
@@ -105,11 +105,10 @@ class EMRound:
 
         return trained_once(self.recorder, f"mstep-{self.em_round}", start, train)
 
-    def with_settings(self, estep: Mapping[str, Any] | None = None, mstep: Mapping[str, Any] | None = None) -> EMRound:
-        """The same round with settings that are part of a method's definition."""
+    def with_settings(self, **estep: Any) -> EMRound:
+        """The same round with settings of the E-step that are part of a method's definition."""
         own = self.settings
-        changes = {"estep": own.estep.model_copy(update=estep), "mstep": own.mstep.model_copy(update=mstep)}
-        return replace(self, settings=own.model_copy(update=changes))
+        return replace(self, settings=own.model_copy(update={"estep": own.estep.model_copy(update=estep)}))
 
 
 Method = Callable[[EMRound], Policy]

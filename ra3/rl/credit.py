@@ -79,11 +79,10 @@ def estep_credit(
 
 def latent_cost(boundaries: Boundaries, config: EstepSettings, penalty: float) -> Tensor:
     """[B,S] the paper's constant per new intention, or the KL of the exact sticky prior."""
-    if config.alpha is None or config.latent_vocab is None:
+    if config.exact_prior is None:
         return switch_cost(boundaries.think, penalty)
-    return exact_prior_cost(
-        boundaries.think, boundaries.decided, boundaries.logq, config.alpha, float(config.latent_vocab)
-    )
+    alpha, num_latents = config.exact_prior
+    return exact_prior_cost(boundaries.think, boundaries.decided, boundaries.logq, alpha, num_latents)
 
 
 def token_advantages(

@@ -35,7 +35,7 @@ FORMAT = 2
 LOCK_FILES = LOCK, OWNER = ".lock", ".owner"
 RESUMED_FROM = ("checkpoints", "metrics.jsonl", "rollouts.jsonl", "ledger.jsonl")
 """What a run goes on from, and a fork begins with."""
-FREE_KEYS = ("run.out", "run.name", "run.checkpoint_every_s", "run.checkpoint_every_steps", "run.stuck_after_s")
+FREE_KEYS = ("run.out", "run.name", "run.checkpoint_every_s", "run.stuck_after_s")
 """Settings that move or time a run but never change its numbers."""
 UNSTARTED = (*LOCK_FILES, "logs", "environment.json")
 """All that a run killed before its first step leaves."""

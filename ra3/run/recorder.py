@@ -15,6 +15,9 @@ from ra3.run.ledger import LEDGER, Ledger
 from ra3.run.metrics import Metrics
 from ra3.run.stopping import Stopped, StopRequest, Watchdog
 
+ROLLOUTS_EVERY = 10
+"""Steps between those whose rollouts are written down."""
+
 
 class Stateful(Protocol):
     """Something a checkpoint holds: a model, an optimiser, a controller."""
@@ -43,12 +46,8 @@ class Recorder:
     On entering, metrics written after the newest checkpoint are dropped: those steps will be done again.
     """
 
-    def __init__(
-        self, run: Run, display: Display, every_s: float, log_rollouts_every: int, every_steps: int = 0,
-        stuck_after_s: float = 3600.0,
-    ):  # fmt: skip
-        self.run, self.display = run, display
-        self._every_s, self._every_steps, self._rollouts_every = every_s, every_steps, log_rollouts_every
+    def __init__(self, run: Run, display: Display, every_s: float, stuck_after_s: float = 3600.0):
+        self.run, self.display, self._every_s = run, display, every_s
         self._watchdog = Watchdog(stuck_after_s, run.path("logs", f"attempt_{run.attempt}.stacks"), run.resume_line)
         self._checkpoints = Checkpoints(run)
         for warning in self._checkpoints.warnings:
@@ -108,7 +107,7 @@ class Recorder:
         for number in range(saved, count):
             self._moved(f"{stage}, part {number + 1} of {count}", stage)
             done.append(dict(compute(number)))
-            if self._due(number) or self._stop.signum is not None or number + 1 == count:
+            if self._due() or self._stop.signum is not None or number + 1 == count:
                 self._save(f"{stage}.{saved:05d}", None, {"parts": done[saved:]})
                 saved = len(done)
                 self._stop.raise_if_asked()
@@ -124,7 +123,7 @@ class Recorder:
         for step in range(first, total):
             self._moved(f"{stage}, step {step + 1} of {total}", stage)
             yield step
-            if (self._due(step) or self._stop.signum is not None) and step + 1 < total:
+            if (self._due() or self._stop.signum is not None) and step + 1 < total:
                 self._save(stage, step + 1, {name: part.state_dict() for name, part in state.items()})
                 self._stop.raise_if_asked()
 
@@ -134,8 +133,8 @@ class Recorder:
         self.display.update(stage, em_round, step, total, values)
 
     def wants_rollouts(self, step: int, total: int) -> bool:
-        """Whether this step's rollouts go to rollouts.jsonl: every N-th, and the last."""
-        return step % self._rollouts_every == 0 or step + 1 == total
+        """Whether this step's rollouts go to rollouts.jsonl: every tenth, and the last."""
+        return step % ROLLOUTS_EVERY == 0 or step + 1 == total
 
     def rollout(self, record: Mapping[str, Any]) -> None:
         """Writes one rollout down."""
@@ -154,9 +153,8 @@ class Recorder:
         self._watchdog.moved(what)
         self.ledger.at(stage)
 
-    def _due(self, step: int) -> bool:
-        by_steps = self._every_steps > 0 and (step + 1) % self._every_steps == 0
-        return by_steps or time.monotonic() - self._saved_at >= self._every_s
+    def _due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self._every_s
 
     def _save(self, stage: str, step: int | None, state: dict[str, Any]) -> None:
         start = time.monotonic()

@@ -116,7 +116,7 @@ def test_short_forms_stand_for_settings():
         (["midtrain", "-x"], "unknown flag --x"),
         (["rlvr", "--rlvr.step", "3"], "did you mean --rlvr.steps?"),
         (["eval", "no-such.toml"], "no-such.toml: no such recipe"),
-        (["midtrain", "--midtrain.estep.alpha", "0.5"], "set midtrain.estep.latent_vocab too, or neither"),
+        (["midtrain", "--midtrain.estep.clip", "0.5"], "allowed: LOW,HIGH with"),
         (["annotate", "--out"], "--out"),
         (["report"], "FOLDER"),
         (["report", "no-such-run"], "there is no such run folder"),

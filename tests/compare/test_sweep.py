@@ -37,8 +37,8 @@ def test_the_recipes_own_value_is_what_the_others_are_compared_with():
 
 
 def test_values_that_need_another_setting_are_read_beside_it():
-    found = swept(["think_floor=0.1,0.2", "floor_updates=4"], None, "1", rlvr=False)
-    assert list(found.variants) == ["think_floor = 0.1", "think_floor = 0.2"]
+    found = swept(["latent_dropout=0.1,0.2", "format_penalty=4"], None, "1", rlvr=False)
+    assert list(found.variants) == ["latent_dropout = 0.1", "latent_dropout = 0.2"]
 
 
 @pytest.mark.parametrize(

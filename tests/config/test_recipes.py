@@ -42,8 +42,10 @@ def test_files_are_layered_left_to_right_and_flags_win(recipe):
 
 
 def test_text_is_read_as_the_type_of_its_setting():
-    estep = load(overrides={"midtrain.estep.switch_penalty": "inf", "midtrain.estep.alpha": "none"}).midtrain.estep
-    assert math.isinf(estep.switch_penalty) and estep.alpha is None
+    estep = load(overrides={"midtrain.estep.switch_penalty": "inf", "midtrain.estep.updates": "none"}).midtrain.estep
+    assert math.isinf(estep.switch_penalty) and estep.updates is None
+    assert load(overrides={"midtrain.estep.exact_prior": "0.9, 64"}).midtrain.estep.exact_prior == (0.9, 64)
+    assert load(overrides={"rlvr.clip": "[0.1, 0.3]"}).rlvr.clip == (0.1, 0.3)
     assert load(overrides={"eval.k": "1, 2,4"}).eval.k == (1, 2, 4)
     assert load(overrides={"rlvr.learning_rate": "1e-5"}).rlvr.learning_rate == 1e-5
     assert load(overrides={"run.name": "3"}).run.name == "3"
@@ -54,7 +56,7 @@ def test_toml_may_hold_inf(recipe):
 
 
 def test_config_json_is_standard_stable_and_read_back(tmp_path):
-    exact = {"midtrain.estep.alpha": 0.9, "midtrain.estep.latent_vocab": 64, "update.max_grad_norm": "inf"}
+    exact = {"midtrain.estep.exact_prior": (0.9, 64), "update.max_grad_norm": "inf"}
     config = load(overrides=exact)
     text = config.to_json()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no standard JSON"))

@@ -26,7 +26,7 @@ def test_jsonl(tmp_path):
 
 def test_jsonl_with_other_keys_and_a_limit(tmp_path):
     path = jsonl(tmp_path, {"code": "a", "prompt": "p", "name": "n"}, {"code": "b"}, {"code": "c"})
-    documents = read(path, text_key="code", context_key="prompt", id_key="name", documents=2).documents
+    documents = read(path, columns=("code", "prompt", "name"), documents=2).documents
     assert documents == [Document("n", "a", "p"), Document("rows.jsonl:2", "b")]
 
 
@@ -146,7 +146,7 @@ def test_saved_data_sets(tmp_path):
     assert corpus.documents == [Document("one:1", "a\n"), Document("one:3", "c")]
     assert reasons(corpus) == {"one:2": "'text' is empty"}
     with pytest.raises(UserError, match="'code' is missing"):
-        read(tmp_path / "one", text_key="code")
+        read(tmp_path / "one", columns=("code", "context", "id"))
     datasets.DatasetDict(train=rows).save_to_disk(str(tmp_path / "single"))
     assert len(read(tmp_path / "single", max_bad=0.5).documents) == 2
     datasets.DatasetDict(train=rows, test=rows).save_to_disk(str(tmp_path / "two"))

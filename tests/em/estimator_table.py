@@ -19,7 +19,7 @@ from ra3.rollout.cursor import LatentRules
 FLOOR, DRIFT = 0.7, 0.003
 """Least probability of thinking; noise on q's weights where the ratio is not to be 1."""
 
-PRIOR = {"alpha": ALPHA, "latent_vocab": NUM_LATENTS}
+PRIOR = {"exact_prior": (ALPHA, NUM_LATENTS)}
 
 
 ESTIMATORS = (

@@ -42,7 +42,7 @@ def test_exact_prior_reward_averages_to_the_elbo(world, rollouts):
     logq, prior = world.logp.sum(1), log_prior(world)
     _, likelihood = log_q_and_likelihood(world.pi, world.rows)
     exact = (logq.exp() * (likelihood - logq + prior)).sum()
-    config = EstepSettings(alpha=ALPHA, latent_vocab=NUM_LATENTS, group_size=G, format_penalty=0.0)
+    config = EstepSettings(exact_prior=(ALPHA, NUM_LATENTS), group_size=G, format_penalty=0.0)
     rows, index = rollouts
     total = world.credit(index, config, rows).reward.sum(1)
     assert abs(total.mean() - exact) < 4 * total.std() / len(rows) ** 0.5
@@ -53,7 +53,7 @@ def test_the_switch_penalty_is_the_exact_prior_without_its_entropy(world):
     """With c = log(alpha / (1 - alpha)) + log|Z|, the exact prior's reward is c's minus log q, up to a constant."""
     index = torch.arange(16)
     config = EstepSettings(group_size=1, advantage="none", format_penalty=0.0)
-    exact = config.model_copy(update={"alpha": ALPHA, "latent_vocab": NUM_LATENTS})
+    exact = config.model_copy(update={"exact_prior": (ALPHA, NUM_LATENTS)})
     c = math.log(ALPHA / (1 - ALPHA)) + math.log(NUM_LATENTS)
     with_c = world.credit(index, config, world.rows, penalty=c).reward.sum(1)
     with_prior = world.credit(index, exact, world.rows).reward.sum(1)

@@ -38,7 +38,7 @@ def method():
 
 def recorder(folder, every_s=1e9) -> Recorder:
     run = Run.create(folder, "run", Config().model_dump(mode="json"), "rlvr", resume=True)
-    return Recorder(run, Display(run, Console(file=io.StringIO())), every_s, 10)
+    return Recorder(run, Display(run, Console(file=io.StringIO())), every_s)
 
 
 def test_the_example_of_a_new_method_learns_and_resumes(tmp_path, method):

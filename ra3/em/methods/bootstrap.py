@@ -12,5 +12,4 @@ from ra3.model.policy import Policy
 
 def bootstrap(em: EMRound) -> Policy:
     """Writes in the best of G latents that pi itself samples, and imitates the text."""
-    em = em.with_settings(mstep={"latents": "best"})
-    return em.m_step(em.annotate(em.pi))
+    return em.m_step(em.annotate(em.pi, latents="best"))

@@ -11,11 +11,11 @@ horizon, not from the whole document; a comment's tokens are compared with those
 (`comment_baseline`); c is RA3's, with its growth; a comment that is not closed costs `format_penalty` in w_g, too.
 """
 
-from ra3.em.methods.ra3 import ra3
 from ra3.em.round import EMRound
 from ra3.model.policy import Policy
 
 
 def iwae(em: EMRound) -> Policy:
     """RA3 under the importance-weighted bound."""
-    return ra3(em.with_settings(estep={"advantage": "iwae"}, mstep={"latents": "resample"}))
+    em = em.with_settings(advantage="iwae")
+    return em.m_step(em.annotate(em.e_step(), latents="resample"))

@@ -21,6 +21,5 @@ def always_thinking(em: EMRound, horizon: int, **own: Any) -> EMRound:
     `own`: more settings of the E-step that are part of the method. A comment that is not closed still costs
     `format_penalty`.
     """
-    free = {"switch_penalty": 0.0, "alpha": None, "latent_vocab": None}
-    forced = {"think_floor": 1.0, "floor_updates": sys.maxsize, "target_think_rate": None}
-    return em.with_settings(estep={**free, **forced, "horizon": horizon, **own})
+    free, forced = {"switch_penalty": 0.0, "exact_prior": None}, {"think_floor": (1.0, sys.maxsize)}
+    return em.with_settings(**{**free, **forced, "horizon": horizon, **own})

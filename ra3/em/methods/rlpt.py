@@ -73,9 +73,6 @@ class NextSegment(EStep):
             "tokens_generated": generated,
         }
 
-    def after_step(self, step: int, numbers: object) -> None:
-        """No price moves."""
-
 
 @dataclass
 class SegmentRollouts(Rollouts):
