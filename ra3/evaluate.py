@@ -4,17 +4,18 @@ part."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ra3.config.settings import EvalSettings
-from ra3.grading.grade import Grader, Verdict, grade, refuse_unjudged
+from ra3.grading.grade import Verdict, grade, refuse_unjudged
 from ra3.grading.problems import Problem
 from ra3.measure.pass_at_k import Answer, measure_answers, pack, unpack
 from ra3.model.policy import Policy
-from ra3.model.update import sampling_cost
-from ra3.rollout.generate import MAX_SAMPLED_ROWS, SamplingParams
-from ra3.rollout.programs import Completion, write_programs
+from ra3.rlvr import attempted
+from ra3.rollout.generate import MAX_SAMPLED_ROWS
+from ra3.rollout.programs import Completion
 from ra3.run.files import write_atomic
+from ra3.run.ledger import Ledger
 from ra3.run.recorder import Recorder
 from ra3.run.results import Results
 from ra3.sandbox import Sandbox
@@ -31,11 +32,12 @@ def evaluate(
     seed: int,
 ) -> Results:
     """Measures `policy`, called `model` in the results, on the problems."""
-    seed = derive(seed, "evaluate")
-    at_once = max(1, MAX_SAMPLED_ROWS // settings.samples)
-    sample = lambda few: sample_answers(recorder, policy, few, sandbox, settings, seed)  # noqa: E731
-    answers = answered(recorder, model, problems, at_once, lambda part: sample(problems[part]))
-    return measure_answers(model, answers, settings, seed)
+    seed, at_once = derive(seed, "evaluate"), max(1, MAX_SAMPLED_ROWS // settings.samples)
+
+    def answer(part: slice) -> list[Answer]:
+        return sample_answers(recorder, policy, problems[part], sandbox, settings, seed)
+
+    return measure_answers(model, answered(recorder, model, problems, at_once, answer), settings, seed)
 
 
 def evaluate_samples(
@@ -51,6 +53,7 @@ def evaluate_samples(
     def grade_part(part: slice) -> list[Answer]:
         with recorder.phase("grading"):
             verdicts = grade(sandbox, [(problem, completion.program) for problem, completion in attempts[part]])
+        refuse_unjudged(verdicts)
         return answers_of(attempts[part], verdicts)
 
     asked = [problem for problem, _ in attempts]
@@ -59,24 +62,21 @@ def evaluate_samples(
 
 
 def sample_answers(
-    recorder: Recorder, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, settings: EvalSettings, seed: int
+    recorder: Recorder | Ledger,
+    policy: Policy,
+    problems: Sequence[Problem],
+    sandbox: Sandbox,
+    settings: EvalSettings,
+    seed: int,
 ) -> list[Answer]:
     """Samples and grades `samples` completions of every problem, in order."""
-    params = SamplingParams(settings.max_new_tokens, settings.temperature, problems[0].stop)
-    seeds = [derive(seed, "eval", p.id, sample) for p in problems for sample in range(settings.samples)]
-    with Grader(sandbox) as grader:
-        with recorder.phase("rollouts"):
-            written = write_programs(policy, problems, settings.samples, params, seeds, grader)
-            recorder.count(**sampling_cost(policy, written.rows))
-        with recorder.phase("grading"):
-            verdicts = written.verdicts()
-    attempts = [(problems[r // settings.samples], completion) for r, completion in enumerate(written.completions)]
-    return answers_of(attempts, verdicts)
+    written = attempted(recorder, policy, problems, sandbox, settings, seed, "eval")
+    asked = [problem for problem in problems for _ in range(settings.samples)]
+    return answers_of(zip(asked, written.completions, strict=True), written.verdicts())
 
 
-def answers_of(attempts: Sequence[tuple[Problem, Completion]], verdicts: Sequence[Verdict]) -> list[Answer]:
-    """Attempts and the verdicts on them as answers. SandboxError if none of them could be judged."""
-    refuse_unjudged(verdicts)
+def answers_of(attempts: Iterable[tuple[Problem, Completion]], verdicts: Sequence[Verdict]) -> list[Answer]:
+    """Attempts and the verdicts on them as answers."""
     return [
         Answer(problem, program, verdict, None if reply == program else reply)
         for (problem, (program, reply)), verdict in zip(attempts, verdicts, strict=True)

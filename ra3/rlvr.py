@@ -18,7 +18,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ra3.config.settings import RlvrSettings, UpdateSettings
+from ra3.config.settings import EvalSettings, RlvrSettings, UpdateSettings
 from ra3.grading.grade import Grader, Verdict, refuse_unjudged
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
@@ -27,8 +27,9 @@ from ra3.rl.advantages import ESTIMATORS, dead_groups
 from ra3.rl.loop import PolicyLoss, Rollouts, Task, reinforce
 from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
 from ra3.rollout.generate import SamplingParams
-from ra3.rollout.programs import write_programs
+from ra3.rollout.programs import Programs, write_programs
 from ra3.rows import concatenate
+from ra3.run.ledger import Ledger
 from ra3.run.recorder import Recorder, Stateful
 from ra3.sandbox import Sandbox
 from ra3.seeds import Order, derive
@@ -45,6 +46,28 @@ def rlvr(
 ) -> Policy:
     """Trains `policy` in place on the problems and returns it."""
     return reinforce(recorder, policy, SolveProblems(recorder, problems, sandbox, settings, update, seed))
+
+
+def attempted(
+    recorder: Recorder | Ledger,
+    policy: Policy,
+    problems: Sequence[Problem],
+    sandbox: Sandbox,
+    settings: RlvrSettings | EvalSettings,
+    seed: int,
+    *place: object,
+) -> Programs:
+    """Samples `samples` programs for each problem and has them graded; their seeds follow from `place`. SandboxError if
+    none of them could be judged."""
+    params = SamplingParams(settings.max_new_tokens, settings.temperature, problems[0].stop)
+    seeds = [derive(seed, *place, problem.id, n) for problem in problems for n in range(settings.samples)]
+    with Grader(sandbox) as grader:
+        with recorder.phase("rollouts"):
+            written = write_programs(policy, problems, settings.samples, params, seeds, grader)
+            recorder.count(**sampling_cost(policy, written.rows))
+        with recorder.phase("grading"):
+            refuse_unjudged(written.verdicts())
+    return written
 
 
 @dataclass
@@ -72,48 +95,39 @@ class GradedPrograms(Rollouts):
         return dead_groups(self.passed, self.counted)
 
     def select(self, which: Sequence[int]) -> GradedPrograms:
-        """Only these groups."""
-        rows = [p * self.group_size + g for p in which for g in range(self.group_size)]
-        items, verdicts = [self.items[p] for p in which], [self.verdicts[r] for r in rows]
-        return GradedPrograms(self.rows.select(rows), items, self.group_size, verdicts)
+        """Only these groups, numbered anew."""
+        index = [p * self.group_size + g for p in which for g in range(self.group_size)]
+        rows, number = self.rows.select(index), torch.arange(len(which)).repeat_interleave(self.group_size)
+        items, verdicts = [self.items[p] for p in which], [self.verdicts[r] for r in index]
+        return GradedPrograms(replace(rows, group=number), items, self.group_size, verdicts)
 
     @staticmethod
     def join(parts: Sequence[GradedPrograms]) -> GradedPrograms:
-        """The groups of all parts, numbered anew."""
-        if len(parts) == 1:
-            return parts[0]
-        size, rows = parts[0].group_size, concatenate([part.rows for part in parts])
-        items = list(chain.from_iterable(part.items for part in parts))
-        number = torch.arange(len(items), device=rows.group.device).repeat_interleave(size)
-        verdicts = list(chain.from_iterable(part.verdicts for part in parts))
-        return GradedPrograms(replace(rows, group=number), items, size, verdicts)
+        """The groups of all parts."""
+        rows = concatenate([part.rows for part in parts])
+        items, verdicts = (list(chain(*parts)) for parts in zip(*((p.items, p.verdicts) for p in parts), strict=True))
+        joined = GradedPrograms(rows, items, parts[0].group_size, verdicts)
+        return joined.select(range(len(items)))
 
 
+@dataclass
 class SolveProblems(Task):
     """RLVR as a task of the RL loop."""
 
+    recorder: Recorder
+    problems: Sequence[Problem]
+    sandbox: Sandbox
+    settings: RlvrSettings
+    update: UpdateSettings
+    seed: int
     stage = "rlvr"
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        problems: Sequence[Problem],
-        sandbox: Sandbox,
-        settings: RlvrSettings,
-        update: UpdateSettings,
-        seed: int,
-    ):
-        self.recorder, self.problems, self.sandbox = recorder, problems, sandbox
-        self.settings, self.update, self.seed = settings, update, seed
-        self.num_steps, self.learning_rate = settings.steps, settings.learning_rate
-        self.order = Order(len(problems), derive(seed, "rlvr"))
-        self.loss = PolicyLoss(
-            POLICY_LOSSES[settings.loss],
-            *settings.clip,
-            settings.temperature,
-            AGGREGATIONS[settings.aggregation],
-            settings.max_new_tokens,
-        )
+    def __post_init__(self):
+        own = self.settings
+        self.num_steps, self.learning_rate = own.steps, own.learning_rate
+        self.order = Order(len(self.problems), derive(self.seed, "rlvr"))
+        loss, weights = POLICY_LOSSES[own.loss], AGGREGATIONS[own.aggregation]
+        self.loss = PolicyLoss(loss, *own.clip, own.temperature, weights, own.max_new_tokens)
 
     def state(self) -> dict[str, Stateful]:
         """How many problems were taken: with refills it does not follow from the step."""
@@ -129,32 +143,20 @@ class SolveProblems(Task):
 
     def rollout(self, policy: Policy, items: Sequence[Problem], step: int) -> GradedPrograms:
         """Programs for the problems, judged; with refills, dead groups make room for other problems' programs."""
-        learned, sampled = [], []
+        draws, kept = [], []
         for draw in range(self.settings.refills + 1):
-            groups = self.graded_programs(policy, items, ("rlvr", step, draw) if draw else ("rlvr", step))
-            sampled.append(groups)
-            dead = groups.dead.tolist()
-            if draw == self.settings.refills or not any(dead):
-                learned.append(groups)
+            place = ("rlvr", step, draw) if draw else ("rlvr", step)
+            attempt = attempted(self.recorder, policy, items, self.sandbox, self.settings, self.seed, *place)
+            groups = GradedPrograms(attempt.rows, list(items), self.settings.samples, attempt.verdicts())
+            draws.append(groups)
+            dead = int(groups.dead.sum())
+            last = draw == self.settings.refills or not dead
+            kept += [True] * len(items) if last else (~groups.dead).tolist()
+            if last:
                 break
-            if alive := [p for p, is_dead in enumerate(dead) if not is_dead]:
-                learned.append(groups.select(alive))
-            items = self.next_problems(sum(dead))
-        return replace(GradedPrograms.join(learned), sampled=GradedPrograms.join(sampled))
-
-    def graded_programs(self, policy: Policy, problems: Sequence[Problem], place: tuple[object, ...]) -> GradedPrograms:
-        """`samples` programs for each problem; `place` is what their seeds are derived from."""
-        own, samples = self.settings, range(self.settings.samples)
-        params = SamplingParams(own.max_new_tokens, own.temperature, problems[0].stop)
-        seeds = [derive(self.seed, *place, problem.id, sample) for problem in problems for sample in samples]
-        with Grader(self.sandbox) as grader:
-            with self.recorder.phase("rollouts"):
-                written = write_programs(policy, problems, own.samples, params, seeds, grader)
-                self.recorder.count(**sampling_cost(policy, written.rows))
-            with self.recorder.phase("grading"):
-                verdicts = written.verdicts()
-        refuse_unjudged(verdicts)
-        return GradedPrograms(written.rows, list(problems), own.samples, verdicts)
+            items = self.next_problems(dead)
+        sampled = GradedPrograms.join(draws)
+        return replace(sampled.select([p for p, keep in enumerate(kept) if keep]), sampled=sampled)
 
     def reward(self, policy: Policy, rollouts: GradedPrograms) -> Tensor:
         """[B] 1 for a program that passes all tests."""

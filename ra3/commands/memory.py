@@ -21,7 +21,7 @@ from ra3.config.tree import Config
 from ra3.errors import UserError
 from ra3.model.policy import HEAD_CHUNK_LOGITS, Policy
 from ra3.model.update import MAX_PASS_TOKENS_ON_CPU
-from ra3.rollout.decoding import max_running_rows
+from ra3.rollout.decoding import MAX_RUNNING_ROWS
 
 COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
 """Models held at once: pi, q and the one returned."""
@@ -132,9 +132,9 @@ def rows_at_once(config: Config, command: str, device: torch.device) -> int:
     run at once."""
     rlvr = config.rlvr
     return (
-        min(max_running_rows(device), rlvr.batch_problems * rlvr.samples)
+        min(MAX_RUNNING_ROWS[device.type], rlvr.batch_problems * rlvr.samples)
         if command == "rlvr"
-        else max_running_rows(device)
+        else MAX_RUNNING_ROWS[device.type]
     )
 
 

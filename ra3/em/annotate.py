@@ -10,12 +10,13 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ra3.config.settings import EstepSettings, MidtrainSettings, UpdateSettings
+from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument, annotate_text
 from ra3.data.steps import split
 from ra3.model.policy import Policy
@@ -45,43 +46,23 @@ def annotate(
     latents: Latents = "sample",
 ) -> Rows:
     """Writes one row per document, in order: its steps with latents sampled from q. c = inf writes none."""
-    if math.isinf(settings.estep.switch_penalty):
+    own, ledger = settings.estep, ledger or Ledger()
+    if math.isinf(own.switch_penalty):
         return expert_rows(q, documents)
-    ledger = ledger or Ledger()
-    samples = 1 if latents == "sample" else settings.estep.group_size
-    always = settings.estep.think_floor is not None and settings.estep.think_floor[0] == 1
-    rules = LatentRules(settings.estep.max_latent_tokens, think_floor=float(always))
-    parts = []
-    for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
-        chunk = documents[start : start + DOCUMENTS_AT_ONCE]
-        seeds = [derive(seed, "annotate", em_round, d.id, sample) for d in chunk for sample in range(samples)]
-        with ledger.phase("rollouts"):
-            rows = interleave(q, chunk, samples, rules, seeds)
-            ledger.count(**sampling_cost(q, rows))
-        if samples > 1:
-            with ledger.phase("scoring"):
-                rows = one_of_group(q, pi, rows, seeds, settings.estep, update, em_round, latents)
-                ledger.count(**scoring_cost(pi, rows, rows.expert))
-        parts.append(rows)
-    return concatenate(parts)
-
-
-def one_of_group(
-    q: Policy,
-    pi: Policy,
-    rows: Rows,
-    seeds: Sequence[int],
-    settings: EstepSettings,
-    update: UpdateSettings,
-    em_round: int,
-    latents: Latents,
-) -> Rows:
-    """Keeps of each group the rollout with the highest total reward, or one drawn by the rewards; `seeds` one per
-    row."""
-    samples = settings.group_size
+    samples = 1 if latents == "sample" else own.group_size
+    always = own.think_floor is not None and own.think_floor[0] == 1
+    rules = LatentRules(own.max_latent_tokens, think_floor=float(always))
+    seeds = [derive(seed, "annotate", em_round, d.id, sample) for d in documents for sample in range(samples)]
+    with ledger.phase("rollouts"):
+        rows = interleave(q, documents, samples, rules, seeds)
+        ledger.count(**sampling_cost(q, rows))
+    if samples == 1:
+        return rows
+    with ledger.phase("scoring"):
+        ledger.count(**scoring_cost(pi, rows, rows.expert))
+        scores = score(pi, rows, rows.expert, update.micro_batch_tokens)
     boundaries = Boundaries.of(rows, q.syntax.newline_id)
-    scores = score(pi, rows, rows.expert, update.micro_batch_tokens)
-    credit = estep_credit(rows, boundaries, scores, samples, settings, settings.price(em_round))
+    credit = estep_credit(rows, boundaries, scores, samples, own, own.price(em_round))
     reward = credit.reward.sum(1).unflatten(0, (-1, samples))
     if latents == "best":
         chosen = reward.argmax(1)
@@ -89,6 +70,11 @@ def one_of_group(
         uniform = [random.Random(derive(seed, "resample")).random() for seed in seeds[::samples]]
         chosen = resample(reward, torch.tensor(uniform, dtype=reward.dtype))
     return rows.select(torch.arange(len(chosen)) * samples + chosen)
+
+
+def document_parts(documents: Sequence[EncodedDocument]) -> list[Sequence[EncodedDocument]]:
+    """The documents as they are annotated together."""
+    return [documents[start : start + DOCUMENTS_AT_ONCE] for start in range(0, len(documents), DOCUMENTS_AT_ONCE)]
 
 
 def resample(reward: Tensor, uniform: Tensor) -> Tensor:
@@ -109,7 +95,8 @@ def annotate_whole(
     parts = [(i, first, part) for i, d in enumerate(documents) for first, part in windows(d, max_tokens)]
     parts.sort(key=lambda found: len(found[2].step_ids))  # rows of a batch end together
     if parts:
-        rows = annotate(policy, policy, [part for _, _, part in parts], settings, update, seed)
+        batches = document_parts([part for _, _, part in parts])
+        rows = concatenate([annotate(policy, policy, batch, settings, update, seed) for batch in batches])
         for r, (i, first, part) in enumerate(parts):
             end = first + len(part.step_ids)
             comments[i][first:end] = comment_texts(policy, rows, r, len(part.step_ids))
@@ -128,20 +115,19 @@ def windows(document: EncodedDocument, max_tokens: int) -> list[tuple[int, Encod
             cuts.append(t)
             used = 0
         used += len(ids)
-    ends = [*cuts[1:], len(document.step_ids)]
-    parts = [(a, _part(document, a, b)) for a, b in zip(cuts, ends, strict=True)]
-    return [(first, part) for first, part in parts if sum(len(ids) for ids in part.step_ids) <= room]
-
-
-def _part(document: EncodedDocument, first: int, end: int) -> EncodedDocument:
-    named = replace(document.document, id=f"{document.id}@{first}") if first else document.document
-    return replace(
-        document,
-        document=named,
-        step_ids=document.step_ids[first:end],
-        may_think=document.may_think[first:end],
-        cut=document.cut or end < len(document.step_ids),
-    )
+    parts = []
+    for first, end in pairwise([*cuts, len(document.step_ids)]):
+        name = f"{document.id}@{first}" if first else document.id
+        part = replace(
+            document,
+            document=replace(document.document, id=name),
+            step_ids=document.step_ids[first:end],
+            may_think=document.may_think[first:end],
+            cut=document.cut or end < len(document.step_ids),
+        )
+        if sum(map(len, part.step_ids)) <= room:
+            parts.append((first, part))
+    return parts
 
 
 def text_record(document: EncodedDocument, comments: Sequence[str | None], kind: str) -> dict[str, Any]:

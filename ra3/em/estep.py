@@ -15,15 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from typing import Literal
 
 from torch import Tensor
 
 from ra3.config.settings import EstepSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument
-from ra3.model.action_spaces import step_logp
+from ra3.model.action_spaces import TokenScores, step_logp
 from ra3.model.policy import Policy
-from ra3.model.update import RowScores, sampling_cost, score, scoring_cost
+from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.advantages import dead_groups
 from ra3.rl.credit import Boundaries, Credit, estep_credit
 from ra3.rl.loop import PolicyLoss, Rollouts, Task
@@ -42,36 +43,33 @@ class InterleavedRollouts(Rollouts):
     """Rollouts with latents, and what they earned."""
 
     boundaries: Boundaries = field(init=False)
-    pi_scores: RowScores = field(init=False)
+    pi_scores: TokenScores = field(init=False)
     """Scores of the expert's steps under pi."""
     credit: Credit = field(init=False)
 
 
+@dataclass
 class EStep(Task):
     """The E-step of one EM round as a task of the RL loop."""
 
+    recorder: Recorder
+    pi: Policy
+    documents: Sequence[EncodedDocument]
+    settings: EstepSettings
+    update: UpdateSettings
+    seed: int
+    em_round: int = 0
+    view: View | None = None
+    """What rollouts see in place of a document; None: itself."""
+    judge: Literal["frozen", "self"] = "frozen"
+    """Whose likelihood is the reward: that of the frozen pi, or of the policy that learns."""
     stage = "estep"
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        pi: Policy,
-        documents: Sequence[EncodedDocument],
-        settings: EstepSettings,
-        update: UpdateSettings,
-        seed: int,
-        em_round: int = 0,
-        view: View | None = None,
-        judge: Literal["frozen", "self"] = "frozen",
-    ):
-        """view: None, or what rollouts see in place of a document; judge: whose likelihood is the reward, that of the
-        frozen pi or of the policy that learns."""
-        self.recorder, self.pi, self.documents = recorder, pi, documents
-        self.settings, self.update, self.seed, self.em_round = settings, update, seed, em_round
-        self.view, self.judge, self.learning_rate = view, judge, settings.learning_rate
-        self.num_steps = num_updates(settings, len(documents))
-        self.loss = PolicyLoss(clip_low=settings.clip[0], clip_high=settings.clip[1])
-        self.penalty = settings.price(em_round)
+    def __post_init__(self):
+        own = self.settings
+        self.learning_rate, self.num_steps = own.learning_rate, num_updates(own, len(self.documents))
+        self.loss = PolicyLoss(clip_low=own.clip[0], clip_high=own.clip[1])
+        self.penalty = own.price(self.em_round)
 
     @property
     def name(self) -> str:
@@ -82,10 +80,9 @@ class EStep(Task):
         """The documents of one update."""
         share = max(1, math.ceil(self.settings.document_share * len(self.documents)))
         index = batch_of(share, self.settings.documents, step, derive(self.seed, "estep", self.em_round))
+        view = self.view or (lambda document, seed: document)
         chosen = [self.documents[i] for i in index]
-        if self.view is None:
-            return chosen
-        return [self.view(d, derive(self.seed, "view", self.em_round, step, d.id)) for d in chosen]
+        return [view(d, derive(self.seed, "view", self.em_round, step, d.id)) for d in chosen]
 
     def rollout(self, policy: Policy, items: Sequence[EncodedDocument], step: int) -> InterleavedRollouts:
         """Samples latents between the expert's steps."""
@@ -97,16 +94,11 @@ class EStep(Task):
 
     def reward(self, policy: Policy, rollouts: InterleavedRollouts) -> Tensor:
         """[B,S] log-likelihood of each step given its latents, less their price."""
-        rollouts.boundaries = Boundaries.of(rollouts.rows, policy.syntax.newline_id)
-        rollouts.pi_scores = self._score(policy if self.judge == "self" else self.pi, rollouts.rows)
-        rollouts.credit = estep_credit(
-            rollouts.rows,
-            rollouts.boundaries,
-            rollouts.pi_scores,
-            rollouts.group_size,
-            self.settings,
-            self.penalty,
-        )
+        rows, own = rollouts.rows, self.settings
+        rollouts.boundaries = Boundaries.of(rows, policy.syntax.newline_id)
+        rollouts.pi_scores = self._score(policy if self.judge == "self" else self.pi, rows)
+        scores, price = rollouts.pi_scores, self.penalty
+        rollouts.credit = estep_credit(rows, rollouts.boundaries, scores, own.group_size, own, price)
         return rollouts.credit.reward
 
     def advantage(self, rollouts: InterleavedRollouts, reward: Tensor) -> Tensor:
@@ -133,7 +125,7 @@ class EStep(Task):
         samples, place = range(self.settings.group_size), ("estep", self.em_round, step)
         return [derive(self.seed, *place, d.id, sample) for d in documents for sample in samples]
 
-    def _score(self, policy: Policy, rows: Rows) -> RowScores:
+    def _score(self, policy: Policy, rows: Rows) -> TokenScores:
         """Scores of the expert's steps, booked."""
         with self.recorder.phase("scoring"):
             self.recorder.count(**scoring_cost(policy, rows, rows.expert))
@@ -166,7 +158,7 @@ def latent_metrics(rollouts: InterleavedRollouts) -> dict[str, float]:
     }
 
 
-def expert_nll(rows: Rows, scores: RowScores) -> float:
+def expert_nll(rows: Rows, scores: TokenScores) -> float:
     """Nats per expert token, given the latents written before it."""
     return -float(step_logp(scores.logp, scores.logp_action, rows).sum() / rows.expert.sum())
 
@@ -189,11 +181,8 @@ def copy_rates(policy: Policy, rows: Rows, documents: Sequence[EncodedDocument],
 
 def repeats(words: Sequence[int], line: Sequence[int]) -> bool:
     """Whether at least 4/5 of the words stand in the line as one run."""
-    best, ending = 0, [0] * (len(line) + 1)  # ending[i]: longest common run that ends with the word and line[i - 1]
-    for word in words:
-        ending = [0] + [ending[i] + 1 if token == word else 0 for i, token in enumerate(line)]
-        best = max(best, *ending)
-    return len(words) > 0 and best >= 0.8 * len(words)
+    run = SequenceMatcher(None, words, line, autojunk=False).find_longest_match()
+    return len(words) > 0 and run.size >= 0.8 * len(words)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:

@@ -46,10 +46,8 @@ def mstep(
         factor = warmup_cosine((step + 1) / len(batches), WARMUP)
         optimizer.scale(factor)
         own, place = rows.select(batches[step]), {"stage": "mstep", "round": em_round, "step": step}
-        with (
-            recorder.phase("training"),
-            nonfinite_explained(recorder, place, policy, [names[i] for i in batches[step]]),
-        ):
+        own_names = [names[i] for i in batches[step]]
+        with recorder.phase("training"), nonfinite_explained(recorder, place, policy, own_names):
             numbers = next_token_step(policy, optimizer, own, update)
             recorder.count(**training_cost(policy, own, trained_tokens(own)))
         numbers["learning_rate"] = settings.learning_rate * factor

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument
-from ra3.em.annotate import DOCUMENTS_AT_ONCE, Latents, annotate
+from ra3.em.annotate import Latents, annotate, document_parts
 from ra3.em.estep import EStep, View
 from ra3.em.mstep import drop_latents, mstep
 from ra3.model.policy import Policy
@@ -113,11 +113,6 @@ class EMRound:
 
 Method = Callable[[EMRound], Policy]
 """A method of mid-training: what it makes of pi in one EM round."""
-
-
-def document_parts(documents: Sequence[EncodedDocument]) -> list[Sequence[EncodedDocument]]:
-    """The documents as they are annotated together."""
-    return [documents[start : start + DOCUMENTS_AT_ONCE] for start in range(0, len(documents), DOCUMENTS_AT_ONCE)]
 
 
 def trained_once(recorder: Recorder, stage: str, like: Policy, train: Callable[[], Policy]) -> Policy:

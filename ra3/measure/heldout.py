@@ -13,9 +13,9 @@ from ra3.em.annotate import comment_texts
 from ra3.measure.counterfactuals import code_changes
 from ra3.measure.latent_index import last_word
 from ra3.measure.statistics import bootstrap, boundary_agreement, information, wilson
-from ra3.model.action_spaces import step_logp
+from ra3.model.action_spaces import TokenScores, step_logp
 from ra3.model.policy import Policy
-from ra3.model.update import RowScores, sampling_cost, score, scoring_cost
+from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.credit import Boundaries
 from ra3.rl.rewards import step_sums
 from ra3.rollout.cursor import LatentRules
@@ -45,7 +45,7 @@ def measure_heldout(
     """
     ledger = ledger or Ledger()
 
-    def scored(rows: Rows) -> RowScores:
+    def scored(rows: Rows) -> TokenScores:
         with ledger.phase("scoring"):
             ledger.count(**scoring_cost(policy, rows, rows.expert))
             return score(policy, rows, rows.expert, update.micro_batch_tokens)

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from ra3.rows import COMMENT, DECISION, Rows
+from ra3.rows import COMMENT, DECISION, FULL, Rows
 
 
 @dataclass(frozen=True)
@@ -59,25 +59,8 @@ class TokenScores:
 
 
 def log_probability(logits: Tensor, ids: Tensor) -> Tensor:
-    """[N,V] logits, [N] ids -> [N], log p_i = x_i - log sum_v exp x_v; of what is [N,V], one is kept for the gradient
-    and one is made by it."""
-    return _LogProbability.apply(logits, ids)
-
-
-class _LogProbability(torch.autograd.Function):
-    """d log p_i / dx_v = [v = i] - p_v."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> Tensor:
-        logp = logits.log_softmax(-1)
-        ctx.save_for_backward(logp, ids)
-        return logp.gather(-1, ids[:, None])[:, 0]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (logp, ids), gradient = ctx.saved_tensors, gradients[0][:, None]
-        out = logp.exp().mul_(-gradient)
-        return out.scatter_add_(-1, ids[:, None], gradient), None
+    """[N,V] logits, [N] ids -> [N], log p_i = x_i - log sum_v exp x_v."""
+    return -cross_entropy(logits, ids, reduction="none")
 
 
 def decision_logps(logits: Tensor, think_id: int) -> tuple[Tensor, Tensor]:
@@ -107,15 +90,21 @@ def token_scores(
     `temperature` divides the logits of the chosen tokens (the sampling distribution); `logp` is at temperature 1.
     """
     logp = log_probability(logits, ids)
-    action = logp.clone() if temperature == 1.0 else log_probability(logits / temperature, ids)
+    tempered = logits if temperature == 1.0 else logits / temperature
+    action = logp.clone() if temperature == 1.0 else log_probability(tempered, ids)
     uncertainty = torch.zeros_like(logp)
-    for kind, score in ((DECISION, _decision_choice), (COMMENT, _comment_choice)):
-        at = (space == kind) & chosen
-        if at.any():
-            action[at] = score(_at(logits, at, temperature), ids[at], spaces)
-    with torch.no_grad():
-        if chosen.any():
-            uncertainty[chosen] = _choice_entropy(_at(logits, chosen, temperature), space[chosen], spaces)
+    for kind in (FULL, DECISION, COMMENT):
+        at = chosen & (space == kind)
+        if not at.any():
+            continue
+        own, choice = tempered if at.all() else tempered[at], ids[at]
+        if kind == DECISION:  # two log-probabilities are logits, too
+            own, choice = torch.stack(decision_logps(own, spaces.think_id), -1), (choice != spaces.think_id).long()
+        elif kind == COMMENT:
+            own = mask_logits(own, spaces.comment_mask)
+        if kind != FULL:
+            action[at] = log_probability(own, choice)
+        uncertainty[at] = entropy(own.detach())
     return TokenScores(logp, action, uncertainty)
 
 
@@ -126,31 +115,3 @@ def step_logp(logp: Tensor, logp_action: Tensor, rows: Rows) -> Tensor:
     """
     given_act = torch.where(rows.action_mask & (rows.action_space == DECISION), logp - logp_action, logp)
     return torch.where(rows.expert, given_act, 0.0)
-
-
-def _at(logits: Tensor, where: Tensor, temperature: float) -> Tensor:
-    """The logits of some tokens at a temperature; not copied where it changes nothing."""
-    own = logits if where.all() else logits[where]
-    return own if temperature == 1.0 else own / temperature
-
-
-def _decision_choice(logits: Tensor, ids: Tensor, spaces: ActionSpaces) -> Tensor:
-    think, act = decision_logps(logits, spaces.think_id)
-    return torch.where(ids == spaces.think_id, think, act)
-
-
-def _comment_choice(logits: Tensor, ids: Tensor, spaces: ActionSpaces) -> Tensor:
-    return log_probability(mask_logits(logits, spaces.comment_mask), ids)
-
-
-def _choice_entropy(logits: Tensor, space: Tensor, spaces: ActionSpaces) -> Tensor:
-    out = logits.new_zeros(len(logits))
-    decision, comment = space == DECISION, space == COMMENT
-    if decision.any():
-        out[decision] = entropy(torch.stack(decision_logps(logits[decision], spaces.think_id), -1))
-    if comment.any():
-        out[comment] = entropy(mask_logits(logits[comment], spaces.comment_mask))
-    free = ~(decision | comment)
-    if free.any():
-        out[free] = entropy(logits if free.all() else logits[free])
-    return out

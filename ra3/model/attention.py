@@ -37,8 +37,8 @@ def attention(
 ) -> tuple[Tensor, None]:
     """query [B,H,C,D], key and value [B,K,S,D] -> ([B,C,H,D], None), as transformers' models call it; K divides H.
 
-    A mask that carries a `RowLayout` (`row_layout`) means rows; keys that carry their `SlotLayer` (`layer`) mean chunks
-    over a cache; anything else is left to the library.
+    A mask, the only argument that every architecture hands down, carries a `RowLayout` (`row_layout`) for rows; keys
+    carry their `SlotLayer` (`layer`) for chunks over a cache; anything else is left to the library.
     """
     layout: RowLayout | None = getattr(attention_mask, "row_layout", None)
     layer: SlotLayer | None = getattr(key, "layer", None)
@@ -86,12 +86,6 @@ class RowLayout:
         slot.scatter_reduce_(0, token[used], used, "amin", include_self=False)
         return cls(tuple(shapes), token, slot)
 
-    def mask(self) -> Tensor:
-        """A mask that masks nothing and carries this layout: the only argument that every architecture hands down."""
-        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.slot.device)
-        mask.row_layout = self  # pyright: ignore[reportAttributeAccessIssue]
-        return mask
-
 
 def row_attention(query: Tensor, key: Tensor, value: Tensor, layout: RowLayout, scale: float) -> Tensor:
     """query [N,H,D], key and value [N,K,D] of the tokens of a layout's rows -> [N,H,D]."""
@@ -102,22 +96,8 @@ def row_attention(query: Tensor, key: Tensor, value: Tensor, layout: RowLayout, 
         grouped = q.shape[1] != k.shape[1]
         out = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
         parts.append(out.transpose(1, 2).flatten(0, 1))
-    return _Unstacked.apply(torch.cat(parts), layout)
-
-
-class _Unstacked(torch.autograd.Function):
-    """[M,...] slots -> [N,...] tokens; the gradient of padding is zero. (Indexing by autograd would sum over all M.)"""
-
-    @staticmethod
-    def forward(ctx: Any, slots: Tensor, layout: RowLayout) -> Tensor:
-        ctx.layout = layout
-        return slots.index_select(0, layout.slot)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
-        slots = gradient.new_zeros(len(ctx.layout.token), *gradient.shape[1:])
-        return slots.index_copy_(0, ctx.layout.slot, gradient), None
+    out = torch.cat(parts)
+    return embedding(layout.slot, out.flatten(1)).unflatten(1, out.shape[1:])
 
 
 def _stacks(length: list[int]) -> list[tuple[list[int], int]]:
@@ -131,31 +111,15 @@ def _stacks(length: list[int]) -> list[tuple[list[int], int]]:
 
 
 def cache_attention(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
-    """[N,H,D] queries of the tokens of a forward batch, whose keys are in the cache -> [N,H,D]."""
-    in_groups = query.device.type == "cpu"
-    attend = _attend_in_groups if in_groups else _attend_padded
-    return attend(layer, query.to(layer.states.dtype), scale).to(query.dtype)
-
-
-def _attend_in_groups(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
-    """[N,H,D] -> [N,H,D], group by group."""
-    out = torch.empty_like(query)
-    for group in layer.cache.groups:
+    """[N,H,D] queries of the tokens of a forward batch, whose keys are in the cache -> [N,H,D], group by group."""
+    own = query.to(layer.states.dtype)
+    out = query.new_empty(*query.shape[:2], layer.shapes[1][-1])
+    for group in layer.cache.batch.groups:
         keys, values = layer.gather(group)
-        own = query[group.tokens].unflatten(0, (-1, group.chunk)).transpose(1, 2)
-        mask = None if group.mask is None else group.mask.to(query.dtype)
-        out[group.places] = _stacked_heads(own, keys, values, mask, scale).transpose(1, 2).flatten(0, 1)[group.real]
+        q = own[group.tokens].unflatten(0, (-1, group.chunk)).transpose(1, 2)
+        mask = group.mask if group.mask is None or group.mask.dtype == torch.bool else group.mask.to(q.dtype)
+        out[group.places] = _stacked_heads(q, keys, values, mask, scale).transpose(1, 2).flatten(0, 1)[group.real]
     return out
-
-
-def _attend_padded(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
-    """[N,H,D] -> [N,H,D], all chunks at once, padded to the longest."""
-    batch, states = layer.cache.batch, layer.states
-    whole = batch.row_index.tolist() == list(range(len(states)))  # a view will do
-    rows = slice(None) if whole else torch.from_numpy(batch.row_index).to(states.device)
-    keys, values = layer.split(states[rows, : layer.cache.end])
-    out = _stacked_heads(query[batch.padded].transpose(1, 2), keys, values, batch.padded_mask, scale)
-    return out.transpose(1, 2).flatten(0, 1)[batch.unpadded]
 
 
 def _stacked_heads(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:

@@ -27,8 +27,10 @@ SHORT_CHUNK = 8
 LONG_CHUNK = 16
 """A chunk of more tokens is attended by itself."""
 
+Index = Sequence[int] | np.ndarray
+"""[R] whole numbers."""
 
-@dataclass(frozen=True)
+
 class ForwardBatch:
     """What one forward pass reads: R chunks of different rows, N tokens one after the other.
 
@@ -37,71 +39,28 @@ class ForwardBatch:
         rows [0 3]  starts [5 9]  lengths [2 1]  ->  ends [7 10]  begin [0 2]  after [2 3]  positions [5 6 9]
     """
 
-    rows: Sequence[int] | np.ndarray
-    """[R] the row of the cache that each chunk belongs to."""
-    starts: Sequence[int] | np.ndarray
-    """[R] the position of its first token in the row."""
-    lengths: Sequence[int] | np.ndarray
-    """[R] its tokens, at least one."""
-    device: torch.device
-
-    @cached_property
-    def row_index(self) -> np.ndarray:
-        """[R] `rows` as an array."""
-        return np.asarray(self.rows, np.int64)
-
-    @cached_property
-    def ends(self) -> np.ndarray:
+    def __init__(self, rows: Index, starts: Index, lengths: Index, device: torch.device):
+        """rows, starts, lengths [R]: the row of the cache that each chunk belongs to, the position of its first token
+        there, and its tokens, at least one."""
+        self.rows, starts, lengths = (np.asarray(x, np.int64) for x in (rows, starts, lengths))
+        self.ends = starts + lengths
         """[R] slots that a chunk's last token sees."""
-        return np.asarray(self.starts, np.int64) + self._lengths
-
-    @cached_property
-    def after(self) -> np.ndarray:
+        self.after = np.cumsum(lengths)
         """[R] the place after each chunk's last token among the N."""
-        return np.cumsum(self._lengths)
-
-    @cached_property
-    def begin(self) -> np.ndarray:
+        self.begin = self.after - lengths
         """[R] the place of each chunk's first token among the N."""
-        return self.after - self._lengths
-
-    @cached_property
-    def row(self) -> Tensor:
+        self.row = torch.from_numpy(np.repeat(self.rows, lengths)).to(device)
         """[N] the row of each token."""
-        return self._tensor(np.repeat(self.row_index, self._lengths))
-
-    @cached_property
-    def positions(self) -> Tensor:
+        places = np.arange(lengths.sum()) + np.repeat(self.ends - self.after, lengths)
+        self.positions = torch.from_numpy(places).to(device)
         """[N] the position of each token in its row."""
-        shift = np.repeat(self.ends - self.after, self._lengths)
-        return self._tensor(np.arange(len(shift)) + shift)
 
     @cached_property
-    def padded(self) -> Tensor:
-        """[R,C] the places of each chunk's tokens, padded to the longest with its last token."""
-        column = np.arange(self._lengths.max())
-        return self._tensor(np.minimum(self.begin[:, None] + column, self.after[:, None] - 1))
-
-    @cached_property
-    def unpadded(self) -> Tensor:
-        """[N] the places in `padded`, read row after row, that are no padding."""
-        column = np.arange(self._lengths.max())
-        return self._tensor((column < self._lengths[:, None]).flatten().nonzero()[0])
-
-    @cached_property
-    def padded_mask(self) -> Tensor | None:
-        """[R,1,C,S] bool, what each token of `padded` sees of S slots; None where every token sees all of them."""
-        if self.ends.min() == self.ends.max() and self._lengths.max() == 1:
-            return None
-        slots = torch.arange(int(self.ends.max()), device=self.device)
-        return slots <= self.positions[self.padded][:, None, :, None]
-
-    @cached_property
-    def _lengths(self) -> np.ndarray:
-        return np.asarray(self.lengths, np.int64)
-
-    def _tensor(self, index: np.ndarray) -> Tensor:
-        return torch.from_numpy(index).to(self.device)
+    def groups(self) -> list[RowGroup]:
+        """Which chunks are attended by one call, the same for all layers: on a CPU a call for every row costs too much,
+        and so does one padded call for all; elsewhere the one call is best."""
+        on_cpu = self.positions.device.type == "cpu"
+        return [_row_group(self, which) for which in (_alike(self) if on_cpu else [np.arange(len(self.rows))])]
 
 
 class SlotLayer(CacheLayerMixin):
@@ -147,10 +106,12 @@ class SlotLayer(CacheLayerMixin):
         return keys, values
 
     def gather(self, group: RowGroup) -> tuple[Tensor, Tensor]:
-        """Keys and values of the rows of a group, [G,K,S,D], in a buffer that lasts until the next call.
+        """Keys and values of the rows of a group, [G,K,S,D]; on a CPU in a buffer that lasts until the next call.
 
-        Rows lie far apart in the cache. Read once, in order, into a small place, they stay in the processor's cache.
+        Rows lie far apart in the cache. Read once, in order, into a small place, they stay in a processor's cache.
         """
+        if self.states.device.type != "cpu":
+            return self.split(self.states[group.rows, : group.num_slots])
         buffer, keys, values = self.cache.gather_buffer(self, group)
         for place, row, count in group.runs:
             buffer[place : place + count].copy_(self.states[row : row + count, : group.num_slots])
@@ -195,14 +156,7 @@ class SlotCache(Cache):
 
     def begin_pass(self, batch: ForwardBatch) -> None:
         """Says what the next forward pass reads."""
-        self.batch, self.end, self._groups, self._views = batch, int(batch.ends.max()), None, {}
-
-    @property
-    def groups(self) -> list[RowGroup]:
-        """Which rows are attended by one call in the pass under way, worked out once for all layers."""
-        if self._groups is None:
-            self._groups = row_groups(self.batch)
-        return self._groups
+        self.batch, self.end, self._views = batch, int(batch.ends.max()), {}
 
     def gather_buffer(self, layer: SlotLayer, group: RowGroup) -> tuple[Tensor, Tensor, Tensor]:
         """[G,S,W] a place for the states of a group, the same for all layers, and it seen as keys and as values."""
@@ -234,7 +188,9 @@ class SlotCache(Cache):
 class RowGroup:
     """G rows that one attention call serves: C tokens of each, over as many slots as the longest of them has read."""
 
-    runs: list[tuple[int, int, int]]
+    rows: slice | np.ndarray
+    """Which rows of the cache they are."""
+    runs: list[list[int]]
     """(place in the group, first row of the cache, count) of rows that lie together there."""
     num_rows: int
     """G"""
@@ -248,13 +204,7 @@ class RowGroup:
     """Which of the N tokens those are."""
     num_slots: int
     mask: Tensor | None
-    """[G,1,C,num_slots] float32, 0 where a token sees and -inf elsewhere; None where all see all."""
-
-
-def row_groups(batch: ForwardBatch) -> list[RowGroup]:
-    """Groups of chunks of about one length whose rows have read about as much, long chunks by themselves: on a CPU a
-    call of its own for every row costs too much, and so does one padded call for all."""
-    return [_row_group(batch, which) for which in _alike(batch)]
+    """[G,1,C,num_slots] where a token sees, as bool or (on a CPU) as float32 0 and -inf; None where all see all."""
 
 
 def _alike(batch: ForwardBatch) -> Iterator[np.ndarray]:
@@ -263,7 +213,7 @@ def _alike(batch: ForwardBatch) -> Iterator[np.ndarray]:
     # chunks are of one kind if their lengths round up to one power of two; 2 to 8 tokens are one kind
     kind = np.where(length == 1, 0, np.ceil(np.log2(np.maximum(length, SHORT_CHUNK))).astype(np.int64))
     # in a kind, rows that have read about as much (within a quarter of a doubling) stand together
-    order = np.lexsort((batch.row_index, np.ceil(4 * np.log2(batch.ends)), kind))
+    order = np.lexsort((batch.rows, np.ceil(4 * np.log2(batch.ends)), kind))
     kinds, ends = kind.tolist(), batch.ends.tolist()
     group: list[int] = []
     longest = slots = 0
@@ -283,33 +233,30 @@ def _alike(batch: ForwardBatch) -> Iterator[np.ndarray]:
 
 def _row_group(batch: ForwardBatch, which: np.ndarray) -> RowGroup:
     """A group of the chunks `which` [G]."""
-    begin, after, ends = batch.begin[which], batch.after[which], batch.ends[which]
+    device = batch.positions.device
+    begin, after, ends, rows = (x[which, None] for x in (batch.begin, batch.after, batch.ends, batch.rows))
     length = after - begin
     chunk, num_slots = int(length.max()), int(ends.max())
     column = np.arange(chunk)
-    tokens = np.minimum(begin[:, None] + column, after[:, None] - 1).flatten()
-    seen = np.minimum(ends[:, None] - length[:, None] + column + 1, ends[:, None])
-    mask = None if seen.min() == num_slots else _additive_mask(seen, num_slots)
-    runs, real = _runs(batch.row_index[which]), (column < length[:, None]).flatten()
-    if real.all():  # no padding: views instead of copies, where the tokens stand in order
-        in_order = (np.diff(tokens) == 1).all()
-        here = slice(int(tokens[0]), int(tokens[-1]) + 1) if in_order else torch.from_numpy(tokens)
-        return RowGroup(runs, len(which), chunk, here, slice(None), here, num_slots, mask)
-    real = real.nonzero()[0]
-    places = torch.from_numpy(tokens[real])
-    return RowGroup(runs, len(which), chunk, torch.from_numpy(tokens), torch.from_numpy(real), places, num_slots, mask)
+    tokens, real = np.minimum(begin + column, after - 1).flatten(), (column < length).flatten()
+    seen = np.minimum(ends - length + column + 1, ends)
+    place = np.concatenate([[0], (np.diff(rows[:, 0]) != 1).nonzero()[0] + 1])  # where runs of neighbours begin
+    runs = np.stack([place, rows[place, 0], np.diff(place, append=len(rows))], 1).tolist()
+    own = slice(int(rows[0, 0]), int(rows[-1, 0]) + 1) if len(runs) == 1 else rows[:, 0]
+    mask = None if seen.min() == num_slots else _mask(torch.from_numpy(seen).to(device), num_slots)
+    places: slice | Tensor = torch.from_numpy(tokens[real]).to(device)
+    if not real.all():
+        padded, unpadded = (torch.from_numpy(x).to(device) for x in (tokens, real.nonzero()[0]))
+        return RowGroup(own, runs, len(which), chunk, padded, unpadded, places, num_slots, mask)
+    if (np.diff(tokens) == 1).all():  # views instead of copies, where the tokens stand in order
+        places = slice(int(tokens[0]), int(tokens[-1]) + 1)
+    return RowGroup(own, runs, len(which), chunk, places, slice(None), places, num_slots, mask)
 
 
-def _runs(rows: np.ndarray) -> list[tuple[int, int, int]]:
-    """(place, first row, count) of the runs of consecutive rows."""
-    place = np.concatenate([[0], (np.diff(rows) != 1).nonzero()[0] + 1])
-    return list(zip(place.tolist(), rows[place].tolist(), np.diff(place, append=len(rows)).tolist(), strict=True))
-
-
-def _additive_mask(seen: np.ndarray, num_slots: int) -> Tensor:
-    """[G,C] slots that each token sees -> [G,1,C,num_slots]."""
-    mask = np.where(np.arange(num_slots) < seen[..., None], np.float32(0), np.float32(-np.inf))
-    return torch.from_numpy(mask)[:, None]
+def _mask(seen: Tensor, num_slots: int) -> Tensor:
+    """[G,C] slots that each token sees -> [G,1,C,num_slots]; on a CPU attention takes numbers to add faster."""
+    visible = (torch.arange(num_slots, device=seen.device) < seen[..., None])[:, None]
+    return visible if seen.device.type != "cpu" else torch.zeros(visible.shape).masked_fill_(~visible, -torch.inf)
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -36,9 +36,10 @@ def load_model(folder: Path, weights: str, seed: int) -> Any:
     return _read(folder, "model", lambda: _random(folder, seed) if weights == "random" else _pretrained(folder))
 
 
-def check_attention(model: Any, folder: Path) -> None:
-    """UserError for a model that cannot be sampled line by line."""
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
+def check_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """UserError for a model that cannot be sampled line by line, or that does not belong to the tokenizer."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
         raise UserError(
             "only full-attention models can be sampled line by line from one cache",
@@ -46,13 +47,9 @@ def check_attention(model: Any, folder: Path) -> None:
             allowed="full_attention in every layer",
             fix="use another model",
         )
-
-
-def check_vocabulary(model: Any, tokenizer: Any, folder: Path) -> None:
-    """UserError where tokenizer and model do not belong together."""
-    if len(tokenizer) > model.config.get_text_config().vocab_size:
+    if len(tokenizer) > config.vocab_size:
         raise UserError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model only {model.config.get_text_config().vocab_size}",
+            f"the tokenizer has {len(tokenizer)} tokens, the model only {config.vocab_size}",
             where=str(folder),
             fix="use the tokenizer that belongs to this model",
         )
@@ -113,16 +110,12 @@ def _pretrained(folder: Path) -> Any:
         ignore_mismatched_sizes=True,  # they are refused here, by name
     )
     model, info = loaded
-    _refuse("missing from the weights, or of another shape there", [*info["missing_keys"], *_names(info)])
+    mismatched = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in info["mismatched_keys"]]
+    _refuse("missing from the weights, or of another shape there", [*info["missing_keys"], *mismatched])
     _refuse("in the weights that this config has no place for", filter(IN_A_LAYER.search, info["unexpected_keys"]))
     wild = [name for name, tensor in model.state_dict().items() if not bool(torch.isfinite(tensor).all())]
     _refuse("with NaN or infinity", wild)
     return model
-
-
-def _names(info: dict[str, Any]) -> list[str]:
-    """Tensors of the wrong shape: name, shape in the weights, shape in the model."""
-    return [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in info["mismatched_keys"]]
 
 
 def _refuse(what: str, tensors: Iterable[str]) -> None:

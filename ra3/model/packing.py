@@ -42,10 +42,8 @@ def micro_batches(rows: Rows, max_tokens: int, rank: int = 0, ranks: int = 1) ->
     """
     first, shared = alike(rows)
     lengths, families, saved = rows.length.tolist(), first.tolist(), shared.tolist()
-    longest: dict[int, int] = {}
-    for family, length in zip(families, lengths, strict=True):
-        longest[family] = max(length, longest.get(family, 0))
-    order = sorted(range(len(lengths)), key=lambda r: (-longest[families[r]], families[r], -lengths[r], r))
+    longest = _per_group(rows.length, first, "amax").tolist()
+    order = sorted(range(len(lengths)), key=lambda r: (-longest[r], families[r], -lengths[r], r))
     members, tokens = [], 0
     for r in order[rank::ranks]:
         beside = bool(members) and families[members[-1]] == families[r]
@@ -61,15 +59,14 @@ def micro_batches(rows: Rows, max_tokens: int, rank: int = 0, ranks: int = 1) ->
 def alike(rows: Rows) -> tuple[Tensor, Tensor]:
     """[B] the first row of each row's group, and [B] the tokens with which all rows of that group begin."""
     _, group = rows.group.unique(return_inverse=True)
-    index = torch.arange(len(rows), device=group.device)
-    first = _least(index, group)
+    first = _per_group(torch.arange(len(rows), device=group.device), group, "amin")
     same = (rows.ids == rows.ids[first]) & rows.valid & rows.valid[first]
-    return first, _least(same.long().cumprod(1).sum(1), group)
+    return first, _per_group(same.long().cumprod(1).sum(1), group, "amin")
 
 
-def _least(values: Tensor, group: Tensor) -> Tensor:
-    """[B] the least of the values [B] in each row's group."""
-    return values.new_zeros(len(values)).scatter_reduce(0, group, values, "amin", include_self=False)[group]
+def _per_group(values: Tensor, group: Tensor, least_or_most: str) -> Tensor:
+    """[B] the least ("amin") or the most ("amax") of the values [B] in each row's group, numbered below B."""
+    return values.new_zeros(len(values)).scatter_reduce(0, group, values, least_or_most, include_self=False)[group]
 
 
 def _pack(rows: Rows, members: list[int], first: Tensor, shared: Tensor) -> Packed:

@@ -8,7 +8,7 @@ most, checked at every step).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -17,16 +17,16 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ra3.data.latents import LatentSyntax
 from ra3.errors import UserError
-from ra3.model.action_spaces import ActionSpaces, TokenScores, token_scores
+from ra3.model.action_spaces import ActionSpaces
 from ra3.model.attention import ATTENTION, RowLayout
 from ra3.model.kv_cache import SlotCache
-from ra3.model.load import check_attention, check_vocabulary, load_model, load_tokenizer, resolve_latent_token
+from ra3.model.load import check_model, load_model, load_tokenizer, resolve_latent_token
 
 HEAD_CHUNK_LOGITS = 3 * 2**22
 """Logits held at once by the output head (rows times vocabulary): 48 MiB in float32. Blocks up to 32 MiB come from
@@ -65,9 +65,8 @@ class Policy:
         tokenizer, model = load_tokenizer(folder), load_model(folder, weights, seed)
         syntax = LatentSyntax.from_tokenizer(tokenizer, resolve_latent_token(tokenizer, model, latent_token, folder))
         model = model.to(device=device, dtype=torch.float32).eval()
-        check_attention(model, folder)
+        check_model(model, tokenizer, folder)
         model.set_attn_implementation(ATTENTION)
-        check_vocabulary(model, tokenizer, folder)
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
         mask[torch.tensor(syntax.comment_ids)] = True
         spaces = ActionSpaces(syntax.think_id, syntax.newline_id, mask).to(device)
@@ -88,8 +87,8 @@ class Policy:
     @property
     def start_id(self) -> int:
         """The token that opens every sequence: the tokenizer's own, or else its end-of-text token."""
-        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        return bos if bos is not None else eos
+        bos = self.tokenizer.bos_token_id
+        return self.end_id if bos is None else bos
 
     @property
     def end_id(self) -> int:
@@ -104,9 +103,8 @@ class Policy:
     @property
     def num_layer_weights(self) -> int:
         """Entries of all matrices but embedding and output head."""
-        outside = (self.model.get_input_embeddings(), self.model.get_output_embeddings())
-        kept = {id(module.weight) for module in outside}
-        return sum(p.numel() for p in self.model.parameters() if p.dim() > 1 and id(p) not in kept)
+        outside = {id(m.weight) for m in (self.model.get_input_embeddings(), self.model.get_output_embeddings())}
+        return sum(p.numel() for p in self.model.parameters() if p.dim() > 1 and id(p) not in outside)
 
     @property
     def positions(self) -> int | None:
@@ -131,31 +129,25 @@ class Policy:
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
-    def new_cache(self, num_rows: int) -> SlotCache:
-        """An empty key-value cache for `num_rows` rows, to be read while the weights stay as they are."""
-        return SlotCache(num_rows, self.model.config.get_text_config().num_hidden_layers, self.device)
-
     def hidden(
         self,
         ids: Tensor,
         positions: Tensor,
         cache: SlotCache | None = None,
         layout: RowLayout | None = None,
-        learning: bool = False,
     ) -> Tensor:
         """[B,C] ids at [B,C] positions -> [B,C,D] last hidden states: the one forward pass.
 
         With a cache, B = 1 and the tokens are those of `cache.batch`. Without one, rows are those of `layout`, or one
-        begins wherever positions restart at 0; they do not see each other. `learning`: a backward pass will follow, and
-        may add to the gradient of the embedding by itself.
+        begins wherever positions restart at 0; they do not see each other.
         """
-        # over a cache attention knows what is visible; this keeps the library from making a mask of its own
-        seen_by_cache = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
-        mask = (layout or RowLayout.of(positions)).mask() if cache is None else seen_by_cache
-        words = {"inputs_embeds": embed(self.model.get_input_embeddings(), ids)} if learning else {"input_ids": ids}
+        # a mask of one entry keeps the library from making one: attention knows what is visible
+        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
+        if cache is None:
+            mask.row_layout = layout or RowLayout.of(positions)  # pyright: ignore[reportAttributeAccessIssue]
         with self._autocast():
             return self.model.base_model(
-                **words, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
+                ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
             ).last_hidden_state
 
     @property
@@ -181,14 +173,10 @@ class Policy:
         factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         return factor, getattr(config, "final_logit_softcapping", None)
 
-    def scores(
-        self, hidden: Tensor, ids: Tensor, space: Tensor, chosen: Tensor, temperature: float = 1.0
-    ) -> TokenScores:
-        """Scores of N tokens from the hidden states [N,D] before them; without gradient it never holds [N,V]."""
-        columns = zip(*(x.split(self.head_rows) for x in (hidden, ids, space, chosen)), strict=True)
-        return TokenScores.concatenate(
-            [token_scores(self.logits(h), i, s, c, self.spaces, temperature) for h, i, s, c in columns]
-        )
+    def by_parts(self, function: Callable[..., Tensor], hidden: Tensor, *columns: Tensor) -> Tensor:
+        """`function` of the logits after hidden states [N,D], and of more columns [N], a few rows at a time."""
+        parts = zip(*(x.split(self.head_rows) for x in (hidden, *columns)), strict=True)
+        return torch.cat([function(self.logits(few), *own) for few, *own in parts])
 
     @contextmanager
     def activation_checkpointing(self, wanted: bool) -> Iterator[None]:
@@ -204,11 +192,16 @@ class Policy:
                 where=f"update.checkpoint_activations with {self.model.config.model_type}",
                 fix="set update.checkpoint_activations to false, and lower update.micro_batch_tokens to save memory",
             )
-        _set_checkpointing(layers, True)
+        for layer in layers:  # the library recomputes layers in training mode; what is inside keeps its own: no dropout
+            layer.gradient_checkpointing = layer.training = True
+            layer._gradient_checkpointing_func = partial(  # pyright: ignore[reportArgumentType]
+                checkpoint, use_reentrant=False, preserve_rng_state=False
+            )
         try:
             yield
         finally:
-            _set_checkpointing(layers, False)
+            for layer in layers:
+                layer.gradient_checkpointing = layer.training = False
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
@@ -232,49 +225,13 @@ class Policy:
             )
 
 
-def _set_checkpointing(layers: list[GradientCheckpointingLayer], on: bool) -> None:
-    """The library recomputes layers in training mode; what is inside them stays as it was, dropout off."""
-    for layer in layers:
-        layer.gradient_checkpointing = layer.training = on
-        layer._gradient_checkpointing_func = partial(  # pyright: ignore[reportArgumentType]
-            checkpoint, use_reentrant=False, preserve_rng_state=False
-        )
-
-
-# Embedding and output head while learning. A head of V words and width D takes a few tokens at a time, so that logits
-# [n,V] need little room. Autograd would make a gradient [V,D] for each such part and add it to the last, which for a
-# large vocabulary costs more memory than the logits and about as much time as computing it. It would make another one
-# for the embedding of a few hundred words. Here the gradient of their weights is added up where it lies.
-
-
-def project_to_vocabulary(head: nn.Module, hidden: Tensor) -> Tensor:
-    """[n,D] -> [n,V]. What is no plain float linear layer with a gradient of its own is simply called."""
-    plain = type(head) is nn.Linear and head.bias is None and _may_add_gradient(head)
-    narrow = torch.is_autocast_enabled(hidden.device.type) or hidden.dtype != getattr(head, "weight", hidden).dtype
-    if not plain or narrow or not hidden.requires_grad:
-        return head(hidden)
-    return _Projection.apply(hidden, head)
-
-
-def embed(words: nn.Module, ids: Tensor) -> Tensor:
-    """[B,C] -> [B,C,D]. What is no plain table with a gradient of its own is simply called."""
-    if type(words) is nn.Embedding and not words.sparse and words.max_norm is None and _may_add_gradient(words):
-        return _Embedding.apply(words.weight, ids, words)
-    return words(ids)
-
-
-def _may_add_gradient(module: Any) -> bool:
-    return module.weight.requires_grad and not module._backward_hooks and not module._forward_hooks
-
-
-def _gradient(weight: Tensor) -> Tensor:
-    if weight.grad is None:
-        weight.grad = torch.zeros_like(weight)
-    return weight.grad
-
-
 class _Projection(torch.autograd.Function):
-    """h W^T, whose backward pass adds to W.grad by itself."""
+    """h W^T, whose backward pass adds to W.grad by itself.
+
+    The output head takes a few tokens at a time, so that logits [n,V] need little room. For each such part autograd
+    would make a gradient [V,D] and add it to the last, which for a large vocabulary takes more memory than the logits
+    and about as much time as computing it.
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: nn.Linear) -> Tensor:
@@ -285,24 +242,16 @@ class _Projection(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,), (hidden,), weight = gradients, ctx.saved_tensors, ctx.head.weight
-        _gradient(weight).addmm_(gradient.T, hidden)
+        weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        weight.grad.addmm_(gradient.T, hidden)
         return gradient @ weight, None
 
 
-class _Embedding(torch.autograd.Function):
-    """Rows of W, whose backward pass adds to those rows of W.grad by itself."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Tensor, words: nn.Embedding) -> Tensor:
-        ctx.ids, ctx.words = ids, words
-        return embedding(ids, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
-        seen, place = ctx.ids.flatten().unique(return_inverse=True)
-        padding, (gradient,) = ctx.words.padding_idx, gradients
-        own = torch.ops.aten.embedding_dense_backward(gradient.flatten(0, -2), place, len(seen), -1, False)
-        if padding is not None:
-            own[seen == padding] = 0
-        _gradient(ctx.words.weight)[seen] += own
-        return None, None, None
+def project_to_vocabulary(head: nn.Module, hidden: Tensor) -> Tensor:
+    """[n,D] -> [n,V]. What is no plain float linear layer with a gradient of its own, as a shadowed or adapted one, is
+    simply called."""
+    plain = type(head) is nn.Linear and head.bias is None and head.weight.requires_grad and hidden.requires_grad
+    hooked = bool(head._backward_hooks or head._forward_hooks)
+    if not plain or hooked or torch.is_autocast_enabled(hidden.device.type) or hidden.dtype != head.weight.dtype:
+        return head(hidden)
+    return _Projection.apply(hidden, head)

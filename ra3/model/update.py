@@ -20,24 +20,12 @@ from ra3.config.settings import UpdateSettings
 from ra3.model.action_spaces import TokenScores, token_scores
 from ra3.model.attention import RowLayout
 from ra3.model.optimizers import Optimizer
-from ra3.model.packing import Packed, micro_batches
+from ra3.model.packing import micro_batches
 from ra3.model.policy import Policy
 from ra3.rows import Rows
 
 MAX_PASS_TOKENS_ON_CPU = 2048
 """More tokens at once make a pass on a CPU slower: what it computes no longer stays in the processor's cache."""
-
-
-@dataclass(frozen=True)
-class RowScores:
-    """Scores of rows under one policy, each [B,T]; 0 at tokens that were not asked for."""
-
-    logp: Tensor
-    """Log-probability of the token under the full vocabulary."""
-    logp_action: Tensor
-    """Log-probability of the choice in its action space."""
-    entropy: Tensor
-    """Entropy of that space's distribution, nats."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +76,11 @@ def refuse_not_finite(rows: Rows, wanted: Tensor, **values: Tensor) -> None:
             raise NotFinite(f"the {name.replace('_', ' ')} is not finite", rows, bad.nonzero()[:, 0].tolist())
 
 
-def score(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperature: float = 1.0) -> RowScores:
-    """Scores the tokens in `wanted` [B,T], without gradient; `max_tokens` bounds a forward pass."""
+def score(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperature: float = 1.0) -> TokenScores:
+    """Scores [B,T] of the tokens in `wanted` [B,T], without gradient; `max_tokens` bounds a forward pass."""
     with torch.no_grad():
-        parts = [
-            (tokens, policy.scores(tokens.hidden, tokens.ids, tokens.space, tokens.chosen, temperature))
-            for tokens in forward_trunk(policy, rows, wanted, max_tokens)
-        ]
+        batches = forward_trunk(policy, rows, wanted, max_tokens)
+        parts = [(tokens, run_head(policy, tokens, None, temperature)[1]) for tokens in batches]
     return _scatter(policy, parts, rows)
 
 
@@ -107,7 +93,7 @@ def fit(
     update: UpdateSettings,
     temperature: float = 1.0,
     live: Tensor | None = None,
-) -> tuple[RowScores, dict[str, float]]:
+) -> tuple[TokenScores, dict[str, float]]:
     """Takes one optimiser step on the sum of `loss_fn` over all micro-batches of all ranks. Rows that are not in `live`
     [B] are known to have no gradient: they are scored, and cost no backward pass.
 
@@ -121,9 +107,9 @@ def fit(
         for which, learning in ((live, True), (~live, False)):
             index, budget = which.nonzero()[:, 0], update.micro_batch_tokens
             with torch.set_grad_enabled(learning):
-                for tokens in forward_trunk(policy, rows.select(index), wanted[index], budget, learning):
+                for tokens in forward_trunk(policy, rows.select(index), wanted[index], budget):
                     tokens = replace(tokens, row=index.to(policy.device)[tokens.row])
-                    loss, scores = backward_head(policy, tokens, loss_fn, temperature)
+                    loss, scores = run_head(policy, tokens, loss_fn, temperature)
                     losses.append(loss)
                     parts.append((tokens, scores))
     sum_gradients(policy.model.parameters())
@@ -137,51 +123,45 @@ def fit(
     return _scatter(policy, parts, rows), {"loss": total, "grad_norm": grad_norm}
 
 
-def forward_trunk(
-    policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, learning: bool = False
-) -> Iterator[ForwardTokens]:
+def forward_trunk(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int) -> Iterator[ForwardTokens]:
     """Runs the trunk over this rank's share of the rows, a micro-batch at a time; only tokens in `wanted` [B,T] go on
-    to the output head. `learning`: a backward pass will follow (see Policy.hidden)."""
+    to the output head."""
     rows, wanted = rows.to(policy.device), wanted.to(policy.device)
     limit = min(max_tokens, MAX_PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
     for packed in micro_batches(rows, limit, *rank_and_count()):
-        yield _forward(policy, rows, packed, wanted, learning)
+        layout = RowLayout.of(packed.column, packed.token)
+        hidden = policy.hidden(packed.ids[None], packed.positions[None], None, layout)[0]
+        at = ((packed.column > 0) & wanted[packed.row, packed.column]).nonzero()[:, 0]
+        row, column = packed.row[at], packed.column[at]
+        ids, space, chosen = (x[row, column] for x in (rows.ids, rows.action_space, rows.action_mask))
+        before = embedding(packed.token[at - 1], hidden)  # its backward pass adds up where tokens share a prefix
+        yield ForwardTokens(before, ids, space, chosen, row, column)
 
 
-def _forward(policy: Policy, rows: Rows, packed: Packed, wanted: Tensor, learning: bool) -> ForwardTokens:
-    layout = RowLayout.of(packed.column, packed.token)
-    hidden = policy.hidden(packed.ids[None], packed.positions[None], None, layout, learning)[0]
-    at = ((packed.column > 0) & wanted[packed.row, packed.column]).nonzero()[:, 0]
-    row, column = packed.row[at], packed.column[at]
-    ids, space, chosen = (x[row, column] for x in (rows.ids, rows.action_space, rows.action_mask))
-    before = embedding(packed.token[at - 1], hidden)  # its backward pass adds up where tokens share a prefix
-    return ForwardTokens(before, ids, space, chosen, row, column)
-
-
-def backward_head(
-    policy: Policy, tokens: ForwardTokens, loss_fn: TokenLoss, temperature: float
+def run_head(
+    policy: Policy, tokens: ForwardTokens, loss_fn: TokenLoss | None, temperature: float
 ) -> tuple[float, TokenScores]:
-    """Computes `loss_fn` on these tokens and, where gradients are enabled, adds its gradient; returns the loss and the
-    scores.
+    """Scores these tokens; where gradients are enabled, adds the gradient of `loss_fn`. Returns loss and scores.
 
     The loss is a sum over tokens, so it is taken back through the output head a few tokens at a time: logits [n,V] live
     only from their forward to their backward pass, and nothing is computed twice. Then the trunk follows, once.
     """
-    losses, parts, gradients = [], [], []
+    losses, parts, gradients = [0.0], [], []
     for few in replace(tokens, hidden=tokens.hidden.detach()).split(policy.head_rows):
         leaf = few.hidden.requires_grad_(torch.is_grad_enabled())
         logits = policy.logits(leaf, learning=leaf.requires_grad)
         scores = token_scores(logits, few.ids, few.space, few.chosen, policy.spaces, temperature)
         del logits
-        loss = loss_fn(scores, few)
-        if loss.requires_grad:
-            loss.backward()
-        losses.append(loss.detach())
+        if loss_fn:
+            loss = loss_fn(scores, few)
+            losses.append(float(loss.detach()))
+            if loss.requires_grad:
+                loss.backward()
         parts.append(scores.detach())
         gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
     if tokens.hidden.requires_grad:
         tokens.hidden.backward(torch.cat(gradients))
-    return float(torch.stack(losses).double().sum()), TokenScores.concatenate(parts)
+    return math.fsum(losses), TokenScores.concatenate(parts)
 
 
 def nonfinite_rows(
@@ -191,15 +171,15 @@ def nonfinite_rows(
     bad = []
     for r in range(len(rows)):
         policy.model.zero_grad()
-        alone = forward_trunk(policy, rows.select([r]), wanted[r : r + 1], max_tokens, learning=True)
-        total = sum(backward_head(policy, replace(t, row=t.row + r), loss_fn, temperature)[0] for t in alone)
+        alone = forward_trunk(policy, rows.select([r]), wanted[r : r + 1], max_tokens)
+        total = sum(run_head(policy, replace(t, row=t.row + r), loss_fn, temperature)[0] for t in alone)
         norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), math.inf)
         if not (math.isfinite(total) and bool(torch.isfinite(norm))):
             bad.append(r)
     return bad
 
 
-def _scatter(policy: Policy, parts: Sequence[tuple[ForwardTokens, TokenScores]], rows: Rows) -> RowScores:
+def _scatter(policy: Policy, parts: Sequence[tuple[ForwardTokens, TokenScores]], rows: Rows) -> TokenScores:
     """Puts the scores of all ranks in their tokens' places, [B,T], on the rows' device."""
 
     def place(name: str) -> Tensor:
@@ -208,14 +188,13 @@ def _scatter(policy: Policy, parts: Sequence[tuple[ForwardTokens, TokenScores]],
             out[tokens.row, tokens.column] = getattr(scores, name)
         return sum_over_ranks(out).to(rows.ids.device)
 
-    return RowScores(place("logp"), place("logp_action"), place("entropy"))
+    return TokenScores(place("logp"), place("logp_action"), place("entropy"))
 
 
 def rank_and_count() -> tuple[int, int]:
     """Returns (number of this rank, ranks in all)."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
+    joined = distributed.is_available() and distributed.is_initialized()
+    return (distributed.get_rank(), distributed.get_world_size()) if joined else (0, 1)
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
@@ -227,12 +206,9 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 def sum_gradients(parameters: Iterable[Tensor]) -> None:
     """Adds up the gradients of all ranks; a rank that computed none counts as zero."""
-    if rank_and_count()[1] == 1:
-        return
-    for parameter in parameters:
+    for parameter in parameters if rank_and_count()[1] > 1 else ():
         if parameter.requires_grad:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             sum_over_ranks(parameter.grad)
 
 
@@ -250,19 +226,16 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
 def forward_flops(policy: Policy, length: Tensor, head_tokens: float) -> float:
     """FLOPs of one pass over rows of `length` [B] tokens, `head_tokens` of which reach the head."""
     config = policy.model.config.get_text_config()
-    layers, heads = config.num_hidden_layers, config.num_attention_heads
-    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
-    tokens = float(length.sum())
-    seen = float((length.double() * (length + 1) / 2).sum())
-    head = policy.model.get_output_embeddings().weight.numel()
-    return 2 * policy.num_layer_weights * tokens + 4 * layers * width * seen + 2 * head * head_tokens
+    heads, head = config.num_attention_heads, policy.model.get_output_embeddings().weight.numel()
+    width = config.num_hidden_layers * heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+    tokens, seen = float(length.sum()), float((length.double() * (length + 1) / 2).sum())
+    return 2 * policy.num_layer_weights * tokens + 4 * width * seen + 2 * head * head_tokens
 
 
 def sampling_cost(policy: Policy, rows: Rows) -> dict[str, float]:
     """What it took to sample `rows`, for the ledger: {"generated": tokens that the policy chose, "flops"}."""
-    head_tokens = float((rows.action_mask | rows.expert).sum())
-    chosen = float((rows.action_mask & ~rows.expert).sum())
-    return {"generated": chosen, "flops": forward_flops(policy, rows.length, head_tokens)}
+    chosen, scored = rows.action_mask & ~rows.expert, rows.action_mask | rows.expert
+    return {"generated": float(chosen.sum()), "flops": forward_flops(policy, rows.length, float(scored.sum()))}
 
 
 def scoring_cost(policy: Policy, rows: Rows, wanted: Tensor) -> dict[str, float]:

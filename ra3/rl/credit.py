@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from ra3.config.settings import EstepSettings
-from ra3.model.action_spaces import step_logp
-from ra3.model.update import RowScores
+from ra3.model.action_spaces import TokenScores, step_logp
 from ra3.rl.advantages import ESTIMATORS
 from ra3.rl.rewards import exact_prior_cost, likelihood, returns, step_sums, switch_cost
 from ra3.rows import COMMENT, CONTEXT, DECISION, Rows
@@ -65,41 +64,33 @@ class Credit:
 
 
 def estep_credit(
-    rows: Rows, boundaries: Boundaries, pi_scores: RowScores, group_size: int, config: EstepSettings, penalty: float
+    rows: Rows, boundaries: Boundaries, pi_scores: TokenScores, group_size: int, settings: EstepSettings, penalty: float
 ) -> Credit:
     """Reward -> return -> advantage for `group_size` rollouts of each document, `penalty` being the current c."""
     steps = boundaries.exists.shape[1]
     logp = step_logp(pi_scores.logp, pi_scores.logp_action, rows)
-    fit = likelihood(logp, rows.expert, rows.step, steps, config.likelihood)
-    cost = latent_cost(boundaries, config, penalty)
-    reward = fit - cost - config.format_penalty * boundaries.unclosed
-    gain = returns(reward, config.gamma, config.horizon)
-    return Credit(fit, cost, reward, gain, token_advantages(rows, boundaries, gain, group_size, config))
-
-
-def latent_cost(boundaries: Boundaries, config: EstepSettings, penalty: float) -> Tensor:
-    """[B,S] the paper's constant per new intention, or the KL of the exact sticky prior."""
-    if config.exact_prior is None:
-        return switch_cost(boundaries.think, penalty)
-    alpha, num_latents = config.exact_prior
-    return exact_prior_cost(boundaries.think, boundaries.decided, boundaries.logq, alpha, num_latents)
+    fit = likelihood(logp, rows.expert, rows.step, steps, settings.likelihood)
+    cost = switch_cost(boundaries.think, penalty)
+    if settings.exact_prior:
+        cost = exact_prior_cost(boundaries.think, boundaries.decided, boundaries.logq, *settings.exact_prior)
+    reward = fit - cost - settings.format_penalty * boundaries.unclosed
+    gain = returns(reward, settings.gamma, settings.horizon)
+    return Credit(fit, cost, reward, gain, token_advantages(rows, boundaries, gain, group_size, settings))
 
 
 def token_advantages(
-    rows: Rows, boundaries: Boundaries, gain: Tensor, group_size: int, config: EstepSettings
+    rows: Rows, boundaries: Boundaries, gain: Tensor, group_size: int, settings: EstepSettings
 ) -> Tensor:
     """[B,T]: decisions are compared with all rollouts of the group at the same boundary; comments with all, or only
     with those that also wrote one there (comment_baseline = "thinkers"). Importance weights undo the think floor."""
-    estimate = ESTIMATORS[config.advantage]
 
     def compare(counted: Tensor) -> Tensor:
         grouped = [x.unflatten(0, (-1, group_size)) for x in (gain, counted)]
-        return estimate(*grouped).flatten(0, 1)
+        return at_tokens(ESTIMATORS[settings.advantage](*grouped).flatten(0, 1), rows.step)
 
     decision = compare(boundaries.decided)
-    comment = compare(boundaries.think) if config.comment_baseline == "thinkers" else decision
-    advantage = torch.where(rows.action_space == COMMENT, at_tokens(comment, rows.step), at_tokens(decision, rows.step))
-    return advantage * rows.importance * rows.action_mask
+    comment = compare(boundaries.think) if settings.comment_baseline == "thinkers" else decision
+    return torch.where(rows.action_space == COMMENT, comment, decision) * rows.importance * rows.action_mask
 
 
 def at_tokens(per_step: Tensor, step: Tensor) -> Tensor:

@@ -16,23 +16,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from torch import Tensor
 
 from ra3.config.settings import UpdateSettings
 from ra3.errors import UserError
+from ra3.model.action_spaces import TokenScores
 from ra3.model.optimizers import Optimizer, make_optimizer
 from ra3.model.policy import Policy
-from ra3.model.update import (
-    ForwardTokens,
-    NotFinite,
-    RowScores,
-    TokenScores,
-    fit,
-    refuse_not_finite,
-    training_cost,
-)
+from ra3.model.update import ForwardTokens, NotFinite, fit, refuse_not_finite, training_cost
 from ra3.rl.losses import Aggregation, TokenLossFn, clip_share, clipped_policy_loss, token_mean
 from ra3.rows import CONTEXT, DECISION, Rows
 from ra3.run.files import write_atomic
@@ -63,11 +57,6 @@ class Rollouts:
     items: Sequence[Any]
     """Documents or problems; each has an `id`."""
     group_size: int
-
-    @property
-    def names(self) -> list[str]:
-        """[B] the document or problem of each row."""
-        return [item.id for item in self.items for _ in range(self.group_size)]
 
     def grouped(self, values: Tensor) -> Tensor:
         """[B,...] -> [D,G,...]."""
@@ -142,16 +131,17 @@ def reinforce(recorder: Recorder, policy: Policy, task: Task) -> Policy:
     for step in recorder.loop(task.name, task.num_steps, policy=policy.model, optimizer=optimizer, **task.state()):
         rollouts = task.rollout(policy, task.items(step), step)
         reward = task.reward(policy, rollouts)
-        rows, advantage = task.select(rollouts, task.advantage(rollouts, reward))
+        advantage = task.advantage(rollouts, reward)
+        rows, weighted = task.select(rollouts, advantage)
         place = {"stage": task.stage, "round": task.em_round, "step": step}
-        with recorder.phase("training"), nonfinite_explained(recorder, place, policy, rollouts.names):
-            numbers = policy_step(policy, optimizer, rows, advantage, task.loss, task.update)
-            recorder.count(**policy_step_cost(policy, rows, advantage))
+        names = [rollouts.items[group].id for group in rows.group.tolist()]
+        with recorder.phase("training"), nonfinite_explained(recorder, place, policy, names):
+            numbers = policy_step(policy, optimizer, rows, weighted, task.loss, task.update)
+            recorder.count(**policy_step_cost(policy, rows, weighted))
         numbers |= task.metrics(policy, rollouts, reward)
         recorder.log(task.stage, task.em_round, step, task.num_steps, numbers)
         if recorder.wants_rollouts(step, task.num_steps):
-            total = reward if reward.dim() == 1 else reward.sum(1)
-            for record in rollout_records(policy, rows, advantage, total, rollouts.items, task.notes(rollouts)):
+            for record in rollout_records(policy, rollouts, advantage, reward, task.notes(rollouts)):
                 recorder.rollout({**place, **record})
         task.after_step(step, numbers)
     return policy
@@ -185,7 +175,7 @@ def policy_step(
         "advantage_std": float(advantage[chosen].std(correction=0)),
         "entropy": float(scores.entropy[chosen].mean()),
         "clip_share": float(clipped),
-        "logp_gap_max": logp_gap(rows, scores, chosen),
+        "logp_gap_max": float((rows.logp_old - scores.logp_action)[chosen].abs().max()),
     }
 
 
@@ -198,11 +188,6 @@ def policy_step_cost(policy: Policy, rows: Rows, advantage: Tensor) -> dict[str,
     """What `policy_step` takes, for the ledger."""
     live = has_signal(rows, advantage)
     return training_cost(policy, rows, rows.action_mask & rows.valid, live) if bool(live.any()) else {}
-
-
-def logp_gap(rows: Rows, scores: RowScores, chosen: Tensor) -> float:
-    """Largest |log q while sampling - log q while scoring| of the tokens in `chosen`, under the same weights."""
-    return float((rows.logp_old - scores.logp_action)[chosen].abs().max())
 
 
 @contextmanager
@@ -233,21 +218,19 @@ def nonfinite_explained(
 
 
 def rollout_records(
-    policy: Policy, rows: Rows, advantage: Tensor, reward: Tensor, items: Sequence[Any], notes: Sequence[str] = ()
+    policy: Policy, rollouts: Rollouts, advantage: Tensor, reward: Tensor, notes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """The first samples of the first groups as records for rollouts.jsonl: each token with its text, its role and the
-    credit it received. `reward` [B]; `items` are the documents or problems that the groups answer."""
-    shown: dict[int, int] = {}
-    for r in range(len(rows)):
-        group = int(rows.group[r])
-        sample = shown.get(group, 0)
-        shown[group] = sample + 1
-        if group < SHOWN_GROUPS and sample < SHOWN_SAMPLES:
+    credit it received."""
+    rows, total = rollouts.rows, reward if reward.dim() == 1 else reward.sum(1)
+    for group, sample in product(range(min(SHOWN_GROUPS, len(rollouts.items))), range(SHOWN_SAMPLES)):
+        r = group * rollouts.group_size + sample
+        if sample < rollouts.group_size:
             yield {
-                "document": items[group].id,
+                "document": rollouts.items[group].id,
                 "group": group,
                 "sample": sample,
-                "reward": float(reward[r]),
+                "reward": float(total[r]),
                 "verdict": notes[r] if notes else None,
                 "opener": policy.syntax.opener,
                 "tokens": [

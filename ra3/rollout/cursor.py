@@ -104,6 +104,18 @@ class Cursor:
                 self.pass_step(step.logp)
         return taken
 
+    def read_next(self, opening: Sequence[int], act_rate: float) -> None:
+        """Plans to read `opening`, the next step, and more steps while the row is likely to act before each, if every
+        boundary acts with the probability `act_rate`."""
+        chunk, end, likely = [*opening, *self.steps[self.t]], self.t + 1, 1.0
+        while end < len(self.steps) and len(chunk) + len(self.steps[end]) <= MAX_CHUNK_TOKENS:
+            likely *= act_rate if self.may_think[end] else 1.0
+            if likely < MIN_ACT_PROBABILITY:
+                break
+            chunk += self.steps[end]
+            end += 1
+        self.chunk, self.num_steps_read, self.comment_length = tuple(chunk), end - self.t, None
+
     def write(self, token: int, logp: float, logp_comment: float, newline_id: int, max_tokens: int) -> None:
         """Adds one more word of the comment, next to be read; after word `max_tokens` a newline is forced.
 
@@ -136,30 +148,6 @@ class Cursor:
         if self.act:
             self.row.mark_decision(len(self.row.ids) - len(step), self.act.logp, self.act.importance)
         self.t, self.act = self.t + 1, None
-
-
-@dataclass
-class Lookahead:
-    """How far ahead rows read, by how often boundaries have acted so far."""
-
-    acts: int = 1
-    boundaries: int = 2
-
-    def observe(self, choices: Sequence[Choice]) -> None:
-        """Counts choices that have been taken."""
-        self.acts += sum(not choice.thinks for choice in choices)
-        self.boundaries += len(choices)
-
-    def plan(self, cursor: Cursor, opening: Sequence[int] = ()) -> None:
-        """Makes the row read `opening`, its next step, and more of them while it is likely to act."""
-        chunk, end, likely = [*opening, *cursor.steps[cursor.t]], cursor.t + 1, 1.0
-        while end < len(cursor.steps) and len(chunk) + len(cursor.steps[end]) <= MAX_CHUNK_TOKENS:
-            likely *= self.acts / self.boundaries if cursor.may_think[end] else 1.0
-            if likely < MIN_ACT_PROBABILITY:
-                break
-            chunk += cursor.steps[end]
-            end += 1
-        cursor.chunk, cursor.num_steps_read, cursor.comment_length = tuple(chunk), end - cursor.t, None
 
 
 def forced_steps(document: EncodedDocument, end_id: int) -> list[tuple[int, ...]]:

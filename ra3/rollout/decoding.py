@@ -8,20 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ra3.model.kv_cache import ForwardBatch
+from ra3.model.kv_cache import ForwardBatch, Index, SlotCache
 from ra3.model.policy import Policy
 
-ROWS_AT_ONCE = {"cpu": 128}
+MAX_RUNNING_ROWS = {"cpu": 128, "cuda": 256}
 """Rows that are decoded at once, by device."""
-ROWS_ELSEWHERE = 256
-
-
-def max_running_rows(device: torch.device) -> int:
-    """The most rows that are decoded at once on a device."""
-    return ROWS_AT_ONCE.get(device.type, ROWS_ELSEWHERE)
-
-
-Index = Sequence[int] | np.ndarray
 
 
 class Uniforms:
@@ -56,7 +47,7 @@ class DecodeBatch:
     """
 
     def __init__(self, policy: Policy, prefixes: Sequence[Sequence[int]], repeats: int, at_once: int | None = None):
-        at_once = at_once or max_running_rows(policy.device)
+        at_once = at_once or MAX_RUNNING_ROWS[policy.device.type]
         self.policy, self.prefixes, self.repeats = policy, prefixes, repeats
         self.count, self.started = len(prefixes) * repeats, 0
         self.row = np.full(min(at_once, self.count), -1)
@@ -65,7 +56,7 @@ class DecodeBatch:
         """[B] the slot of each row."""
         self.position = np.zeros(len(self.row), np.int64)
         """[slots] tokens that the row has read."""
-        self.cache = policy.new_cache(len(self.row))
+        self.cache = SlotCache(len(self.row), policy.model.config.get_text_config().num_hidden_layers, policy.device)
         self.last_hidden = torch.empty(0)
         """[slots,D] the hidden state after the last token read."""
         self.device = policy.device
@@ -164,8 +155,3 @@ def sample_ids(logits: Tensor, uniform: Tensor) -> Tensor:
     below = torch.nextafter(total, torch.zeros_like(total))  # reached somewhere: the last step up is a possible token
     reached = torch.minimum(uniform.to(logits.device)[:, None] * total, below)
     return torch.searchsorted(cumulative, reached, right=True)[:, 0]
-
-
-def token_logp(logits: Tensor, tokens: Tensor) -> Tensor:
-    """[R,V] logits and [R] ids -> [R] log-probabilities, computed as where they are trained on."""
-    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ra3.model.action_spaces import log_probability
 from ra3.model.policy import Policy
-from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids, token_logp
+from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids
 from ra3.rows import FULL, RowBuilder, Rows, build
 
 MAX_SAMPLED_ROWS = 256
@@ -103,8 +104,8 @@ def _sample(
         tempered = tempered.clone()
         tempered[torch.from_numpy(first), params.not_first] = -torch.inf
     tokens = sample_ids(tempered, uniform) if warm else tempered.argmax(-1)
-    logp = token_logp(logits, tokens)
-    made.append(rows, ids=tokens, logp=logp, logp_old=logp if tempered is logits else token_logp(tempered, tokens))
+    logp = log_probability(logits, tokens)
+    made.append(rows, ids=tokens, logp=logp, logp_old=logp if tempered is logits else log_probability(tempered, tokens))
     return tokens.cpu().numpy()
 
 

@@ -10,16 +10,16 @@ others share its batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ra3.data.latents import EncodedDocument
-from ra3.model.action_spaces import decision_logps, mask_logits
+from ra3.model.action_spaces import decision_logps, log_probability, mask_logits
 from ra3.model.policy import Policy
-from ra3.rollout.cursor import Choice, Cursor, LatentRules, Lookahead, forced_steps
-from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids, token_logp
+from ra3.rollout.cursor import Choice, Cursor, LatentRules, forced_steps
+from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids
 from ra3.rows import RowBuilder, Rows, build
 
 
@@ -61,7 +61,7 @@ def expert_rows(policy: Policy, documents: Sequence[EncodedDocument], decisions:
     return build(builders)
 
 
-@dataclass(frozen=True)
+@dataclass
 class InterleavedSampler:
     """The rollouts of a batch, and what they share; `rows` name rollouts by their number."""
 
@@ -69,7 +69,10 @@ class InterleavedSampler:
     cursors: Sequence[Cursor]
     rules: LatentRules
     draws: Uniforms
-    lookahead: Lookahead = field(default_factory=Lookahead)
+    acts: int = 1
+    """How often boundaries have acted so far,"""
+    boundaries: int = 2
+    """of so many: the more they act, the further ahead rows read."""
 
     def decide(self, rows: Sequence[int], before: Tensor) -> None:
         """Decides between think and act at every boundary that these rows have come to; then each has something to
@@ -81,12 +84,13 @@ class InterleavedSampler:
         for r in rows:
             cursor = self.cursors[r]
             taken = cursor.decide(choices[r], self.batch.policy.syntax.think_id)
-            self.lookahead.observe(taken)
+            self.acts += sum(not choice.thinks for choice in taken)
+            self.boundaries += len(taken)
             self.draws.skip(r, len(taken))
             if cursor.comment_length is not None:  # it thinks: the row is as long as the cache must hold, less "#"
                 self.batch.rewind(r, len(cursor.row.ids) - 1)
             elif not cursor.done:
-                self.lookahead.plan(cursor)
+                cursor.read_next((), self.acts / self.boundaries)
 
     def write(self, rows: Sequence[int]) -> None:
         """Samples one more word of each comment; a newline or the last word allowed ends it, and the step follows."""
@@ -96,12 +100,12 @@ class InterleavedSampler:
         logits, newline = self.batch.logits(rows), policy.syntax.newline_id
         allowed = mask_logits(logits, policy.spaces.comment_mask)
         tokens = sample_ids(allowed, self.draws.next(rows))
-        full, own = token_logp(logits, tokens).tolist(), token_logp(allowed, tokens).tolist()
+        full, own = log_probability(logits, tokens).tolist(), log_probability(allowed, tokens).tolist()
         for r, token, logp, old in zip(rows, tokens.tolist(), full, own, strict=True):
             cursor = self.cursors[r]
             cursor.write(token, logp, old, newline, self.rules.max_latent_tokens)
             if cursor.chunk[-1] == newline:
-                self.lookahead.plan(cursor, cursor.chunk)
+                cursor.read_next(cursor.chunk, self.acts / self.boundaries)
 
     def read(self, rows: Sequence[int]) -> Tensor:
         """Makes every row read its chunk and scores the steps among them; returns hidden states [N,D] before each
@@ -114,8 +118,8 @@ class InterleavedSampler:
             end += len(chunk)
             places += range(end - own, end)
             targets += chunk[len(chunk) - own :]
-        index = torch.tensor(places, dtype=torch.long, device=before.device)
-        scored = zip(places, _logp(self.batch.policy, before[index], targets), strict=True)
+        index, ids = (torch.tensor(x, dtype=torch.long, device=before.device) for x in (places, targets))
+        scored = zip(places, self.batch.policy.by_parts(log_probability, before[index], ids).tolist(), strict=True)
         for r in rows:
             self.cursors[r].take_read(scored)
         return before
@@ -130,7 +134,9 @@ class InterleavedSampler:
         batch, floor = self.batch, self.rules.think_floor
         index = [len(before) + int(batch.slot[r]) if place is None else place for r, _, place in at]
         hidden = torch.cat([before, batch.last_hidden])[torch.tensor(index, device=before.device)]
-        log_think, log_act = _decision_logps(batch.policy, hidden)
+        think_id = batch.policy.syntax.think_id
+        both = batch.policy.by_parts(lambda logits: torch.stack(decision_logps(logits, think_id), -1), hidden)
+        log_think, log_act = both.unbind(-1)
         behaviour = log_think.exp().clamp(min=floor)
         thinks = self.draws.peek(owners, nth).to(behaviour.device) < behaviour
         logp = torch.where(thinks, log_think, log_act)
@@ -139,18 +145,3 @@ class InterleavedSampler:
         for r, *choice in zip(owners, thinks.tolist(), logp.tolist(), importance.tolist(), strict=True):
             found[r].append(Choice(*choice))
         return found
-
-
-def _decision_logps(policy: Policy, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities [N] of think and of act after hidden states [N,D], a few at a time."""
-    logits = (policy.logits(part) for part in hidden.split(policy.head_rows))
-    think, act = zip(*(decision_logps(x, policy.syntax.think_id) for x in logits), strict=True)
-    return torch.cat(think), torch.cat(act)
-
-
-def _logp(policy: Policy, before: Tensor, targets: Sequence[int]) -> list[float]:
-    """Log-probabilities of N tokens from the hidden states [N,D] before them, a few at a time."""
-    if not targets:
-        return []
-    columns = (x.split(policy.head_rows) for x in (before, torch.tensor(targets, device=before.device)))
-    return [x for hidden, ids in zip(*columns, strict=True) for x in token_logp(policy.logits(hidden), ids).tolist()]

@@ -18,7 +18,7 @@ from ra3.grading.grade import Grader, Verdict
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
 from ra3.rollout.generate import SamplingParams, generate
-from ra3.rows import Rows
+from ra3.rows import CONTEXT, Rows
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,9 @@ class Completion(NamedTuple):
 
 def completions(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[Completion]:
     """What each row generated, up to the end of text or the first stop string."""
-    found = []
-    for r in range(len(rows)):
-        at = rows.action_mask[r].nonzero()[:, 0]
-        first = int(at[0]) if len(at) else 1
-        found.append(completion(policy, rows.ids[r, 1:first].tolist(), rows.ids[r][at].tolist(), stop))
-    return found
+    prompts = (rows.step == CONTEXT) & rows.valid
+    own = [(rows.ids[r, 1:], prompts[r, 1:], rows.action_mask[r, 1:]) for r in range(len(rows))]
+    return [completion(policy, ids[prompt].tolist(), ids[chosen].tolist(), stop) for ids, prompt, chosen in own]
 
 
 def completion(policy: Policy, prompt: Sequence[int], ids: Sequence[int], stop: Sequence[str]) -> Completion:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ra3.config.settings import EstepSettings
 from ra3.em.mstep import as_text_only, trained_tokens
+from ra3.model.action_spaces import log_probability
 from ra3.model.update import forward_trunk
 from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
 from ra3.rows import Rows
@@ -172,8 +173,8 @@ def annotated_gradients(world: LatentWorld) -> tuple[Tensor, Tensor]:
     for r in range(16):
         row = slice(r, r + 1)
         (tokens,) = forward_trunk(world.q, as_text_only(world.rows.select(row)), trained[row], 10_000)
-        scores = world.q.scores(tokens.hidden, tokens.ids, tokens.space, tokens.chosen)
-        parts = torch.autograd.grad(scores.logp.sum(), list(world.q.model.parameters()))
+        logp = world.q.by_parts(log_probability, tokens.hidden, tokens.ids)
+        parts = torch.autograd.grad(logp.sum(), list(world.q.model.parameters()))
         gradients.append(torch.cat([part.flatten() for part in parts]))
     return torch.stack(gradients), trained.sum(1).float()
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from ra3.config.settings import EstepSettings
 from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, encode
-from ra3.model.action_spaces import ActionSpaces
+from ra3.model.action_spaces import ActionSpaces, TokenScores, token_scores
 from ra3.model.policy import Policy
-from ra3.model.update import RowScores, forward_trunk, score
+from ra3.model.update import forward_trunk, score
 from ra3.rl.credit import Boundaries, Credit, estep_credit
 from ra3.rollout.cursor import LatentRules, forced_steps
 from ra3.rollout.interleave import interleave
@@ -40,13 +40,14 @@ class LatentWorld:
     document: EncodedDocument
     rows: Rows
     """[16,T], `logp_old` being that of the policy which samples."""
-    pi_scores: RowScores
+    pi_scores: TokenScores
 
     def token_logps(self) -> Tensor:
         """[16,T] q's log-probability of every choice, with gradient; 0 where nothing was chosen."""
         out = torch.zeros(self.rows.ids.shape)
         for tokens in forward_trunk(self.q, self.rows, self.rows.action_mask, 10_000):
-            scores = self.q.scores(tokens.hidden, tokens.ids, tokens.space, tokens.chosen)
+            logits = self.q.logits(tokens.hidden)
+            scores = token_scores(logits, tokens.ids, tokens.space, tokens.chosen, self.q.spaces)
             out = out.index_put((tokens.row, tokens.column), scores.logp_action)
         return out
 
@@ -77,7 +78,7 @@ class LatentWorld:
 
     def credit(self, index: Tensor, config: EstepSettings, rows: Rows, penalty: float = C) -> Credit:
         """What the engine makes of `rows`, groups of config.group_size, row r being sequence `index` [..][r]."""
-        scores = RowScores(*(getattr(self.pi_scores, f.name)[index.flatten()] for f in fields(RowScores)))
+        scores = TokenScores(*(getattr(self.pi_scores, f.name)[index.flatten()] for f in fields(TokenScores)))
         boundaries = Boundaries.of(rows, self.q.syntax.newline_id)
         return estep_credit(rows, boundaries, scores, config.group_size, config, penalty)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -45,6 +46,11 @@ def attended(passes, num_rows, dtype=torch.float64):
         yield out[0], torch.stack(expected)
 
 
+def all_together(batch):
+    """One group, padded, as on a GPU."""
+    return [np.arange(len(batch.rows))]
+
+
 @st.composite
 def reading(draw):
     """Passes over up to four rows; in each, some rows read chunks of one to five tokens."""
@@ -62,7 +68,7 @@ def test_every_token_sees_its_row_so_far(how, work):
         if how in ("in groups of 2", "one by one"):
             patch.setattr(kv_cache, "MAX_GROUP_ROWS", 2 if how == "in groups of 2" else 1)
         if how == "padded":  # as on a GPU
-            patch.setattr(attention, "_attend_in_groups", attention._attend_padded)
+            patch.setattr(kv_cache, "_alike", all_together)
         for ours, expected in attended(*work):
             torch.testing.assert_close(ours, expected, atol=1e-12, rtol=1e-12)
 
@@ -70,7 +76,7 @@ def test_every_token_sees_its_row_so_far(how, work):
 @pytest.mark.parametrize("how", ["in groups", "padded"])
 def test_float32_models_attend_in_float32(monkeypatch, how):
     if how == "padded":
-        monkeypatch.setattr(attention, "_attend_in_groups", attention._attend_padded)
+        monkeypatch.setattr(kv_cache, "_alike", all_together)
     for ours, expected in attended([([0, 1], [5, 3]), ([1], [1]), ([0, 1], [2, 4])], 2, torch.float32):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours.double(), expected, atol=1e-5, rtol=1e-5)

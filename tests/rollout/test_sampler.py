@@ -11,7 +11,7 @@ from ra3.model.update import score
 from ra3.rl.credit import Boundaries
 from ra3.rollout import cursor
 from ra3.rollout.cursor import LatentRules, forced_steps
-from ra3.rollout.decoding import ROWS_AT_ONCE, DecodeBatch, Uniforms, sample_ids
+from ra3.rollout.decoding import MAX_RUNNING_ROWS, DecodeBatch, Uniforms, sample_ids
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows, interleave
 from ra3.rows import COMMENT, CONTEXT, DECISION
@@ -95,7 +95,7 @@ def test_rows_that_wait_take_the_places_of_those_that_end(policy, documents):
 
 
 def test_rollouts_do_not_depend_on_who_waits(policy, documents, rollouts, monkeypatch):
-    monkeypatch.setitem(ROWS_AT_ONCE, "cpu", 4)
+    monkeypatch.setitem(MAX_RUNNING_ROWS, "cpu", 4)
     assert torch.equal(interleave(policy, documents, 3, RULES, list(range(3 * len(documents)))).ids, rollouts.ids)
 
 

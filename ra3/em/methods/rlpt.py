@@ -57,21 +57,15 @@ class NextSegment(EStep):
 
     def advantage(self, rollouts: SegmentRollouts, reward: Tensor) -> Tensor:
         """[B,T] each row's reward against the others'."""
-        groups = rollouts.grouped(reward)
-        return leave_one_out(groups, torch.ones_like(groups, dtype=torch.bool)).flatten()[:, None] * (
-            rollouts.rows.action_mask
-        )
+        groups, rows = rollouts.grouped(reward), rollouts.rows
+        return leave_one_out(groups, torch.ones_like(groups, dtype=torch.bool)).flatten()[:, None] * rows.action_mask
 
     def metrics(self, policy: Policy, rollouts: SegmentRollouts, reward: Tensor) -> dict[str, float]:
         """How often segments were met."""
         groups = rollouts.grouped(reward)
-        dead = dead_groups(groups, torch.ones_like(groups, dtype=torch.bool))
-        generated = float((rollouts.rows.valid & (rollouts.rows.step == 0)).sum())
-        return {
-            "reward": float(reward.mean()),
-            "dead_groups": float(dead.float().mean()),
-            "tokens_generated": generated,
-        }
+        dead = dead_groups(groups, torch.ones_like(groups, dtype=torch.bool)).float().mean()
+        generated = (rollouts.rows.valid & (rollouts.rows.step == 0)).sum()
+        return {"reward": float(reward.mean()), "dead_groups": float(dead), "tokens_generated": float(generated)}
 
 
 @dataclass
