@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -97,8 +97,17 @@ def read(
     Raises UserError if the path or the format is wrong, if more than the share ``max_bad`` cannot be used, or if there
     is no document. An empty file is quarantined but does not count as bad: packages are full of them.
     """
-    path = Path(path).expanduser()
-    corpus = _collect(_items(path, pattern, columns), documents)
+    path, corpus, first_use = Path(path).expanduser(), Corpus([], []), {}
+    for where, found in _items(path, pattern, columns):
+        if isinstance(found, Document) and found.id in first_use:
+            found = f"the id {found.id!r} was already used at {first_use[found.id]}"
+        if isinstance(found, str):
+            corpus.quarantine.append(BadRow(where, found))
+            continue
+        first_use[found.id] = where
+        corpus.documents.append(found)
+        if len(corpus.documents) == documents:
+            break
     refuse_bad(corpus.quarantine, len(corpus.documents), str(path), max_bad)
     if not corpus.documents:
         raise UserError("there is no document here", where=f"{path} (pattern {pattern})", fix=_advice(path, pattern))
@@ -127,27 +136,11 @@ def refuse_bad(quarantine: Sequence[BadRow], good: int, where: str, max_bad: flo
     )
 
 
-def _collect(items: Iterable[Item], limit: int) -> Corpus:
-    corpus = Corpus([], [])
-    first_use: dict[str, str] = {}
-    for where, found in items:
-        if not isinstance(found, str) and found.id in first_use:
-            found = f"the id {found.id!r} was already used at {first_use[found.id]}"
-        if isinstance(found, str):
-            corpus.quarantine.append(BadRow(where, found))
-            continue
-        first_use[found.id] = where
-        corpus.documents.append(found)
-        if len(corpus.documents) == limit:
-            break
-    return corpus
-
-
 def _items(path: Path, pattern: str, keys: Sequence[str]) -> Iterator[Item]:
     """The documents of whatever is at the path."""
     try:
+        saved = any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
         is_folder, is_file, exists = path.is_dir(), path.is_file(), path.exists()
-        saved = is_folder and any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
     except OSError as error:
         raise UserError(f"this path cannot be read: {error.strerror}", where=str(path)) from error
     if is_folder and not saved:
@@ -170,16 +163,14 @@ def _folder_items(root: Path, pattern: str, keys: Sequence[str]) -> Iterator[Ite
     inside = root.resolve()
     for file in found:
         name = file.relative_to(root)
-        skipped = any(part.startswith(".") or part in SKIPPED_FOLDERS for part in name.parts)
-        if not skipped and _is_file_inside(file, inside):
-            yield from _file_items(file, name.as_posix(), keys)
-
-
-def _is_file_inside(file: Path, folder: Path) -> bool:
-    try:
-        return file.is_file() and file.resolve().is_relative_to(folder)
-    except OSError:
-        return True  # reading it will say why it cannot be read
+        if any(part.startswith(".") or part in SKIPPED_FOLDERS for part in name.parts):
+            continue
+        try:
+            if not (file.is_file() and file.resolve().is_relative_to(inside)):
+                continue
+        except OSError:
+            pass  # reading it will say why it cannot be read
+        yield from _file_items(file, name.as_posix(), keys)
 
 
 def _file_items(path: Path, name: str, keys: Sequence[str]) -> Iterator[Item]:
@@ -209,14 +200,14 @@ def _row_document(row: Row, name: str, text_key: str, context_key: str, id_key: 
     """A row as a document. An id may be a whole number; one that is empty becomes ``name:line``."""
     number = row.values.get(id_key)
     try:
-        found = {text_key: row.text(text_key), context_key: row.text(context_key, "")}
-        found[id_key] = str(number) if type(number) is int else row.text(id_key, "")
+        text, context = row.text(text_key), row.text(context_key, "")
+        own_id = str(number) if type(number) is int else row.text(id_key, "")
     except UserError as error:
         return error.what
-    faults = [f"{key!r} {fault}" for key, text in found.items() if (fault := _fault(text))]
-    if not found[text_key].strip():
-        faults.append(f"{text_key!r} is empty")
-    return faults[0] if faults else Document(found[id_key] or f"{name}:{row.line}", found[text_key], found[context_key])
+    for key, found in ((text_key, text), (context_key, context), (id_key, own_id)):
+        if fault := _fault(found):
+            return f"{key!r} {fault}"
+    return Document(own_id or f"{name}:{row.line}", text, context) if text.strip() else f"{text_key!r} is empty"
 
 
 def _fault(text: str) -> str | None:

@@ -1,9 +1,8 @@
 """Latents written as comments: an intention is the line ``#`` + text + newline before the step that it opens.
 
-Text level: ``annotate_text`` writes comment lines between steps, ``remove`` takes them out again, to the character.
-Token level: ``LatentSyntax`` names the tokens that open, fill and close a latent; ``encode`` turns a document into
-ids, each step tokenised alone, so that latents and steps are joined as ids and nothing is decoded and encoded again.
-In ids another token may open a latent (``ra3/model/latent_token.py``); in text every latent is a comment.
+In text, ``annotate_text`` writes comment lines between steps and ``remove`` takes them out again, to the character. In
+ids, ``LatentSyntax`` names the tokens that open, fill and close a latent; another than ``#`` may open it (``add_latent_token``
+in ``ra3/model/load.py``). ``encode`` tokenises each step alone, so that latents and steps are joined as ids.
 """
 
 from __future__ import annotations
@@ -23,12 +22,6 @@ Span = tuple[int, int]
 """Start and end of an inserted latent, in characters of the annotated text."""
 
 
-def comment_line(intention: str) -> str:
-    """An intention as a latent: ``comment_line("sort it")`` is ``"# sort it\\n"``. Line breaks become spaces."""
-    words = " ".join(intention.split())
-    return f"# {words}\n" if words else "#\n"
-
-
 def annotate_text(steps: Sequence[Step], comments: Sequence[str | None]) -> tuple[str, list[Span]]:
     """The text with ``comments[t]`` (a whole line, ``"# ...\\n"``) before step t, None for act; and where they stand.
 
@@ -41,10 +34,8 @@ def annotate_text(steps: Sequence[Step], comments: Sequence[str | None]) -> tupl
         if comment is not None:
             _check_comment(step, comment)
             spans.append((length, length + len(comment)))
-            pieces.append(comment)
-            length += len(comment)
-        pieces.append(step.text)
-        length += len(step.text)
+        pieces += [comment or "", step.text]
+        length += len(pieces[-2]) + len(pieces[-1])
     return "".join(pieces), spans
 
 
@@ -85,8 +76,7 @@ class LatentSyntax:
         comment = opener == COMMENT_OPENER
         think_id = single_id(tokenizer, opener) if comment else tokenizer.convert_tokens_to_ids(opener)
         newline_id = single_id(tokenizer, "\n")
-        allowed = {*_printable_ids(tokenizer), newline_id}
-        return cls(opener, think_id, newline_id, tuple(sorted(allowed)))
+        return cls(opener, think_id, newline_id, tuple(sorted({*_printable_ids(tokenizer), newline_id})))
 
     def expert_may_follow(self, step_ids: Sequence[int]) -> bool:
         """A step may have a latent before it: its own first token is not the one that opens a latent."""
@@ -107,16 +97,13 @@ def single_id(tokenizer: Any, text: str) -> int:
     back = decode(tokenizer, ids)
     if len(ids) == 1 and back == text:
         return ids[0]
+    tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(ids)]
     raise UserError(
-        f"this tokenizer writes {text!r} as {len(ids)} tokens {_tokens(tokenizer, ids)} that read back as {back!r}",
+        f"this tokenizer writes {text!r} as {len(ids)} tokens {tokens} that read back as {back!r}",
         where=str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__),
         allowed=f"{text!r} as one token of its own, as in byte-level BPE (GPT-2, Llama 3, Qwen)",
         fix="use another model: intentions are comment lines, which this tokenizer cannot open or close",
     )
-
-
-def _tokens(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    return [str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))]
 
 
 def _printable_ids(tokenizer: Any) -> list[int]:
@@ -132,31 +119,15 @@ def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Each text tokenised alone. A special token's name inside a text is text, never the special token."""
     if not texts:
         return []
-    batch = tokenizer(
-        list(texts),
-        add_special_tokens=False,
-        split_special_tokens=True,
-        padding=False,
-        truncation=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
-    return batch["input_ids"]
+    return tokenizer(
+        list(texts), add_special_tokens=False, split_special_tokens=True, padding=False, truncation=False,
+        return_attention_mask=False, return_token_type_ids=False, verbose=False,
+    )["input_ids"]  # fmt: skip
 
 
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:
     """The exact text of ids: special tokens are kept, and no space is tidied away."""
     return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-
-def encode_steps(tokenizer: Any, steps: Sequence[Step]) -> list[list[int]]:
-    """Each step tokenised alone, without special tokens. Raises UserError if the ids do not read back as the text."""
-    texts = [step.text for step in steps]
-    step_ids = _ids(tokenizer, texts)
-    if problem := _loss(tokenizer, texts, step_ids):
-        raise UserError(problem, where=str(getattr(tokenizer, "name_or_path", "")), fix="use a byte-level tokenizer")
-    return step_ids
 
 
 def _loss(tokenizer: Any, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> str | None:
@@ -204,18 +175,14 @@ def encode(
     if kept < 1:
         return BadRow(document.id, _too_long(len(context_ids), step_ids, max_tokens))
     steps, step_ids, cut = steps[:kept], step_ids[:kept], kept < len(steps)
-    texts = [document.context, *(step.text for step in steps)]
-    if problem := _loss(tokenizer, texts, [context_ids, *step_ids]):
+    texts = [step.text for step in steps]
+    if problem := _loss(tokenizer, [document.context, *texts], [context_ids, *step_ids]):
         return BadRow(document.id, problem)
-    return EncodedDocument(
-        document=_head(document, steps) if cut else document,
-        context_ids=tuple(context_ids),
-        step_ids=tuple(tuple(ids) for ids in step_ids),
-        may_think=tuple(
-            step.may_think and syntax.expert_may_follow(ids) for step, ids in zip(steps, step_ids, strict=True)
-        ),
-        cut=cut,
-    )
+    if cut:
+        truth = document.truth.before(kept) if document.truth else None
+        document = replace(document, text="".join(texts), truth=truth)
+    may_think = [step.may_think and syntax.expert_may_follow(ids) for step, ids in zip(steps, step_ids, strict=True)]
+    return EncodedDocument(document, tuple(context_ids), tuple(map(tuple, step_ids)), tuple(may_think), cut)
 
 
 def encode_all(
@@ -234,9 +201,3 @@ def _too_long(context_tokens: int, step_ids: Sequence[Sequence[int]], max_tokens
         return f"its context alone takes {context_tokens} tokens (at most {max_tokens} with the text)"
     first = f"its first step takes {len(step_ids[0])} tokens"
     return f"{first}, with a context of {context_tokens} (at most {max_tokens} together)"
-
-
-def _head(document: Document, steps: Sequence[Step]) -> Document:
-    """The document's first steps, with the part of its truth that belongs to them."""
-    truth = document.truth.before(len(steps)) if document.truth else None
-    return replace(document, text="".join(step.text for step in steps), truth=truth)

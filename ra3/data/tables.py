@@ -2,7 +2,6 @@
 
 ``read_rows`` streams and never stops at bad content: a row that cannot be used comes with its ``fault`` and the others
 follow, as a corpus wants it. ``load_rows`` makes the first fault an error, as problems, benchmarks and samples want it.
-A new format is one more reader in READERS, a new compression one more entry of OPENERS.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,13 +23,13 @@ MAX_LINE = 2**28
 BATCH_ROWS = 64
 """Rows of a table that are in memory at a time: rows of contest problems hold megabytes of tests."""
 KINDS: dict[type, str] = {
-    type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list",
-    dict: "an object",
+    type(None): "null", bool: "a boolean", int: "a number", float: "a number",
+    str: "a string", list: "a list", dict: "an object",
 }  # fmt: skip
 """JSON's words for the Python types that it is read as."""
 Value = TypeVar("Value")
 Numbered = Iterator[tuple[int, Any]]
-"""A line or row, counted from 1, and its object; in the place of a bad one a ValueError with the reason."""
+"""A line or row, counted from 1, and its object, or a ValueError that says what is wrong with it."""
 _REQUIRED: Any = object()
 
 
@@ -38,8 +37,7 @@ _REQUIRED: Any = object()
 class Row:
     """One row: ``Row("HumanEval.jsonl.gz", 1, {"task_id": "HumanEval/0"}).text("task_id") == "HumanEval/0"``.
 
-    Reading a field is a UserError with the place if it is missing or of another type, or if the row has a fault. A
-    field that is null counts as missing where it has a default.
+    Reading a field is a UserError with the place if it is missing or of another type, or if the row has a fault.
     """
 
     file: str
@@ -55,7 +53,7 @@ class Row:
         return f"{self.file}:{self.line}"
 
     def get(self, key: str, kind: type[Value], default: Value = _REQUIRED) -> Value:
-        """Return a field of this type: str, list, dict, or float for any number."""
+        """Return a field of this type: str, list, dict, or float for any number. Null is missing if it has a default."""
         found = self.values.get(key)
         if self.fault:
             raise self.wrong(self.fault)
@@ -63,7 +61,7 @@ class Row:
             return default
         if key not in self.values:
             raise self.wrong(_missing(key, self.values))
-        if KINDS.get(type(found)) != KINDS[kind]:
+        if _kind(found) != KINDS[kind]:
             raise self.wrong(f"{key!r} is {_kind(found)}, not {KINDS[kind]}")
         return found  # type: ignore[return-value]
 
@@ -136,22 +134,22 @@ def load_rows(path: Path) -> list[Row]:
     """Read all rows of a file. UserError for the first bad one, and for a file of another kind or without rows."""
     if not (path.is_dir() or format_of(path)):
         raise UserError(f"files of this kind are not read: {path.name}", where=str(path), allowed=FORMATS)
-    rows = []
-    for row in read_rows(path):
-        if row.fault:
-            raise row.wrong(row.fault)
-        rows.append(row)
+    rows = list(read_rows(path))
+    if bad := next((row for row in rows if row.fault), None):
+        raise bad.wrong(bad.fault)
     if not rows:
         raise UserError("the file holds no rows", where=str(path))
     return rows
 
 
 def format_of(path: Path) -> str:
-    """Return the key of READERS that a file's name ends with, before the compression; "" if it has none."""
-    name = path.name.lower()
-    for compression in OPENERS:
-        name = name.removesuffix(compression)
+    """Return the key of READERS that a file's name ends with, before ``.gz``; "" if it has none."""
+    name = path.name.lower().removesuffix(".gz")
     return next((suffix for suffix in READERS if name.endswith(suffix)), "")
+
+
+def _open(path: Path) -> Any:
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _json_lines(path: Path, columns: Sequence[str]) -> Numbered:
@@ -193,19 +191,13 @@ def _saved(path: Path, columns: Sequence[str]) -> Numbered:
         if len(table) != 1:
             splits = ", ".join(str(path / str(split)) for split in table)
             raise UserError("this data set has several splits", where=str(path), allowed=splits, fix="name one of them")
-        table = next(iter(table.values()))
+        (table,) = table.values()
     wanted = _present(columns, table.column_names)
     yield from _cells((table.select_columns(wanted) if wanted else table).with_format("arrow").iter(BATCH_ROWS))
 
 
-READERS: dict[str, Callable[[Path, Sequence[str]], Numbered]] = {
-    ".jsonl": _json_lines, ".json": _json_list, ".parquet": _parquet,
-}  # fmt: skip
-OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open}
-
-
-def _open(path: Path) -> Any:
-    return OPENERS.get(path.suffix.lower(), partial(open, mode="rb"))(path)
+READERS = {".jsonl": _json_lines, ".json": _json_list, ".parquet": _parquet}
+"""By the end of a file's name."""
 
 
 def _present(columns: Sequence[str], names: Sequence[str]) -> list[str] | None:

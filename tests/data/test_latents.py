@@ -7,16 +7,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from ra3.data.documents import BadRow, Document, Truth
-from ra3.data.latents import (
-    EncodedDocument,
-    LatentSyntax,
-    annotate_text,
-    comment_line,
-    encode,
-    encode_all,
-    encode_steps,
-    remove,
-)
+from ra3.data.latents import EncodedDocument, LatentSyntax, annotate_text, encode, encode_all, remove
 from ra3.data.steps import Step, split
 from ra3.errors import UserError
 
@@ -66,8 +57,7 @@ def test_removal_is_the_exact_inverse(steps, data):
 @given(st.text(), LINE)
 def test_removal_from_documents_is_exact(text, words):
     steps = split(Document("d", text))
-    comment = comment_line(words)
-    annotated, spans = annotate_text(steps, [comment if step.may_think else None for step in steps])
+    annotated, spans = annotate_text(steps, [f"# {words}\n" if step.may_think else None for step in steps])
     assert remove(annotated, spans) == text
 
 
@@ -75,12 +65,6 @@ def test_annotated_text_and_spans():
     steps = [Step("a\r\n", True), Step("b", True), Step("", True)]
     assert annotate_text(steps, ["# x\n", None, "#\n"]) == ("# x\na\r\nb#\n", [(0, 4), (8, 10)])
     assert annotate_text([], []) == ("", [])
-
-
-def test_comment_line_is_one_line():
-    assert comment_line("sort it") == "# sort it\n"
-    assert comment_line(" a\n\tb\r") == "# a b\n"
-    assert comment_line("") == "#\n"
 
 
 @pytest.mark.parametrize("comment", ["", "x\n", "# x", "# x\n\n", "# x\ry\n", "#\r\n", "# \0\n"])
@@ -145,31 +129,35 @@ def test_another_opener(tokenizer):
     assert syntax.comment(tokenizer, syntax.latent_ids(tokenizer, ["# x\n"])[0]) == "# x\n"
 
 
-@given(text=st.text(st.characters(exclude_categories=("Cs",))))
-def test_steps_read_back_exactly(tokenizer, text):
-    steps = split(Document("d", text))
-    ids = encode_steps(tokenizer, steps)
-    assert [tokenizer.decode(piece) for piece in ids] == [step.text for step in steps]
+@given(text=st.text(st.characters(exclude_categories=("Cs",)), min_size=1))
+def test_steps_read_back_exactly(tokenizer, syntax, text):
+    encoded = encode(tokenizer, Document("d", text), syntax)
+    assert isinstance(encoded, EncodedDocument)
+    assert [tokenizer.decode(ids) for ids in encoded.step_ids] == [s.text for s in split(encoded.document)]
 
 
-def test_a_step_is_tokenised_alone(tokenizer):
-    steps = [Step("x)\n", True), Step("\n", True)]
-    assert encode_steps(tokenizer, steps) == [ids_of(tokenizer, "x", ")Ċ"), ids_of(tokenizer, "Ċ")]
-    assert encode_steps(tokenizer, []) == []
+def test_a_step_is_tokenised_alone():
+    tokenizer = make_tokenizer(merges=[*MERGES, ("Ċ", "y")])
+    assert tokenizer.encode("x)\ny\n") == ids_of(tokenizer, "x", ")Ċ", "y", "Ċ")
+    assert tokenizer.encode("x\ny\n") == ids_of(tokenizer, "x", "Ċy", "Ċ")
+    encoded = encode(tokenizer, Document("d", "x)\ny\nx\ny\n"), LatentSyntax.from_tokenizer(tokenizer))
+    assert isinstance(encoded, EncodedDocument)
+    lines = [("x", ")Ċ"), ("y", "Ċ"), ("x", "Ċ"), ("y", "Ċ")]
+    assert [list(ids) for ids in encoded.step_ids] == [ids_of(tokenizer, *line) for line in lines]
 
 
-def test_the_name_of_a_special_token_is_text(tokenizer):
-    (ids,) = encode_steps(tokenizer, [Step("<|end|>\n", True)])
-    assert tokenizer.eos_token_id not in ids
-    assert tokenizer.decode(ids) == "<|end|>\n"
+def test_the_name_of_a_special_token_is_text(tokenizer, syntax):
+    encoded = encode(tokenizer, Document("d", "<|end|>\n"), syntax)
+    assert isinstance(encoded, EncodedDocument)
+    assert tokenizer.eos_token_id not in encoded.step_ids[0]
+    assert tokenizer.decode(encoded.step_ids[0]) == "<|end|>\n"
 
 
 def test_a_lossy_tokenizer_is_reported():
     lossy = make_tokenizer(normalizer=normalizers.NFC())
-    with pytest.raises(UserError, match=r"'e\\u0301\\n' reads back as '\\xe9\\n'"):
-        encode_steps(lossy, [Step("a\n", True), Step("e\u0301\n", True)])
-    bad = encode(lossy, Document("d", "e\u0301"), LatentSyntax.from_tokenizer(lossy))
-    assert isinstance(bad, BadRow) and bad.where == "d" and "lossy" in bad.reason
+    bad = encode(lossy, Document("d", "a\ne\u0301\n"), LatentSyntax.from_tokenizer(lossy))
+    assert isinstance(bad, BadRow) and bad.where == "d"
+    assert bad.reason == r"the tokenizer is lossy for this text: 'e\u0301\n' reads back as '\xe9\n'"
 
 
 def test_encode(tokenizer, syntax):

@@ -5,7 +5,6 @@ import sys
 import pytest
 from step_checks import check_unchanged, steps, texts, thinkers
 
-from ra3.data.steps import KINDS, Step, register
 from ra3.errors import UserError
 
 
@@ -143,17 +142,6 @@ def test_sentences():
 def test_unknown_kind_names_the_known_ones():
     with pytest.raises(UserError, match="line, sentence, statement"):
         steps("a", kind="word")
-
-
-def test_a_registered_kind_is_used_and_held_to_its_promise():
-    try:
-        register("half")(lambda context, text: [Step(text[:1], True), Step(text[1:], False)])
-        assert texts("abc", kind="half") == ["a", "bc"]
-        register("lossy")(lambda context, text: [Step(text.strip(), True)])
-        with pytest.raises(ValueError, match="lossy"):
-            steps(" abc ", kind="lossy")
-    finally:
-        KINDS.pop("half", None), KINDS.pop("lossy", None)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="f-strings nest from Python 3.12 on")
