@@ -80,7 +80,7 @@ def ours(policy: Policy, prompts: list[list[int]], longest: int) -> Side:
 
     def run(seed: int) -> int:
         seeds = [seed * 10**6 + i for i in range(len(prompts) * SAMPLES)]
-        return int(generate(policy, prompts, SAMPLES, SamplingParams(longest), seeds, ROWS).act.sum())
+        return int(generate(policy, prompts, SAMPLES, SamplingParams(longest), seeds, ROWS).action_mask.sum())
 
     return run
 

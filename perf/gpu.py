@@ -5,7 +5,7 @@
 
 M-step: tokens per second of whole updates whose passes hold 8,192 tokens. RLVR and E-step: the same of a policy update
 with passes of 16,384 tokens. Both also as a share of the matrix peak, which is measured first, on square matrices of
-the same format; FLOPs as in ra3/model/flops.py. Generation: tokens per second against transformers' continuous batching
+the same format; FLOPs as in ra3/model/update.py. Generation: tokens per second against transformers' continuous batching
 on the same prompts and lengths. Medians after a warm-up.
 """
 
@@ -26,7 +26,7 @@ from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
 from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
-from ra3.model.update import TRAINING, forward_flops
+from ra3.model.update import training_cost
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import clipped_policy_loss
 from ra3.rollout.generate import SamplingParams, generate
@@ -81,8 +81,7 @@ def training(policy: Policy, kind: str, pass_tokens: int, peak: float, repeats: 
         "RL step": lambda: policy_step(policy, optimizer, rows, advantage, loss, update),
     }
     spent = median_seconds(steps[kind], repeats)
-    head = float(trained_tokens(rows).sum())
-    flops = TRAINING * forward_flops(policy, rows.length, head)
+    flops = training_cost(policy, rows, trained_tokens(rows))["flops"]
     rate = float(rows.length.sum()) / spent
     return {"what": f"{kind}, {pass_tokens} tokens a pass", "tokens_per_s": rate, "of_peak": flops / spent / peak}
 

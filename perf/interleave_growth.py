@@ -54,8 +54,8 @@ class EvenPolicy(Policy):
         even.spaces = ActionSpaces(policy.syntax.think_id, policy.syntax.newline_id, mask)
         return even
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        logits = super().logits(hidden)
+    def logits(self, hidden: Tensor, learning: bool = False) -> Tensor:
+        logits = super().logits(hidden, learning)
         logits[..., self.syntax.think_id] -= 30
         return logits
 

@@ -28,6 +28,7 @@ from ra3.model.policy import Policy
 from ra3.model.update import score
 from ra3.rl.advantages import group_mean, group_std, leave_one_out
 from ra3.rl.loop import PolicyLoss, policy_step
+from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
 from ra3.rows import FULL, RowBuilder, Rows, build
 
 G, PROMPTS, MAX_NEW, LOW, HIGH, TOLERANCE = 4, 4, 12, 0.2, 0.28, 1e-6
@@ -91,7 +92,7 @@ def ours(policy: Policy, pair: Pair, rows: Rows, advantage: Tensor) -> tuple[flo
     """ra3's loss and gradient."""
     twin = policy.snapshot()
     optimizer = make_optimizer(twin.model, "adamw", 0.0)
-    loss = PolicyLoss(pair.loss, LOW, HIGH, 1.0, pair.aggregation, MAX_NEW)
+    loss = PolicyLoss(POLICY_LOSSES[pair.loss], LOW, HIGH, 1.0, AGGREGATIONS[pair.aggregation], MAX_NEW)
     update = UpdateSettings(max_grad_norm=float("inf"), micro_batch_tokens=64)
     numbers = policy_step(twin, optimizer, rows, advantage[:, None] * rows.action_mask, loss, update)
     return pair.scale * numbers["loss"], pair.scale * _flat([p.grad for p in twin.model.parameters()])

@@ -28,12 +28,8 @@ SIGNS = {
 RUN_WORDS = 13
 COMMON_WORDS = 2
 """A run of words in so many problems of one benchmark is boilerplate."""
-LEAST_NODES = 30
-"""A smaller function is the same by chance."""
-LEAST_PAIR = 24
-"""Characters of input and output; a smaller pair is the same by chance."""
-LEAST_NAME = 12
-"""Characters of a name; a shorter one is the same by chance."""
+LEAST_NODES, LEAST_PAIR, LEAST_NAME = 30, 24, 12
+"""Nodes of a function, characters of an input with its output, and of a name: what is smaller is the same by chance."""
 WORD = re.compile(r"[a-z0-9_]+")
 DEFINITION = re.compile(r"\bdef\s+(\w+)\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
 
@@ -70,19 +66,16 @@ class Index:
 
     def overlap(self, item: str, marks: Marks) -> Overlap | None:
         """Return the task that shares the most signs with an item, or None."""
-        signs: dict[tuple[str, str], list[str]] = defaultdict(list)
+        signs: dict[tuple[str, str], dict[str, list]] = defaultdict(lambda: defaultdict(list))
         for sign, own in marks.items():
-            shared: dict[tuple[str, str], list[Hashable]] = defaultdict(list)
             for mark in own:
                 for owner in self._owners[sign].get(mark, ()):
-                    shared[owner].append(mark)
-            for owner, found in shared.items():
-                if sign != "tests" or len(found) > 1 or len(str(found[0])) >= LEAST_PAIR:
-                    signs[owner].append(sign)
-        if not signs:
-            return None
-        owner = max(signs, key=lambda owner: len(signs[owner]))
-        return Overlap(item, *owner, tuple(signs[owner]))
+                    signs[owner][sign].append(mark)
+        for shared in signs.values():
+            if len(shared["tests"]) < 2 and sum(map(len, shared["tests"])) < LEAST_PAIR:
+                del shared["tests"]
+        owner = max(signs, key=lambda owner: len(signs[owner]), default=None)
+        return Overlap(item, *owner, tuple(signs[owner])) if owner and signs[owner] else None
 
 
 def problem_marks(problem: Problem) -> Marks:
@@ -94,20 +87,15 @@ def problem_marks(problem: Problem) -> Marks:
     return {
         "words": _word_runs(statement) | _word_runs(reference),
         "signature": {head for head in heads if head.startswith(f"{entry}(") or head == entry.lower()},
-        "solution": _function_shapes(_parsed(reference)),
+        "solution": _shapes(_parsed(reference)),
         "tests": _pairs_of_tests(problem.tests).union(*map(_pairs_of_asserts, judged)),
     }
 
 
 def text_marks(text: str) -> Marks:
     """Mark a document."""
-    tree = _parsed(text)
-    return {
-        "words": _word_runs(text),
-        "signature": _signatures(text),
-        "solution": _function_shapes(tree),
-        "tests": _pairs_of_asserts(tree),
-    }
+    words, heads, tree = _word_runs(text), _signatures(text), _parsed(text)
+    return {"words": words, "signature": heads, "solution": _shapes(tree), "tests": _pairs_of_asserts(tree)}
 
 
 def _word_runs(text: str) -> set[int]:
@@ -144,16 +132,17 @@ def _parsed(text: str) -> ast.Module:
         return ast.Module([], [])
 
 
-def _function_shapes(tree: ast.Module) -> set[str]:
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    return {_shape(node) for node in found if sum(1 for _ in ast.walk(node)) >= LEAST_NODES}
+def _shapes(tree: ast.Module) -> set[str]:
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return {_shape(function) for function in functions if sum(1 for _ in ast.walk(function)) >= LEAST_NODES}
 
 
 def _shape(function: ast.FunctionDef) -> str:
     """A hash that stays the same if a function, its arguments and its variables are given other names, and without
     docstrings and annotations."""
-    own = {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)} | {function.name}
-    own |= {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    inside = list(ast.walk(function))
+    own = {node.arg for node in inside if isinstance(node, ast.arg)} | {function.name}
+    own |= {node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     numbers: dict[str, int] = {}
     parts, todo = [], deque[ast.AST]([function])
     while todo:  # level by level, not by recursion: a sum of a thousand terms is a thousand deep
@@ -163,7 +152,8 @@ def _shape(function: ast.FunctionDef) -> str:
             if name in ("annotation", "returns", "type_comment", "kind"):
                 continue
             items = value if isinstance(value, list) else [value]
-            items = items[1:] if name == "body" and _is_docstring(items[0]) else items
+            if name == "body" and isinstance(items[0], ast.Expr) and isinstance(items[0].value, ast.Constant):
+                items = items[1:]  # a docstring, or what does as little
             for item in items:
                 if isinstance(item, ast.AST):
                     todo.append(item)
@@ -175,23 +165,17 @@ def _shape(function: ast.FunctionDef) -> str:
     return hashlib.sha256(" ".join(parts).encode("utf-8", "replace")).hexdigest()[:24]
 
 
-def _is_docstring(statement: object) -> bool:
-    match statement:
-        case ast.Expr(ast.Constant(str())):
-            return True
-    return False
-
-
 def _pairs_of_tests(tests: Iterable[object]) -> set[str]:
     """Input and output of every test that has both, as text."""
     found = set()
     for test in tests:
-        if isinstance(test, CallTest):
-            found.add(_pair(test.args, test.expected))
-        elif isinstance(test, StdioTest):
-            found.add(f"{test.stdin.strip()}\0{test.expected_stdout.strip()}")
-        elif isinstance(test, CheckedTest) and test.reference.strip():
-            found.add(f"{test.stdin.strip()}\0{test.reference.strip()}")
+        match test:
+            case CallTest(args, expected):
+                found.add(_pair(args, expected))
+            case StdioTest(stdin, output):
+                found.add(f"{stdin.strip()}\0{output.strip()}")
+            case CheckedTest(stdin, _, output) if output.strip():
+                found.add(f"{stdin.strip()}\0{output.strip()}")
     return found
 
 

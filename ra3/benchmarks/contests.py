@@ -41,9 +41,8 @@ MODULES = (
     "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
     "functools", "operator", "io", "sys", "json", "builtins", "typing",
 )  # fmt: skip
-IMPORTS = "".join(f"from {name} import *\n" for name in MODULES) + (
-    f"import {', '.join(MODULES)}\nsys.setrecursionlimit(50000)\n"
-)
+IMPORTS = "".join(map("from {} import *\n".format, MODULES))
+IMPORTS += f"import {', '.join(MODULES)}\nsys.setrecursionlimit(50000)\n"
 """The prefix of every program in LiveCodeBench: the names in these modules, the modules, and room to recurse."""
 
 CHECK = """
@@ -82,7 +81,7 @@ def code_contests(row: Row) -> Problem:
     if "problem" in row.values:
         return _repackaged(row)
     kinds = ("public_tests", "private_tests", "generated_tests")
-    pairs = [pair for kind in kinds for pair in _zipped(row.nested(kind, {}), "input", "output")]
+    pairs = [pair for kind in kinds for pair in _columns(row.nested(kind, {}), "input", "output")]
     if row.values.get("input_file") or row.values.get("output_file"):
         raise LeftOut(row, "reads or writes a file")
     limit = row.nested("time_limit", {})
@@ -114,14 +113,13 @@ def apps(row: Row) -> Problem:
     inputs, outputs = tests.items("inputs", []), tests.items("outputs", [])
     if not inputs:
         raise LeftOut(row, "has no tests")
-    _check_counts(row, inputs, outputs)
+    pairs = _paired(row, inputs, outputs)
     statement, name = row.text("question"), tests.text("fn_name", "")
     if not name:
-        pairs = [(_joined(given), _joined(wanted)) for given, wanted in zip(inputs, outputs, strict=True)]
-        return _stdio_problem(row, statement, pairs, {})
+        return _stdio_problem(row, statement, [(_joined(given), _joined(wanted)) for given, wanted in pairs])
     # an expected value is wrapped in a list of one
-    unwrapped = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in outputs]
-    calls = tuple(CallTest(tuple(given), wanted) for given, wanted in zip(inputs, unwrapped, strict=True))
+    pairs = [(given, out[0] if isinstance(out, list) and len(out) == 1 else out) for given, out in pairs]
+    calls = tuple(CallTest(tuple(given), wanted) for given, wanted in pairs)
     meta = {"numbers": "python", "statement": statement}
     return _function_problem(row, row_id(row), statement.strip(), name, calls, meta)
 
@@ -132,10 +130,9 @@ def livecodebench(row: Row) -> Problem:
     tests = [row.inner(test) for test in (*public, *_private_tests(row))]
     if not tests:
         raise row.wrong("it has no tests", "one test or more")
-    meta: dict[str, Any] = {"numbers": "python", "cpu_s": LIVECODEBENCH_CPU_S}
-    meta |= {key: row.text(key, "") for key in ("contest_date", "difficulty", "platform")}
     statement, task_id = row.text("question_content").strip(), row.text("question_id")
-    meta["statement"] = statement
+    meta: dict[str, Any] = {"numbers": "python", "cpu_s": LIVECODEBENCH_CPU_S, "statement": statement}
+    meta |= {key: row.text(key, "") for key in ("contest_date", "difficulty", "platform")}
     if {test.text("testtype", "stdin") for test in tests} == {"stdin"}:
         runs = tuple(StdioTest(test.text("input"), test.text("output")) for test in tests)
         return Problem(task_id, ASK.format(statement), None, runs, (), meta, IMPORTS, "", "fenced")
@@ -156,16 +153,16 @@ def row_id(row: Row) -> str:
 def _repackaged(row: Row) -> Problem:
     """``tests`` is a list of {input, output}, or {inputs: [...], outputs: [...]}."""
     apart = isinstance(row.values.get("tests"), dict)
-    pairs = _zipped(row.nested("tests"), "inputs", "outputs") if apart else _listed(row, row.items("tests"))
-    return _stdio_problem(row, row.text("problem"), pairs, {})
+    pairs = _columns(row.nested("tests"), "inputs", "outputs") if apart else _listed(row, row.items("tests"))
+    return _stdio_problem(row, row.text("problem"), pairs)
 
 
-def _stdio_problem(row: Row, statement: str, pairs: Pairs, limits: dict[str, float], checker: str = "") -> Problem:
+def _stdio_problem(row: Row, statement: str, pairs: Pairs, limits: dict | None = None, checker: str = "") -> Problem:
     if not pairs:
         raise row.wrong("it has no tests", "one test or more")
     check = CHECK.format(checker) if checker else ""
     tests = tuple(CheckedTest(stdin, check, out) if check else StdioTest(stdin, out) for stdin, out in pairs)
-    meta: dict[str, Any] = {"statement": statement, **limits}
+    meta: dict[str, Any] = {"statement": statement, **(limits or {})}
     if any(DECIMAL.search(output) for _, output in pairs):
         meta["numbers"] = "loose"
     return Problem(row_id(row), ASK.format(statement.strip()), None, tests, (), meta, answer="fenced")
@@ -191,19 +188,19 @@ def method_call(name: str) -> str:
 
 def _limits(seconds: float, megabytes: float) -> dict[str, float]:
     """The problem's own limits, where it has them."""
-    limits = {"cpu_s": PYTHON_FACTOR * seconds, "memory_mb": max(MIN_MEMORY_MB, int(megabytes))}
-    return {name: value for name, value in limits.items() if seconds}
+    if not seconds:
+        return {}
+    return {"cpu_s": PYTHON_FACTOR * seconds, "memory_mb": max(MIN_MEMORY_MB, int(megabytes))}
 
 
-def _zipped(tests: Row, inputs: str, outputs: str) -> Pairs:
-    given, wanted = tests.texts(inputs, []), tests.texts(outputs, [])
-    _check_counts(tests, given, wanted)
-    return list(zip(given, wanted, strict=True))
+def _columns(tests: Row, inputs: str, outputs: str) -> Pairs:
+    return _paired(tests, tests.texts(inputs, []), tests.texts(outputs, []))
 
 
-def _check_counts(row: Row, inputs: Sequence, outputs: Sequence) -> None:
+def _paired(row: Row, inputs: Sequence, outputs: Sequence) -> list[tuple]:
     if len(inputs) != len(outputs):
         raise row.wrong(f"{len(inputs)} inputs and {len(outputs)} outputs", "one output per input")
+    return list(zip(inputs, outputs, strict=True))
 
 
 def _listed(row: Row, tests: list) -> Pairs:

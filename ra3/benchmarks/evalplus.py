@@ -12,12 +12,13 @@ file named by a hash of solutions, inputs and the version of Python: computed on
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +32,15 @@ from ra3.sandbox.inside import values
 
 FLOAT_ATOL = 1e-6
 MIN_CPU_S, MAX_CPU_S, CPU_FACTOR, MEMORY_MB = 4.0, 60.0, 4.0, 4096
-REFERENCE_WALL_S, REFERENCE_OUTPUT = 300.0, 1 << 28
+REFERENCE_WALL_S, REFERENCE_OUTPUT, WORKERS = 300.0, 1 << 28, 2
 CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference solution and what it is to be run on: ``Reference("Mbpp/3", "def f(n): ...", "f", [[1], [2]])``."""
+    """A row's reference solution, and the arguments of every test."""
 
+    row: Row
     task_id: str
     source: str
     entry_point: str
@@ -46,22 +48,50 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class ReferenceValues:
-    """The values that a reference gave."""
+class Answered:
+    """A reference and what it gave."""
 
+    reference: Reference
     values: dict[int, object]
     """By the number of the input; what is too large for the memory of the sandbox is left out."""
     cpu_s: float
     """CPU seconds for all of them."""
 
 
-Answered = tuple[Row, Reference, ReferenceValues]
-
-
 def answered(rows: Sequence[Row]) -> list[Answered]:
-    """Run the references of all rows for their expected values. UserError for the first bad row."""
+    """Run the references of all rows for their expected values, or read those from disk if they were run before.
+
+    UserError for the first bad row, or a reference that fails or gives what is not plain data.
+    """
     references = [_reference(row) for row in rows]
-    return list(zip(rows, references, reference_values(references, rows[0].where), strict=True))
+    jobs = [_job(reference) for reference in references]
+    path = _cache_file(jobs)
+    encoded = _stored(path, len(jobs))
+    if encoded is None:
+        with Sandbox(WORKERS, MAX_CPU_S, REFERENCE_WALL_S, MEMORY_MB) as sandbox:
+            encoded = [_encoded(*pair) for pair in zip(references, sandbox.run(jobs), strict=True)]
+        _store(path, encoded)
+    return [
+        Answered(reference, {int(i): values.from_wire(tree) for i, tree in trees.items()}, cpu_s)
+        for reference, (trees, cpu_s) in zip(references, encoded, strict=True)
+    ]
+
+
+def evalplus(found: Answered, stop: tuple[str, ...]) -> Problem:
+    """Convert a row whose reference was run. UserError if it is bad."""
+    reference, row = found.reference, found.reference.row
+    atol = tolerance(found.values.values(), row.number("atol"))
+    meta = {"numbers": "python", "atol": atol, "reference": reference.source}
+    meta |= {"cpu_s": min(MAX_CPU_S, MIN_CPU_S + CPU_FACTOR * found.cpu_s), "memory_mb": MEMORY_MB}
+    cases = [(args, found.values[i]) for i, args in enumerate(reference.inputs) if i in found.values]
+    try:
+        rule = rule_test(reference.entry_point, cases, atol)
+        tests = (rule,) if rule else tuple(CallTest(tuple(args), expected) for args, expected in cases)
+        return Problem(reference.task_id, row.text("prompt"), reference.entry_point, tests, stop, meta)
+    except UserError as error:
+        raise row.wrong(error.what, error.allowed or "") from error
+    except ValueError as error:
+        raise row.wrong(str(error)) from error
 
 
 def _reference(row: Row) -> Reference:
@@ -73,7 +103,7 @@ def _reference(row: Row) -> Reference:
         raise row.wrong("'canonical_solution' is empty", "the solution whose values are expected")
     if not entry.isidentifier():
         raise row.wrong(f"'entry_point' is {entry!r}", "a function's name")
-    return Reference(row.text("task_id"), prompt + solution, entry, inputs)
+    return Reference(row, row.text("task_id"), prompt + solution, entry, inputs)
 
 
 def _inputs(row: Row, key: str) -> list[list]:
@@ -84,24 +114,6 @@ def _inputs(row: Row, key: str) -> list[list]:
         return with_types(row.text("task_id"), found)
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise row.wrong(f"{key!r} does not have the form this task needs: {error}") from error
-
-
-def evalplus(parts: Answered, stop: tuple[str, ...]) -> Problem:
-    """Convert a row and what its reference gave. UserError if it is bad."""
-    row, reference, found = parts
-    atol = tolerance(found.values.values(), row.number("atol"))
-    meta = {"numbers": "python", "atol": atol, "reference": reference.source}
-    meta |= {"cpu_s": min(MAX_CPU_S, MIN_CPU_S + CPU_FACTOR * found.cpu_s), "memory_mb": MEMORY_MB}
-    cases = [(args, found.values[i]) for i, args in enumerate(reference.inputs) if i in found.values]
-    entry = reference.entry_point
-    try:
-        rule = rule_test(entry, cases, atol)
-        tests = (rule,) if rule else tuple(CallTest(tuple(args), expected) for args, expected in cases)
-        return Problem(reference.task_id, row.text("prompt"), entry, tests, stop, meta)
-    except UserError as error:
-        raise row.wrong(error.what, error.allowed or "") from error
-    except ValueError as error:
-        raise row.wrong(str(error)) from error
 
 
 def tolerance(expected: Iterable[object], atol: float) -> float:
@@ -119,25 +131,8 @@ def _is_floats(value: object) -> bool:
 
 # The arguments of MBPP+ as Python values: its file is JSON, which has no tuples, sets or complex numbers. Which task
 # needs which form is a fact of the data set (EvalPlus 0.3.1, ``evalplus/data/mbpp.py``).
-
-Convert = Callable[[list], list]
-
-
-def _each(convert: Callable) -> Convert:
-    return lambda args: [convert(arg) for arg in args]
-
-
-def _first(*converts: Callable) -> Convert:
-    """The first arguments converted one by one, the others as they are."""
-    return lambda args: [*(convert(arg) for convert, arg in zip(converts, args, strict=False)), *args[len(converts) :]]
-
-
 def _tuples(rows: list) -> list:
     return [tuple(row) for row in rows]
-
-
-def _mixed_tuple(items: list) -> tuple:
-    return tuple(tuple(item) if isinstance(item, list) else item for item in items)
 
 
 def _sets(items: list) -> list:
@@ -145,29 +140,26 @@ def _sets(items: list) -> list:
     return [set(item) if isinstance(item, list) and item else {} for item in items]
 
 
-def _dict_of_tuples(items: dict) -> dict:
-    return {key: tuple(value) for key, value in items.items()}
-
-
 def _deep_tuple(item):
     return tuple(_deep_tuple(member) for member in item) if isinstance(item, list) else item
 
 
-FORMS: list[tuple[Convert, tuple[int, ...]]] = [
-    (_each(tuple), (2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726, 740,
+FORMS: tuple[tuple[tuple, tuple[int, ...]], ...] = (
+    ((tuple, ...), (2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726, 740,
                     744, 809)),
-    (_each(_tuples), (63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780)),
-    (_first(_tuples), (75, 413, 444, 753)),
-    (_first(lambda item: item, tuple), (106, 750)),
-    (_first(_sets), (115,)),
-    (_first(float, complex), (124,)),
-    (_first(tuple), (250, 307, 405, 446, 617, 720, 763, 808)),
-    (_first(complex), (252,)),
-    (_each(lambda rows: tuple(_tuples(rows))), (259, 401, 445)),
-    (_first(_mixed_tuple), (278,)),
-    (_each(_deep_tuple), (580, 615, 791)),
-    (_first(_dict_of_tuples), (722,)),
-]  # fmt: skip
+    ((_tuples, ...), (63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780)),
+    ((_tuples,), (75, 413, 444, 753)),
+    ((lambda item: item, tuple), (106, 750)),
+    ((_sets,), (115,)),
+    ((float, complex), (124,)),
+    ((tuple,), (250, 307, 405, 446, 617, 720, 763, 808)),
+    ((complex,), (252,)),
+    ((lambda rows: tuple(_tuples(rows)), ...), (259, 401, 445)),
+    ((lambda items: tuple(tuple(item) if isinstance(item, list) else item for item in items),), (278,)),
+    ((_deep_tuple, ...), (580, 615, 791)),
+    ((lambda items: {key: tuple(value) for key, value in items.items()},), (722,)),
+)  # fmt: skip
+"""What converts the first arguments, one by one, or all of them (``...``), of which tasks."""
 FORM_OF = {f"Mbpp/{number}": form for form, numbers in FORMS for number in numbers}
 
 
@@ -176,26 +168,22 @@ def with_types(task_id: str, inputs: list[list]) -> list[list]:
 
     Example: ``with_types("Mbpp/106", [[[1], [2]]]) == [[[1], (2,)]]``
     """
-    form = FORM_OF.get(task_id, list)
-    return [form(arguments) for arguments in inputs]
+    form = FORM_OF.get(task_id, ())
+    if form[-1:] == (...,):
+        return [list(map(form[0], arguments)) for arguments in inputs]
+    first = [[convert(arg) for convert, arg in zip(form, arguments, strict=False)] for arguments in inputs]
+    return [[*converted, *arguments[len(form) :]] for converted, arguments in zip(first, inputs, strict=True)]
 
 
 # The problems that several answers solve: their rules, as tests that a judge runs (EvalPlus 0.3.1,
 # ``evalplus/eval/_special_oracle.py``). ``CASES`` holds (arguments, expected).
-
-SAME_SET = """
-    assert set(out) == set(expected)
-"""
+SAME_SET = "    assert set(out) == set(expected)\n"
 NOT_NONE = """
     expected = expected is not None
     assert out == expected if isinstance(out, bool) else expected == (out is not None)
 """
-ANYTHING = """
-    pass
-"""
-OR_ZERO = """
-    assert out == expected or out == 0
-"""
+ANYTHING = "    pass\n"
+OR_ZERO = "    assert out == expected or out == 0\n"
 PADDED_DIGITS = """
     first, second = map(str, args)
     width = max(len(first), len(second))
@@ -242,42 +230,24 @@ def rule_test(entry_point: str, cases: Sequence[tuple], atol: float) -> JudgeTes
     return JudgeTest(f"{source}    out = {entry_point}(*args)\n{rule.lstrip(chr(10))}")
 
 
-# The references, run in the sandbox.
-
 Encoded = tuple[dict[str, object], float]
 """The values of a reference in the sandbox's encoding, by the number of the input, and its CPU seconds."""
 
 
-def reference_values(references: Sequence[Reference], where: str, workers: int = 2) -> list[ReferenceValues]:
-    """Return what every reference gives for its inputs, from disk if it was computed before.
-
-    UserError, with ``where``, for a reference that fails or gives what is not plain data.
-    """
-    jobs = [_job(reference, where) for reference in references]
-    path = _cache_file(jobs)
-    encoded = _stored(path, len(jobs))
-    if encoded is None:
-        with Sandbox(workers, MAX_CPU_S, REFERENCE_WALL_S, MEMORY_MB) as sandbox:
-            encoded = [_encoded(*pair, where) for pair in zip(references, sandbox.run(jobs), strict=True)]
-        _store(path, encoded)
-    return [ReferenceValues({int(i): values.from_wire(tree) for i, tree in trees.items()}, s) for trees, s in encoded]
-
-
-def _job(reference: Reference, where: str) -> Job:
+def _job(reference: Reference) -> Job:
     try:
         return Job.call(reference.source, reference.entry_point, reference.inputs, REFERENCE_OUTPUT)
     except TypeError as error:
-        raise UserError(f"task {reference.task_id} has an input that is {error}", where=where) from error
+        raise reference.row.wrong(f"task {reference.task_id} has an input that is {error}") from error
 
 
-def _encoded(reference: Reference, outcome: Outcome, where: str) -> Encoded:
-    raised = next((r.error for r in outcome.results if r.error not in (None, "MemoryError")), None)
-    problem = outcome.fault or raised
+def _encoded(reference: Reference, outcome: Outcome) -> Encoded:
+    problem = outcome.fault or next((r.error for r in outcome.results if r.error not in (None, "MemoryError")), None)
     if problem is None and len(outcome.results) != len(reference.inputs):
         problem = "it gave too few values"
     if problem is not None:
         what = f"the reference solution of {reference.task_id} fails on its own inputs: {problem}"
-        raise UserError(what, where=where)
+        raise reference.row.wrong(what)
     trees = {str(i): json.loads(result.data) for i, result in enumerate(outcome.results) if not result.error}
     return trees, outcome.cpu_s
 
@@ -306,8 +276,6 @@ def _stored(path: Path, count: int) -> list[Encoded] | None:
 
 def _store(path: Path, encoded: Sequence[Encoded]) -> None:
     """Write a file of values; without a place to keep it, the next run computes it again."""
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, gzip.compress(json.dumps(encoded).encode(), 3))
-    except OSError:
-        return

@@ -82,11 +82,8 @@ def _task_number(row: Row) -> int:
 def _tested_function(asserts: Sequence[str], code: str) -> str:
     """The function of the reference that the asserts call. LookupError if they call none, SyntaxError for no Python."""
     defined = {node.name for node in syntax_tree(code).body if isinstance(node, ast.FunctionDef)}
-    called = [
-        node.func.id
-        for node in ast.walk(syntax_tree("\n".join(asserts)))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    ]
+    calls = [node.func for node in ast.walk(syntax_tree("\n".join(asserts))) if isinstance(node, ast.Call)]
+    called = [function.id for function in calls if isinstance(function, ast.Name)]
     known = [name for name in called if name in defined] or [name for name in called if not hasattr(builtins, name)]
     if not known:
         raise LookupError("the asserts call no function")
@@ -154,10 +151,8 @@ def constant(node: ast.expr) -> object:
             return _arithmetic(node, constant(left), op, constant(right))
         case ast.UnaryOp(ast.USub(), operand) if isinstance(value := constant(operand), int | float | complex):
             return -value
-        case ast.List(items):
-            return [constant(item) for item in items]
-        case ast.Tuple(items):
-            return tuple(constant(item) for item in items)
+        case ast.List(items) | ast.Tuple(items):
+            return (list if isinstance(node, ast.List) else tuple)(map(constant, items))
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:

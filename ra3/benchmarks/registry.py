@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import gzip
 import hashlib
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,60 +24,43 @@ from ra3.grading.problems import Problem
 from ra3.run.files import write_atomic
 
 TIMEOUT_S = 60
+NAME_A_FILE = "name a file on this machine, BENCHMARK:FILE"
 
 
-@dataclass(frozen=True)
-class Hub:
-    """A data set on the Hugging Face hub: ``Hub("openai/openai_humaneval", "openai_humaneval/test-*.parquet")``."""
+def hub_files(repository: str, pattern: str) -> list[Path]:
+    """Return files of a data set on the Hugging Face hub, downloaded if they are not on this machine yet."""
+    from huggingface_hub import snapshot_download
 
-    repository: str
-    pattern: str
-
-    def files(self) -> list[Path]:
-        """Return its files on this machine, downloaded if they are not there yet."""
-        from huggingface_hub import snapshot_download
-
-        try:
-            folder = Path(snapshot_download(self.repository, repo_type="dataset", allow_patterns=[self.pattern]))
-        except Exception as error:  # the hub's own, or any of its HTTP library's, which differs between versions
-            raise UserError(
-                f"cannot be downloaded from the hub: {(str(error).splitlines() or [repr(error)])[0]}",
-                where=self.repository,
-                fix="name a file on this machine, BENCHMARK:FILE",
-            ) from error
-        found = sorted(folder.glob(self.pattern))
-        if not found:
-            raise UserError("the hub has no such files", where=self.repository, allowed=self.pattern)
-        return found
+    try:
+        folder = Path(snapshot_download(repository, repo_type="dataset", allow_patterns=[pattern]))
+    except Exception as error:  # the hub's own, or any of its HTTP library's, which differs between versions
+        what = f"cannot be downloaded from the hub: {(str(error).splitlines() or [repr(error)])[0]}"
+        raise UserError(what, where=repository, fix=NAME_A_FILE) from error
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise UserError("the hub has no such files", where=repository, allowed=pattern)
+    return found
 
 
-@dataclass(frozen=True)
-class Release:
-    """One gzipped file of a release, known by the MD5 of its content."""
+def release_files(url: str, md5: str) -> list[Path]:
+    """Return the one gzipped file of a release, downloaded if it is not on this machine yet.
 
-    url: str
-    md5: str
-
-    def files(self) -> list[Path]:
-        """Return the file on this machine, downloaded if it is not there yet. UserError if it is another one."""
-        path = cache_folder() / self.url.rpartition("/")[2].replace(".jsonl", f"-{self.md5[:8]}.jsonl")
-        if not path.is_file():
-            data = self._download()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, data)
+    UserError if the MD5 of its content is another.
+    """
+    path = cache_folder() / url.rpartition("/")[2].replace(".jsonl", f"-{md5[:8]}.jsonl")
+    if path.is_file():
         return [path]
-
-    def _download(self) -> bytes:
-        try:
-            with urllib.request.urlopen(self.url, timeout=TIMEOUT_S) as answer:
-                data = answer.read()
-            found = hashlib.md5(gzip.decompress(data), usedforsecurity=False).hexdigest()
-        except (urllib.error.URLError, OSError, EOFError) as error:
-            fix = "name a file on this machine, BENCHMARK:FILE"
-            raise UserError(f"cannot be downloaded: {error}", where=self.url, fix=fix) from error
-        if found != self.md5:
-            raise UserError(f"this is another file: its MD5 is {found}", where=self.url, allowed=self.md5)
-        return data
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            data = answer.read()
+        found = hashlib.md5(gzip.decompress(data), usedforsecurity=False).hexdigest()
+    except (OSError, EOFError) as error:
+        raise UserError(f"cannot be downloaded: {error}", where=url, fix=NAME_A_FILE) from error
+    if found != md5:
+        raise UserError(f"this is another file: its MD5 is {found}", where=url, allowed=md5)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)
+    return [path]
 
 
 @dataclass(frozen=True)
@@ -92,52 +74,48 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The source of a benchmark's files, and the conversion of its rows to problems."""
+    """Where a benchmark's files are, and how their rows become problems."""
 
-    source: Hub | Release
+    files: Callable[[], list[Path]]
     convert: Callable[[Any], Problem | None]
     """A row, or what ``prepare`` made of it; None: it is no part of the split, LeftOut: it cannot be graded."""
     prepare: Callable[[Sequence[Row]], Sequence[Any]] = list
     """Runs once, on all rows, before ``convert``."""
 
-    def problems(self, rows: Sequence[Row]) -> tuple[list[Problem], dict[str, str]]:
-        """Return the problems, and by id why others are left out."""
-        problems, left_out = [], {}
-        for item in self.prepare(rows):
-            try:
-                problems.append(self.convert(item))
-            except LeftOut as error:
-                left_out[error.id] = str(error)
-        return [problem for problem in problems if problem], left_out
-
 
 EVALPLUS = "https://github.com/evalplus"
-HUMANEVAL_PLUS = Release(
+HUMANEVAL_PLUS = partial(
+    release_files,
     f"{EVALPLUS}/humanevalplus_release/releases/download/v0.1.10/HumanEvalPlus.jsonl.gz",
     "fe585eb4df8c88d844eeb463ea4d0302",
 )
-MBPP_PLUS = Release(
-    f"{EVALPLUS}/mbppplus_release/releases/download/v0.2.0/MbppPlus.jsonl.gz", "ee43ecabebf20deef4bb776a405ac5b1"
+MBPP_PLUS = partial(
+    release_files,
+    f"{EVALPLUS}/mbppplus_release/releases/download/v0.2.0/MbppPlus.jsonl.gz",
+    "ee43ecabebf20deef4bb776a405ac5b1",
 )
-MBPP = Hub("google-research-datasets/mbpp", "full/*.parquet")
-LIVECODEBENCH = "livecodebench/code_generation_lite"
-CONTESTS, FORCES, APPS = "deepmind/code_contests", "open-r1/codeforces", "codeparrot/apps"
+HUMANEVAL = partial(hub_files, "openai/openai_humaneval", "openai_humaneval/test-*.parquet")
+MBPP = partial(hub_files, "google-research-datasets/mbpp", "full/*.parquet")
+LIVECODEBENCH = partial(hub_files, "livecodebench/code_generation_lite")
+CODE_CONTESTS = partial(hub_files, "deepmind/code_contests")
+CODEFORCES = partial(hub_files, "open-r1/codeforces")
+APPS = partial(hub_files, "codeparrot/apps")
 BENCHMARKS = {
-    "humaneval": Benchmark(Hub("openai/openai_humaneval", "openai_humaneval/test-*.parquet"), humaneval),
+    "humaneval": Benchmark(HUMANEVAL, humaneval),
     "humaneval+": Benchmark(HUMANEVAL_PLUS, partial(evalplus, stop=HUMANEVAL_STOP), answered),
     "mbpp": Benchmark(MBPP, mbpp),
     "mbpp-validation": Benchmark(MBPP, partial(mbpp, split="validation")),
     "mbpp-train": Benchmark(MBPP, partial(mbpp, split="train")),
     "mbpp-all": Benchmark(MBPP, partial(mbpp, split="all")),
     "mbpp+": Benchmark(MBPP_PLUS, partial(evalplus, stop=MBPP_STOP), answered),
-    "livecodebench": Benchmark(Hub(LIVECODEBENCH, "test*.jsonl"), livecodebench),
-    "livecodebench-v1": Benchmark(Hub(LIVECODEBENCH, "test.jsonl"), livecodebench),
-    "codecontests": Benchmark(Hub(CONTESTS, "data/test-*.parquet"), code_contests),
-    "codecontests-train": Benchmark(Hub(CONTESTS, "data/train-*.parquet"), code_contests),
-    "codeforces": Benchmark(Hub(FORCES, "verifiable/test-*.parquet"), codeforces),
-    "codeforces-train": Benchmark(Hub(FORCES, "verifiable/train-*.parquet"), codeforces),
-    "apps": Benchmark(Hub(APPS, "test.jsonl"), apps),
-    "apps-train": Benchmark(Hub(APPS, "train.jsonl"), apps),
+    "livecodebench": Benchmark(partial(LIVECODEBENCH, "test*.jsonl"), livecodebench),
+    "livecodebench-v1": Benchmark(partial(LIVECODEBENCH, "test.jsonl"), livecodebench),
+    "codecontests": Benchmark(partial(CODE_CONTESTS, "data/test-*.parquet"), code_contests),
+    "codecontests-train": Benchmark(partial(CODE_CONTESTS, "data/train-*.parquet"), code_contests),
+    "codeforces": Benchmark(partial(CODEFORCES, "verifiable/test-*.parquet"), codeforces),
+    "codeforces-train": Benchmark(partial(CODEFORCES, "verifiable/train-*.parquet"), codeforces),
+    "apps": Benchmark(partial(APPS, "test.jsonl"), apps),
+    "apps-train": Benchmark(partial(APPS, "train.jsonl"), apps),
 }
 
 
@@ -155,17 +133,22 @@ def load_benchmark(text: str) -> Loaded:
         fix = f"did you mean {close[0]}?" if close else ""
         raise UserError("no such benchmark", where=text, allowed=", ".join(BENCHMARKS), fix=fix)
     name, path = found
-    files = local_files(path) if path else BENCHMARKS[name].source.files()
-    problems, left_out = BENCHMARKS[name].problems([row for file in files for row in load_rows(file)])
+    benchmark, problems, left_out = BENCHMARKS[name], {}, {}
+    files = local_files(path) if path else benchmark.files()
+    for item in benchmark.prepare([row for file in files for row in load_rows(file)]):
+        try:
+            problem = benchmark.convert(item)
+        except LeftOut as error:
+            left_out[error.id] = str(error)
+            continue
+        if problem and problem.id in problems:
+            raise UserError(f"the task {problem.id!r} is there twice", where=path or name)
+        if problem:
+            problem.meta["band"] = name
+            problems[problem.id] = problem
     if not problems:
         raise UserError("this benchmark file holds no problem that can be graded", where=path or name)
-    seen: set[str] = set()
-    for problem in problems:
-        if problem.id in seen:
-            raise UserError(f"the task {problem.id!r} is there twice", where=path or name)
-        seen.add(problem.id)
-        problem.meta["band"] = name
-    return Loaded(name, problems, left_out)
+    return Loaded(name, list(problems.values()), left_out)
 
 
 def local_files(path: str) -> Sequence[Path]:

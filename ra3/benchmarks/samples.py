@@ -41,41 +41,38 @@ PRINTED = (
 
 
 class Sample(NamedTuple):
-    """One answer, ready to be graded as ``problem`` and ``text``."""
+    """A completion, a reply or a whole program (as ``problem.answer`` says), ready to be graded."""
 
     problem: Problem
     text: str
-    """A completion, a reply or a whole program, as ``problem.answer`` says."""
 
 
 def read_samples(path: str | Path, problems: Sequence[Problem]) -> list[Sample]:
     """Read the samples of a file in its order. UserError with file and line for the first that is none."""
-    by_id = {problem.id: problem for problem in problems}
-    whole = {problem.id: standing_alone(problem) for problem in problems}
-    return [_sample(row, by_id, whole) for row in load_rows(Path(path).expanduser())]
+    by_id = {problem.id: (problem, standing_alone(problem)) for problem in problems}
+    return [_sample(row, *_task(row, by_id)) for row in load_rows(Path(path).expanduser())]
 
 
-def _sample(row: Row, by_id: Mapping[str, Problem], whole: Mapping[str, Problem]) -> Sample:
-    task = _task_id(row, by_id)
+def _sample(row: Row, problem: Problem, bare: Problem) -> Sample:
     given = [form for form in FORMS if row.values.get(form) is not None]
     if len(given) != 1:
         what = f"it has {' and '.join(given)}" if given else "it has no answer"
         raise row.wrong(what, f"one of {', '.join(FORMS)}")
-    text, problem = row.text(given[0]), by_id[task]
+    text = row.text(given[0])
     if given[0] == "solution":
-        return Sample(whole[task], text)
+        return Sample(bare, text)
     if given[0] == "response" and problem.answer == "completion":
-        return Sample(whole[task], f"{problem.prompt}\n{fenced_program(text)}")
+        return Sample(bare, f"{problem.prompt}\n{fenced_program(text)}")
     return Sample(problem, text)
 
 
-def _task_id(row: Row, by_id: Mapping[str, Problem]) -> str:
+def _task(row: Row, by_id: Mapping[str, tuple[Problem, Problem]]) -> tuple[Problem, Problem]:
     found = row.values.get("task_id", row.values.get("question_id"))
     if found is None:
         raise row.wrong("'task_id' is missing", f"it has: {', '.join(map(str, row.values)) or 'nothing'}")
     for name in (str(found), f"Mbpp/{found}", f"HumanEval/{found}"):
         if name in by_id:
-            return name
+            return by_id[name]
     close = difflib.get_close_matches(str(found), by_id, n=1)
     raise UserError(
         f"this benchmark has no task {found!r}",
@@ -94,14 +91,13 @@ def null_programs(problem: Problem) -> dict[str, str]:
 
 def paid_null_programs(problems: Sequence[Problem], sandbox: Sandbox) -> dict[str, list[str]]:
     """Return which null programs each problem pays, by id; only problems that pay one are in it."""
-    attempts = [
-        (bare, value, source) for bare in map(standing_alone, problems) for value, source in null_programs(bare).items()
-    ]
-    verdicts = grade(sandbox, [(bare, source) for bare, _, source in attempts])
+    bare = map(standing_alone, problems)
+    attempts = [(problem, value, source) for problem in bare for value, source in null_programs(problem).items()]
+    verdicts = grade(sandbox, [(problem, source) for problem, _, source in attempts])
     paid: dict[str, list[str]] = {}
-    for (bare, value, _), verdict in zip(attempts, verdicts, strict=True):
+    for (problem, value, _), verdict in zip(attempts, verdicts, strict=True):
         if verdict.passed:
-            paid.setdefault(bare.id, []).append(value)
+            paid.setdefault(problem.id, []).append(value)
     return paid
 
 

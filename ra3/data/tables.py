@@ -53,7 +53,7 @@ class Row:
         return f"{self.file}:{self.line}"
 
     def get(self, key: str, kind: type[Value], default: Value = _REQUIRED) -> Value:
-        """Return a field of this type: str, list, dict, or float for any number. Null is missing if it has a default."""
+        """Return a field of this type: str, list, dict, or float for any number. With a default, null is missing."""
         found = self.values.get(key)
         if self.fault:
             raise self.wrong(self.fault)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ra3.seeds import derive
 from ra3.worlds import WORLDS
-from ra3.worlds.tokenizer import END
 from ra3.worlds.world import Part, World
 
 IGNORED = -100
@@ -55,31 +55,25 @@ RECIPES = {"functions": Recipe(), "word-problems": Recipe(batch=12, learned=0.05
 """Of the base model that ships with each world."""
 
 
-def config(recipe: Recipe, tokenizer: Any) -> LlamaConfig:
-    """The model's standard configuration. A small rotary base and separate embeddings let look-ups emerge sooner."""
-    end = tokenizer.convert_tokens_to_ids(END)
-    return LlamaConfig(
+def new_model(recipe: Recipe, tokenizer: Any) -> LlamaForCausalLM:
+    """Make the model before its first update."""
+    end, seed = tokenizer.eos_token_id, derive(recipe.seed, "weights")
+    config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=recipe.width, intermediate_size=recipe.hidden,
         num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
         max_position_embeddings=2048, tie_word_embeddings=True, initializer_range=0.02, attention_bias=True,
         rope_parameters={"rope_type": "default", "rope_theta": THETA},
         bos_token_id=end, eos_token_id=end, pad_token_id=end,
     )  # fmt: skip
-
-
-def _point_back(attention: Any, head: int, offset: int, rope_theta: float) -> None:
-    """Makes a head look ``offset`` tokens back: biases whose rotary phase difference peaks there, nowhere nearer."""
-    size = attention.head_dim
-    angles = offset * rope_theta ** (-torch.arange(0, size, 2) / size)
-    start, half, end = head * size, head * size + size // 2, (head + 1) * size
-    attention.k_proj.bias[start:half] = POINT
-    attention.k_proj.bias[half:end] = 0.0
-    attention.q_proj.bias[start:half] = POINT * torch.cos(angles)
-    attention.q_proj.bias[half:end] = -POINT * torch.sin(angles)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    _start_attention(model, torch.Generator().manual_seed(seed))
+    return model
 
 
 @torch.no_grad()
-def _mimetic(model: Any, generator: torch.Generator, rope_theta: float) -> None:
+def _start_attention(model: Any, generator: torch.Generator) -> None:
     """Starts attention as matching and copying: Q = K and O = V^T per head (orthonormal), three heads looking back."""
     weights = model.get_input_embeddings().weight
     weights.copy_(torch.randn(weights.shape, generator=generator) / weights.shape[1] ** 0.5)
@@ -91,55 +85,18 @@ def _mimetic(model: Any, generator: torch.Generator, rope_theta: float) -> None:
             match, copy = (torch.linalg.qr(torch.randn(width, size, generator=generator))[0].T for _ in range(2))
             attention.v_proj.weight[rows], attention.o_proj.weight[:, rows] = copy, 0.2 * copy.T
             if depth == 0 and head < len(OFFSETS):
-                _point_back(attention, head, OFFSETS[head], rope_theta)
+                _look_back(attention, head, OFFSETS[head])
             else:
                 attention.q_proj.weight[rows], attention.k_proj.weight[rows] = match, match
 
 
-def new_model(recipe: Recipe, tokenizer: Any) -> LlamaForCausalLM:
-    """The model before its first update."""
-    seed = derive(recipe.seed, "weights")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config(recipe, tokenizer))
-    _mimetic(model, torch.Generator().manual_seed(seed), THETA)
-    return model
-
-
-def encode(parts: list[Part], tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Token ids and labels of one page, behind the start token; parts that do not count get the label ``IGNORED``."""
-    ids, labels = [tokenizer.bos_token_id], [IGNORED]
-    for text, counts in parts:
-        piece = tokenizer(text)["input_ids"]
-        ids += piece
-        labels += piece if counts else [IGNORED] * len(piece)
-    return ids, labels
-
-
-def batch(pages: list[list[Part]], tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and labels, both [rows, tokens], padded on the right; padding carries no loss."""
-    rows = [encode(parts, tokenizer) for parts in pages]
-    width = max(len(ids) for ids, _ in rows)
-    end = tokenizer.convert_tokens_to_ids(END)
-    ids = torch.tensor([ids + [end] * (width - len(ids)) for ids, _ in rows])
-    return ids, torch.tensor([labels + [IGNORED] * (width - len(labels)) for _, labels in rows])
-
-
-def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy in nats over the labelled tokens (a scalar)."""
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    counted = labels[:, 1:] != IGNORED
-    return torch.nn.functional.cross_entropy(model.lm_head(hidden[counted]), labels[:, 1:][counted])
-
-
-def optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices, AdamW for embeddings, head and norms."""
-    inside = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
-    others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and ".layers." in name)]
-    return [
-        torch.optim.Muon(inside, lr=recipe.matrix_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=recipe.other_rate, weight_decay=0.0, betas=(0.9, 0.95)),
-    ]
+def _look_back(attention: Any, head: int, offset: int) -> None:
+    """Makes a head look ``offset`` tokens back: biases whose rotary phase difference peaks there, nowhere nearer."""
+    size = attention.head_dim
+    angles = offset * THETA ** (-torch.arange(0, size, 2) / size)
+    rows = slice(head * size, (head + 1) * size)
+    attention.k_proj.bias[rows] = POINT * torch.cat([torch.ones_like(angles), torch.zeros_like(angles)])
+    attention.q_proj.bias[rows] = POINT * torch.cat([torch.cos(angles), -torch.sin(angles)])
 
 
 class Trainer:
@@ -148,7 +105,13 @@ class Trainer:
     def __init__(self, world: World, recipe: Recipe):
         self.world, self.recipe, self.tokenizer = world, recipe, world.tokenizer()
         self.model = new_model(recipe, self.tokenizer)
-        self.optimizers = optimizers(self.model, recipe)
+        named = list(self.model.named_parameters())
+        matrices = [p for name, p in named if p.ndim == 2 and ".layers." in name]
+        others = [p for name, p in named if not (p.ndim == 2 and ".layers." in name)]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=recipe.other_rate, weight_decay=0.0, betas=(0.9, 0.95)),
+        ]
         self.began = time.monotonic()
 
     def train(self) -> None:
@@ -163,28 +126,24 @@ class Trainer:
         for number in range(most):
             seeds = [derive(self.recipe.seed, stage, number, row) for row in range(self.recipe.batch)]
             pages = [self.world.drill(seed, lengths) for seed in seeds]
-            loss = self.update(pages, min(1.0, (number + 1) / self.recipe.warmup))
-            recent = 0.9 * recent + 0.1 * loss
-            self._say(stage, number, loss)
+            recent = 0.9 * recent + 0.1 * self.update(stage, number, pages, min(1.0, (number + 1) / self.recipe.warmup))
             if recent < self.recipe.learned:
                 break
 
     def read(self) -> None:
         """Make updates on documents and some drill pages; the learning rates fall to zero over the last half."""
-        recipe = self.recipe
+        recipe, world = self.recipe, self.world
         for number in range(recipe.updates):
             rng = random.Random(derive(recipe.seed, "read", number))
             seeds = [derive(recipe.seed, "page", number, row) for row in range(recipe.batch)]
             drills = [rng.random() < recipe.drill_share for _ in seeds]
-            pages = [
-                self.world.drill(seed, CHAINS) if drill else self.world.pretraining_page(seed)
-                for seed, drill in zip(seeds, drills, strict=True)
-            ]
-            self._say("read", number, self.update(pages, min(1.0, 2.0 * (1 - number / recipe.updates))))
+            draws = zip(seeds, drills, strict=True)
+            pages = [world.drill(seed, CHAINS) if drill else world.pretraining_page(seed) for seed, drill in draws]
+            self.update("read", number, pages, min(1.0, 2.0 * (1 - number / recipe.updates)))
 
-    def update(self, pages: list[list[Part]], scale: float) -> float:
+    def update(self, stage: str, number: int, pages: list[list[Part]], scale: float) -> float:
         """Make one update at ``scale`` times the base learning rates; return the loss before it."""
-        loss = loss_of(self.model, *batch(pages, self.tokenizer))
+        loss = self.loss(pages)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
@@ -193,11 +152,22 @@ class Trainer:
                 group["lr"] = group["full_rate"] * scale
             optimizer.step()
             optimizer.zero_grad()
-        return loss.item()
-
-    def _say(self, stage: str, number: int, loss: float) -> None:
         if number % 10 == 0:
             print(f"{stage:6} {number:5} loss {loss:.4f}  {time.monotonic() - self.began:6.0f} s", flush=True)
+        return loss.item()
+
+    def loss(self, pages: list[list[Part]]) -> torch.Tensor:
+        """Mean cross-entropy in nats (a scalar) over the parts of pages that count, each page behind a start token."""
+        rows, labels = [], []
+        for parts in pages:
+            tokens = [(i, counts) for text, counts in parts for i in self.tokenizer(text)["input_ids"]]
+            rows.append(torch.tensor([self.tokenizer.bos_token_id, *(i for i, _ in tokens)]))
+            labels.append(torch.tensor([IGNORED, *(i if counts else IGNORED for i, counts in tokens)]))
+        ids = pad_sequence(rows, batch_first=True, padding_value=self.model.config.pad_token_id or 0)
+        targets = pad_sequence(labels, batch_first=True, padding_value=IGNORED)[:, 1:]
+        hidden = self.model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+        counted = targets != IGNORED
+        return torch.nn.functional.cross_entropy(self.model.lm_head(hidden[counted]), targets[counted])
 
 
 def main() -> None:
@@ -205,16 +175,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the base model of an embedded world.")
     parser.add_argument("world", choices=list(WORLDS))
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--layers", type=int)
-    parser.add_argument("--updates", type=int)
-    given = parser.parse_args()
+    for name in ("seed", "layers", "updates"):
+        parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
+    given = vars(parser.parse_args())
     torch.set_num_threads(1)
-    changes = {name: value for name in ("seed", "layers", "updates") if (value := getattr(given, name)) is not None}
-    trainer = Trainer(WORLDS[given.world], replace(RECIPES[given.world], **changes))
+    world, out = given.pop("world"), given.pop("out")
+    trainer = Trainer(WORLDS[world], replace(RECIPES[world], **given))
     trainer.train()
-    trainer.model.save_pretrained(given.out)
-    trainer.tokenizer.save_pretrained(given.out)
+    trainer.model.save_pretrained(out)
+    trainer.tokenizer.save_pretrained(out)
 
 
 if __name__ == "__main__":

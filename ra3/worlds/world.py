@@ -16,13 +16,19 @@ from ra3.data.documents import Document, Truth
 from ra3.grading.problem_tests import Test
 from ra3.grading.problems import Problem
 from ra3.seeds import derive
-from ra3.worlds.tokenizer import END
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+END = "<|endoftext|>"
+MERGES = (
+    "Ġ Ġ", "ĠĠ ĠĠ", "ĠĠĠĠ ĠĠĠĠ", "i n", "r e", "e r", "o n", "a t", "e s", "o r", "s e", "t h", "in g", "s t", "e n",
+)  # fmt: skip
+"""What a world's byte-level BPE joins within words that it does not know."""
 Chain = tuple[str, ...]
 """The names that a solution goes through, from the one that is asked for."""
+BANDS = ("known", "edge", "hard")
+"""Kinds of problems, from easy to hard."""
 Part = tuple[str, bool]
 """Text for pre-training, and whether it carries loss."""
 
@@ -80,8 +86,6 @@ class World:
     """Part of every seed and id. The world has another name today; with another word here all its text would change."""
     levels: dict[str, Level]
     """Of the splits "pretrain" and "expert", and of each band."""
-    bands: tuple[str, ...]
-    """From easy to hard."""
     steps: str
     """The `corpus.steps` that fits its documents."""
     stop: str
@@ -95,6 +99,7 @@ class World:
     drill: Callable[[int, tuple[int, ...]], list[Part]]
     """(seed, lengths of the chains) -> a page of look-ups for pre-training."""
     tokenizer: Callable[[], PreTrainedTokenizerFast]
+    bands = BANDS
 
     @property
     def model(self) -> Path:
@@ -122,14 +127,15 @@ class World:
         return [(page.context, False), ("".join(lines) + END, True)]
 
     def problems(self, split: str, seed: int, count: int, band: str | None = None) -> list[Problem]:
-        """Make problems of "rl" or "eval": all of one band, or of the bands from easy to hard in turn ("eval"), of the
-        second twice as often as of the first ("rl"). ``meta`` has ``band``, ``chain_length`` and ``intention``."""
-        bands = self.bands
+        """Make problems: all of one band, or known and twice as many edge ("rl"), or of all bands in turn ("eval").
+
+        ``meta`` has ``band``, ``chain_length`` and ``intention``.
+        """
         if split not in ("rl", "eval"):
             raise ValueError(f"problems come from 'rl' or 'eval', not {split!r}")
-        if band is not None and band not in bands:
-            raise ValueError(f"band is one of {', '.join(bands)}, not {band!r}")
-        turns = (band,) if band else (bands[0], bands[1], bands[1]) if split == "rl" else bands
+        if band not in (None, *BANDS):
+            raise ValueError(f"band is one of {', '.join(BANDS)}, not {band!r}")
+        turns = (band,) if band else ("known", "edge", "edge") if split == "rl" else BANDS
         return [self._problem(split, turns[index % len(turns)], seed, index) for index in range(count)]
 
     def _problem(self, split: str, band: str, seed: int, index: int) -> Problem:
@@ -137,18 +143,13 @@ class World:
         (exercise,) = page.exercises
         entry_point, tests, more = self.task(page)
         meta = {"band": band, "chain_length": len(exercise.chain) - 1, **more}
-        return Problem(
-            id=f"{self.first_name}/{split}/{band}/{seed}/{index}",
-            prompt=page.context + exercise.opening,
-            entry_point=entry_point,
-            tests=tests,
-            stop=(self.stop,),
-            meta={**meta, "intention": exercise.intention.rstrip("\n")},
-        )
+        meta["intention"] = exercise.intention.rstrip("\n")
+        own_id = f"{self.first_name}/{split}/{band}/{seed}/{index}"
+        return Problem(own_id, page.context + exercise.opening, entry_point, tests, (self.stop,), meta)
 
     def evaluation(self, seed: int, per_band: int) -> list[Problem]:
         """Make ``per_band`` problems of each band."""
-        return [problem for band in self.bands for problem in self.problems("eval", seed, per_band, band)]
+        return [problem for band in BANDS for problem in self.problems("eval", seed, per_band, band)]
 
 
 def page_lines(page: Page, useless: float, useless_lines: Sequence[str]) -> tuple[list[str], list[int]]:
@@ -165,3 +166,29 @@ def page_lines(page: Page, useless: float, useless_lines: Sequence[str]) -> tupl
             lines += [rng.choice(useless_lines)] if number and rng.random() < useless else []
             lines.append(step)
     return lines, boundaries
+
+
+def word_tokenizer(alone: str, texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Build the tokenizer of a world: byte-level BPE that loses nothing of any text, nothing trained.
+
+    Text is cut at what stands alone (``alone``, a regular expression: names, ``#``, numbers) and after each newline, so
+    that tokenising line by line equals tokenising the whole. A piece that occurs in ``texts`` is one token.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = pre_tokenizers.Split(Regex(alone), "isolated")
+    lines = pre_tokenizers.Split(Regex("\n"), "merged_with_previous")
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    cut = pre_tokenizers.Sequence([words, lines, bytes_])
+    pieces = [piece for text in texts for piece, _ in cut.pre_tokenize_str(text)]
+    merges = [(left, right) for left, right in (merge.split(" ") for merge in MERGES)]
+    entries = [END, *sorted(bytes_.alphabet()), *("".join(merge) for merge in merges), *pieces]
+    vocab = {entry: index for index, entry in enumerate(dict.fromkeys(entries))}
+    built = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
+    built.pre_tokenizer = cut
+    built.decoder = decoders.ByteLevel()
+    built.add_special_tokens([END])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=built, eos_token=END, bos_token=END, pad_token=END, clean_up_tokenization_spaces=False
+    )

@@ -14,7 +14,7 @@ import benchmark_files as files
 import pytest
 from local_hub import serving
 
-from ra3.benchmarks.registry import Release
+from ra3.benchmarks.registry import release_files
 from ra3.errors import UserError
 
 RIGHT = [
@@ -74,11 +74,11 @@ def test_a_release_is_downloaded_once_and_known_by_its_sum(tmp_path, monkeypatch
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "Plus.jsonl.gz").write_bytes(gzip.compress(content))
     with serving(tmp_path / "hub") as hub:
-        release = Release(f"{hub.url}/Plus.jsonl.gz", hashlib.md5(content).hexdigest())
-        (path,) = release.files()
+        release = f"{hub.url}/Plus.jsonl.gz", hashlib.md5(content).hexdigest()
+        (path,) = release_files(*release)
         assert gzip.decompress(path.read_bytes()) == content
         with pytest.raises(UserError, match="this is another file: its MD5 is"):
-            Release(f"{hub.url}/Plus.jsonl.gz", "0" * 32).files()
+            release_files(f"{hub.url}/Plus.jsonl.gz", "0" * 32)
         with pytest.raises(UserError, match="cannot be downloaded: HTTP Error 404"):
-            Release(f"{hub.url}/Other.jsonl.gz", "0" * 32).files()
-    assert release.files() == [path]  # nobody answers there any more
+            release_files(f"{hub.url}/Other.jsonl.gz", "0" * 32)
+    assert release_files(*release) == [path]  # nobody answers there any more

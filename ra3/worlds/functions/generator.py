@@ -24,9 +24,8 @@ from typing import TYPE_CHECKING
 
 from ra3.grading.problem_tests import CallTest
 from ra3.seeds import derive
-from ra3.worlds.functions.ops import BY_NAME, NEW, OLD, OPERATIONS, body
-from ra3.worlds.tokenizer import word_tokenizer
-from ra3.worlds.world import Chain, Exercise, Level, Page, Part, World
+from ra3.worlds.functions.operations import BY_NAME, NEW, OLD, OPERATIONS, body
+from ra3.worlds.world import Chain, Exercise, Level, Page, Part, World, word_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -130,7 +129,6 @@ world = World(
     package="ra3.worlds.functions",
     first_name="testbed",
     levels=LEVELS,
-    bands=("known", "edge", "hard"),
     steps="line",
     stop="\ndef ",
     useless=USELESS,

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING
 from ra3.grading.derivation import RELATIONS, Fact, facts_by_name, solution, worked_out
 from ra3.grading.problem_tests import DerivationTest
 from ra3.seeds import derive
-from ra3.worlds.tokenizer import word_tokenizer
-from ra3.worlds.world import Chain, Exercise, Level, Page, Part, World
+from ra3.worlds.world import Chain, Exercise, Level, Page, Part, World, word_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -162,7 +161,6 @@ world = World(
     package="ra3.worlds.word_problems",
     first_name="chains",
     levels=LEVELS,
-    bands=("known", "edge", "hard"),
     steps="sentence",
     stop="\nHow ",
     useless=USELESS,
