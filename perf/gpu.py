@@ -5,8 +5,8 @@
 
 M-step: tokens per second of whole updates whose passes hold 8,192 tokens. RLVR and E-step: the same of a policy update
 with passes of 16,384 tokens. Both also as a share of the matrix peak, which is measured first, on square matrices of
-the same format; FLOPs as in ra3/model/update.py. Generation: tokens per second against transformers' continuous batching
-on the same prompts and lengths. Medians after a warm-up.
+the same format; FLOPs as in ra3/model/update.py. Generation: tokens per second against transformers' continuous
+batching on the same prompts and lengths. Medians after a warm-up.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python perf/mean_opener.py --out runs/mean-opener
     ra3 midtrain demo --model.path runs/mean-opener --model.opener "<|plan|>"
 
-`model.opener` alone starts a new token from the row of "#" (`add_latent_token` in ra3/model/load.py). docs/lab-log.md compares the two.
+`model.opener` alone starts a new token from the row of "#" (ra3/model/load.py). docs/lab-log.md compares the two.
 """
 
 import argparse

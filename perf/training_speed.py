@@ -34,6 +34,7 @@ from transformers.utils import logging
 
 from ra3.worlds import WORLDS
 from ra3.worlds.functions import world
+from ra3.worlds.world import END
 
 HERE = Path(__file__).parent
 TOKENS = {"shipped": 8192, "25M": 2048, "0.1B": 1024}
@@ -116,7 +117,7 @@ def batches(name: str, num_tokens: int, count: int) -> list[list[list[int]]]:
     made = []
     for _ in range(count):
         batch: list[list[int]] = []
-        while (document := joined(pages, lengths[len(batch) % len(lengths)], tokenizer.eos_token_id)) and (
+        while (document := joined(pages, lengths[len(batch) % len(lengths)], tokenizer.vocab[END])) and (
             sum(map(len, batch)) + len(document) <= num_tokens
         ):
             batch.append(document)

@@ -14,13 +14,8 @@ from ra3.config.load import shipped_recipes
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-<<<<<<< HEAD
 OTHER_OPTIONS = {"out", "check", "version", "workers", "recipe", "seeds", "rlvr"}
-FOREIGN = {"kind", "programs", "seed", "layers", "updates"}
-=======
-OTHER_OPTIONS = {"out", "check", "version", "key-file", "listen", "workers", "recipe", "seeds", "rlvr"}
 FOREIGN = {"programs", "seed", "layers", "updates"}
->>>>>>> 268e153 (Benchmarks in one table with functions for their files; worlds without a module of tokenizers; timing scripts run again; documents name what is there)
 """Options of the scripts in perf and of `python -m ra3.worlds.pretraining`."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

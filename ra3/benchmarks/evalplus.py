@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ra3.data.tables import Row
 from ra3.errors import UserError
@@ -144,7 +145,7 @@ def _deep_tuple(item):
     return tuple(_deep_tuple(member) for member in item) if isinstance(item, list) else item
 
 
-FORMS: tuple[tuple[tuple, tuple[int, ...]], ...] = (
+FORMS: tuple[tuple[Any, tuple[int, ...]], ...] = (
     ((tuple, ...), (2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726, 740,
                     744, 809)),
     ((_tuples, ...), (63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780)),
@@ -169,10 +170,12 @@ def with_types(task_id: str, inputs: list[list]) -> list[list]:
     Example: ``with_types("Mbpp/106", [[[1], [2]]]) == [[[1], (2,)]]``
     """
     form = FORM_OF.get(task_id, ())
-    if form[-1:] == (...,):
+    if ... in form:
         return [list(map(form[0], arguments)) for arguments in inputs]
-    first = [[convert(arg) for convert, arg in zip(form, arguments, strict=False)] for arguments in inputs]
-    return [[*converted, *arguments[len(form) :]] for converted, arguments in zip(first, inputs, strict=True)]
+    return [
+        [*(convert(arg) for convert, arg in zip(form, arguments, strict=False)), *arguments[len(form) :]]
+        for arguments in inputs
+    ]
 
 
 # The problems that several answers solve: their rules, as tests that a judge runs (EvalPlus 0.3.1,
