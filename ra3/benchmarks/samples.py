@@ -22,9 +22,8 @@ from typing import NamedTuple
 
 from ra3.data.tables import Row, load_rows
 from ra3.errors import UserError
-from ra3.grading.extraction import fenced_program
 from ra3.grading.grade import grade
-from ra3.grading.problems import Problem
+from ra3.grading.problems import Problem, fenced_program
 from ra3.sandbox import Sandbox
 
 FORMS = ("completion", "solution", "response")

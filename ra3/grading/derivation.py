@@ -92,8 +92,8 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One worked-out fact: ``Step(fact, 7, "+", 3, 10)``."""
+class SolutionStep:
+    """One worked-out fact: ``SolutionStep(fact, 7, "+", 3, 10)``."""
 
     fact: Fact
     left: int
@@ -111,7 +111,14 @@ class Step:
 
 _GIVEN = re.compile(rf"The ({NAME}) are ({NUMBER})")
 _LINKS = {key: re.compile(rf"The ({NAME}) are the ({NAME}) {relation.pattern}") for key, relation in RELATIONS.items()}
-_WORKING = re.compile(rf"({NAME}): ({NUMBER}) ([-+*/]) (?:({NAME}): )?({NUMBER}) = ({NUMBER}) ({NAME})")
+
+
+def _step_pattern(key: str) -> re.Pattern[str]:
+    other = r"\3: " if RELATIONS[key].operand == "quantity" else ""
+    return re.compile(rf"{_LINKS[key].pattern}, so \2: {NUMBER} [-+*/] {other}{NUMBER} = {NUMBER} \1\.")
+
+
+_STEPS = [_step_pattern(key) for key in RELATIONS]
 
 
 def read_fact(claim: str) -> Fact | None:
@@ -124,18 +131,7 @@ def read_fact(claim: str) -> Fact | None:
     return None
 
 
-def read_step(line: str) -> Step | None:
-    """The step that a line without its newline states, or None."""
-    claim, so, working = line.removesuffix(".").partition(", so ")
-    fact, found = read_fact(claim), _WORKING.fullmatch(working)
-    if not (line.endswith(".") and so and fact and fact.base and found and found[7] == fact.name):
-        return None
-    if fact.sources != tuple(name for name in (found[1], found[4]) if name):
-        return None
-    return Step(fact, int(found[2]), found[3], int(found[5]), int(found[6]))
-
-
-def worked_out(fact: Fact, known: Mapping[str, int]) -> Step:
+def worked_out(fact: Fact, known: Mapping[str, int]) -> SolutionStep:
     """The right step for a fact whose sources are known. ValueError where the number is not whole or out of range."""
     relation = RELATIONS[fact.relation]
     right = known[fact.operand] if relation.operand == "quantity" else int(fact.operand or relation.operand)
@@ -144,7 +140,7 @@ def worked_out(fact: Fact, known: Mapping[str, int]) -> Step:
     result = {"+": left + right, "-": left - right, "*": left * right, "/": left // right}[relation.sign]
     if not (exact and 0 <= result <= MOST):
         raise ValueError(f"{left} {relation.sign} {right} is no whole number from 0 to {MOST}")
-    return Step(fact, left, relation.sign, right, result)
+    return SolutionStep(fact, left, relation.sign, right, result)
 
 
 def facts_by_name(sentences: Iterable[str]) -> dict[str, Fact]:
@@ -160,13 +156,13 @@ def facts_by_name(sentences: Iterable[str]) -> dict[str, Fact]:
     return found
 
 
-def solution(facts: Mapping[str, Fact], asked: str) -> list[Step]:
+def solution(facts: Mapping[str, Fact], asked: str) -> list[SolutionStep]:
     """The steps that work ``asked`` out, each after those it builds on.
 
     ValueError where a quantity is not stated, follows from itself, or has no whole number.
     """
     known = {name: fact.number for name, fact in facts.items() if not fact.base}
-    steps: list[Step] = []
+    steps: list[SolutionStep] = []
     todo, under_way = [asked], set()
     while todo:
         name = todo[-1]
@@ -186,20 +182,19 @@ def solution(facts: Mapping[str, Fact], asked: str) -> list[Step]:
     return steps
 
 
-def verdict(steps: Sequence[Step], answer: str) -> str:
-    """Why an answer is paid or not; ``steps`` is the solution. Time is linear in the length of the answer.
+def verdict(steps: Sequence[SolutionStep], answer: str) -> str:
+    """Say why an answer is paid or not; ``steps`` is the solution. Time is linear in the length of the answer.
 
     passed; syntax: a line that is no step; wrong_step: a step that is false, comes before what it builds on, comes
     twice, or is not needed; wrong_answer: the quantity asked for is not worked out.
     """
-    missing = {step.fact.name: step for step in steps}
+    missing = {step.sentence: step for step in steps}
     for line in answer.removesuffix("\n").split("\n") if answer else ():
         if line.startswith("#"):
             continue
-        step = read_step(line)
-        if step is None:
+        step = missing.pop(f"{line}\n", None)
+        if step is None and not any(pattern.fullmatch(line) for pattern in _STEPS):
             return "syntax"
-        if step != missing.get(step.fact.name) or any(source in missing for source in step.fact.sources):
+        if step is None or {other.fact.name for other in missing.values()} & set(step.fact.sources):
             return "wrong_step"
-        del missing[step.fact.name]
     return "wrong_answer" if missing else "passed"

@@ -10,13 +10,14 @@ are finite numbers by tolerance.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ra3.sandbox.inside.values import canonical, parse_untrusted
 
 TOLERANCE = 1e-6
 EVALPLUS_RTOL = 1e-7
-NUMBERS = ("strict", "loose", "python")
 NEVER_EQUAL = (b"NaN", b"Infinity", b'"obj"')
 
 
@@ -25,13 +26,13 @@ class Rule:
     """How close is equal. Example: ``Rule("python", atol=0.0, rtol=1e-7)`` for a problem of HumanEval+."""
 
     numbers: str = "strict"
-    """One of NUMBERS."""
+    """strict, loose or python."""
     atol: float = TOLERANCE
     rtol: float = TOLERANCE
 
     @staticmethod
     def of(meta: dict) -> "Rule":
-        """A problem's own rule; without tolerances those of its kind."""
+        """Return a problem's own rule; without tolerances those of its kind."""
         numbers = meta.get("numbers", "strict")
         atol, rtol = (0.0, EVALPLUS_RTOL) if numbers == "python" else (TOLERANCE, TOLERANCE)
         return Rule(numbers, meta.get("atol", atol), meta.get("rtol", rtol))
@@ -54,53 +55,42 @@ def same_value(expected: bytes, actual: bytes, rule: Rule = STRICT) -> bool:
         wanted, given = parse_untrusted(expected), parse_untrusted(actual)
         if rule.numbers == "python":
             return _equal(wanted, given) or _all_close(wanted, given, rule)
-        return _same(wanted, given, rule)
+        return _same(rule, wanted, given)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
         return False
 
 
-def _same(expected, actual, rule: Rule) -> bool:
+def _same(rule: Rule, expected, actual) -> bool:
+    """Same types and equal. KeyError for a tree without a tag and a content: ``values.encode`` did not write it."""
     loose = rule.numbers == "loose"
     if type(expected) is float:
         return (type(actual) is float or (loose and type(actual) is int)) and rule.close(expected, actual)
     if type(expected) is not type(actual):
         return loose and type(expected) is int and type(actual) is float and actual == expected
     if type(expected) is list:
-        return _same_items(expected, actual, rule)
-    if type(expected) is dict:
-        return expected.keys() == actual.keys() and _same_tagged(expected, actual, rule)
-    return expected == actual
-
-
-def _same_items(expected: list, actual: list, rule: Rule) -> bool:
-    return len(expected) == len(actual) and all(_same(*pair, rule) for pair in zip(expected, actual, strict=True))
-
-
-def _same_tagged(expected: dict, actual: dict, rule: Rule) -> bool:
-    """Only trees that ``values.encode`` wrote have a tag and a content and nothing else; KeyError for any other."""
+        return _pairwise(partial(_same, rule), expected, actual)
+    if type(expected) is not dict or expected.keys() != actual.keys():
+        return expected == actual
     tag, wanted, given = expected["t"], expected["v"], actual["v"]
     if actual["t"] != tag or type(wanted) is not type(given):
         return False
     if tag in ("T", "c"):
-        return _same_items(wanted, given, rule)
+        return _pairwise(partial(_same, rule), wanted, given)
     if tag in ("S", "F"):
-        return len(wanted) == len(given) and _strings(wanted) == _strings(given)
-    if tag == "D":
-        return _same_dict(wanted, given, rule)
-    return wanted == given
+        return len(wanted) == len(given) and set(map(canonical, wanted)) == set(map(canonical, given))
+    return _by_key(canonical, partial(_same, rule), wanted, given) if tag == "D" else wanted == given
 
 
-def _strings(members: list) -> set[str]:
-    """Sets are matched by their members' strings: hashing a program's own values could be made quadratic."""
-    return {canonical(member) for member in members}
+def _pairwise(same: Callable, wanted: list, given: list) -> bool:
+    return len(wanted) == len(given) and all(map(same, wanted, given))
 
 
-def _same_dict(wanted: list, given: list, rule: Rule) -> bool:
-    ours = {canonical(key): value for key, value in wanted}
-    theirs = {canonical(key): value for key, value in given}
+def _by_key(key: Callable, same: Callable, wanted: list, given: list) -> bool:
+    """Match the items of two dicts by a string for each key: hashing a program's own keys could be made quadratic."""
+    ours, theirs = ({key(name): value for name, value in items} for items in (wanted, given))
     if ours.keys() != theirs.keys() or len(given) != len(theirs):
         return False
-    return all(_same(value, theirs[key], rule) for key, value in ours.items())
+    return all(same(value, theirs[name]) for name, value in ours.items())
 
 
 def _number(tree) -> complex | int | None:
@@ -123,7 +113,7 @@ def _equal(expected, actual) -> bool:
     if type(expected) is not type(actual):
         return False
     if type(expected) is list:
-        return _equal_items(expected, actual)
+        return _pairwise(_equal, expected, actual)
     if type(expected) is not dict:
         return expected == actual
     tag, wanted, given = expected["t"], expected["v"], actual["v"]
@@ -132,17 +122,10 @@ def _equal(expected, actual) -> bool:
     if tag != actual["t"]:
         return False
     if tag == "T":
-        return _equal_items(wanted, given)
+        return _pairwise(_equal, wanted, given)
     if tag == "D":
-        ours, theirs = ({_key(key): value for key, value in items} for items in (wanted, given))
-        if len(theirs) != len(given) or ours.keys() != theirs.keys():
-            return False
-        return all(_equal(value, theirs[key]) for key, value in ours.items())
+        return _by_key(_key, _equal, wanted, given)
     return tag == "b" and type(given) is str and wanted == given
-
-
-def _equal_items(expected: list, actual: list) -> bool:
-    return len(expected) == len(actual) and all(map(_equal, expected, actual))
 
 
 def _key(tree) -> str:
@@ -172,17 +155,17 @@ def _all_close(expected, actual, rule: Rule) -> bool:
         return False
     if type(expected) is dict and expected["t"] != actual["t"]:
         return False
-    return _near(expected, actual, atol, rule.rtol)
+    return _near(atol, rule.rtol, expected, actual)
 
 
-def _near(expected, actual, atol: float, rtol: float) -> bool:
+def _near(atol: float, rtol: float, expected, actual) -> bool:
     wanted, given = _number(expected), _number(actual)
     if wanted is not None and given is not None:
         return wanted == given or abs(given - wanted) <= atol + rtol * abs(wanted) < math.inf
     ours, theirs = _items(expected), _items(actual)
-    if type(ours) is not list or type(theirs) is not list or len(ours) != len(theirs):
+    if type(ours) is not list or type(theirs) is not list:
         return False
-    return all(_near(*pair, atol, rtol) for pair in zip(ours, theirs, strict=True))
+    return _pairwise(partial(_near, atol, rtol), ours, theirs)
 
 
 def _items(tree):
@@ -192,26 +175,16 @@ def _items(tree):
 
 def same_output(expected: str, actual: bytes, rule: Rule = STRICT) -> bool:
     """Compare a program's stdout with the expected text."""
-    wanted, given = _lines(expected.encode()), _lines(actual)
-    if len(wanted) != len(given):
-        return False
-    return all(_same_line(*pair, rule) for pair in zip(wanted, given, strict=True))
+    wanted, given = ([line.split() for line in text.rstrip().split(b"\n")] for text in (expected.encode(), actual))
+    return _pairwise(partial(_same_line, rule), wanted, given)
 
 
-def _lines(data: bytes) -> list[list[bytes]]:
-    return [line.split() for line in data.rstrip().split(b"\n")]
+def _same_line(rule: Rule, wanted: list[bytes], given: list[bytes]) -> bool:
+    return wanted == given or (rule.numbers == "loose" and _pairwise(partial(_same_word, rule), wanted, given))
 
 
-def _same_line(wanted: list[bytes], given: list[bytes], rule: Rule) -> bool:
-    if wanted == given:
-        return True
-    if rule.numbers != "loose" or len(wanted) != len(given):
-        return False
-    return all(left == right or _near_word(left, right, rule) for left, right in zip(wanted, given, strict=True))
-
-
-def _near_word(wanted: bytes, given: bytes, rule: Rule) -> bool:
+def _same_word(rule: Rule, wanted: bytes, given: bytes) -> bool:
     try:
-        return rule.close(float(wanted), float(given[:64]))
+        return wanted == given or rule.close(float(wanted), float(given[:64]))
     except ValueError:
         return False

@@ -10,7 +10,7 @@ from itertools import islice
 from threading import Event
 
 from ra3.grading.problems import Problem, program
-from ra3.grading.test_runners import Sitting, exam
+from ra3.grading.test_runners import TestRun, test_runner
 from ra3.sandbox import Sandbox, SandboxError
 from ra3.sandbox.jobs import Job, Outcome
 
@@ -37,52 +37,52 @@ def refuse_unjudged(verdicts: Sequence[Verdict]) -> None:
         raise SandboxError(f"none of {len(verdicts)} programs could be judged")
 
 
-class Paper:
-    """One program's exam under way: the ``jobs`` it waits for, and the ``verdict`` once there are none."""
+class Grading:
+    """One program's tests under way: the ``jobs`` that it waits for, and the ``verdict`` once there are none."""
 
-    def __init__(self, sitting: Sitting):
-        self._sitting, self._cpu_s = sitting, 0.0
+    def __init__(self, test_run: TestRun):
+        self._test_run, self._cpu_s = test_run, 0.0
         self.verdict: Verdict | None = None
-        self._take(partial(next, sitting))
+        self._advance(partial(next, test_run))
 
     def go_on(self, outcomes: list[Outcome]):
-        """Hand in what the jobs came to."""
+        """Hand in the outcomes of the jobs."""
         self._cpu_s += sum(outcome.cpu_s for outcome in outcomes)
-        self._take(partial(self._sitting.send, outcomes))
+        self._advance(partial(self._test_run.send, outcomes))
 
-    def _take(self, jobs: Callable[[], list[Job]]):
+    def _advance(self, next_jobs: Callable[[], list[Job]]):
         try:
-            self.jobs = jobs()
+            self.jobs = next_jobs()
         except StopIteration as end:
             passed = None if end.value == "infra" else end.value == "passed"
             self.jobs, self.verdict = [], Verdict(passed, end.value, self._cpu_s)
 
 
 def grade(sandbox: Sandbox, attempts: Iterable[tuple[Problem, str]]) -> list[Verdict]:
-    """The verdict on every (problem, completion), in order. Equal jobs run once.
+    """Return the verdict on every (problem, completion), in order. Equal jobs run once.
 
     Scripts are run on their first stdin; only those that pass it are run on the others.
     """
-    return Marking(sandbox.run).verdicts(attempts)
+    return GradeCache(sandbox.run).verdicts(attempts)
 
 
-class Marking:
+class GradeCache:
     """Grades batch after batch; a job that an earlier batch ran is not run again."""
 
     def __init__(self, run: Callable[[list[Job]], list[Outcome]]):
         self._run, self._known = run, dict[Job, Outcome]()
 
     def verdicts(self, attempts: Iterable[tuple[Problem, str]]) -> list[Verdict]:
-        """The verdict on every attempt, in order."""
+        """Return the verdict on every attempt, in order."""
         attempts = list(attempts)
-        exams = {id(problem): exam(problem) for problem, _ in attempts}
-        papers = [Paper(exams[id(problem)].sit(program(problem, text))) for problem, text in attempts]
-        while waiting := [paper for paper in papers if paper.jobs]:
-            fresh = list(dict.fromkeys(job for paper in waiting for job in paper.jobs if job not in self._known))
+        runners = {id(problem): test_runner(problem) for problem, _ in attempts}
+        gradings = [Grading(runners[id(problem)].run(program(problem, text))) for problem, text in attempts]
+        while waiting := [grading for grading in gradings if grading.jobs]:
+            fresh = list(dict.fromkeys(job for grading in waiting for job in grading.jobs if job not in self._known))
             self._known.update(zip(fresh, self._run(fresh), strict=True))
-            for paper in waiting:
-                paper.go_on([self._known[job] for job in paper.jobs])
-        return [paper.verdict for paper in papers if paper.verdict]
+            for grading in waiting:
+                grading.go_on([self._known[job] for job in grading.jobs])
+        return [grading.verdict for grading in gradings if grading.verdict]
 
 
 class Grader:
@@ -99,7 +99,7 @@ class Grader:
 
     def __init__(self, sandbox: Sandbox):
         self._sandbox, self._pool = sandbox, ThreadPoolExecutor(1, "grader")
-        self._marking, self._left = Marking(self._run), Event()
+        self._cache, self._left = GradeCache(self._run), Event()
         self._waiting: deque[tuple[list[tuple[Problem, str]], Future[list[Verdict]]]] = deque()
 
     def submit(self, attempts: Iterable[tuple[Problem, str]]) -> "Future[list[Verdict]]":
@@ -122,7 +122,7 @@ class Grader:
         if not taken:
             return
         try:
-            verdicts = iter(self._marking.verdicts(attempt for attempts, _ in taken for attempt in attempts))
+            verdicts = iter(self._cache.verdicts(attempt for attempts, _ in taken for attempt in attempts))
         except BaseException as error:
             for _, future in taken:
                 future.set_exception(error)

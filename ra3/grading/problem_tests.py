@@ -1,24 +1,37 @@
-"""The kinds of tests a problem can have, and what can be wrong with one: found when it is made, not when it is run."""
+"""The kinds of tests a problem can have, a class each: what can be wrong with one, found when it is made and not when
+it is run; the job that tries it; and what the job's outcome says."""
 
 import ast
 import builtins
 import cmath
+import re
 import symtable
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ra3.grading.derivation import facts_by_name, solution
+from ra3.grading.equality import Rule, same_output
+from ra3.sandbox.jobs import DEFAULT_OUTPUT, Job, Outcome
 
 PLAIN = "None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset; expected numbers are finite"
+CHECKER = "source that defines check(stdin, output, reference)"
+SURROGATE = re.compile("[\ud800-\udfff]")
+Faults = Iterator[tuple[str, str]]
+"""(what is wrong, what is allowed) for each thing that is."""
 
 
 @dataclass(frozen=True)
 class CallTest:
-    """``entry_point(*args)`` must return ``expected``."""
+    """``entry_point(*args)`` must return ``expected``; all such tests of a problem are one job."""
 
     args: tuple
     expected: object
+
+    def faults(self, entry_point: str | None, finite: bool) -> Faults:
+        """Find values that are not plain data; ``finite``: expected numbers must be."""
+        if not is_plain(self.args) or not is_plain(self.expected, finite):
+            yield "a value that no answer could be compared with", PLAIN
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,19 @@ class StdioTest:
 
     stdin: str
     expected_stdout: str
+
+    def faults(self, entry_point: str | None, finite: bool) -> Faults:
+        """Find what is no text."""
+        if not is_text(self.stdin, self.expected_stdout):
+            yield "an input or output that is no text", "strings"
+
+    def job(self, source: str, entry_point: str | None) -> Job:
+        """Run the program on this stdin."""
+        return Job.stdio(source, self.stdin, max(DEFAULT_OUTPUT, 4 * len(self.expected_stdout)))
+
+    def reason(self, outcome: Outcome, rule: Rule) -> str:
+        """Compare the output."""
+        return "passed" if same_output(self.expected_stdout, outcome.stdout, rule) else "wrong_answer"
 
 
 @dataclass(frozen=True)
@@ -41,6 +67,28 @@ class CheckedTest:
     """Source that defines ``check``; all three arguments are strings."""
     reference: str = ""
 
+    def faults(self, entry_point: str | None, finite: bool) -> Faults:
+        """Find what is no text, and a source without ``check``."""
+        if not is_text(self.stdin, self.reference):
+            yield "an input or reference that is no text", "strings"
+        table = _symbols(self.checker)
+        if table is None:
+            yield "a checker that is no Python", CHECKER
+        elif not any(symbol.get_name() == "check" and symbol.is_assigned() for symbol in table.get_symbols()):
+            yield "a checker without a function check", CHECKER
+
+    def job(self, source: str, entry_point: str | None) -> Job:
+        """Run the program on this stdin."""
+        return Job.stdio(source, self.stdin, max(DEFAULT_OUTPUT, 4 * len(self.reference)))
+
+    def reason(self, outcome: Outcome, rule: Rule) -> str | Job:
+        """Return the job that checks the output, in a child of its own."""
+        try:
+            output = outcome.stdout.decode()
+        except UnicodeDecodeError:
+            return "wrong_answer"
+        return Job.call(self.checker, "check", [(self.stdin, output, self.reference)])
+
 
 @dataclass(frozen=True)
 class JudgeTest:
@@ -53,6 +101,32 @@ class JudgeTest:
     names: tuple[str, ...] = ()
     """Further functions or classes that it takes from the program."""
 
+    def faults(self, entry_point: str | None, finite: bool) -> Faults:
+        """Find code that cannot run, and names that it lacks or does not use."""
+        names = self.names if isinstance(self.names, tuple) else (None,)
+        if not all(isinstance(name, str) and name.isidentifier() for name in names):
+            yield f"the names {self.names!r}", "names of functions or classes of the program"
+            return
+        names = {str(entry_point), *self.names}
+        table = _symbols(self.source)
+        if table is None:
+            yield "a judge that is no Python", "source that can be compiled"
+        elif unknown := _free_names(table) - names - set(dir(builtins)):
+            yield f"a judge that uses {min(unknown)!r}, which nothing defines", "names of the program go into names"
+        elif unused := names - _free_names(table):
+            yield f"a judge that does not call {min(unused)!r}", "code that uses what it takes from the program"
+
+    def job(self, source: str, entry_point: str | None) -> Job:
+        """Let the judge call the program."""
+        return Job.judge(source, dict.fromkeys((str(entry_point), *self.names)), self.source)
+
+    def reason(self, outcome: Outcome, rule: Rule) -> str:
+        """Take the judge's word."""
+        (result,) = outcome.results
+        if result.error:
+            return "wrong_answer" if result.error == "AssertionError" else raised(result.error)
+        return "passed" if result.data == b"true" else "error:ProtocolError"
+
 
 @dataclass(frozen=True)
 class DerivationTest:
@@ -64,65 +138,25 @@ class DerivationTest:
     facts: tuple[str, ...]
     asked: str
 
+    def faults(self, entry_point: str | None, finite: bool) -> Faults:
+        """Find facts that do not answer the question, or state its answer."""
+        if not all(isinstance(text, str) for text in (*self.facts, self.asked)):
+            yield "facts that are no text", "sentences, and the name of a quantity"
+            return
+        try:
+            if not solution(facts_by_name(self.facts), self.asked):
+                yield f"a question whose answer is stated, {self.asked!r}", "a quantity that follows from others"
+        except ValueError as error:
+            allowed = "facts as in grading/derivation.py, from which `asked` follows"
+            yield f"facts that do not answer it: {error}", allowed
+
 
 Test = CallTest | StdioTest | CheckedTest | JudgeTest | DerivationTest
 
 
-def _call_faults(test: CallTest, entry_point: str | None, finite: bool) -> Iterator[tuple[str, str]]:
-    if not is_plain(test.args) or not is_plain(test.expected, finite):
-        yield "a value that no answer could be compared with", PLAIN
-
-
-def _script_faults(test: StdioTest, entry_point: str | None, finite: bool) -> Iterator[tuple[str, str]]:
-    if not (is_text(test.stdin) and is_text(test.expected_stdout)):
-        yield "an input or output that is no text", "strings"
-
-
-def _checker_faults(test: CheckedTest, entry_point: str | None, finite: bool) -> Iterator[tuple[str, str]]:
-    if not (is_text(test.stdin) and is_text(test.reference)):
-        yield "an input or reference that is no text", "strings"
-    table = _symbols(test.checker)
-    if table is None:
-        yield "a checker that is no Python", "source that defines check(stdin, output, reference)"
-    elif not any(symbol.get_name() == "check" and symbol.is_assigned() for symbol in table.get_symbols()):
-        yield "a checker without a function check", "source that defines check(stdin, output, reference)"
-
-
-def _judge_faults(test: JudgeTest, entry_point: str | None, finite: bool) -> Iterator[tuple[str, str]]:
-    listed = isinstance(test.names, tuple)
-    if not listed or not all(isinstance(name, str) and name.isidentifier() for name in test.names):
-        yield f"the names {test.names!r}", "names of functions or classes of the program"
-        return
-    names = {str(entry_point), *test.names}
-    table = _symbols(test.source)
-    if table is None:
-        yield "a judge that is no Python", "source that can be compiled"
-    elif unknown := _free_names(table) - names - set(dir(builtins)):
-        yield f"a judge that uses {min(unknown)!r}, which nothing defines", "names of the program go into names"
-    elif unused := names - _free_names(table):
-        yield f"a judge that does not call {min(unused)!r}", "code that uses what it takes from the program"
-
-
-def _derivation_faults(test: DerivationTest, entry_point: str | None, finite: bool) -> Iterator[tuple[str, str]]:
-    if not all(isinstance(text, str) for text in (*test.facts, test.asked)):
-        yield "facts that are no text", "sentences, and the name of a quantity"
-        return
-    try:
-        if not solution(facts_by_name(test.facts), test.asked):
-            yield f"a question whose answer is stated, {test.asked!r}", "a quantity that follows from others"
-    except ValueError as error:
-        yield f"facts that do not answer it: {error}", "facts as in grading/derivation.py, from which `asked` follows"
-
-
-CHECKS = {
-    CallTest: _call_faults, StdioTest: _script_faults, CheckedTest: _checker_faults, JudgeTest: _judge_faults,
-    DerivationTest: _derivation_faults,
-}  # fmt: skip
-
-
-def faults(test: Test, entry_point: str | None, finite: bool) -> Iterator[tuple[str, str]]:
-    """(what is wrong, what is allowed) for each thing that is; ``finite``: expected numbers must be."""
-    return CHECKS[type(test)](test, entry_point, finite)
+def raised(name: str) -> str:
+    """Return the reason for an exception of this name."""
+    return "memory" if name == "MemoryError" else f"error:{name}"
 
 
 def syntax_tree(source: str) -> ast.Module:
@@ -134,15 +168,9 @@ def syntax_tree(source: str) -> ast.Module:
         raise SyntaxError(str(error) or "nested too deeply") from error
 
 
-def is_text(value) -> bool:
-    """Whether a value is a string that can be written to a pipe: one without lone surrogates."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def is_text(*values) -> bool:
+    """Whether all values are strings that can be written to a pipe: without halves of surrogate pairs."""
+    return all(isinstance(value, str) and not SURROGATE.search(value) for value in values)
 
 
 def _symbols(source) -> symtable.SymbolTable | None:

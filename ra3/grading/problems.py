@@ -1,6 +1,6 @@
 """Problems with tests: what a model is asked, and what decides whether its answer is right.
 
-A file of problems is JSON lines, one problem each::
+A file of problems is JSON lines, one problem each, or has such rows in another format of ``ra3/data/tables.py``::
 
     {"id": "add-1", "prompt": "def add(a, b):\\n", "entry_point": "add",
      "tests": [{"args": [1, 2], "expected": 3}], "stop": ["\\ndef "], "meta": {"band": "known"}}
@@ -16,7 +16,7 @@ A file of problems is JSON lines, one problem each::
     {"facts": ["The big hats are 7.", "The red cups are the big hats doubled."], "asked": "red cups"}
                                                        the answer is sentences that work it out (``derivation``)
 
-``entry_point`` goes with the first and the last form and only with those. A JSON value stands for the same Python
+``entry_point`` goes with calls and judges, and only with those. A JSON value stands for the same Python
 value; any other plain value is written as a Python literal, ``{"__python__": "(1, 2)"}``, wherever a value may stand,
 also inside lists and objects.
 
@@ -39,12 +39,14 @@ fenced block, after ``prefix``, is the program; by default that is the prompt an
 
 import ast
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
+from ra3.data.tables import Row, load_rows
 from ra3.errors import UserError
-from ra3.grading.extraction import fenced_program
-from ra3.grading.problem_tests import CallTest, CheckedTest, DerivationTest, JudgeTest, StdioTest, Test, faults, is_text
+from ra3.grading.problem_tests import CallTest, CheckedTest, DerivationTest, JudgeTest, StdioTest, Test, is_text
 
 KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffix", "answer"}
 ANSWERS = ("completion", "fenced")
@@ -54,6 +56,9 @@ META = {
     "cpu_s": ((int, float), 0.01, 600), "memory_mb": (int, 128, 65536),
 }  # fmt: skip
 """Type and bounds of the numbers in ``meta`` that mean something."""
+REASONING_ENDS = "</think>"
+FENCE = re.compile(r"^[ \t]*(`{3,})[ \t]*([\w+.-]*)[^`\n]*$")
+PYTHON = {"", "python", "python3", "py"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Problem:
 
     def __post_init__(self):
         kinds = {type(test) for test in self.tests}
-        if len(kinds) != 1 or not kinds <= {CallTest, StdioTest, CheckedTest, JudgeTest, DerivationTest}:
+        if len(kinds) != 1 or not kinds <= set(get_args(Test)):
             raise self._wrong("has no tests" if not kinds else "mixes kinds of tests", "one or more of one kind")
         if kinds & {CallTest, JudgeTest}:
             if not (isinstance(self.entry_point, str) and self.entry_point.isidentifier()):
@@ -99,7 +104,7 @@ class Problem:
         if self.answer not in ANSWERS:
             raise self._wrong(f"has answer = {self.answer!r}", " | ".join(ANSWERS))
         for number, test in enumerate(self.tests):
-            for what, allowed in faults(test, self.entry_point, finite=self.meta.get("numbers") != "python"):
+            for what, allowed in test.faults(self.entry_point, finite=self.meta.get("numbers") != "python"):
                 raise self._wrong(f"has {what} in test {number}", allowed)
 
     def _check_meta(self):
@@ -115,85 +120,72 @@ class Problem:
 
 
 def program(problem: Problem, completion: str) -> str:
-    """The source that is executed for what a model wrote."""
+    """Return the source that is executed for what a model wrote."""
     fenced = problem.answer == "fenced"
     source = problem.prefix + fenced_program(completion) if fenced else problem.prompt + completion
     return f"{source}\n{problem.suffix}" if problem.suffix else source
 
 
+def fenced_program(reply: str) -> str:
+    """Return the program in a reply: its last closed fenced block that is marked as Python or not at all; "" for none.
+
+    What stands before the last ``</think>`` is reasoning and does not count.
+
+    Example: ``fenced_program("Here:\\n```python\\nx = 1\\n```\\n") == "x = 1\\n"``
+    """
+    found, block, mark, wanted = "", None, "", False
+    for line in reply.rpartition(REASONING_ENDS)[2].splitlines(keepends=True):
+        fence = FENCE.match(line.rstrip("\r\n"))
+        if block is None:
+            if fence:
+                block, mark, wanted = [], fence[1], fence[2].lower() in PYTHON
+        elif fence and not fence[2] and len(fence[1]) >= len(mark):
+            found, block = "".join(block) if wanted else found, None
+        else:
+            block.append(line)
+    return found
+
+
 def load(path: str | Path) -> list[Problem]:
-    """The problems of a JSON-lines file. UserError with file and line for the first bad row, and for an empty file."""
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the problems: {error}", where=str(path)) from error
+    """Read the problems of a file. UserError with file and line for the first bad row, and for an empty file."""
     found: dict[str, Problem] = {}
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            problem = _row(line, f"{path}:{number}")
-            if problem.id in found:
-                raise UserError(f"the id {problem.id!r} is used twice", where=f"{path}:{number}")
-            found[problem.id] = problem
-    if not found:
-        raise UserError("the file holds no problems", where=str(path), allowed="one JSON object per line")
+    for row in load_rows(Path(path)):
+        problem = _problem(row)
+        if problem.id in found:
+            raise row.wrong(f"the id {problem.id!r} is used twice")
+        found[problem.id] = problem
     return list(found.values())
 
 
-def _row(line: str, where: str) -> Problem:
+def _problem(row: Row) -> Problem:
+    if unknown := sorted(row.values.keys() - KEYS):
+        raise row.wrong(f"unknown key {unknown[0]!r}", ", ".join(sorted(KEYS)))
     try:
-        return _problem(json.loads(line))
+        return Problem(
+            row.text("id"), row.text("prompt"), row.values.get("entry_point"),
+            tuple(_test(row, test) for test in row.items("tests")), tuple(row.texts("stop", [])),
+            row.nested("meta", {}).values, row.text("prefix", ""), row.text("suffix", ""),
+            row.text("answer", "completion"),
+        )  # fmt: skip
     except UserError as error:
-        raise UserError(error.what, where=where, allowed=error.allowed, fix=error.fix) from error
-    except RecursionError as error:
-        raise UserError("this row is nested too deeply", where=where) from error
-    except ValueError as error:
-        raise UserError(f"this row is no valid JSON: {error}", where=where) from error
+        raise row.wrong(error.what, error.allowed or "") from error
 
 
-def _problem(row) -> Problem:
-    if not isinstance(row, dict):
-        raise UserError(f"a problem cannot be a {type(row).__name__}", allowed="a JSON object")
-    if unknown := sorted(row.keys() - KEYS):
-        raise UserError(f"unknown key {unknown[0]!r}", allowed=", ".join(sorted(KEYS)))
-    tests = tuple(_test(test) for test in _typed(row, "tests", list))
-    stop = tuple(_typed(row, "stop", list, []))
-    if not all(isinstance(text, str) for text in stop):
-        raise UserError("'stop' holds something that is not a string", allowed="a list of strings")
-    entry_point = row.get("entry_point")
-    return Problem(
-        _typed(row, "id", str), _typed(row, "prompt", str), entry_point, tests, stop, _typed(row, "meta", dict, {}),
-        _typed(row, "prefix", str, ""), _typed(row, "suffix", str, ""), _typed(row, "answer", str, "completion"),
-    )  # fmt: skip
-
-
-_REQUIRED = object()
-
-
-def _typed(row: dict, key: str, kind: type, default=_REQUIRED):
-    value = row.get(key, default)
-    if value is _REQUIRED:
-        raise UserError(f"{key!r} is missing")
-    if not isinstance(value, kind):
-        names = {str: "a string", list: "a list", dict: "an object"}
-        raise UserError(f"{key!r} is {json.dumps(value)[:60]}", allowed=names[kind])
-    return value
-
-
-def _test(row) -> Test:
-    keys = set(row) if isinstance(row, dict) else set()
+def _test(row: Row, value) -> Test:
+    keys = set(value) if isinstance(value, dict) else set()
+    test = row.inner(value) if keys else row
     if keys == {"args", "expected"}:
-        return CallTest(tuple(_value(item) for item in _typed(row, "args", list)), _value(row["expected"]))
+        return CallTest(tuple(map(_value, test.items("args"))), _value(value["expected"]))
     if keys == {"stdin", "stdout"}:
-        return StdioTest(_typed(row, "stdin", str), _typed(row, "stdout", str))
-    if keys in ({"stdin", "checker"}, {"stdin", "checker", "reference"}):
-        return CheckedTest(*(_typed(row, key, str, "") for key in ("stdin", "checker", "reference")))
-    if keys in ({"judge"}, {"judge", "names"}):
-        return JudgeTest(_typed(row, "judge", str), tuple(_typed(row, "names", list, [])))
+        return StdioTest(test.text("stdin"), test.text("stdout"))
+    if keys - {"reference"} == {"stdin", "checker"}:
+        return CheckedTest(test.text("stdin"), test.text("checker"), test.text("reference", ""))
+    if keys - {"names"} == {"judge"}:
+        return JudgeTest(test.text("judge"), tuple(test.items("names", [])))
     if keys == {"facts", "asked"}:
-        return DerivationTest(tuple(_typed(row, "facts", list)), _typed(row, "asked", str))
+        return DerivationTest(tuple(test.items("facts")), test.text("asked"))
     allowed = "args, expected; stdin, stdout; stdin, checker (and reference); judge (and names); or facts, asked"
-    raise UserError(f"{json.dumps(row)[:80]} is not a test", allowed=allowed)
+    raise row.wrong(f"{json.dumps(value, default=str)[:80]} is not a test", allowed)
 
 
 def _value(item):

@@ -19,9 +19,9 @@ from ra3.benchmarks.evalplus import tolerance, with_types
 from ra3.benchmarks.humaneval_mbpp import as_calls, constant
 from ra3.benchmarks.samples import paid_null_programs
 from ra3.errors import UserError
-from ra3.grading.extraction import fenced_program
 from ra3.grading.grade import grade
 from ra3.grading.problem_tests import CallTest, CheckedTest
+from ra3.grading.problems import fenced_program
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

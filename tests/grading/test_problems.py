@@ -52,7 +52,7 @@ def checked(source, **more):
 
 BAD = {
     "not json": ("{", "no valid JSON"),
-    "not an object": ([1], "cannot be a list"),
+    "not an object": ([1], "is a list, not an object"),
     "nested too deeply": ("[" * 100_000, "nested too deeply"),
     "no id": ({key: GOOD[key] for key in GOOD if key != "id"}, "'id' is missing"),
     "no tests": ({**GOOD, "tests": []}, "has no tests"),
@@ -60,8 +60,8 @@ BAD = {
     "tests of no kind": ({**GOOD, "tests": [{"args": [1]}]}, "is not a test"),
     "tests of two kinds": ({**GOOD, "tests": GOOD["tests"] + SCRIPT["tests"]}, "mixes kinds"),
     "a test that is no object": ({**GOOD, "tests": [3]}, "is not a test"),
-    "arguments that are no list": ({**GOOD, "tests": [{"args": 1, "expected": 2}]}, "'args' is 1"),
-    "output that is no text": ({**SCRIPT, "tests": [{"stdin": "", "stdout": 3}]}, "'stdout' is 3"),
+    "arguments that are no list": ({**GOOD, "tests": [{"args": 1, "expected": 2}]}, "'args' is a number, not a list"),
+    "output that is no text": ({**SCRIPT, "tests": [{"stdin": "", "stdout": 3}]}, "'stdout' is a number, not a string"),
     "an input that is no Unicode": ({**SCRIPT, "tests": [{"stdin": "\ud800", "stdout": ""}]}, "no text in test 0"),
     "an entry point too much": ({**SCRIPT, "entry_point": "f"}, "stdin/stdout tests"),
     "no entry point": ({**GOOD, "entry_point": None}, "entry point None"),
@@ -71,12 +71,12 @@ BAD = {
     "code as a literal": ({**GOOD, "tests": [{"args": [{"__python__": "open('x')"}], "expected": 1}]}, "not a Python"),
     "no plain value": ({**GOOD, "tests": [{"args": [{"__python__": "..."}], "expected": 1}]}, "no answer could be"),
     "an expected NaN": ({**GOOD, "tests": [{"args": [], "expected": float("nan")}]}, "test 0"),
-    "a prompt that is no text": ({**GOOD, "prompt": 3}, "'prompt' is 3"),
+    "a prompt that is no text": ({**GOOD, "prompt": 3}, "'prompt' is a number, not a string"),
     "a stop that is no text": ({**GOOD, "stop": [3]}, "'stop' holds"),
-    "meta that is no object": ({**GOOD, "meta": []}, r"'meta' is \[\]"),
+    "meta that is no object": ({**GOOD, "meta": []}, "'meta' is a list, not an object"),
     "unknown kind of answer": ({**GOOD, "answer": "essay"}, "answer = 'essay'"),
     "unknown number rule": ({**GOOD, "meta": {"numbers": "fuzzy"}}, "fuzzy"),
-    "a judge that is no text": (judged(3), "'judge' is 3"),
+    "a judge that is no text": (judged(3), "'judge' is a number, not a string"),
     "a judge that is no Python": (judged("assert f(1) =="), "a judge that is no Python in test 0"),
     "a judge with a null": (judged("f(1)\0"), "a judge that is no Python"),
     "a judge that tests nothing": (judged("assert True"), "a judge that does not call 'f'"),
@@ -88,10 +88,10 @@ BAD = {
     "no judges": ({**JUDGED, "tests": []}, "has no tests"),
     "a judge and a call": ({**JUDGED, "tests": JUDGED["tests"] + GOOD["tests"]}, "mixes kinds"),
     "a judge with more keys": (judged("f(1)", stdin=""), "is not a test"),
-    "a checker that is no text": (checked(None), "'checker' is null"),
+    "a checker that is no text": (checked(None), "'checker' is null, not a string"),
     "a checker that is no Python": (checked("def check("), "a checker that is no Python"),
     "a checker without check": (checked("def right(a, b, c): pass"), "a checker without a function check"),
-    "a reference that is no text": (checked("def check(a, b, c): pass", reference=3), "'reference' is 3"),
+    "a reference that is no text": (checked("def check(a, b, c): pass", reference=3), "'reference' is a number, not a"),
     "a checker with entry point": ({**CHECKED, "entry_point": "f"}, "stdin/stdout tests"),
     "a checker and an output": ({**CHECKED, "tests": CHECKED["tests"] + SCRIPT["tests"]}, "mixes kinds"),
     "too much time": ({**GOOD, "meta": {"cpu_s": 1e6}}, "meta cpu_s = 1000000.0"),
@@ -114,13 +114,15 @@ def test_bad_rows_are_named(tmp_path, name):
 
 
 def test_bad_files(tmp_path):
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="cannot be read: .*No such file"):
         load(tmp_path / "nothing.jsonl")
-    with pytest.raises(UserError, match="holds no problems"):
+    with pytest.raises(UserError, match="holds no rows"):
         load(write(tmp_path, "", " "))
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="binary.jsonl:1: is not UTF-8: byte 0xff"):
         load(tmp_path / "binary.jsonl")
+    with pytest.raises(UserError, match=r"not read: problems.txt(.|\n)*allowed: .jsonl"):
+        load(tmp_path / "problems.txt")
 
 
 def test_problems_without_a_verdict_cannot_be_made():
