@@ -19,7 +19,7 @@ from ra3.report.plots import chain_curves, learning_curves, reach_curves
 from ra3.report.rollouts import stage_view
 from ra3.report.view import System, View, read_view, value_text
 from ra3.run.files import disk_errors, write_atomic
-from ra3.run.ledger import READING, cost_table, duration, total
+from ra3.run.ledger import cost_table, duration, total
 from ra3.run.metrics import GLOSSARY, Alarms, Meaning
 from ra3.run.results import Cell, Table, in_order, label, result_tables
 
@@ -85,7 +85,7 @@ def report_page(view: View) -> str:
         alarms=[alarm for system in systems for alarm in _alarms(system)],
         rollouts=rollouts, left_out=left_out,
         runs=_runs_table(view),
-        reading=READING, costs={system.name: cost_table(own) for system in systems if (own := system.run.costs)},
+        costs={system.name: cost_table(own) for system in systems if (own := system.run.costs)},
         glossary=_glossary(systems),
         environments={system.name: _environment_facts(system) for system in systems},
     )  # fmt: skip

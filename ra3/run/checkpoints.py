@@ -12,13 +12,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ra3.errors import UserError
-from ra3.run.files import remove_temporary_files, write_atomic
+from ra3.run.files import checksum, remove_temporary_files, write_atomic
 from ra3.run.folder import Run
 
 MANIFEST, OLD_MANIFEST = "manifest.json", "manifest.old.json"
@@ -35,36 +34,39 @@ class CheckpointEntry:
     """One saved file, as the manifest lists it."""
 
     stage: str
-    step: int | None
-    """Steps done; None for the output of a finished stage."""
+    step: int | None  # steps done; None for the output of a finished stage
     file: str
     sha256: str
-    position: dict[str, int]
-    """Bytes of the metrics files at this moment."""
+    position: dict[str, int]  # bytes of the metrics files at this moment
 
     def is_intact(self, folder: Path) -> bool:
         """Whether the file is there, as it was written."""
-        try:
-            return checksum(folder / self.file) == self.sha256
-        except FileNotFoundError:
-            return False
+        return (folder / self.file).exists() and checksum(folder / self.file) == self.sha256
 
 
 class Checkpoints:
     """The checkpoints of one run folder. `warnings`: what was found damaged, and from where the run goes on instead."""
 
     def __init__(self, run: Run):
-        self._run = run
-        self._folder = run.path("checkpoints")
+        self._run, self._folder = run, run.path("checkpoints")
+        self.entries: list[CheckpointEntry] = []
         self.warnings: list[str] = []
         with run.guard("open the checkpoints"):
             self._folder.mkdir(exist_ok=True)
             remove_temporary_files(self._folder)
-            listed, broken = read_manifest(self._folder)
-            self.entries, damaged = _usable(self._folder, listed)
-        if broken or damaged:
-            found = [f"checkpoints/{name} is missing or damaged" for name in [*broken, *damaged]]
-            self.warnings.append(f"{'; '.join(found)}; the run goes on from {self._newest()}")
+            listed, damaged = read_manifest(self._folder)
+            for entry in listed:
+                if entry.is_intact(self._folder):
+                    self.entries.append(entry)
+                    continue
+                damaged.append(entry.file)
+                if entry.step is None:
+                    break  # what came after was made from it; a damaged step is only passed over
+        if damaged:
+            found = "; ".join(f"checkpoints/{name} is missing or damaged" for name in damaged)
+            step, stage = (self.entries[-1].step, self.entries[-1].stage) if self.entries else (None, "")
+            place = f"step {step} of {stage}" if step else f"the end of {stage}" if stage else "its beginning"
+            self.warnings.append(f"{found}; the run goes on from {place}")
 
     @property
     def position(self) -> dict[str, int] | None:
@@ -98,7 +100,10 @@ class Checkpoints:
             kept = [e for e in self.entries if e.file != name]
             retired = [e for e in kept if e.step is not None and (e.stage != stage or e is not kept[-1])]
             self.entries = [e for e in kept if e not in retired] + [entry]
-            self._write_manifest()
+            manifest = self._folder / MANIFEST
+            if manifest.exists():
+                manifest.replace(self._folder / OLD_MANIFEST)
+            write_atomic(manifest, json.dumps([asdict(e) for e in self.entries], indent=1).encode())
             for old in retired:
                 (self._folder / old.file).unlink(missing_ok=True)
 
@@ -106,19 +111,6 @@ class Checkpoints:
         import torch
 
         return torch.load(self._folder / entry.file, map_location="cpu", weights_only=True)
-
-    def _newest(self) -> str:
-        if not self.entries:
-            return "its beginning"
-        newest = self.entries[-1]
-        return f"the end of {newest.stage}" if newest.step is None else f"step {newest.step} of {newest.stage}"
-
-    def _write_manifest(self) -> None:
-        text = json.dumps([asdict(e) for e in self.entries], indent=1)
-        path = self._folder / MANIFEST
-        if path.exists():
-            path.replace(self._folder / OLD_MANIFEST)
-        write_atomic(path, text.encode())
 
 
 def read_manifest(folder: Path) -> tuple[list[CheckpointEntry], list[str]]:
@@ -141,34 +133,13 @@ def read_manifest(folder: Path) -> tuple[list[CheckpointEntry], list[str]]:
     return [], []
 
 
-def _usable(folder: Path, entries: list[CheckpointEntry]) -> tuple[list[CheckpointEntry], list[str]]:
-    """(entries that a run can go on from, names of damaged files): a stage whose output is damaged ends the list,
-    because what came after was made from it; a damaged step is only passed over."""
-    good: list[CheckpointEntry] = []
-    damaged: list[str] = []
-    for entry in entries:
-        if entry.is_intact(folder):
-            good.append(entry)
-            continue
-        damaged.append(entry.file)
-        if entry.step is None:
-            break
-    return good, damaged
-
-
 def write_checksums(folder: Path) -> None:
     """Writes `files.json`, which says that the run in `folder` is finished: the last thing that a run does."""
     sums = {name: checksum(folder / name) for name in product_files(folder)}
     write_atomic(folder / CHECKSUMS, (json.dumps(sums, indent=1) + "\n").encode())
 
 
-def product_files(folder: Path) -> Iterator[str]:
+def product_files(folder: Path) -> list[str]:
     """Names of the files that a run gives, as far as they are there."""
-    for pattern in PRODUCT:
-        yield from (str(path.relative_to(folder)) for path in sorted(folder.glob(pattern)) if path.is_file())
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    paths = [path for pattern in PRODUCT for path in sorted(folder.glob(pattern)) if path.is_file()]
+    return [str(path.relative_to(folder)) for path in paths]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
 
-from rich.box import ROUNDED, SIMPLE_HEAD
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
@@ -25,11 +25,13 @@ from ra3.run.ledger import duration
 from ra3.run.metrics import Alarms
 from ra3.run.results import ProblemCount, Score, Table, result_tables
 
-THINKING = ("elbo", "think_rate", "latent_gain", "comment_tokens", "option_duration")
-IMITATION = ("nll_total", "expert_nll", "expert_nll_act", "latent_gain", "grad_norm", "learning_rate")
-TESTS = ("pass_rate", "reward", "advantage_std", "truncated", "infra")
 SIGNAL = ("dead_groups", "entropy", "logp_gap_max")
-SHOWN = {"estep": (*THINKING, *SIGNAL), "mstep": IMITATION, "rlvr": (*TESTS, *SIGNAL)}
+SHOWN = {
+    "estep": ("elbo", "think_rate", "latent_gain", "comment_tokens", "option_duration", *SIGNAL),
+    "mstep": ("nll_total", "expert_nll", "expert_nll_act", "latent_gain", "grad_norm", "learning_rate"),
+    "rlvr": ("pass_rate", "reward", "advantage_std", "truncated", "infra", *SIGNAL),
+}
+"""The metrics that are shown, by stage."""
 NUM_SHOWN, SHOWN_PROBLEMS = 8, 40
 SPARKS, SPARK_WIDTH = "▁▂▃▄▅▆▇█", 32
 
@@ -37,7 +39,7 @@ SPARKS, SPARK_WIDTH = "▁▂▃▄▅▆▇█", 32
 class Display:
     """Shows the steps of a run: on a terminal a live table, elsewhere one line per `every` steps. A context manager.
 
-    `run` (optional) also gets each warning in its attempt log.
+    run: also gets each warning in its attempt log; dtype: the number format of the model, which some alarms depend on.
     """
 
     def __init__(
@@ -45,24 +47,30 @@ class Display:
     ):
         self.console = console or Console()
         self._run, self._every, self._alarms = run, every, Alarms(dtype)
-        self._live_wanted = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live: Live | None = None
         self._key: tuple[str, int] | None = None
         self._history: dict[str, list[float]] = {}
-        self._started, self._first_step = time.monotonic(), 0
+        self._began, self._first_step = time.monotonic(), 0
 
     def update(self, stage: str, em_round: int, step: int, total: int, values: Mapping[str, float]) -> None:
         """Show step `step` (counted from 0) of `total` and say what has gone wrong, if anything."""
         if (stage, em_round) != self._key:
-            self._begin(stage, em_round, step)
+            self.close()
+            self._key, self._history = (stage, em_round), {}
+            self._began, self._first_step = time.monotonic(), step
+            if self.console.is_terminal and not self.console.is_dumb_terminal:
+                self._live = Live(console=self.console, auto_refresh=False)
+                self._live.start()
         numbers = {key: number(value) for key, value in values.items()}
-        for key in self._keys(stage, numbers):
-            self._history.setdefault(key, []).append(numbers.get(key, math.nan))
-        title = f"{stage} round {em_round}  step {step + 1}/{total}  {self._eta(step, total)}"
+        known = [key for key in SHOWN.get(stage, ()) if key in numbers]
+        for key in (known or sorted(numbers))[:NUM_SHOWN]:
+            self._history.setdefault(key, []).append(numbers[key])
+        title = f"{stage} round {em_round}  step {step + 1}/{total}  {self._time_left(step, total)}"
         if self._live:
             self._live.update(live_table(title, self._history), refresh=True)
         elif step % self._every == 0 or step + 1 == total:
-            self.console.print(plain_line(title, self._history), highlight=False, markup=False, soft_wrap=True)
+            line = "  ".join([title.strip(), *(f"{key} {course[-1]:.4g}" for key, course in self._history.items())])
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         for text in self._alarms.check(stage, numbers):
             self.warn(text)
 
@@ -88,24 +96,10 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _begin(self, stage: str, em_round: int, step: int) -> None:
-        self.close()
-        self._key, self._history = (stage, em_round), {}
-        self._started, self._first_step = time.monotonic(), step
-        if self._live_wanted:
-            self._live = Live(console=self.console, auto_refresh=False)
-            self._live.start()
-
-    def _keys(self, stage: str, numbers: dict[str, float]) -> list[str]:
-        known = [key for key in SHOWN.get(stage, ()) if key in numbers]
-        return (known or sorted(numbers))[:NUM_SHOWN]
-
-    def _eta(self, step: int, total: int) -> str:
-        done = step + 1 - self._first_step
-        elapsed = time.monotonic() - self._started
-        if done < 2:
-            return ""
-        return f"{duration(elapsed)} gone, {duration(elapsed / done * (total - step - 1))} to go"
+    def _time_left(self, step: int, total: int) -> str:
+        done, elapsed = step + 1 - self._first_step, time.monotonic() - self._began
+        left = elapsed / done * (total - step - 1)
+        return f"{duration(elapsed)} gone, {duration(left)} to go" if done > 1 else ""
 
 
 def live_table(title: str, history: Mapping[str, list[float]]) -> RichTable:
@@ -120,22 +114,15 @@ def live_table(title: str, history: Mapping[str, list[float]]) -> RichTable:
     return table
 
 
-def plain_line(title: str, history: Mapping[str, list[float]]) -> str:
-    """The same in one line, for logs and CI."""
-    return "  ".join([title.strip(), *(f"{key} {numbers[-1]:.4g}" for key, numbers in history.items())])
-
-
-def sparkline(numbers: list[float], width: int = SPARK_WIDTH) -> str:
-    """The course of a number in block characters; neighbours are averaged down to `width`, gaps stay blank."""
-    size = max(1, math.ceil(len(numbers) / width))
+def sparkline(numbers: list[float]) -> str:
+    """The course of a number in block characters; neighbours are averaged down to SPARK_WIDTH, gaps stay blank."""
+    size = max(1, math.ceil(len(numbers) / SPARK_WIDTH))
     chunks = [[x for x in numbers[i : i + size] if math.isfinite(x)] for i in range(0, len(numbers), size)]
     means = [fmean(chunk) if chunk else math.nan for chunk in chunks]
-    finite = [x for x in means if math.isfinite(x)]
-    if not finite:
-        return ""
+    finite = [mean for mean in means if math.isfinite(mean)] or [0.0]
     low, span = min(finite), (max(finite) - min(finite)) or math.inf
-    levels = [(x - low) / span * (len(SPARKS) - 1) for x in means]
-    return "".join(SPARKS[round(level)] if math.isfinite(level) else " " for level in levels)
+    marks = [SPARKS[round((mean - low) / span * 7)] if math.isfinite(mean) else " " for mean in means]
+    return "".join(marks).rstrip()
 
 
 def start_box(run: Run, model: str, seed: int, device: str, recipe: str, console: Console | None = None) -> None:
@@ -143,17 +130,20 @@ def start_box(run: Run, model: str, seed: int, device: str, recipe: str, console
     grid = RichTable.grid(padding=(0, 2))
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
-    again = f"again, attempt {run.attempt}" if run.resumed else "new"
-    facts = {"run": f"{run.name} ({again})", "folder": str(run.folder), "model": model, "seed": str(seed)}
-    folder = shlex.quote(str(run.folder))
-    commands = {
+    rows = {
+        "run": f"{run.name} ({f'again, attempt {run.attempt}' if run.resumed else 'new'})",
+        "folder": str(run.folder),
+        "model": model,
+        "seed": str(seed),
+        "device": device,
+        "recipe": recipe,
         "watch": f"tail -f {shlex.quote(str(run.path('metrics.jsonl')))}",
         "resume": run.resume_line,
-        "report": f"ra3 report {folder}",
+        "report": f"ra3 report {shlex.quote(str(run.folder))}",
     }
-    for name, value in {**facts, "device": device, "recipe": recipe, **commands}.items():
+    for name, value in rows.items():
         grid.add_row(name, Text(value))
-    (console or Console()).print(Panel(grid, box=ROUNDED, title="ra3", title_align="left", expand=False))
+    (console or Console()).print(Panel(grid, title="ra3", title_align="left", expand=False))
 
 
 def show_results(scores: Iterable[Score], report: Path | None = None, console: Console | None = None) -> None:

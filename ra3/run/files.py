@@ -35,6 +35,8 @@ DISK_REASONS = {
     errno.EFBIG: ("the file would be larger than is allowed here", "raise the limit (`ulimit -f`) or use another disk"),
     errno.ENAMETOOLONG: ("the name is too long", "choose a shorter name (run.name)"),
 }
+FULL_DISK = ("No space left", "os error 28", "PytorchStreamWriter failed")
+"""What torch and safetensors say, in errors of their own."""
 
 
 def write_atomic(path: Path, data: bytes | memoryview) -> None:
@@ -49,7 +51,14 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name itself is on disk
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot do that
+            raise
+    finally:
+        os.close(folder)
 
 
 def remove_temporary_files(folder: Path) -> None:
@@ -58,43 +67,27 @@ def remove_temporary_files(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """The rename itself is on disk when this returns; file systems that cannot sync a folder are left alone."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in `path`, or UserError: we write these files whole, so a broken one was changed by hand."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError("this file of a run folder is missing", where=str(path), fix="restore it") from error
+        if isinstance(value, dict):
+            return value
+        what = "this file must hold a JSON object"
+    except FileNotFoundError:
+        what = "this file of a run folder is missing"
     except (ValueError, RecursionError) as error:
-        raise UserError(f"this file is no valid JSON: {error}", where=str(path), fix="restore it") from error
-    if not isinstance(value, dict):
-        raise UserError("this file must hold a JSON object", where=str(path), fix="restore it")
-    return value
+        what = f"this file is no valid JSON: {error}"
+    raise UserError(what, where=str(path), fix="restore it")
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The objects in a .jsonl file; nothing if there is no file. A half-written or broken line is passed over."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(record, dict):
-                yield record
+            with suppress(ValueError, RecursionError):
+                if isinstance(record := json.loads(line), dict):
+                    yield record
 
 
 def append_line(file: FileIO, record: Mapping[str, Any]) -> None:
@@ -130,7 +123,8 @@ def disk_errors(folder: Path, doing: str, resume: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        code = _disk_code(error)
+        full = any(sign in str(error) for sign in FULL_DISK)
+        code = errno.ENOSPC if full else getattr(error, "errno", None)
         if code not in DISK_REASONS:
             raise
         reason, remedy = DISK_REASONS[code]
@@ -148,12 +142,10 @@ def saved_so_far(folder: Path) -> str:
     return ", ".join([f"checkpoint {name}" for name in checkpoints] + files) or "nothing, it had not begun"
 
 
-def _disk_code(error: Exception) -> int | None:
-    """The errno; torch and safetensors report a full disk only in the text of an error of their own."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    full = ("No space left", "os error 28", "PytorchStreamWriter failed")
-    return errno.ENOSPC if any(mark in str(error) for mark in full) else None
+def checksum(path: Path) -> str:
+    """SHA-256 of a file as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint_weights(model: nn.Module) -> str:

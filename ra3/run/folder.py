@@ -17,14 +17,15 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ra3 import __version__
 from ra3.config.tree import Config, flatten, plain
 from ra3.errors import UserError
 from ra3.run.files import disk_errors, fingerprint_code, read_object, remove_temporary_files, write_atomic
@@ -39,42 +40,35 @@ FREE_KEYS = ("run.out", "run.name", "run.checkpoint_every_s", "run.stuck_after_s
 """Settings that move or time a run but never change its numbers."""
 UNSTARTED = (*LOCK_FILES, "logs", "environment.json")
 """All that a run killed before its first step leaves."""
-PACKAGES = ("ra3", "torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic")
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic")
+ANOTHER_NAME = "choose another name (run.name)"
 
 
 class FolderLock:
     """Holds a folder for this process until `close`, or until the process is gone. UserError if another holds it.
 
-    The kernel's lock on `.lock` decides; `.owner` says who holds it.
+    The kernel's lock on `.lock` decides; `.owner` says who holds it. A process on another machine that did not let go
+    counts, too: on some network drives a lock holds on one machine only.
     """
 
     def __init__(self, folder: Path):
         self._owner, self._lock = folder / OWNER, FileLock(folder / LOCK, blocking=False, thread_local=False)
+        host = socket.gethostname()
         try:
             self._lock.acquire()
+            if self._owner.exists() and f" on {host}," not in _owner(folder):
+                raise UserError(
+                    f"this folder is locked from another machine: {_owner(folder)}",
+                    where=str(folder),
+                    fix=f"if that process is gone, delete {self._owner} and start again",
+                )
+            write_atomic(self._owner, f"process {os.getpid()} on {host}, since {_now()}".encode())
         except Timeout:
-            raise UserError(
-                f"another run is writing this folder: {_owner(folder)}",
-                where=str(folder),
-                fix="wait for it or stop it, or choose another name (run.name) for this run",
-            ) from None
-        try:
-            self._take_over(folder)
+            what = f"another run is writing this folder: {_owner(folder)}"
+            raise UserError(what, str(folder), fix=f"wait for it or stop it, or {ANOTHER_NAME} for this run") from None
         except BaseException:
             self._lock.release()
             raise
-
-    def _take_over(self, folder: Path) -> None:
-        """Writes down who holds the folder. UserError if a process on another machine did not let go of it: on some
-        network drives a lock holds on one machine only."""
-        host = socket.gethostname()
-        if self._owner.exists() and f" on {host}," not in _owner(folder):
-            raise UserError(
-                f"this folder is locked from another machine: {_owner(folder)}",
-                where=str(folder),
-                fix=f"if that process is gone, delete {self._owner} and start again",
-            )
-        write_atomic(self._owner, f"process {os.getpid()} on {host}, since {_now()}".encode())
 
     def close(self) -> None:
         """Lets go of the folder; safe to call twice. `.lock` stays, so that no one locks an unlinked file."""
@@ -86,14 +80,12 @@ class FolderLock:
 
 def owner_of(folder: Path) -> str | None:
     """Names the process that has a folder locked; None if none has. Nothing is changed."""
-    try:
-        with (folder / LOCK).open() as file:
+    with suppress(OSError), (folder / LOCK).open() as file:
+        try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
-    except BlockingIOError:
-        return _owner(folder)
-    except OSError:
-        return None
+        except BlockingIOError:
+            return _owner(folder)
+    return None
 
 
 def _owner(folder: Path) -> str:
@@ -137,28 +129,25 @@ class Run:
         folder = Path(out) / (name or auto_name(command, config))
         if name and (name in (".", "..") or Path(name).name != name):
             raise UserError(f"a run's name must be a plain folder name, got {name!r}", where="run.name")
-        with disk_errors(folder, "create the run folder"):
+        with disk_errors(folder, "create the run folder"), ExitStack() as on_failure:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = FolderLock(folder)
-            try:
-                resumed = _check_reuse(folder, config, command, resume, forked=fork is not None)
-                if fork and not resumed:
-                    copy_run(fork, folder, command)
-                run = cls(folder, command, resumed, lock)
-                run._start(config)
-                if fork and not resumed:
-                    changes = config_changes(read_object(fork / "config.json"), config)
-                    run.add_facts(fork={"of": str(fork), "changes": changes})
-            except BaseException:
-                lock.close()
-                raise
+            lock = on_failure.enter_context(closing(FolderLock(folder)))
+            resumed = _check_reuse(folder, config, command, resume, forked=fork is not None)
+            if fork and not resumed:
+                copy_run(fork, folder, command)
+            run = cls(folder, command, resumed, lock)
+            run._start(config)
+            if fork and not resumed:
+                changes = config_changes(read_object(fork / "config.json"), config)
+                run.add_facts(fork={"of": str(fork), "changes": changes})
+            on_failure.pop_all()
         return run
 
     def _start(self, config: dict) -> None:
         remove_temporary_files(self.folder)
-        earlier = self._read("environment.json") if command_of(self.folder) else {}
+        earlier = _environment_of(self.folder)
         attempts = [*earlier.pop("earlier", []), *([earlier] if earlier else [])]
-        facts = {"command": self.command, "resume": self.resume_line, "attempt": self.attempt, **environment()}
+        facts = {"command": self.command, "resume": self.resume_line, "attempt": self.attempt, **_environment()}
         self.write_json("environment.json", {**facts, "earlier": attempts})
         if not self.resumed:
             self.write_json("config.json", config)
@@ -168,12 +157,11 @@ class Run:
         """A path inside the folder; nothing is made."""
         return self.folder.joinpath(*parts)
 
-    def write_json(self, name: str, value: Any) -> Path:
+    def write_json(self, name: str, value: Any) -> None:
         """Writes `name` whole or not at all. NaN and infinities become strings."""
         text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         with self.guard(f"write {name}"):
             write_atomic(self.path(name), text.encode("utf-8", "backslashreplace"))
-        return self.path(name)
 
     def add_facts(self, **facts: Any) -> None:
         """Adds facts to environment.json, e.g. ``run.add_facts(device="cpu", sandbox=sandbox.level)``."""
@@ -186,10 +174,9 @@ class Run:
             raise UserError(
                 f"the {' and the '.join(changed)} changed since this run began, so it cannot go on",
                 where=str(self.folder),
-                fix="put back what it began with, or choose another name (run.name) to start afresh",
+                fix=f"put back what it began with, or {ANOTHER_NAME} to start afresh",
             )
-        if {**before, **inputs} != before:
-            self.write_json("inputs.json", {**before, **inputs})
+        self.write_json("inputs.json", {**before, **inputs})
 
     def log(self, text: str) -> None:
         """Adds one line with its UTC time to this attempt's log."""
@@ -227,28 +214,17 @@ def config_changes(old: dict, new: dict) -> list[str]:
     """
     a, b = ({key: value for key, value in flatten(plain(tree)) if value != {}} for tree in (old, new))
     defaults = plain(Config().flat())
-    before, after = {**defaults, **a}, {**defaults, **b}
-    keys = [key for key in sorted(a | b) if key not in FREE_KEYS and before.get(key) != after.get(key)]
-    return [f"{key}: {_shown(a, key)} -> {_shown(b, key)}" for key in keys]
-
-
-def _shown(flat: dict, key: str) -> str:
-    return json.dumps(flat[key], ensure_ascii=False) if key in flat else "(not set)"
+    keys = [key for key in sorted(a | b) if key not in FREE_KEYS and (defaults | a).get(key) != (defaults | b).get(key)]
+    shown = [[json.dumps(own[k], ensure_ascii=False) if k in own else "(not set)" for own in (a, b)] for k in keys]
+    return [f"{key}: {before} -> {after}" for key, (before, after) in zip(keys, shown, strict=True)]
 
 
 def resume_line(command: str, folder: Path) -> str:
     """The command that goes on with this run: the present command line, if it is ours, plus --resume."""
-    arguments = [part for part in sys.argv[1:] if part != "--resume"]
     program = Path(sys.argv[0])
     if program.stem == "ra3" or program.parts[-2:] == ("ra3", "__main__.py"):
-        return f"ra3 {shlex.join(arguments)} --resume"
+        return f"ra3 {shlex.join(part for part in sys.argv[1:] if part != '--resume')} --resume"
     return f"ra3 {command} --run.out {shlex.quote(str(folder.parent))} --run.name {shlex.quote(folder.name)} --resume"
-
-
-def command_of(folder: Path) -> str | None:
-    """The command that made a run; None where its environment.json is missing or damaged."""
-    command = _environment_of(folder).get("command")
-    return None if command is None else str(command)
 
 
 def refuse_other_format(folder: Path) -> None:
@@ -263,10 +239,11 @@ def refuse_other_format(folder: Path) -> None:
 
 
 def _environment_of(folder: Path) -> dict[str, Any]:
-    try:
-        return read_object(folder / "environment.json")
-    except (UserError, OSError):
-        return {}
+    """environment.json; {} where it is missing, damaged or names no command."""
+    with suppress(UserError, OSError):
+        environment = read_object(folder / "environment.json")
+        return environment if "command" in environment else {}
+    return {}
 
 
 def copy_run(source: Path, target: Path, command: str) -> None:
@@ -274,7 +251,7 @@ def copy_run(source: Path, target: Path, command: str) -> None:
 
     UserError if there is no run of the same command in `source`, if it is busy, or if it cannot be copied.
     """
-    made_by = command_of(source)
+    made_by = _environment_of(source).get("command")
     if made_by is None:
         raise UserError("there is no run to fork in this folder", where=str(source), fix="name a run folder")
     refuse_other_format(source)
@@ -299,30 +276,22 @@ def _check_reuse(folder: Path, config: dict, command: str, resume: bool, forked:
     content = sorted(path.name for path in folder.iterdir())
     if not (folder / "config.json").exists():
         known = UNSTARTED + (RESUMED_FROM if forked else ())
-        if foreign := [name for name in content if name not in known and not name.endswith(".tmp")]:
-            raise UserError(
-                f"the folder exists and is not a run: it holds {', '.join(foreign[:8])}",
-                where=str(folder),
-                fix="choose another name (run.name) or another place (run.out)",
-            )
+        foreign = [name for name in content if name not in known and not name.endswith(".tmp")]
+        if foreign:
+            what = f"the folder exists and is not a run: it holds {', '.join(foreign[:8])}"
+            raise UserError(what, where=str(folder), fix=f"{ANOTHER_NAME} or another place (run.out)")
         return False
     refuse_other_format(folder)
-    if (began := command_of(folder) or command) != command:
-        raise UserError(
-            f"the run in this folder is one of `ra3 {began}`, not of `ra3 {command}`",
-            where=str(folder),
-            fix="choose another name (run.name)",
-        )
+    if (began := _environment_of(folder).get("command", command)) != command:
+        what = f"the run in this folder is one of `ra3 {began}`, not of `ra3 {command}`"
+        raise UserError(what, where=str(folder), fix=ANOTHER_NAME)
     changes = config_changes(read_object(folder / "config.json"), config)
-    fresh = "choose another name (run.name) to start afresh"
+    fresh = f"{ANOTHER_NAME} to start afresh"
     if not resume:
         listing = ", ".join(name for name in content if not name.startswith("."))
         differs = f"; its config differs: {'; '.join(changes)}" if changes else ""
-        raise UserError(
-            f"this run exists already: {listing}{differs}",
-            where=str(folder),
-            fix=fresh if changes else f"go on with it: {resume_line(command, folder)}\n  or {fresh}",
-        )
+        again = "" if changes else f"go on with it: {resume_line(command, folder)}\n  or "
+        raise UserError(f"this run exists already: {listing}{differs}", where=str(folder), fix=again + fresh)
     if changes:
         raise UserError(
             "the run in this folder has another config, so it cannot go on:\n  " + "\n  ".join(changes),
@@ -333,27 +302,20 @@ def _check_reuse(folder: Path, config: dict, command: str, resume: bool, forked:
     return True
 
 
-def environment() -> dict[str, Any]:
+def _environment() -> dict[str, Any]:
     """Describes what this process runs on: versions, code, platform, cores, command line, commit."""
     affinity = getattr(os, "sched_getaffinity", None)
+    versions = {name: version(name) for name in PACKAGES}
     return {
         "format": FORMAT,
         "started": _now(),
         "argv": sys.argv,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), "ra3": __version__, **versions},
         "code": fingerprint_code(Path(__file__).parent.parent),
         "platform": platform.platform(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "git": _git(),
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def _git() -> dict | None:

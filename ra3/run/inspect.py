@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -19,10 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 from ra3.config.help import settings
 from ra3.config.tree import flatten, plain
 from ra3.errors import UserError
-from ra3.run.checkpoints import CHECKSUMS, checksum, product_files, read_manifest
-from ra3.run.files import number, read_lines, read_object
+from ra3.run.checkpoints import CHECKSUMS, product_files, read_manifest
+from ra3.run.files import checksum, number, read_lines, read_object
 from ra3.run.folder import config_changes, owner_of, refuse_other_format
-from ra3.run.ledger import LEDGER, Costs, Spent, by_kind, duration, read_ledger, total
+from ra3.run.ledger import LEDGER, Costs, by_kind, duration, read_ledger, total
+from ra3.run.metrics import PLACE
 from ra3.run.results import Results, Table
 
 MARKS = ("environment.json", "metrics.jsonl", "results.json")
@@ -35,40 +36,31 @@ MAX_ROLLOUTS = 64
 
 
 @dataclass(frozen=True)
+class CorpusCounts:
+    """Documents of a run."""
+
+    documents: int = 0  # trained on
+    heldout: int = 0
+
+
+@dataclass(frozen=True)
 class Attempt:
-    """One start of a run: ``Attempt(1, "2026-11-21T08:00:00Z", {"ra3": "0.1.0"}, "5f2c7a90b1de")``."""
+    """One start of a run, as environment.json tells of it; the newest knows those before."""
 
     attempt: int = 0
     started: str = "?"
     versions: dict[str, str] = field(default_factory=dict)
-    code: str = ""
-    """Fingerprint of the sources."""
+    code: str = ""  # fingerprint of the sources
+    command: str = "?"
+    resume: str = ""  # the command that goes on with the run
+    argv: tuple[str, ...] = ()
+    corpus: CorpusCounts = CorpusCounts()
+    earlier: tuple[Attempt, ...] = ()
 
     @property
     def made_by(self) -> str:
         """The version in words: "ra3 0.1.0 5f2c7a90b1de"."""
         return " ".join(part for part in ("ra3", self.versions.get("ra3", ""), self.code) if part)
-
-
-@dataclass(frozen=True)
-class CorpusCounts:
-    """Documents of a run."""
-
-    documents: int = 0
-    """Trained on."""
-    heldout: int = 0
-
-
-@dataclass(frozen=True)
-class RunFacts(Attempt):
-    """environment.json: the newest attempt, and those before it."""
-
-    command: str = "?"
-    resume: str = ""
-    """The command that goes on with the run."""
-    argv: tuple[str, ...] = ()
-    earlier: tuple[Attempt, ...] = ()
-    corpus: CorpusCounts = CorpusCounts()
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -83,8 +75,7 @@ class MetricLine:
     stage: str
     em_round: int
     step: int
-    values: dict[str, float]
-    """NaN for what is no number."""
+    values: dict[str, float]  # NaN for what is no number
 
 
 @dataclass(frozen=True)
@@ -92,13 +83,10 @@ class InspectedRun:
     """A run folder as it was found. What is missing is empty; what is broken is a sentence in `troubles`."""
 
     folder: Path
-    state: str
-    """Finished, stopped or "running: process 4711 on HOST, since TIME"."""
-    settings: dict[str, Any]
-    """The resolved configuration by dotted key: {"run.seed": 0, ...}."""
-    facts: RunFacts
-    environment: dict[str, Any]
-    """environment.json as it stands."""
+    state: str  # finished, stopped or "running: process 4711 on HOST, since TIME"
+    settings: dict[str, Any]  # the resolved configuration by dotted key: {"run.seed": 0, ...}
+    facts: Attempt
+    environment: dict[str, Any]  # environment.json as it stands
     metrics: list[MetricLine]
     costs: Costs
     results: Results
@@ -119,8 +107,7 @@ class RecordedToken:
     """A token of a recorded rollout."""
 
     text: str
-    role: str
-    """context, expert, decision, latent or sampled."""
+    role: str  # context, expert, decision, latent or sampled
     advantage: float = 0.0
     logp: float = math.nan
 
@@ -136,18 +123,15 @@ class RecordedRollout:
     step: int = 0
     sample: int = 0
     reward: float = math.nan
-    verdict: str | None = None
-    """None where nothing was judged."""
-    opener: str = "#"
-    """The sign that latents begin with."""
+    verdict: str | None = None  # None where nothing was judged
+    opener: str = "#"  # the sign that latents begin with
 
 
 @dataclass
 class StageRollouts:
     """Rollouts of the first and of the last recorded step of a stage; `last` is empty while there is one step only."""
 
-    first_step: tuple[int, int]
-    """(EM round, step)."""
+    first_step: tuple[int, int]  # (EM round, step)
     last_step: tuple[int, int]
     first: list[RecordedRollout] = field(default_factory=list)
     last: list[RecordedRollout] = field(default_factory=list)
@@ -160,15 +144,12 @@ def is_run(folder: Path) -> bool:
 
 def find_runs(folder: Path) -> list[Path]:
     """The run folders in `folder`, up to two levels deep. UserError if there is none."""
-    if not folder.is_dir():
-        raise UserError("there is no such folder", where=str(folder), fix="name the folder that holds your runs")
-    depths = ("config.json", "*/config.json", "*/*/config.json")
-    found = [
-        file.parent for depth in depths for file in folder.glob(depth) if (file.parent / "environment.json").exists()
-    ]
+    configs = [file for depth in ("", "*/", "*/*/") for file in folder.glob(f"{depth}config.json")]
+    found = sorted(file.parent for file in configs if (file.parent / "environment.json").exists())
     if not found:
-        raise UserError("there is no run in this folder", where=str(folder), fix="name the folder that holds your runs")
-    return sorted(found)
+        what = "there is no run in this folder" if folder.is_dir() else "there is no such folder"
+        raise UserError(what, where=str(folder), fix="name the folder that holds your runs")
+    return found
 
 
 def run_state(folder: Path) -> str:
@@ -188,14 +169,13 @@ def inspect_run(folder: Path) -> InspectedRun:
     troubles += [f"results.json holds {refused} things that are no results"] if refused else []
     troubles += [*_broken_lines(folder / "metrics.jsonl"), *_broken_lines(folder / LEDGER)]
     try:
-        facts = TypeAdapter(RunFacts).validate_python(environment)
+        facts = TypeAdapter(Attempt).validate_python(environment)
     except ValidationError as error:
-        facts = RunFacts()
+        facts = Attempt()
         keys = dict.fromkeys(str(wrong["loc"][0]) for wrong in error.errors())
         troubles.append(f"environment.json holds something else than ra3 wrote: {', '.join(keys)}")
     return InspectedRun(
-        folder, run_state(folder), dict(flatten(config)), facts, environment,
-        [_metric_line(line) for line in read_lines(folder / "metrics.jsonl")],
+        folder, run_state(folder), dict(flatten(config)), facts, environment, list(_read_metrics(folder)),
         read_ledger(folder), records, (folder / "model" / "config.json").is_file(), troubles,
     )  # fmt: skip
 
@@ -240,16 +220,19 @@ def verify_run(folder: Path) -> list[str]:
     run = inspect_run(folder)
     found = [] if (folder / "environment.json").is_file() else ["environment.json is missing"]
     found += [*run.troubles, *_broken_lines(folder / "rollouts.jsonl")]
-    if (folder / "checkpoints").is_dir():
-        found += _checkpoint_troubles(folder / "checkpoints")
+    try:
+        entries, broken = read_manifest(folder / "checkpoints")
+        found += [f"checkpoints/{name} cannot be read" for name in broken]
+        damaged = [entry.file for entry in entries if not entry.is_intact(folder / "checkpoints")]
+        found += [f"checkpoints/{name} is missing or damaged" for name in damaged]
+    except UserError as error:
+        found.append(f"checkpoints: {error.what}")
     steps: dict[tuple[str, int], list[int]] = {}
     for line in run.metrics:
         steps.setdefault((line.stage, line.em_round), []).append(line.step)
-    found += [
-        f"metrics.jsonl: the steps of {stage}, round {em_round}, are not 0 to {len(own) - 1}"
-        for (stage, em_round), own in steps.items()
-        if own != list(range(len(own)))
-    ]
+    for (stage, em_round), own in steps.items():
+        if own != list(range(len(own))):
+            found.append(f"metrics.jsonl: the steps of {stage}, round {em_round}, are not 0 to {len(own) - 1}")
     return found + (list(_changed_files(folder)) if (folder / CHECKSUMS).exists() else [])
 
 
@@ -272,7 +255,7 @@ def run_details(folder: Path) -> str:
     lines += [f"{name}: {json.dumps(run.environment[name])}" for name in shown]
     defaults = {key: plain(setting.default) for key, setting in settings().items()}
     changed = [f"  {key} = {value}" for key, value in run.settings.items() if defaults.get(key) != value]
-    scores = [f"  {' '.join(place)}: {score}" for place, score in _scores(run).items()]
+    scores = [f"  {place}: {score}" for place, score in _scores(run).items()]
     return "\n".join([*lines, "settings that differ from the defaults", *changed, "results", *scores, *run.troubles])
 
 
@@ -288,10 +271,14 @@ def compare_runs(a: Path, b: Path) -> Iterator[str]:
             same = all(there) and checksum(a / name) == checksum(b / name)
             yield f"{name}: " + ("the same" if same else "different" if all(there) else f"only in {(a, b)[there[1]]}")
     runs = [inspect_run(a), inspect_run(b)]
-    yield from _cost_differences(*(run.costs for run in runs))
-    tables = [_scores(run) for run in runs]
-    for key in dict.fromkeys([*tables[0], *tables[1]]):
-        yield f"{' '.join(key)}: {tables[0].get(key, '-')} and {tables[1].get(key, '-')}"
+    costs = [by_kind(run.costs) | {"all": run.costs} for run in runs]
+    for kind in dict.fromkeys([*costs[0], *costs[1]]):
+        spent = [total(own.get(kind, {})) for own in costs]
+        words = [f"{duration(s.wall_s)} ({duration(s.cpu_s)} CPU, {s.flops / 1e12:.3g} TFLOP)" for s in spent]
+        yield f"{kind} took {' and '.join(words)}"
+    scores = [_scores(run) for run in runs]
+    for place in dict.fromkeys([*scores[0], *scores[1]]):
+        yield f"{place}: {scores[0].get(place, '-')} and {scores[1].get(place, '-')}"
 
 
 def refuse_other(*folders: Path) -> None:
@@ -311,12 +298,12 @@ def _read_object(path: Path, troubles: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _metric_line(line: dict[str, Any]) -> MetricLine:
-    values = {key: number(value) for key, value in line.items()}
-    values.pop("stage", None)
-    em_round, step = (values.pop(key, math.nan) for key in ("round", "step"))
-    em_round, step = (int(place) if abs(place) < 1e15 else 0 for place in (em_round, step))
-    return MetricLine(str(line.get("stage", "?")), em_round, step, values)
+def _read_metrics(folder: Path) -> Iterator[MetricLine]:
+    for line in read_lines(folder / "metrics.jsonl"):
+        place = (number(line.get(key)) for key in ("round", "step"))
+        em_round, step = (int(value) if math.isfinite(value) else 0 for value in place)
+        values = {key: number(value) for key, value in line.items() if key not in PLACE}
+        yield MetricLine(str(line.get("stage", "?")), em_round, step, values)
 
 
 def _summary(run: InspectedRun) -> dict[str, str]:
@@ -329,8 +316,9 @@ def _summary(run: InspectedRun) -> dict[str, str]:
     }
 
 
-def _scores(run: InspectedRun) -> dict[tuple[str, str, str], str]:
-    return {(s.model, s.band, s.metric): f"{s.mean:.4g} [{s.low:.4g}, {s.high:.4g}]" for s in run.results.scores}
+def _scores(run: InspectedRun) -> dict[str, str]:
+    scores = run.results.scores
+    return {f"{s.model} {s.band} {s.metric}": f"{s.mean:.4g} [{s.low:.4g}, {s.high:.4g}]" for s in scores}
 
 
 def _broken_lines(path: Path) -> list[str]:
@@ -341,53 +329,22 @@ def _broken_lines(path: Path) -> list[str]:
     return [f"{path.name} has {bad} lines that are no JSON objects"] if bad else []
 
 
-def _changed_files(folder: Path, names: Sequence[str] | None = None) -> Iterator[str]:
+def _changed_files(folder: Path, names: tuple[str, ...] = ()) -> Iterator[str]:
     """Files of a finished run, all or those of these names, that are not as it left them."""
     sums = _read_object(folder / CHECKSUMS, [])
     if not sums:
         yield f"{CHECKSUMS} is missing or holds no checksums"
-    for name in sums if names is None else [name for name in names if name in sums]:
+    for name in [name for name in sums if name in names or not names]:
         if not (folder / name).is_file():
             yield f"{name} is missing"
         elif checksum(folder / name) != sums[name]:
             yield f"{name} is not as the run left it"
 
 
-def _checkpoint_troubles(folder: Path) -> Iterator[str]:
-    try:
-        entries, broken = read_manifest(folder)
-    except UserError as error:
-        yield f"checkpoints: {error.what}"
-        return
-    yield from (f"checkpoints/{name} cannot be read" for name in broken)
-    yield from (f"checkpoints/{e.file} is missing or damaged" for e in entries if not e.is_intact(folder))
-
-
 def _first_difference(a: Path, b: Path) -> str:
     for line, (one, two) in enumerate(zip_longest(read_lines(a), read_lines(b), fillvalue={}), 1):
-        if one != two:
-            keys = [key for key in one | two if one.get(key) != two.get(key)]
+        if keys := [key for key in one | two if one.get(key) != two.get(key)]:
             shown = ", ".join(f"{key} {one.get(key)} and {two.get(key)}" for key in keys[:4])
-            place = " ".join(str((one or two).get(key)) for key in ("stage", "round", "step"))
+            place = " ".join(str((one or two).get(key)) for key in PLACE)
             return f"metrics.jsonl: first different in line {line} ({place}): {shown}"
     return "metrics.jsonl: the same"
-
-
-def _cost_differences(a: Costs, b: Costs) -> Iterator[str]:
-    """Wall time, CPU time and FLOPs of two runs by kind of stage, and how they compare in all."""
-    one, two = by_kind(a), by_kind(b)
-    for kind in dict.fromkeys([*one, *two]):
-        yield f"{kind} took {' and '.join(_cost_text(total(own.get(kind, {}))) for own in (one, two))}"
-    first, second = total(a), total(b)
-    amounts = {"wall time": "wall_s", "CPU time": "cpu_s", "FLOPs": "flops"}
-    ratios = [
-        f"{getattr(second, name) / getattr(first, name):.2f} in {words}"
-        for words, name in amounts.items()
-        if getattr(first, name)
-    ]
-    if ratios and second.wall_s:
-        yield f"the second over the first: {', '.join(ratios)}"
-
-
-def _cost_text(spent: Spent) -> str:
-    return f"{duration(spent.wall_s)} ({duration(spent.cpu_s)} CPU, {spent.flops / 1e12:.3g} TFLOP)"

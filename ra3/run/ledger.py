@@ -29,30 +29,19 @@ FLUSH_EVERY_S = 10.0
 HEADS = (
     "stage", "phase", "wall", "share", "own CPU", "generated", "scored", "trained", "TFLOP", "GFLOP/s", "peak MiB",
 )  # fmt: skip
-READING = (
-    "Wall time of all attempts, work done twice included. Own CPU: CPU time of this process over wall time; low where "
-    "it waits for programs under test, above 100% where several threads work. Tokens generated, scored and trained on; "
-    "FLOPs that they need. The evaluation's rollouts and grading are those of the stages heldout and eval."
-)
 
 
 @dataclass
 class Spent:
-    """What one phase of one stage cost."""
+    """What one phase of one stage cost: seconds, tokens, FLOPs, memory."""
 
     wall_s: float = 0.0
-    cpu_s: float = 0.0
-    """Of this process, all threads; the programs under test run in others."""
-    generated: float = 0.0
-    """Tokens that the policy chose while sampling."""
-    scored: float = 0.0
-    """Tokens whose log-probability was computed without gradient."""
-    trained: float = 0.0
-    """Tokens that carried a loss."""
-    flops: float = 0.0
-    """Floating-point operations that these tokens need, as in ra3/model/update.py."""
-    peak_mib: float = 0.0
-    """Most memory during the phase: of the GPU if it is used, else resident."""
+    cpu_s: float = 0.0  # of this process, all threads; the programs under test run in others
+    generated: float = 0.0  # tokens that the policy chose while sampling
+    scored: float = 0.0  # tokens whose log-probability was computed without gradient
+    trained: float = 0.0  # tokens that carried a loss
+    flops: float = 0.0  # floating-point operations that these tokens need, as in ra3/model/update.py
+    peak_mib: float = 0.0  # most memory during the phase: of the GPU if it is used, else resident
 
     def add(self, other: Spent) -> None:
         """Adds costs up; of two peaks the greater stays."""
@@ -105,7 +94,7 @@ class Ledger:
 
     def count(self, generated: float = 0.0, scored: float = 0.0, trained: float = 0.0, flops: float = 0.0) -> None:
         """Adds tokens and FLOPs to the phase under way."""
-        self._own().add(Spent(generated=generated, scored=scored, trained=trained, flops=flops))
+        self._add(Spent(generated=generated, scored=scored, trained=trained, flops=flops))
 
     def flush(self) -> None:
         """Writes what was spent since the last time."""
@@ -118,14 +107,14 @@ class Ledger:
                 amounts = {key: float(f"{value:.6g}") for key, value in asdict(spent).items() if value}
                 append_line(file, {"attempt": self.attempt, "stage": stage, "phase": phase, **amounts})
 
-    def _own(self) -> Spent:
-        return self.costs.setdefault((self.stage, self._open[-1]), Spent())
-
     def _settle(self) -> None:
         """Books the time since the last change of phase."""
         wall, cpu = time.perf_counter(), time.process_time()
-        self._own().add(Spent(wall - self._clocks[0], cpu - self._clocks[1], peak_mib=_peak_mib_since_last()))
+        self._add(Spent(wall - self._clocks[0], cpu - self._clocks[1], peak_mib=_peak_mib_since_last()))
         self._clocks = wall, cpu
+
+    def _add(self, spent: Spent) -> None:
+        self.costs.setdefault((self.stage, self._open[-1]), Spent()).add(spent)
 
 
 def read_ledger(folder: Path) -> Costs:
@@ -141,10 +130,10 @@ def read_ledger(folder: Path) -> Costs:
 def by_phase(costs: Costs, which: str = "") -> dict[str, Spent]:
     """phase -> cost in all stages whose name begins with `which`, in the order of PHASES."""
     found: dict[str, Spent] = {}
-    for (stage, name), spent in costs.items():
+    for (stage, name), spent in sorted(costs.items(), key=lambda item: (*PHASES, item[0][1]).index(item[0][1])):
         if stage.startswith(which):
             found.setdefault(name, Spent()).add(spent)
-    return {name: found[name] for name in [*PHASES, *sorted(found.keys() - set(PHASES))] if name in found}
+    return found
 
 
 def by_kind(costs: Costs) -> dict[str, Costs]:
@@ -166,16 +155,15 @@ def total(costs: Costs) -> Spent:
 def cost_table(costs: Costs) -> Table:
     """The table of where the time went: a row for each kind of stage and phase, and one for the whole."""
     whole = total(costs)
-    parts = [(kind, name, s) for kind, own in by_kind(costs).items() for name, s in by_phase(own).items()]
-    rows = [(kind, name, *_cells(spent, whole.wall_s)) for kind, name, spent in [*parts, ("all", "", whole)]]
-    return Table("Where the time went", HEADS, rows, READING)
-
-
-def _cells(spent: Spent, whole_s: float) -> list[str]:
-    tokens = [f"{count:,.0f}" if count else "" for count in (spent.generated, spent.scored, spent.trained)]
-    flops = [f"{spent.flops / 1e12:.3g}", f"{spent.flops / 1e9 / (spent.wall_s or 1):.3g}"] if spent.flops else ["", ""]
-    share, busy = spent.wall_s / (whole_s or 1), spent.cpu_s / (spent.wall_s or 1)
-    return [duration(spent.wall_s), f"{share:.1%}", f"{busy:.0%}", *tokens, *flops, f"{spent.peak_mib:,.0f}"]
+    parts = [(kind, name, spent) for kind, own in by_kind(costs).items() for name, spent in by_phase(own).items()]
+    rows = []
+    for kind, name, spent in [*parts, ("all", "", whole)]:
+        share, busy = spent.wall_s / (whole.wall_s or 1), spent.cpu_s / (spent.wall_s or 1)
+        tokens = [f"{count:,.0f}" if count else "" for count in (spent.generated, spent.scored, spent.trained)]
+        flops, speed = spent.flops / 1e12, spent.flops / 1e9 / (spent.wall_s or 1)
+        work = [*tokens, *([f"{flops:.3g}", f"{speed:.3g}"] if flops else ["", ""]), f"{spent.peak_mib:,.0f}"]
+        rows.append((kind, name, duration(spent.wall_s), f"{share:.1%}", f"{busy:.0%}", *work))
+    return Table("Where the time went", HEADS, rows)
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ra3.errors import UserError
@@ -43,7 +42,8 @@ def restore(part: Stateful, state: Any, stage: str) -> None:
 class Recorder:
     """Everything a stage needs to be restartable and visible. Use as a context manager.
 
-    On entering, metrics written after the newest checkpoint are dropped: those steps will be done again.
+    Metrics written after the newest checkpoint are dropped: those steps will be done again. `rollout` is that of its
+    metrics, `phase` and `count` are those of its ledger.
     """
 
     def __init__(self, run: Run, display: Display, every_s: float, stuck_after_s: float = 3600.0):
@@ -54,8 +54,10 @@ class Recorder:
             display.warn(warning)
         self._metrics = Metrics(run)
         self._metrics.truncate_to(self._checkpoints.position)
-        self._stop = StopRequest()
+        self.rollout = self._metrics.rollout
         self.ledger = Ledger(run.path(LEDGER), run.attempt)
+        self.phase, self.count = self.ledger.phase, self.ledger.count
+        self._stop = StopRequest()
         self._began = self._saved_at = time.monotonic()
         self._saves, self._saving_s = 0, 0.0
 
@@ -72,21 +74,18 @@ class Recorder:
         self._metrics.close()
         self.display.close()
         if self._saves and (exception[0] is None or exception[0] is Stopped):
-            self.run.add_facts(checkpoints=self.cost())
-
-    def cost(self) -> dict[str, float]:
-        """Saves of this attempt: how many, their seconds, and their share of the time since the folder was opened."""
-        share = self._saving_s / (time.monotonic() - self._began)
-        return {"saved": self._saves, "seconds": round(self._saving_s, 3), "share": round(share, 5)}
+            share = self._saving_s / (time.monotonic() - self._began)
+            cost = {"saved": self._saves, "seconds": round(self._saving_s, 3), "share": round(share, 5)}
+            self.run.add_facts(checkpoints=cost)
 
     def once(self, stage: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The output of `stage`: from disk if it is finished, else computed and saved."""
         done = self._checkpoints.output(stage)
         if done is None:
-            self._moved(stage, stage)
+            self._begin(stage, stage)
             done = dict(compute())
             self._save(stage, None, done)
-            self._moved(f"what follows {stage}", "between stages")
+            self._begin(f"what follows {stage}", "between stages")
             self._stop.raise_if_asked()
         return done
 
@@ -105,9 +104,9 @@ class Recorder:
         done = self.finished_parts(stage)
         saved = len(done)
         for number in range(saved, count):
-            self._moved(f"{stage}, part {number + 1} of {count}", stage)
+            self._begin(f"{stage}, part {number + 1} of {count}", stage)
             done.append(dict(compute(number)))
-            if self._due() or self._stop.signum is not None or number + 1 == count:
+            if self._is_due() or number + 1 == count:
                 self._save(f"{stage}.{saved:05d}", None, {"parts": done[saved:]})
                 saved = len(done)
                 self._stop.raise_if_asked()
@@ -115,15 +114,13 @@ class Recorder:
 
     def loop(self, stage: str, total: int, **state: Stateful) -> Iterator[int]:
         """Steps 0 .. total - 1 of `stage` that are still to do; `state` is restored before and saved between them."""
-        first = 0
-        if saved := self._checkpoints.newest_step(stage):
-            first, states = saved
-            for name, part in state.items():
-                restore(part, states[name], stage)
+        first, states = self._checkpoints.newest_step(stage) or (0, {})
+        for name in states:
+            restore(state[name], states[name], stage)
         for step in range(first, total):
-            self._moved(f"{stage}, step {step + 1} of {total}", stage)
+            self._begin(f"{stage}, step {step + 1} of {total}", stage)
             yield step
-            if (self._due() or self._stop.signum is not None) and step + 1 < total:
+            if self._is_due() and step + 1 < total:
                 self._save(stage, step + 1, {name: part.state_dict() for name, part in state.items()})
                 self._stop.raise_if_asked()
 
@@ -136,25 +133,14 @@ class Recorder:
         """Whether this step's rollouts go to rollouts.jsonl: every tenth, and the last."""
         return step % ROLLOUTS_EVERY == 0 or step + 1 == total
 
-    def rollout(self, record: Mapping[str, Any]) -> None:
-        """Writes one rollout down."""
-        self._metrics.rollout(record)
-
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        """Books what happens inside under the phase `name` of the ledger."""
-        return self.ledger.phase(name)
-
-    def count(self, generated: float = 0.0, scored: float = 0.0, trained: float = 0.0, flops: float = 0.0) -> None:
-        """Adds tokens and FLOPs to the phase under way."""
-        self.ledger.count(generated, scored, trained, flops)
-
-    def _moved(self, what: str, stage: str) -> None:
+    def _begin(self, what: str, stage: str) -> None:
         """Tells the watchdog what is under way, and the ledger which stage to book its time under."""
         self._watchdog.moved(what)
         self.ledger.at(stage)
 
-    def _due(self) -> bool:
-        return time.monotonic() - self._saved_at >= self._every_s
+    def _is_due(self) -> bool:
+        """Whether what has been done must be saved now: a checkpoint is due, or the run was asked to stop."""
+        return time.monotonic() - self._saved_at >= self._every_s or self._stop.signum is not None
 
     def _save(self, stage: str, step: int | None, state: dict[str, Any]) -> None:
         start = time.monotonic()

@@ -1,25 +1,25 @@
-"""The results of a run as small records: what evaluation measures, results.json keeps, and every table shows.
+"""The results of a run as small records - what evaluation measures and results.json keeps - and the tables of them.
 
 results.json holds one object, ``{"rows": [...], "problems": [...], "curves": {NAME: [...]}, "differences": [...],
-"abstractions": [...]}``, each list of one kind of record below. Writing is `Results.to_json`; `Results.from_json` reads
-it back and takes what others wrote as it comes: a record without its numbers is left out, and counted.
+"abstractions": [...]}``, each list of one kind of record below. A table has no renderer: the terminal, the report and
+comparisons show the same one, in which every number is written once.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-Record = TypeVar("Record")
 MODELS = ("base", "ntp", "ra3", "ntp+rlvr", "ra3+rlvr")
 ORDERS = {"model": MODELS, "band": ("known", "edge", "hard"), "metric": ()}
 """How names of each kind are ordered; others follow as they are found."""
 LABELS = {"base": "base", "ntp": "NTP", "ra3": "RA3", "rlvr": "RLVR"}
+SHARES = ("_rate", "_share", "_right", "f1", "precision", "recall", "accuracy", "changes_code")
+"""How metrics end that lie in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,8 @@ class Score:
     mean: float
     low: float = math.nan
     high: float = math.nan
-    problems: int = 0
-    """Problems or documents that the mean is taken over."""
-    samples: int = 0
-    """Samples for each problem; 0 where there are none."""
+    problems: int = 0  # or documents that the mean is taken over
+    samples: int = 0  # for each problem; 0 where there are none
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,9 @@ class ProblemCount:
     model: str
     band: str
     id: str
-    judged: int
-    """Samples with a verdict."""
+    judged: int  # samples with a verdict
     passed: int
-    reasons: dict[str, int] = field(default_factory=dict)
-    """How often each reason was given, also to samples that could not be judged."""
+    reasons: dict[str, int] = field(default_factory=dict)  # of all samples, those that could not be judged among them
 
 
 @dataclass(frozen=True)
@@ -82,15 +78,18 @@ class LatentEntry:
 
     word: str
     count: int
-    comments: int
-    """Different comments among them."""
+    comments: int  # different comments among them
     example: str
-    code: str
-    """The code that follows most often."""
-    code_share: float
-    """Share of the latents that it follows."""
-    right_share: float | None = None
-    """Share that is the true intention, where a document knows it."""
+    code: str  # the code that follows most often
+    code_share: float  # share of the latents that it follows
+    right_share: float | None = None  # share that is the true intention, where a document knows it
+
+
+LISTS: dict[str, tuple[str, type]] = {
+    "scores": ("rows", Score), "problems": ("problems", ProblemCount), "differences": ("differences", Difference),
+    "latents": ("abstractions", LatentEntry),
+}  # fmt: skip
+"""Lists of records: field of `Results` -> key in results.json, kind of record."""
 
 
 @dataclass(frozen=True)
@@ -108,50 +107,35 @@ class Results:
         """The records of all parts, one after the other."""
         whole = cls()
         for part in parts:
-            whole.scores.extend(part.scores)
-            whole.problems.extend(part.problems)
-            whole.differences.extend(part.differences)
-            whole.latents.extend(part.latents)
+            for name in LISTS:
+                getattr(whole, name).extend(getattr(part, name))
             for name, points in part.curves.items():
                 whole.curves.setdefault(name, []).extend(points)
         return whole
 
     def to_json(self) -> dict[str, Any]:
         """The object that results.json holds."""
-        return {
-            "rows": [asdict(score) for score in self.scores],
-            "problems": [asdict(count) for count in self.problems],
-            "curves": {name: [asdict(point) for point in points] for name, points in self.curves.items()},
-            "differences": [asdict(difference) for difference in self.differences],
-            "abstractions": [asdict(entry) for entry in self.latents],
-        }
+        tree = asdict(self)
+        return {key: tree[name] for name, (key, _) in LISTS.items()} | {"curves": tree["curves"]}
 
     @classmethod
     def from_json(cls, value: Any) -> tuple[Self, int]:
-        """(the records of such an object, how many things in it were none). Never raises."""
-        found, tree = cls(), value if isinstance(value, Mapping) else {"rows": value}
+        """(the records of such an object, how many things in it were none and are left out). Never raises."""
+        tree = value if isinstance(value, Mapping) else {"rows": value}
         curves = tree.get("curves", {})
-        lists: list[tuple[list, type, Any]] = [
-            (found.scores, Score, tree.get("rows", [])),
-            (found.problems, ProblemCount, tree.get("problems", [])),
-            (found.differences, Difference, tree.get("differences", [])),
-            (found.latents, LatentEntry, tree.get("abstractions", [])),
-        ]
-        for name, points in (curves if isinstance(curves, Mapping) else {"": None}).items():
-            lists.append((found.curves.setdefault(str(name), []), CurvePoint, points))
-        refused = sum(_add_records(*own) for own in lists)
+        if not isinstance(curves, Mapping):
+            curves = {"": None}
+        found, refused = cls(curves={str(name): [] for name in curves}), 0
+        lists = [(getattr(found, name), kind, tree.get(key, [])) for name, (key, kind) in LISTS.items()]
+        lists += [(found.curves[str(name)], CurvePoint, points) for name, points in curves.items()]
+        for records, kind, values in lists:
+            adapter = TypeAdapter(kind)
+            for value in values if isinstance(values, list) else [None]:
+                try:
+                    records.append(adapter.validate_python(value))
+                except ValidationError:
+                    refused += 1
         return found, refused
-
-
-def _add_records(records: list[Record], kind: type[Record], values: Any) -> int:
-    """Adds the values that are records of this kind; returns how many are none."""
-    if not isinstance(values, list):
-        return 1
-    adapter, before = TypeAdapter(kind), len(records)
-    for value in values:
-        with suppress(ValidationError):
-            records.append(adapter.validate_python(value))
-    return len(values) - (len(records) - before)
 
 
 @dataclass(frozen=True)
@@ -161,12 +145,9 @@ class Cell:
     text: str = ""
     low: str = ""
     high: str = ""
-    note: str = ""
-    """What stands after the number."""
-    model: str = ""
-    """The model that the cell is about, where a renderer may show its colour."""
-    trend: str = ""
-    """"up" or "down" for a difference whose interval leaves out 0."""
+    note: str = ""  # what stands after the number
+    model: str = ""  # the model that the cell is about, where a renderer may show its colour
+    trend: str = ""  # "up" or "down" for a difference whose interval leaves out 0
     span: tuple[float, float, float] | None = None
     """Low, mean and high from 0 to 1 on the scale of the row, where a renderer may draw the interval."""
 
@@ -209,69 +190,54 @@ def result_tables(scores: Iterable[Score]) -> list[Table]:
     """pass@k: a table for each k, smallest first, models down and bands across. Other metrics: a table for each band,
     metrics down and models across."""
     scores = [score for score in scores if math.isfinite(score.mean)]
-    passes = {s.metric: None for s in scores if s.metric.startswith("pass@")}
-    by_k = [
-        _result_table(k, [s for s in scores if s.metric == k], by_band=True)
-        for k in sorted(passes, key=lambda metric: (len(metric), metric))
-    ]
+    passes = sorted({s.metric for s in scores if s.metric.startswith("pass@")}, key=lambda k: (len(k), k))
     others = [score for score in scores if score.metric not in passes]
-    return by_k + [
-        _result_table(band, [s for s in others if s.band == band], by_band=False)
-        for band in dict.fromkeys(score.band for score in others)
-    ]
+    tables = [_result_table(k, [s for s in scores if s.metric == k], "model", "band") for k in passes]
+    for band in dict.fromkeys(score.band for score in others):
+        tables.append(_result_table(band, [s for s in others if s.band == band], "metric", "model"))
+    return tables
 
 
-def _result_table(title: str, scores: Sequence[Score], by_band: bool) -> Table:
-    down, across = ("model", "band") if by_band else ("metric", "model")
+def _result_table(title: str, scores: Sequence[Score], down: str, across: str) -> Table:
+    def head(key: str, name: str) -> Cell:
+        if key == "model":
+            return Cell(label(name), model=name)
+        return Cell(name.replace("_", " ") + (", %" if key == "metric" and is_share(name) else ""))
+
     lines, columns = (in_order((getattr(s, key) for s in scores), ORDERS[key]) for key in (down, across))
-    of_metric = {score.metric: [s for s in scores if s.metric == score.metric] for score in scores}
-    cells = {(getattr(s, down), getattr(s, across)): score_cell(s, scale_of(of_metric[s.metric])) for s in scores}
-    rows = [[_head(down, line), *(cells.get((line, column), Cell("-")) for column in columns)] for line in lines]
-    unit, noun = (", in percent", "problems") if by_band else ("", "items")
-    heads = [Cell(), *(_head(across, column) for column in columns)]
-    return Table(f"{title}{unit}, with 95% interval; {_sizes(scores, noun)}.", heads, rows)
+    cells = {}
+    for score in scores:
+        peers = [s for s in scores if s.metric == score.metric]
+        cells[getattr(score, down), getattr(score, across)] = _score_cell(score, peers)
+    rows = [[head(down, line), *(cells.get((line, column), Cell("-")) for column in columns)] for line in lines]
+    unit, noun = (", in percent", "problems each") if across == "band" else ("", "items each")
+    sizes = [_range([s.problems for s in scores], noun), _range([s.samples for s in scores], "samples a problem")]
+    sized = ", ".join(filter(None, sizes)) or "sizes not recorded"
+    heads = [Cell(), *(head(across, column) for column in columns)]
+    return Table(f"{title}{unit}, with 95% interval; {sized}.", heads, rows)
 
 
-def _head(key: str, name: str) -> Cell:
-    if key == "model":
-        return Cell(label(name), model=name)
-    return Cell(f"{name.replace('_', ' ')}, %" if key == "metric" and is_share(name) else name.replace("_", " "))
+def _range(counts: Sequence[int], words: str) -> str:
+    """`100 problems each`, or `50 to 100 problems each`; nothing where none is counted."""
+    least, most = min(counts), max(counts)
+    return "" if not most else f"{least:,} {words}" if least == most else f"{least:,} to {most:,} {words}"
 
 
-def score_cell(score: Score, scale: tuple[float, float]) -> Cell:
-    """A score: shares in percent, other metrics as they are; without an interval where it has none. `scale`: the values
-    at both ends of the track that the interval is drawn on."""
+def _score_cell(score: Score, peers: Sequence[Score]) -> Cell:
+    """A score without an interval where it has none. The track that intervals are drawn on is 0 to 1 for shares; for
+    other metrics it holds those of all `peers`, and 0."""
     mean, low, high = (number_text(score.metric, value) for value in (score.mean, score.low, score.high))
     if not score.low < score.high:
         return Cell(mean, model=score.model)
-    start, length = scale[0], (scale[1] - scale[0]) or 1.0
-    low_at, mean_at, high_at = ((value - start) / length for value in (score.low, score.mean, score.high))
+    ends = [value for s in peers for value in (s.mean, s.low, s.high) if math.isfinite(value)]
+    start, end = (0.0, 1.0) if is_share(score.metric) else (min(0.0, *ends), max(0.0, *ends))
+    low_at, mean_at, high_at = ((value - start) / (end - start) for value in (score.low, score.mean, score.high))
     return Cell(mean, low, high, model=score.model, span=(low_at, mean_at, high_at))
-
-
-def scale_of(scores: Sequence[Score]) -> tuple[float, float]:
-    """The track that intervals of one metric are drawn on: 0 to 1 for shares, else from 0 or below to the highest."""
-    if is_share(scores[0].metric):
-        return 0.0, 1.0
-    ends = [value for s in scores for value in (s.mean, s.low, s.high) if math.isfinite(value)]
-    return min(0.0, *ends), max(0.0, *ends)
-
-
-def _sizes(scores: Sequence[Score], noun: str) -> str:
-    """`100 problems each, 20 samples a problem`, or a range where the scores differ."""
-    parts = []
-    counted = ([score.problems for score in scores], f"{noun} each"), ([s.samples for s in scores], "samples a problem")
-    for counts, words in counted:
-        least, most = min(counts), max(counts)
-        if most:
-            parts.append(f"{least:,} {words}" if least == most else f"{least:,} to {most:,} {words}")
-    return ", ".join(parts) or "sizes not recorded"
 
 
 def is_share(metric: str) -> bool:
     """Whether the metric lies in [0, 1] and is read in percent."""
-    names = ("f1", "precision", "recall", "accuracy", "copy_rate", "think_rate", "changes_code")
-    return metric.startswith("pass@") or metric.endswith(("_rate", "_share", "_right", *names))
+    return metric.startswith("pass@") or metric.endswith(SHARES)
 
 
 def number_text(metric: str, value: float) -> str:

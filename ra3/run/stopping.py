@@ -17,9 +17,9 @@ from typing import ClassVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_CODE = 124
-"""As of timeout(1)."""
+"""Of a run that its deadline ended, as of timeout(1)."""
 GRACE_S = 30.0
-"""If not even this thread can run, the interpreter's own timer ends the process this much later."""
+"""If not even the thread of a deadline can run, the interpreter's own timer ends the process this much later."""
 
 
 class Stopped(Exception):
@@ -43,8 +43,13 @@ _asked: list[int] = []
 @contextmanager
 def stopping_at_once() -> Iterator[None]:
     """Outside of steps both signals raise; one that had no effect all the same stops the next `StopRequest`."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        _asked.append(signum)
+        raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
+
     _asked.clear()
-    before = _handled_by(_stop_at_once)
+    before = _set_handler(stop)
     try:
         yield
     finally:
@@ -62,7 +67,7 @@ class StopRequest:
         if _asked:
             raise Stopped(_asked[-1])
         if threading.current_thread() is threading.main_thread():
-            self._before = _handled_by(self._request)
+            self._before = _set_handler(self._request)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -78,13 +83,8 @@ class StopRequest:
         _restore(self._before)
 
 
-def _stop_at_once(signum: int, frame: FrameType | None) -> None:
-    _asked.append(signum)
-    raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
-
-
-def _handled_by(handler: object) -> dict[int, object]:
-    """Sets the handler of both signals, except where they are ignored, as Ctrl-C is in the background of a script."""
+def _set_handler(handler: object) -> dict[int, object]:
+    """The handlers before it; signals that are ignored stay so, as Ctrl-C is in the background of a script."""
     mine = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
     return {signum: signal.signal(signum, handler) for signum in mine}  # pyright: ignore[reportArgumentType]
 
@@ -96,17 +96,19 @@ def _restore(before: dict[int, object]) -> None:
 
 
 class Watchdog:
-    """Use as a context manager; `moved` says that something has been done, and what comes next.
+    """A deadline on everything a run waits for, be it a library, a device or a file system: if nothing moves, a thread
+    of its own says what the process was doing and where all threads stood, and ends it. What was saved stays.
 
-    One watches at a time: entering a second, as when loading is over and the run's own begins, ends the first.
+    Use as a context manager; `moved` says that something has been done, and what comes next. One watches at a time:
+    entering a second, as when loading is over and the run's own begins, ends the first.
     """
 
     _watching: ClassVar[Watchdog | None] = None
 
     def __init__(self, limit_s: float, stacks: Path | None, resume: str, doing: str = "its start"):
         """`stacks`: where the stacks of a hang go; a temporary file if None."""
-        self._limit_s, self._stacks, self._resume = limit_s, stacks, resume
-        self._doing, self._since = doing, monotonic()
+        self._limit_s, self._resume, self._doing, self._since = limit_s, resume, doing, monotonic()
+        self._stacks = stacks or Path(tempfile.gettempdir(), f"ra3-{os.getpid()}.stacks")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ra3-watchdog", daemon=True)
 
@@ -131,19 +133,16 @@ class Watchdog:
         faulthandler.dump_traceback_later(self._limit_s + GRACE_S, exit=True, file=sys.__stderr__ or 2)
 
     def _watch(self) -> None:
-        while not self._over.wait(max(0.01, self._since + self._limit_s - monotonic())):
-            if monotonic() >= self._since + self._limit_s:
-                self._end()
-
-    def _end(self) -> None:
-        stacks = self._stacks or Path(tempfile.gettempdir(), f"ra3-{os.getpid()}.stacks")
-        with stacks.open("w") as file:
-            file.write(f"nothing moved for {self._limit_s:g} s in {self._doing}\n")
-            file.flush()
+        while (left_s := self._since + self._limit_s - monotonic()) > 0:
+            if self._over.wait(left_s):
+                return
+        hang = f"nothing moved for {self._limit_s:g} s"
+        with self._stacks.open("w") as file:
+            print(hang, "in", self._doing, file=file, flush=True)
             faulthandler.dump_traceback(file, all_threads=True)
         message = (
-            f"ra3: nothing moved for {self._limit_s:g} s (run.stuck_after_s) in {self._doing}\n"
-            f"  stacks of all threads: {stacks}\n  fix: find what hung; then go on with: {self._resume}\n"
+            f"ra3: {hang} (run.stuck_after_s) in {self._doing}\n"
+            f"  stacks of all threads: {self._stacks}\n  fix: find what hung; then go on with: {self._resume}\n"
         )
         os.write(2, message.encode())
         os._exit(EXIT_CODE)

@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from ra3.run.display import SHOWN, Alarms, Display, plain_line, show_problems, show_results, sparkline, start_box
+from ra3.run.display import SHOWN, Alarms, Display, show_problems, show_results, sparkline, start_box
 from ra3.run.folder import Run
 from ra3.run.ledger import duration
 from ra3.run.metrics import GLOSSARY
@@ -170,5 +170,4 @@ def test_small_texts():
     assert [duration(s) for s in (0.04, 2.34, 75, 3600 * 2 + 61)] == ["40ms", "2.3s", "1m15s", "2h01m"]
     assert sparkline([0, 1, math.nan, 2, 3]) == "▁▃ ▆█" and sparkline([math.nan]) == "" and sparkline([2, 2]) == "▁▁"
     assert len(sparkline(list(range(1000)))) <= 32
-    assert plain_line(" t ", {"a": [1.0, math.nan]}) == "t  a nan"
     assert is_share("pass@10") and is_share("comment_right") and not is_share("expert_nll")
