@@ -28,7 +28,7 @@ from small_runs import midtrain, refused, rlvr, same, went_on
 
 from ra3.run.stopping import EXIT_CODE
 
-THINKING = ["--midtrain.estep.think-floor", 0.5, "--midtrain.estep.floor-updates", 3]
+THINKING = ["--midtrain.estep.think-floor", "0.5,3"]
 """Every update of the E-step has something to learn from."""
 
 
