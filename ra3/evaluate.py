@@ -15,7 +15,6 @@ from ra3.rlvr import attempted
 from ra3.rollout.generate import MAX_SAMPLED_ROWS
 from ra3.rollout.programs import Completion
 from ra3.run.files import write_atomic
-from ra3.run.ledger import Ledger
 from ra3.run.recorder import Recorder
 from ra3.run.results import Results
 from ra3.sandbox import Sandbox
@@ -35,7 +34,9 @@ def evaluate(
     seed, at_once = derive(seed, "evaluate"), max(1, MAX_SAMPLED_ROWS // settings.samples)
 
     def answer(part: slice) -> list[Answer]:
-        return sample_answers(recorder, policy, problems[part], sandbox, settings, seed)
+        written = attempted(recorder, policy, problems[part], sandbox, settings, seed, "eval")
+        asked = [problem for problem in problems[part] for _ in range(settings.samples)]
+        return answers_of(zip(asked, written.completions, strict=True), written.verdicts())
 
     return measure_answers(model, answered(recorder, model, problems, at_once, answer), settings, seed)
 
@@ -59,20 +60,6 @@ def evaluate_samples(
     asked = [problem for problem, _ in attempts]
     answers = answered(recorder, model, asked, MAX_SAMPLED_ROWS, grade_part)
     return measure_answers(model, answers, settings, derive(seed, "evaluate"))
-
-
-def sample_answers(
-    recorder: Recorder | Ledger,
-    policy: Policy,
-    problems: Sequence[Problem],
-    sandbox: Sandbox,
-    settings: EvalSettings,
-    seed: int,
-) -> list[Answer]:
-    """Samples and grades `samples` completions of every problem, in order."""
-    written = attempted(recorder, policy, problems, sandbox, settings, seed, "eval")
-    asked = [problem for problem in problems for _ in range(settings.samples)]
-    return answers_of(zip(asked, written.completions, strict=True), written.verdicts())
 
 
 def answers_of(attempts: Iterable[tuple[Problem, Completion]], verdicts: Sequence[Verdict]) -> list[Answer]:

@@ -52,61 +52,38 @@ def generate(
     """
     prefixes = [[policy.start_id, *p] for p in prompts]
     batch, draws = DecodeBatch(policy, prefixes, samples, at_once), Uniforms(seeds, params.max_new_tokens)
-    made, stops = CompletionBuffer(batch.count, params.max_new_tokens), StopCheck(policy, params.stop)
+    rows = [RowBuilder.start(r // samples, prefixes[r // samples]) for r in range(batch.count)]
+    stops = StopCheck(policy, params.stop)
     while len(running := batch.running()):
-        tokens = _sample(batch, made, running, params, draws)
-        finished = stops.finished(running, tokens)
-        over = finished | (made.length[running] == params.max_new_tokens)
-        made.finished[running] = finished
-        batch.finish(running[over])
-        if on_finished and over.any():
-            on_finished({r: made.ids[r, : made.length[r]].tolist() for r in running[over].tolist()})
-        if not over.all():
-            batch.read(running[~over], tokens[~over], np.ones((~over).sum(), np.int64))
-    return made.rows(prefixes, samples)
+        first = torch.tensor([not rows[r].chosen for r in running])
+        tokens, *scores = _sample(batch.logits(running), draws.next(running), params, first)
+        over = []
+        for r, token, logp, logp_old in zip(running.tolist(), tokens, *scores, strict=True):
+            row = rows[r]
+            row.append(token, 0, FULL, logp, logp_old)
+            row.finished = stops.ended(r, token)
+            over.append(row.finished or len(row.chosen) == params.max_new_tokens)
+        ended = np.array(over)
+        batch.finish(running[ended])
+        if on_finished and ended.any():
+            on_finished({r: rows[r].ids[-len(rows[r].chosen) :] for r in running[ended].tolist()})
+        if not ended.all():
+            batch.read(running[~ended], np.array(tokens)[~ended], np.ones((~ended).sum(), np.int64))
+    return build(rows)
 
 
-class CompletionBuffer:
-    """The tokens of B completions while they grow, each [B,max_new_tokens]."""
-
-    def __init__(self, count: int, max_new_tokens: int):
-        self.length, self.finished = np.zeros(count, np.int64), np.zeros(count, bool)
-        self.ids = np.zeros((count, max_new_tokens), np.int64)
-        self.logp, self.logp_old = (np.zeros((count, max_new_tokens), np.float32) for _ in range(2))
-
-    def append(self, rows: np.ndarray, **columns: Tensor) -> None:
-        """Adds one more token to each of these rows."""
-        for name, values in columns.items():
-            getattr(self, name)[rows, self.length[rows]] = values.cpu().numpy()
-        self.length[rows] += 1
-
-    def rows(self, prefixes: Sequence[Sequence[int]], samples: int) -> Rows:
-        """Prompts and completions as rows: every token of a completion was chosen, all in step 0."""
-        builders = []
-        for r, length in enumerate(self.length.tolist()):
-            builder = RowBuilder.start(r // samples, prefixes[r // samples])
-            ids, logp, old = (x[r, :length].tolist() for x in (self.ids, self.logp, self.logp_old))
-            builder.chosen = [(position, FULL, x, 1.0) for position, x in enumerate(old, len(builder.ids))]
-            builder.force(ids, 0, logp, expert=False)
-            builder.finished = bool(self.finished[r])
-            builders.append(builder)
-        return build(builders)
-
-
-def _sample(
-    batch: DecodeBatch, made: CompletionBuffer, rows: np.ndarray, params: SamplingParams, draws: Uniforms
-) -> np.ndarray:
-    """[R] the next token of each row."""
-    logits, uniform = batch.logits(rows), draws.next(rows)
+def _sample(logits: Tensor, uniform: Tensor, params: SamplingParams, first: Tensor) -> list[list]:
+    """[R] the next token of each row, its log-probability, and that at the temperature; `first` [R]: it is the
+    completion's first token."""
     warm = params.temperature > 0
     tempered = logits / params.temperature if warm and params.temperature != 1 else logits
-    if params.not_first is not None and (first := made.length[rows] == 0).any():
+    if params.not_first is not None and first.any():
         tempered = tempered.clone()
-        tempered[torch.from_numpy(first), params.not_first] = -torch.inf
+        tempered[first, params.not_first] = -torch.inf
     tokens = sample_ids(tempered, uniform) if warm else tempered.argmax(-1)
     logp = log_probability(logits, tokens)
-    made.append(rows, ids=tokens, logp=logp, logp_old=logp if tempered is logits else log_probability(tempered, tokens))
-    return tokens.cpu().numpy()
+    logp_old = logp if tempered is logits else log_probability(tempered, tokens)
+    return [x.tolist() for x in (tokens, logp, logp_old)]
 
 
 class StopCheck:
@@ -114,17 +91,12 @@ class StopCheck:
 
     def __init__(self, policy: Policy, stop: Sequence[str]):
         self.policy, self.stop, self.tails = policy, stop, {}
-        self.keep = max(map(len, stop), default=0)
+        self.end_id, self.keep = policy.end_id, max(map(len, stop), default=0)
 
-    def finished(self, rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """[R] bool, rows that end with these tokens."""
-        finished = tokens == self.policy.end_id
-        if self.stop:
-            pairs = zip(rows.tolist(), tokens.tolist(), strict=True)
-            finished |= np.fromiter((self._stopped(row, token) for row, token in pairs), bool, len(rows))
-        return finished
-
-    def _stopped(self, row: int, token: int) -> bool:
+    def ended(self, row: int, token: int) -> bool:
+        """Whether the row ends with this token."""
+        if token == self.end_id or not self.stop:
+            return token == self.end_id
         tail = self.tails.get(row, "") + self.policy.token_text(token)
         self.tails[row] = tail[-self.keep :]
         return any(stop in tail for stop in self.stop)

@@ -8,7 +8,7 @@ import torch
 from ra3.compare.latent_tables import HELDOUT
 from ra3.config.settings import EvalSettings, UpdateSettings
 from ra3.data.latents import encode_all
-from ra3.evaluate import sample_answers
+from ra3.evaluate import answers_of
 from ra3.grading.grade import Grader, Verdict, grade
 from ra3.measure import counterfactuals as probes
 from ra3.measure.counterfactuals import block, code_changes, places
@@ -25,6 +25,7 @@ from ra3.measure.pass_at_k import (
     unpack,
 )
 from ra3.model.policy import Policy
+from ra3.rlvr import attempted
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import interleave
@@ -43,11 +44,17 @@ def base():
     return Policy.load(WORLDS["functions"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
 
 
+def sampled_answers(base, problems, sandbox, seed):
+    written = attempted(Ledger(), base, problems, sandbox, SETTINGS, seed, "eval")
+    asked = [problem for problem in problems for _ in range(SETTINGS.samples)]
+    return answers_of(zip(asked, written.completions, strict=True), written.verdicts())
+
+
 @pytest.fixture(scope="module")
 def answers(base):
     problems = [p for band in world.bands for p in world.problems("eval", 123, 60, band)]
     with Sandbox(1) as sandbox:
-        return sample_answers(Ledger(), base, problems, sandbox, SETTINGS, seed=5)
+        return sampled_answers(base, problems, sandbox, seed=5)
 
 
 def counts(passed, judged=4, model="m"):
@@ -112,7 +119,7 @@ def test_a_right_intention_is_followed(answers):
 def test_evaluate_reports_rows_counts_and_curves(base):
     with Sandbox(1) as sandbox:
         problems = world.problems("eval", 9, 4, "known")
-        answers = sample_answers(Ledger(), base, problems, sandbox, SETTINGS, 0)
+        answers = sampled_answers(base, problems, sandbox, seed=0)
     assert unpack(pack(answers), problems) == answers
     results = measure_answers("base", answers, SETTINGS, 0)
     assert {score.metric for score in results.scores} == {"pass@1", "pass@2"}
