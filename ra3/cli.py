@@ -7,31 +7,15 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from ra3 import __version__
-from ra3.commands.exit_codes import exit_code
-from ra3.commands.runs import runs
+from ra3.commands.failures import exit_code
+from ra3.commands.runs import RunFolder, runs
 from ra3.compare import compare, sweep
-from ra3.config.arguments import (
-    Check,
-    DryRun,
-    ForkFolder,
-    Out,
-    Profile,
-    Resume,
-    RunFolder,
-    Seed,
-    TheoryOut,
-    Tokens,
-)
-from ra3.config.flags import ALIASES, OPTIONS, RunOptions, parse, settings_help
 from ra3.run.stopping import Watchdog, stopping_at_once
-
-if TYPE_CHECKING:
-    from ra3.config.tree import Config
 
 SECTIONS = {
     "demo": ("run", "model", "corpus", "midtrain", "rlvr", "eval", "sandbox", "update"),
@@ -42,6 +26,15 @@ SECTIONS = {
     "annotate": ("run", "model", "corpus", "midtrain"),
 }
 """The settings each command is mostly about; its help shows them first."""
+
+Words = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
+"""Recipes and settings, which `ra3.config.load` reads: it tells all mistakes at once."""
+Resume = Annotated[bool, Parameter(negative="", show_default=False, help="Go on where this run stopped.")]
+Fork = Annotated[Path | None, Parameter(show_default=False, help="Begin a new run with what this run has done.")]
+DryRun = Annotated[bool, Parameter(negative="", show_default=False, help="Show what this would take, and stop.")]
+Profile = Annotated[bool, Parameter(negative="", show_default=False, help="Print at the end where the time went.")]
+Check = Annotated[bool, Parameter(negative="", show_default=False, help="Check each file: it compiles and turns back.")]
+Out = Annotated[Path, Parameter(help="Folder for the annotated text.")]
 
 app = App(
     name="ra3",
@@ -56,8 +49,6 @@ app = App(
 
     ra3 midtrain --model FOLDER --corpus FOLDER: your own model and code.""",
 )
-
-
 for command in (runs, compare, sweep):
     app.command(command)
 
@@ -67,80 +58,51 @@ def _usage(command: str) -> str:
 
 
 @app.command(usage=_usage("demo"))
-def demo(*tokens: Tokens, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False) -> None:
+def demo(*words: Words, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False) -> None:
     """The whole story on the embedded world: base, NTP and RA3, RLVR from each, evaluation and a report."""
-    config, recipes = _configure(tokens, "demo")
-    if dry_run:
-        return _show_plan("demo", config)
-    from ra3.commands.demo import run
-
-    with _loading(config):
-        run(config, RunOptions("demo", recipes, resume, profile=profile))
+    _do("demo", words, dry_run, resume=resume, profile=profile)
 
 
 @app.command(usage=_usage("midtrain"))
 def midtrain(
-    *tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, profile: Profile = False, dry_run: DryRun = False
+    *words: Words, resume: Resume = False, fork: Fork = None, profile: Profile = False, dry_run: DryRun = False
 ) -> None:
     """Mid-train a model on expert text (RA3, or next-token prediction with --midtrain.method ntp)."""
-    config, recipes = _configure(tokens)
-    if dry_run:
-        return _show_plan("midtrain", config)
-    from ra3.commands import run as pipeline
-
-    with _loading(config):
-        pipeline.midtrain(config, RunOptions("midtrain", recipes, resume, fork, profile))
+    _do("midtrain", words, dry_run, resume=resume, fork=fork, profile=profile)
 
 
 @app.command(usage=_usage("rlvr"))
 def rlvr(
-    *tokens: Tokens, resume: Resume = False, fork: ForkFolder = None, profile: Profile = False, dry_run: DryRun = False
+    *words: Words, resume: Resume = False, fork: Fork = None, profile: Profile = False, dry_run: DryRun = False
 ) -> None:
     """Train a model by reinforcement with unit tests as reward."""
-    config, recipes = _configure(tokens)
-    if dry_run:
-        return _show_plan("rlvr", config)
-    from ra3.commands import run as pipeline
-
-    with _loading(config):
-        pipeline.rlvr(config, RunOptions("rlvr", recipes, resume, fork, profile))
+    _do("rlvr", words, dry_run, resume=resume, fork=fork, profile=profile)
 
 
 @app.command(name="eval", usage=_usage("eval"))
-def evaluate(*tokens: Tokens, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False) -> None:
+def evaluate(*words: Words, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False) -> None:
     """Sample programs, or take those of a file (--samples), run them against the tests, and report pass@k."""
-    config, recipes = _configure(tokens)
-    if dry_run:
-        return _show_plan("eval", config)
-    from ra3.commands import run as pipeline
-
-    with _loading(config):
-        pipeline.evaluate(config, RunOptions("eval", recipes, resume, profile=profile))
-
-
-@app.command(usage=_usage("overlap"))
-def overlap(*tokens: Tokens) -> None:
-    """List what the corpus and the RLVR problems share with the benchmarks of --run.benchmarks."""
-    config, _ = _configure(tokens)
-    from ra3.commands.inputs import overlap_lines
-
-    for line in overlap_lines(config):
-        print(line)
+    _do("eval", words, dry_run, resume=resume, profile=profile)
 
 
 @app.command(usage=_usage("annotate"))
 def annotate(
-    *tokens: Tokens, out: Out = Path("annotated"), check: Check = False, resume: Resume = False,
-    dry_run: DryRun = False,
-) -> None:  # fmt: skip
+    *words: Words, out: Out = Path("annotated"), check: Check = False, resume: Resume = False, dry_run: DryRun = False
+) -> None:
     """Write the model's latents into a corpus, as comments."""
-    config, recipes = _configure(tokens)
-    if dry_run:
-        return _show_plan("annotate", config)
-    from ra3.commands import run as pipeline
+    _do("annotate", words, dry_run, resume=resume, out=out, check=check)
 
-    with _loading(config):
-        pipeline.annotate(config, RunOptions("annotate", recipes, resume=resume, out=out, check=check))
+
+@app.command(usage=_usage("overlap"))
+def overlap(*words: Words) -> None:
+    """List what the corpus and the RLVR problems share with the benchmarks of --run.benchmarks."""
+    from ra3.config.load import load, parse
+
+    config = load(*parse(words))
+    from ra3.commands.inputs import overlap_lines
+
+    for line in overlap_lines(config):
+        print(line)
 
 
 @app.command
@@ -151,16 +113,8 @@ def report(folder: RunFolder, /) -> None:
     print(write_report(folder))
 
 
-@app.command
-def theory(*, out: TheoryOut = Path("runs/theory"), seed: Seed = 0) -> None:
-    """Check the theorems of RA3 on worlds with exact answers: theory.html and theory.json, in about a minute."""
-    from theory.command import run
-
-    print(run(out, seed))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code (`ra3/commands/exit_codes.py`)."""
+    """Run one command line and return its exit code (`ra3/commands/failures.py`)."""
     words = list(sys.argv[1:] if argv is None else argv)
     with stopping_at_once():
         return exit_code(lambda: _run(words), words)
@@ -169,24 +123,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> None:
     app(words, exit_on_error=False, print_error=False)
     if words and words[0] in SECTIONS and {"--help", "-h"} & set(words):
-        print(settings_help(SECTIONS[words[0]], min(shutil.get_terminal_size().columns, 110)))
+        from ra3.config.help import manual
+        from ra3.config.load import ALIASES
+
+        short = [f"  --{alias} = --{key}" for alias, key in ALIASES.items()]
+        width = min(shutil.get_terminal_size().columns, 110)
+        print("\n".join(["Short forms", *short, "", manual(SECTIONS[words[0]], width)]))
 
 
-def _configure(tokens: Sequence[str], *default: str) -> tuple[Config, tuple[str, ...]]:
-    """The settings of a command line, and the recipes they come from: `default` when it names none."""
-    from ra3.config.load import load
+def _do(command: str, words: Sequence[str], dry_run: bool, **options: Any) -> None:
+    """Reads the settings, then does what a command does, or shows its plan."""
+    from ra3.config.load import load, parse
 
-    files, overrides = parse(tokens)
-    recipes = tuple(files) or default
-    return load(recipes, overrides, flags=(*ALIASES, *OPTIONS)), recipes
+    files, overrides = parse(words)
+    recipes = tuple(files) or (("demo",) if command == "demo" else ())
+    config = load(recipes, overrides)
+    if dry_run:
+        from ra3.commands.plan import describe
 
+        print(describe(command, config))
+        return
+    # the deadline on all that comes before the run folder is open, where the run's own takes over
+    loading = f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests"
+    with Watchdog(config.run.stuck_after_s, None, *loading):
+        from ra3.commands.run import COMMANDS, RunOptions
 
-def _loading(config: Config) -> Watchdog:
-    """The deadline on all that comes before the run folder is open, where the run's own takes over."""
-    return Watchdog(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests")
-
-
-def _show_plan(command: str, config: Config) -> None:
-    from ra3.commands.plan import describe
-
-    print(describe(command, config))
+        if command == "demo":
+            from ra3.commands.demo import run
+        else:
+            run = COMMANDS[command]
+        run(config, RunOptions(command, recipes, **options))

@@ -8,9 +8,8 @@ from metrics_page import metrics_page
 from test_structure import ORDER
 
 from ra3.cli import SECTIONS
-from ra3.config.flags import ALIASES, OPTIONS, dotted_key
 from ra3.config.help import settings
-from ra3.config.load import shipped_recipes
+from ra3.config.load import ALIASES, OPTIONS, dotted_key, shipped_recipes
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -47,7 +46,7 @@ def test_flags_commands_and_recipes_exist(page):
     known = {*settings(), *ALIASES.values(), *OPTIONS, *OTHER_OPTIONS, *FOREIGN}
     flags = [flag for line in text.splitlines() if "ra3 " in line for flag in re.findall(r"\s--([a-z][\w.-]*)", line)]
     assert [flag for flag in flags if dotted_key(flag) not in known] == []
-    commands = {*SECTIONS, "report", "runs", "theory", "compare", "sweep", "COMMAND"}
+    commands = {*SECTIONS, "report", "runs", "compare", "sweep", "COMMAND"}
     assert [
         word for word in re.findall(r"\bra3 (\w+)(?=[ `\n])", text) if word.islower() and word not in commands
     ] == []

@@ -80,12 +80,12 @@ def bad_settings() -> dict[str, tuple[str, str]]:
     for key, setting in settings().items():
         if setting.choices:
             wrong = ["no-such-choice", ""]
-        elif setting.kind in (int, float):
+        elif setting.kind in ("integer", "number"):
             wrong = ["many", "", "-1", "nan"]
-        elif setting.kind is tuple and "whole number" in setting.allowed:
+        elif setting.kind == "array" and "whole number" in setting.allowed:
             wrong = ["x", "0", "1,,x"]
         else:
-            wrong = [] if setting.kind is tuple else [""]
+            wrong = [] if setting.kind == "array" else [""]
         found |= {f"{key}={value!r}": (key, value) for value in wrong}
     return found
 

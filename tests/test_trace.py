@@ -15,8 +15,7 @@ from rich.console import Console
 
 import ra3
 from ra3.cli import main
-from ra3.config.settings import RlvrSettings, UpdateSettings
-from ra3.config.tree import Config
+from ra3.config.settings import Config, RlvrSettings, UpdateSettings
 from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
 from ra3.rl.loop import PolicyLoss, policy_step

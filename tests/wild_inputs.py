@@ -25,9 +25,8 @@ from step_checks import check_unchanged, steps
 
 from ra3.benchmarks.samples import FORMS, read_samples
 from ra3.commands.run import refuse_gaps
-from ra3.config.flags import parse
 from ra3.config.help import settings as all_settings
-from ra3.config.load import load
+from ra3.config.load import load, parse
 from ra3.data.documents import read
 from ra3.data.latents import remove
 from ra3.errors import UserError

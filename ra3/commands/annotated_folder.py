@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ra3.config.tree import plain
 from ra3.data.documents import BadRow, Corpus, Document
 from ra3.data.latents import remove
 from ra3.errors import UserError
-from ra3.run.files import disk_errors, read_lines, read_object, remove_temporary_files, write_atomic
+from ra3.run.files import disk_errors, read_lines, read_object, remove_temporary_files, to_json, write_atomic
 from ra3.run.folder import LOCK_FILES, FolderLock, config_changes
 
 SETTINGS_FILE, MANIFEST, QUARANTINE = ".annotation.json", "manifest.jsonl", "quarantine.jsonl"
@@ -50,7 +49,7 @@ class AnnotatedFolder:
                     raise UserError(
                         "the folder is not empty", where=str(path), fix="choose another with --out, or add --resume"
                     )
-                found._begin(plain(settings), resume=bool(content))
+                found._begin(to_json(settings), resume=bool(content))
             except BaseException:
                 lock.close()
                 raise

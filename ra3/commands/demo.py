@@ -12,14 +12,14 @@ from pathlib import Path
 
 from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems
 from ra3.commands.run import (
+    RunOptions,
     heldout_results,
     open_run,
     open_sandbox,
     save_model,
     write_annotated,
 )
-from ra3.config.flags import RunOptions
-from ra3.config.tree import Config, plain
+from ra3.config.settings import Config
 from ra3.em.round import trained_once
 from ra3.evaluate import evaluate
 from ra3.measure.pass_at_k import paired_differences
@@ -29,7 +29,7 @@ from ra3.report import write_report
 from ra3.rlvr import rlvr
 from ra3.run.checkpoints import write_checksums
 from ra3.run.display import show_results
-from ra3.run.files import disk_errors, fingerprint_items, write_atomic
+from ra3.run.files import disk_errors, fingerprint_items, to_json, write_atomic
 from ra3.run.recorder import Recorder
 from ra3.run.results import Difference, Results
 from ra3.sandbox import Sandbox
@@ -55,7 +55,7 @@ def run(config: Config, options: RunOptions) -> Path:
         )
     summary = Results.merge([*results, Results(differences=differences(results, config))])
     with disk_errors(folder, "write results.json"):
-        write_atomic(folder / "results.json", json.dumps(plain(summary.to_json()), indent=2).encode())
+        write_atomic(folder / "results.json", json.dumps(to_json(summary.to_json()), indent=2).encode())
     show_results(summary.scores, write_report(folder))
     return folder
 

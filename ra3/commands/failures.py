@@ -1,54 +1,101 @@
-"""What can go wrong around a run without anybody's mistake, in words: no memory, no sandbox, a disk that fails."""
+"""How a command ends: whatever it raises becomes one message on stderr and an exit code, with what helps.
+
+What can go wrong without anybody's mistake (no memory, a dead sandbox, a disk that fails) is told as a UserError, too.
+"""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from cyclopts import CycloptsError
+
 from ra3.errors import UserError, is_out_of_memory
 from ra3.run.files import DISK_REASONS, saved_so_far
-from ra3.run.folder import Run
-from ra3.sandbox import SandboxError
+from ra3.run.stopping import Stopped
 
-LESS_MEMORY = "free some memory, or lower update.micro_batch_tokens, corpus.max_tokens or sandbox.workers"
+RESUMED_BY_FLAG = ("demo", "midtrain", "rlvr", "eval", "annotate")
+RESUMED_BY_ITSELF = ("compare", "sweep")
+
+
+def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
+    """Call `action`, which the command line `words` asked for: 0 done, 1 a bug, 2 an error of use, 130 Ctrl-C, 141
+    nobody reads the output, 143 SIGTERM."""
+    try:
+        action()
+        sys.stdout.flush()
+        return 0
+    except (UserError, CycloptsError) as error:
+        return _complain(str(error), 2)
+    except (Stopped, KeyboardInterrupt) as stop:
+        return _complain(_stopped(words), 128 + getattr(stop, "signum", signal.SIGINT))
+    except BrokenPipeError:  # `ra3 midtrain --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if explained := explain(error):
+            return _complain(str(explained), 2)
+        return _complain(f"this is a bug in ra3: {type(error).__name__}: {error}\nRA3_DEBUG=1 shows where.", 1)
+
+
+def _stopped(words: Sequence[str]) -> str:
+    """The words that go on with the command, if it can go on."""
+    command = words[0] if words else ""
+    again = [word for word in words if word != "--resume"]
+    if command in RESUMED_BY_FLAG:
+        again.append("--resume")
+    elif command not in RESUMED_BY_ITSELF:
+        return "stopped"
+    return f"stopped; go on with\n  ra3 {shlex.join(again)}"
+
+
+def _complain(message: str, code: int) -> int:
+    if os.environ.get("RA3_DEBUG") == "1":
+        traceback.print_exc()
+    print(f"ra3: {message}", file=sys.stderr)
+    return code
 
 
 @contextmanager
-def told(run: Run) -> Iterator[None]:
-    """Turns such an error into a UserError that says what the run folder kept and how to go on; others pass."""
+def explain_failures(folder: Path, resume: str) -> Iterator[None]:
+    """Turns such a trouble into a UserError that says what the run folder kept and how to go on; others pass."""
     try:
         yield
     except Exception as error:
-        told_as = in_words(error, run.folder, run.resume_line)
-        if told_as is None:
+        explained = explain(error, folder, resume)
+        if explained is None:
             raise
-        raise told_as from error
+        raise explained from error
 
 
-def in_words(error: Exception, folder: Path | None = None, resume: str = "") -> UserError | None:
+def explain(error: Exception, folder: Path | None = None, resume: str = "") -> UserError | None:
     """The error as a UserError if it is one of these troubles, else None. `folder`: the run folder, if there is one."""
-    what, fix = _trouble(error)
-    if not what:
+    from ra3.sandbox import SandboxError  # not before it is needed: `ra3 --help` is instant
+
+    first = (str(error).splitlines() or [""])[0][:200]
+    code = error.errno if isinstance(error, OSError) else None
+    if is_out_of_memory(error):
+        what, fix = f"out of memory: {first or type(error).__name__}", (
+            "free some memory, or lower update.micro_batch_tokens, corpus.max_tokens or sandbox.workers"
+        )
+    elif isinstance(error, SandboxError):
+        what, fix = f"the sandbox is dead: {first}", "see that this Python can start processes (`ulimit -u`, memory)"
+    elif code in DISK_REASONS:
+        what, fix = DISK_REASONS[code]
+    elif code in (errno.EMFILE, errno.ENFILE):
+        what, fix = "too many files are open", "raise the limit (`ulimit -n`)"
+    elif code == errno.EAGAIN:
+        what, fix = "no further process can be started", "end some, or raise the limit (`ulimit -u`)"
+    else:
         return None
     if folder:
         what += f"; kept: {saved_so_far(folder)}"
         fix += f"; then go on with: {resume}\n  with settings changed: --fork {folder} and another run.name"
     return UserError(what, where=str(getattr(error, "filename", None) or folder or "") or None, fix=fix)
-
-
-def _trouble(error: Exception) -> tuple[str, str]:
-    """(what is wrong, what helps); empty where the error is of another kind."""
-    first = (str(error).splitlines() or [""])[0][:200]
-    if is_out_of_memory(error):
-        return f"out of memory: {first or type(error).__name__}", LESS_MEMORY
-    if isinstance(error, SandboxError):
-        return f"the sandbox is dead: {first}", "see that this Python can start processes (`ulimit -u`, memory)"
-    if isinstance(error, OSError) and error.errno in DISK_REASONS:
-        return DISK_REASONS[error.errno]
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "too many files are open", "raise the limit (`ulimit -n`)"
-    if isinstance(error, OSError) and error.errno == errno.EAGAIN:
-        return "no further process can be started", "end some, or raise the limit (`ulimit -u`)"
-    return "", ""

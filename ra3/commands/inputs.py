@@ -14,8 +14,7 @@ import torch
 from ra3.benchmarks import load_benchmark, named
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
 from ra3.benchmarks.samples import paid_null_programs
-from ra3.config.settings import ModelSettings, RunSettings
-from ra3.config.tree import Config
+from ra3.config.settings import Config, ModelSettings, RunSettings
 from ra3.data.documents import BadRow, Corpus, Document, read, refuse_bad, split_heldout
 from ra3.data.latents import EncodedDocument, encode_all
 from ra3.errors import UserError

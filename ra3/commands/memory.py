@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ra3.config.tree import Config
+from ra3.config.settings import Config
 from ra3.errors import UserError
 from ra3.model.policy import HEAD_CHUNK_LOGITS, Policy
 from ra3.model.update import MAX_PASS_TOKENS_ON_CPU

@@ -12,7 +12,7 @@ import torch
 
 from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems
 from ra3.commands.memory import memory_plan
-from ra3.config.tree import Config
+from ra3.config.settings import Config
 from ra3.data.latents import EncodedDocument
 from ra3.em.annotate import Latents
 from ra3.em.methods import METHODS

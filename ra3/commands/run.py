@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,11 +14,10 @@ import torch
 from ra3 import evaluate as evaluation
 from ra3.benchmarks.samples import Sample, read_samples
 from ra3.commands.annotated_folder import AnnotatedFolder, placeable
-from ra3.commands.failures import told
+from ra3.commands.failures import explain_failures
 from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems, read_corpus, vacuous
 from ra3.commands.memory import memory_plan, refuse_too_large
-from ra3.config.flags import RunOptions
-from ra3.config.tree import Config
+from ra3.config.settings import Config
 from ra3.data.latents import COMMENT_OPENER, EncodedDocument, encode_all
 from ra3.em.annotate import DOCUMENTS_AT_ONCE, annotate_whole, comment_texts, text_record
 from ra3.em.round import document_parts, trained_once
@@ -44,6 +44,26 @@ from ra3.seeds import derive
 
 WALL_PER_CPU = 3
 """Seconds by the clock that a program under test gets for each CPU second."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a command was asked to do, beside its settings: RunOptions("midtrain", ("tiny-cpu",), resume=True)."""
+
+    command: str
+    """demo, midtrain, rlvr, eval or annotate."""
+    recipes: tuple[str, ...] = ()
+    """The recipes as they were named; empty when the defaults and flags say it all."""
+    resume: bool = False
+    """Go on with the run in the run folder; start it if there is none."""
+    fork: Path | None = None
+    """A run folder whose checkpoints and metrics the new run begins with."""
+    profile: bool = False
+    """Print at the end where the time went."""
+    out: Path | None = None
+    """annotate only: the folder for the annotated text."""
+    check: bool = False
+    """annotate only: check that every annotated file compiles and turns back into its source byte for byte."""
 
 
 def midtrain(config: Config, options: RunOptions) -> Path:
@@ -171,7 +191,7 @@ def open_run(
     own, tree = config.run, config.model_dump(mode="json")
     with ExitStack() as stack:
         run = stack.enter_context(Run.create(own.out, own.name, tree, options.command, options.resume, options.fork))
-        stack.enter_context(told(run))
+        stack.enter_context(explain_failures(run.folder, run.resume_line))
         subject, device = (policy.source, str(policy.device)) if policy else (str(config.eval.samples_file), "none")
         if policy:
             run.pin_inputs(model=fingerprint_weights(policy.model))
@@ -247,3 +267,6 @@ def finish(recorder: Recorder, results: Results) -> Path:
     with run.guard("write files.json"):
         write_checksums(run.folder)
     return run.folder
+
+
+COMMANDS = {"midtrain": midtrain, "rlvr": rlvr, "eval": evaluate, "annotate": annotate}

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from ra3.config.arguments import RunFolder
 from ra3.errors import UserError
 
 runs = App(name="runs", help="Look at run folders: list, show, verify, compare.")
 
+RunFolder = Annotated[Path, Parameter(help="The run folder, for example runs/demo.")]
 Root = Annotated[Path, Parameter(help="The folder that holds run folders.")]
 
 

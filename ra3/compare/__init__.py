@@ -7,17 +7,22 @@ cells (numbers of each run) -> measured (over seeds) -> tables (printed), plots 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from ra3.config.arguments import (
-    CompareOut,
-    CompareWorkers,
-    ComparisonFile,
-    DryRun,
-    SweepRecipe,
-    SweepRlvr,
-    SweepSeeds,
-    SweptSettings,
-)
+from cyclopts import Parameter, validators
+
+DryRun = Annotated[bool, Parameter(negative="", show_default=False, help="Show what this would take, and stop.")]
+ComparisonFile = Annotated[str, Parameter(help="A .toml file, or the name of a comparison that comes with ra3.")]
+CompareOut = Annotated[
+    Path | None, Parameter(show_default=False, help="Folder for its run folders. Default: runs/compare-NAME.")
+]
+CompareWorkers = Annotated[
+    int, Parameter(validator=validators.Number(gte=1), help="Cells that run at once, each in a process of its own.")
+]
+SweptSettings = Annotated[str, Parameter(help="SETTING=VALUE,VALUE,... or, for all variants, SETTING=VALUE.")]
+SweepRecipe = Annotated[str | None, Parameter(show_default=False, help="The recipe that the settings change.")]
+SweepSeeds = Annotated[str, Parameter(help="The seeds, with commas between.")]
+SweepRlvr = Annotated[bool, Parameter(negative="", show_default=False, help="Put every variant through RLVR, too.")]
 
 
 def compare(

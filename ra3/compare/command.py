@@ -15,9 +15,8 @@ from ra3.compare.results import read_cells
 from ra3.compare.runner import owed, run_owed
 from ra3.compare.spreadsheet import scores_csv
 from ra3.compare.tables import tables
-from ra3.config.tree import plain
 from ra3.errors import UserError
-from ra3.run.files import disk_errors, write_atomic
+from ra3.run.files import disk_errors, to_json, write_atomic
 
 
 def run(comparison: Comparison, folder: Path, workers: int, dry_run: bool) -> None:
@@ -67,7 +66,7 @@ def write_comparison(comparison: Comparison, folder: Path, problems: list[str]) 
     results = summarised(comparison, records, known)
     command = f"ra3 {shlex.join(sys.argv[1:])}"
     with disk_errors(folder, "write the comparison"):
-        write_atomic(folder / "results.json", json.dumps(plain(results), indent=2).encode())
+        write_atomic(folder / "results.json", json.dumps(to_json(results), indent=2).encode())
         write_atomic(folder / "scores.csv", scores_csv(results["cells"]).encode())
         page = comparison_page(comparison, results, cells, command, [*problems, *unusable])
         write_atomic(folder / "compare.html", page.encode())

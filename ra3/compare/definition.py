@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ra3.compare.plan import Comparison, Figure, Line
-from ra3.config.tree import flatten
+from ra3.config.settings import flatten
 from ra3.errors import UserError
 
 KEYS = {

@@ -11,7 +11,7 @@ from typing import Any
 
 from ra3.config.help import show
 from ra3.config.load import COMMAND_LINE, load
-from ra3.config.tree import Config
+from ra3.config.settings import Config
 from ra3.errors import UserError
 
 BASE = "base"

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 from ra3.compare.plan import PLACE, Comparison, Figure, Line, cell_name
-from ra3.config.flags import dotted_key
 from ra3.config.help import settings, show
-from ra3.config.load import COMMAND_LINE, load, nearest
+from ra3.config.load import COMMAND_LINE, dotted_key, load, nearest
 from ra3.errors import UserError
 
 Axes = Mapping[str, tuple[str, ...]]
@@ -76,7 +75,7 @@ def full_key(name: str) -> str:
         raise UserError(f"unknown setting {name}", COMMAND_LINE, fix=fix)
     if otherwise := PLACE.get(found[0]):
         raise UserError(f"{found[0]} cannot be swept", COMMAND_LINE, fix=f"give --{otherwise}")
-    if settings()[found[0]].kind is tuple:
+    if settings()[found[0]].kind == "array":
         raise UserError(f"{found[0]} is a list itself and cannot be swept", COMMAND_LINE, fix="set it in a recipe")
     return found[0]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ra3.config.tree import Config
+    from ra3.config.settings import Config
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,16 @@ def exact_prior(config: Config) -> Iterator[Conflict]:
     estep, key = config.midtrain.estep, "midtrain.estep.exact_prior"
     if estep.exact_prior is None:
         return
-    if "switch_penalty" in estep.model_fields_set:
-        yield Conflict(
-            ("midtrain.estep.switch_penalty", key),
-            "midtrain.estep.switch_penalty and midtrain.estep.exact_prior both price a switch",
-            "leave out one of them",
-        )
-    if estep.penalty_growth != 1:
-        yield Conflict(
-            ("midtrain.estep.penalty_growth", key),
-            "midtrain.estep.penalty_growth raises the switch penalty, and the exact prior has none",
-            "leave out penalty_growth or exact_prior",
-        )
+    for name, given in (
+        ("switch_penalty", "switch_penalty" in estep.model_fields_set),
+        ("penalty_growth", estep.penalty_growth != 1),
+    ):
+        if given:
+            yield Conflict(
+                (f"midtrain.estep.{name}", key),
+                f"midtrain.estep.{name} sets the price of a switch, and so does {key}",
+                f"leave out {name} or exact_prior",
+            )
     if "iwae" in (estep.advantage, config.midtrain.method):
         yield Conflict(
             (key, "midtrain.estep.advantage" if estep.advantage == "iwae" else "midtrain.method"),

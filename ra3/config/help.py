@@ -1,34 +1,25 @@
-"""What each setting is called, may be and means, read off the types and docstrings of ra3/config/settings.py."""
+"""What each setting is called, may be and means: read off the JSON schema that pydantic makes of the settings."""
 
 import functools
 import textwrap
-import types
-import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from pydantic.fields import FieldInfo
+from ra3.config.settings import Config, Section
 
-from ra3.config.settings import Section
-from ra3.config.tree import Config
-
-KINDS = {
-    bool: "true or false", int: "whole number", float: "number", str: "text",
-    tuple: "whole numbers with commas between",
-}  # fmt: skip
+WORDS = {"boolean": "true or false", "integer": "whole number", "number": "number", "string": "text"}
+BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Example: Setting("run.seed", 0, int, optional=False, choices=(), allowed="whole number >= 0", help="...")."""
+    """Example: Setting("run.seed", 0, "integer", choices=(), allowed="whole number >= 0", help="Seed of ...")."""
 
     key: str
     default: Any
-    kind: type
-    """int, float, str or tuple (of int)."""
-    optional: bool
-    """May be none."""
+    kind: str
+    """boolean, integer, number, string or array."""
     choices: tuple[str, ...]
     """The valid words, empty when any text will do."""
     allowed: str
@@ -37,15 +28,20 @@ class Setting:
 
 
 @functools.cache
-def settings() -> dict[str, Setting]:
-    """Every setting by its dotted key, in the order of the tree."""
-    return {setting.key: setting for setting in _walk(Config, "")}
+def sections() -> dict[str, type[Section]]:
+    """Every section by its dotted key, in the order of the tree."""
+    return dict(_walk(Config, ""))
 
 
 @functools.cache
-def sections() -> dict[str, str]:
-    """Every section by its dotted key, with its one-line description."""
-    return dict(_walk_sections(Config, ""))
+def settings() -> dict[str, Setting]:
+    """Every setting by its dotted key, in the order of the tree."""
+    schemas = {key: section.model_json_schema()["properties"] for key, section in sections().items()}
+    found = {}
+    for key, default in Config().flat().items():
+        section, _, name = key.rpartition(".")
+        found[key] = _setting(key, default, schemas[section][name])
+    return found
 
 
 def show(value: Any) -> str:
@@ -58,16 +54,13 @@ def show(value: Any) -> str:
 def manual(first: tuple[str, ...], width: int = 100) -> str:
     """Every setting with its default, bounds and help, by section; sections under `first` come first."""
     ours = [name for name in sections() if name.split(".")[0] in first]
-    others = [name for name in sections() if name not in ours]
-    blocks = [_section_block(name, width) for name in ours]
-    if others:
-        blocks += ["Settings of other commands (one recipe may hold them all)\n"]
-        blocks += [_section_block(name, width) for name in others]
-    return "\n".join(blocks)
+    others = [_section_block(name, width) for name in sections() if name not in ours]
+    title = ["Settings of other commands (one recipe may hold them all)\n"] if others else []
+    return "\n".join([*(_section_block(name, width) for name in ours), *title, *others])
 
 
 def _section_block(section: str, width: int) -> str:
-    lines = [f"{section}  {sections()[section]}"]
+    lines = [f"{section}  {sections()[section].__doc__}"]
     for setting in settings().values():
         if setting.key.rpartition(".")[0] == section:
             lines.append(f"  --{setting.key} {show(setting.default)}   ({setting.allowed})")
@@ -75,53 +68,23 @@ def _section_block(section: str, width: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _is_section(field: FieldInfo) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-
-
-def _walk(section: type[Section], prefix: str) -> Iterator[Setting]:
+def _walk(section: type[Section], prefix: str) -> Iterator[tuple[str, type[Section]]]:
     for name, field in section.model_fields.items():
-        if _is_section(field):
-            yield from _walk(typing.cast(type[Section], field.annotation), f"{prefix}{name}.")
-        else:
-            yield _describe(prefix + name, field)
+        if isinstance(field.default, Section):
+            yield prefix + name, type(field.default)
+            yield from _walk(type(field.default), f"{prefix}{name}.")
 
 
-def _walk_sections(section: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
-    for name, field in section.model_fields.items():
-        if _is_section(field):
-            inner = typing.cast(type[Section], field.annotation)
-            yield prefix + name, (inner.__doc__ or "").strip()
-            yield from _walk_sections(inner, f"{prefix}{name}.")
-
-
-def _describe(key: str, field: FieldInfo) -> Setting:
-    annotation: Any = field.annotation
-    optional = isinstance(annotation, types.UnionType)
-    if optional:
-        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
-    origin = typing.get_origin(annotation)
-    choices = typing.get_args(annotation) if origin is Literal else ()
-    kind: Any = str if choices else origin or annotation
-    allowed = _allowed(kind, choices, field) + (", or none" if optional else "")
-    return Setting(key, field.default, kind, optional, choices, allowed, " ".join((field.description or "").split()))
-
-
-def _allowed(kind: type, choices: tuple[str, ...], field: FieldInfo) -> str:
+def _setting(key: str, default: Any, schema: Mapping[str, Any]) -> Setting:
+    """`schema`: what pydantic says of the setting; "anyOf" where it may be none, the other kind first."""
+    value = schema.get("anyOf", [schema])[0]
+    kind, choices = value["type"], tuple(value.get("enum", ()))
+    bounds = [f"{sign} {value[name]:g}" for name, sign in BOUNDS.items() if name in value]
     if choices:
-        return " | ".join(choices)
-    if field.examples:
-        return str(field.examples[0])
-    bounds = _bounds(kind, field)
-    text = f"{KINDS[kind]} {' and '.join(bounds)}" if bounds else KINDS[kind]
-    endless = any(getattr(item, "allow_inf_nan", False) for item in field.metadata)
-    return text + (", or inf" if endless else "")
-
-
-def _bounds(kind: type, field: FieldInfo) -> list[str]:
-    found = []
-    for item in field.metadata:
-        for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
-            if (limit := getattr(item, name, None)) is not None:
-                found.append(f">= {limit + 1}" if kind is int and name == "gt" else f"{sign} {limit:g}")
-    return found
+        allowed = " | ".join(choices)
+    elif "examples" in schema:
+        allowed = schema["examples"][0]
+    else:
+        allowed = " ".join([WORDS[kind], " and ".join(bounds)]).strip()
+    optional = ", or none" if "anyOf" in schema else ""
+    return Setting(key, default, kind, choices, allowed + optional, " ".join(schema["description"].split()))

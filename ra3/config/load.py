@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,36 +19,74 @@ from typing import Any
 from pydantic import ValidationError
 
 from ra3.config.conflicts import Conflicts
-from ra3.config.help import Setting, sections, settings, show
-from ra3.config.tree import Config, flatten, nest
+from ra3.config.help import sections, settings, show
+from ra3.config.settings import Config, flatten, nest
 from ra3.errors import UserError
 
+ALIASES = {
+    "model": "model.path",
+    "corpus": "corpus.path",
+    "seed": "run.seed",
+    "out": "run.out",
+    "name": "run.name",
+    "device": "run.device",
+    "bench": "eval.problems",
+    "samples": "eval.samples_file",
+}
+"""Short forms of the settings that are typed most."""
+OPTIONS = ("resume", "fork", "dry-run", "profile", "help")
+"""Flags that are no settings."""
 COMMAND_LINE = "the command line"
+DEFAULTS = Config().flat()
 
 
 @dataclass(frozen=True)
 class Given:
-    """A value someone wrote, and where: Given(-3, "recipes/x.toml")."""
+    """A value someone wrote, and where: Given(-3, "recipes/x.toml:7")."""
 
     value: Any
     where: str
 
 
-def load(
-    files: Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None, flags: Iterable[str] = ()
-) -> Config:
+def parse(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Recipe files, and settings by dotted key; a repeated flag counts last, a flag without a value has the value "".
+
+    parse(["a.toml", "--seed", "3", "--eval.per-band=10"]) == (["a.toml"], {"run.seed": "3", "eval.per_band": "10"})
+    Nothing is checked here: `load` does, together with the recipes, so that all mistakes are told at once.
+    """
+    files: list[str] = []
+    overrides: dict[str, str] = {}
+    rest = list(reversed(words))
+    while rest:
+        word = rest.pop()
+        if not word.startswith("-"):
+            files.append(word)
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        if not equals and rest and not rest[-1].startswith("--"):
+            value = rest.pop()
+        overrides[dotted_key(name)] = value
+    return files, overrides
+
+
+def dotted_key(name: str) -> str:
+    """The setting a flag stands for: "seed" -> "run.seed", "eval.per-band" -> "eval.per_band"."""
+    return ALIASES.get(name, name.replace("-", "_") if "." in name else name)
+
+
+def load(files: Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:
     """The configuration that `files` (left to right) and then `overrides` (dotted keys) make of the defaults.
 
-    Values may be text, as flags are: "inf", "none", "1,5,10". `flags` are further names an unknown key may have been
-    meant as. Raises one UserError that lists every problem.
+    Values may be text, as flags are: "inf", "none", "1,5,10". Raises one UserError that lists every problem.
     """
     given = {key: item for file in files for key, item in read_recipe(find_recipe(file)).items()}
     given |= {key: Given(value, COMMAND_LINE) for key, value in (overrides or {}).items()}
-    known, problems = _split_unknown(given, [*settings(), *flags])
+    known = {key: item for key, item in given.items() if key in DEFAULTS}
+    problems = [_unknown(key, item) for key, item in given.items() if key not in known and item.value != {}]
     try:
-        config = Config(**nest({key: _from_text(settings()[key], item.value) for key, item in known.items()}))
+        config = Config.model_validate(nest({key: item.value for key, item in known.items()}))
     except ValidationError as error:
-        raise _joined(problems + _problems_of(error, known)) from None
+        raise _joined([*problems, *explain(error, known)]) from None
     if problems:
         raise _joined(problems)
     return config
@@ -82,7 +121,9 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def read_recipe(path: Path) -> dict[str, Given]:
-    """The settings in one file by dotted key. UserError if it is not readable, or not TOML (JSON for .json)."""
+    """The settings in one file by dotted key. UserError if it is not readable, or not TOML (JSON for .json).
+
+    A config.json names every setting; those at their default count as not set (it matters for contradictions)."""
     is_json = path.suffix == ".json"
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -93,8 +134,21 @@ def read_recipe(path: Path) -> dict[str, Given]:
         raise UserError(f"this file is not valid {'JSON' if is_json else 'TOML'}: {error}", where=str(path)) from error
     if not isinstance(tree, dict):
         raise UserError("this file must hold one JSON object", where=str(path))
-    flat = dict(flatten(tree))
-    return {key: Given(value, str(path)) for key, value in flat.items() if not is_json or _changed(key, value)}
+    if is_json:
+        flat = {key: value for key, value in flatten(tree) if key not in DEFAULTS or show(value) != show(DEFAULTS[key])}
+        return {key: Given(value, str(path)) for key, value in flat.items()}
+    lines = dict(_lines(text))
+    return {key: Given(value, f"{path}:{lines[key]}" if key in lines else str(path)) for key, value in flatten(tree)}
+
+
+def _lines(toml: str) -> Iterator[tuple[str, int]]:
+    """The line on which each setting stands, by dotted key; those inside inline tables are not found."""
+    section = ""
+    for number, line in enumerate(toml.splitlines(), 1):
+        if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
+            section = header[1] + "."
+        elif key := re.match(r"\s*([\w.-]+)\s*=", line):
+            yield section + key[1], number
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
@@ -118,77 +172,36 @@ def _simple(name: str) -> str:
     return name.strip().lower().replace("-", "_")
 
 
-def _changed(key: str, value: Any) -> bool:
-    """A config.json names every setting; those at their default count as not set (it matters for contradictions)."""
-    setting = settings().get(key)
-    return setting is None or show(value) != show(setting.default)
-
-
-def _split_unknown(given: Mapping[str, Given], names: Sequence[str]) -> tuple[dict[str, Given], list[UserError]]:
-    known, problems = {}, []
-    for key, item in given.items():
-        if key in settings():
-            known[key] = item
-        elif key in sections():
-            if item.value != {}:
-                problems.append(_not_a_section(key, item))
-        else:
-            problems.append(_unknown(key, item, names))
-    return known, problems
-
-
-def _not_a_section(key: str, item: Given) -> UserError:
-    inside = [name for name in (*settings(), *sections()) if name.rpartition(".")[0] == key]
-    return UserError(f"{key} is a section, not a setting", item.where, fix=f"it holds {', '.join(inside)}")
-
-
-def _unknown(key: str, item: Given, names: Sequence[str]) -> UserError:
+def _unknown(key: str, item: Given) -> UserError:
+    """No setting is called so; it may be a section, or have lost its own."""
+    if key in sections():
+        inside = [name for name in (*settings(), *sections()) if name.rpartition(".")[0] == key]
+        return UserError(f"{key} is a section, not a setting", item.where, fix=f"it holds {', '.join(inside)}")
+    is_flag = item.where == COMMAND_LINE
+    dashes, noun, more = ("--", "flag", (*ALIASES, *OPTIONS)) if is_flag else ("", "setting", ())
     same_end = [name for name in settings() if name.endswith(f".{_simple(key)}")]
-    likely = same_end or [nearest(key, names)]
-    dashes, noun = ("--", "flag") if item.where == COMMAND_LINE else ("", "setting")
-    meant = [f"{dashes}{name}" for name in likely if name]
-    return UserError(
-        f"unknown {noun} {dashes}{key}",
-        item.where,
-        fix=f"did you mean {' or '.join(meant)}?" if meant else "`ra3 midtrain --help` lists every setting",
-    )
+    meant = [f"{dashes}{name}" for name in same_end or [nearest(key, [*settings(), *more])] if name]
+    fix = f"did you mean {' or '.join(meant)}?" if meant else "`ra3 midtrain --help` lists every setting"
+    return UserError(f"unknown {noun} {dashes}{key}", item.where, fix=fix)
 
 
-def _from_text(setting: Setting, value: Any) -> Any:
-    """Text as flags give it, read as the setting's type; anything else is left to the type."""
-    if isinstance(value, bool) and setting.kind is not str:
-        return str(value)  # no setting is a truth value, and Python would count it as 0 or 1
-    if not isinstance(value, str):
-        return value
-    if setting.optional and value.lower() == "none":
-        return None
-    if setting.kind is tuple:
-        return [part.strip() for part in value.strip("[]").split(",") if part.strip()]
-    return value
-
-
-def _problems_of(error: ValidationError, known: Mapping[str, Given]) -> list[UserError]:
-    problems = []
+def explain(error: ValidationError, known: Mapping[str, Given]) -> list[UserError]:
+    """What pydantic found, each value and contradiction once: its place, what is allowed, what was likely meant."""
+    problems: dict[str, UserError] = {}
     for detail in error.errors(include_url=False):
         raised = detail.get("ctx", {}).get("error")
         if isinstance(raised, Conflicts):
-            problems += [_contradiction(conflict.keys, conflict.what, conflict.fix, known) for conflict in raised.found]
-        else:
-            key = next(key for key in known if tuple(key.split(".")) == detail["loc"][: key.count(".") + 1])
-            problems.append(_bad_value(settings()[key], known[key]))
-    return list({str(problem): problem for problem in problems}.values())
-
-
-def _contradiction(keys: Sequence[str], what: str, fix: str, known: Mapping[str, Given]) -> UserError:
-    places = dict.fromkeys(known[key].where for key in keys if key in known)
-    return UserError(what, ", ".join(places), fix=fix)
-
-
-def _bad_value(setting: Setting, item: Given) -> UserError:
-    close = nearest(item.value, setting.choices) if isinstance(item.value, str) else None
-    fix = f"did you mean {close}?" if close else ""
-    got = json.dumps(item.value) if isinstance(item.value, (str, bool)) else show(item.value)
-    return UserError(f"{setting.key} cannot be {got}", item.where, setting.allowed, fix)
+            for conflict in raised.found:
+                places = dict.fromkeys(known[key].where for key in conflict.keys if key in known)
+                problems[conflict.what] = UserError(conflict.what, ", ".join(places), fix=conflict.fix)
+            continue
+        key = next(key for key in known if tuple(key.split(".")) == detail["loc"][: key.count(".") + 1])
+        setting, value = settings()[key], known[key].value
+        close = nearest(value, setting.choices) if isinstance(value, str) else None
+        fix = f"did you mean {close}?" if close else ""
+        got = json.dumps(value) if isinstance(value, (str, bool)) else show(value)
+        problems[key] = UserError(f"{key} cannot be {got}", known[key].where, setting.allowed, fix)
+    return list(problems.values())
 
 
 def _joined(problems: list[UserError]) -> UserError:

@@ -3,12 +3,16 @@
 The defaults are the vetted recipe for the embedded world. "ours": the RA3 paper (arXiv 2509.25810) leaves it open.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from ra3.config.conflicts import refuse_conflicts
 
 Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "none", "iwae"]
 Name = Annotated[str, Field(min_length=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 ClipRange = tuple[Probability, Annotated[float, Field(gt=0, le=100)]]
 CLIP = "LOW,HIGH with 0 < LOW < 1 and 0 < HIGH <= 100"
@@ -18,6 +22,22 @@ class Section(BaseModel):
     """A group of settings: frozen, and an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _from_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reads a flag's text: none, and lists with commas. A truth value is not taken for a number."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        kinds = (kind, *get_args(kind))
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError("true and false are no numbers")
+        if not isinstance(value, str):
+            return value
+        if value.lower() == "none" and type(None) in kinds:
+            return None
+        if any(get_origin(kind) is tuple for kind in kinds):
+            return [part.strip() for part in value.strip("[]").split(",") if part.strip()]
+        return value
 
 
 class RunSettings(Section):
@@ -51,7 +71,7 @@ class ModelSettings(Section):
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
     opener: str | None = Field(default=None, pattern=r"^(#|<\S+>|\[\S+\])$", examples=["# or <|NAME|>"])
-    """What opens an intention: #, or a special token, added where there is none. none: what `path` says, or #."""
+    """What opens a latent: #, or a special token, added where there is none. none: what `path` says, or #."""
 
 
 class CorpusSettings(Section):
@@ -85,14 +105,14 @@ class EstepSettings(Section):
     """Documents per update."""
     group_size: PositiveInt = 4
     """Rollouts per document (G); each is judged against the others of its group."""
-    switch_penalty: float = Field(default=0.1, ge=0, allow_inf_nan=True)
-    """Cost c of opening a new intention, in nats. inf: never think, which is next-token prediction exactly."""
+    switch_penalty: float = Field(default=0.1, ge=0, allow_inf_nan=True, examples=["number >= 0, or inf"])
+    """Cost c of opening a new latent, in nats. inf: never think, which is next-token prediction exactly."""
     penalty_growth: float = Field(default=1.0, ge=1)
-    """Factor on c from one EM round to the next: cheap while intentions are found, dear when chosen among (ours)."""
+    """Factor on c from one EM round to the next: cheap while latents are found, dear when chosen among (ours)."""
     exact_prior: tuple[Probability, Annotated[int, Field(ge=2)]] | None = Field(
         default=None, examples=["ALPHA,Z with 0 < ALPHA < 1 and Z >= 2"]
     )
-    """Exact sticky prior in the place of switch_penalty: probability alpha of keeping the intention, and number |Z| of
+    """Exact sticky prior in the place of switch_penalty: probability alpha of keeping the latent, and number |Z| of
     possible ones. A switch costs log(alpha / (1 - alpha)) + log |Z|, and all that is written its log-probability."""
     likelihood: Literal["sum", "mean"] = "sum"
     """Reward of an expert step: log-likelihood summed over its tokens, or their mean (ours; the paper does not say)."""
@@ -101,17 +121,17 @@ class EstepSettings(Section):
     horizon: PositiveInt = 8
     """Steps that a decision answers for (H). 1: only the step it opens."""
     max_latent_tokens: PositiveInt = 16
-    """Longest intention, in tokens after the "#". A longer one is cut and pays format_penalty."""
+    """Longest latent, in tokens after the "#". A longer one is cut and pays format_penalty."""
     format_penalty: float = Field(default=1.0, ge=0)
-    """Cost of an intention that did not end by itself (ours)."""
+    """Cost of a latent that did not end by itself (ours)."""
     advantage: Advantage = "leave_one_out"
     """Baseline among the rollouts of one document at the same step (leave_one_out is ours)."""
     comment_baseline: Literal["thinkers", "all"] = "thinkers"
-    """Whom the words of an intention are compared with: the rollouts that thought too, or all (ours)."""
+    """Whom the words of a latent are compared with: the rollouts that thought too, or all (ours)."""
     think_floor: tuple[Annotated[float, Field(gt=0, le=1)], PositiveInt] | None = Field(
         default=None, examples=["P,N with 0 < P <= 1 and N >= 1"]
     )
-    """Least probability P of thinking in the first N updates: intentions improve first (ours). P = 1 also holds while
+    """Least probability P of thinking in the first N updates: latents improve first (ours). P = 1 also holds while
     annotating."""
     learning_rate: float = Field(default=1e-3, ge=0, le=1)
     """Step size."""
@@ -139,7 +159,7 @@ class MstepSettings(Section):
     start: Literal["pi", "q"] = "pi"
     """Weights to start from: pi, those from before the E-step; q, the policy the E-step trained (ours)."""
     latent_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the intentions left out of the text before the last EM round, lest every line lean on one (ours)."""
+    """Share of the latents left out of the text before the last EM round, lest every line lean on one (ours)."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the matrices and AdamW for the rest."""
     weight_decay: float = Field(default=0.0, ge=0, le=1)
@@ -201,7 +221,9 @@ class EvalSettings(Section):
     """Sampling temperature. 0: greedy, one sample per problem."""
     max_new_tokens: PositiveInt = 96
     """Longest program, in tokens."""
-    k: tuple[PositiveInt, ...] = Field(default=(1, 5, 10), min_length=1)
+    k: tuple[PositiveInt, ...] = Field(
+        default=(1, 5, 10), min_length=1, examples=["whole numbers >= 1, with commas between"]
+    )
     """pass@k is reported for these k, without bias from the samples."""
 
 
@@ -224,5 +246,48 @@ class UpdateSettings(Section):
     """Most tokens of a forward and backward pass, on a CPU 2048. Fewer save memory; the result is the same."""
     checkpoint_activations: bool = False
     """Keep only what comes into each layer and compute the rest again: less memory, a forward pass more."""
-    max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=True)
+    max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=True, examples=["number > 0, or inf"])
     """The gradient is scaled down to this norm. inf: never."""
+
+
+class Config(Section):
+    """The whole tree. Settings that contradict each other raise ra3.config.conflicts.Conflicts (a ValueError)."""
+
+    run: RunSettings = RunSettings()
+    model: ModelSettings = ModelSettings()
+    corpus: CorpusSettings = CorpusSettings()
+    midtrain: MidtrainSettings = MidtrainSettings()
+    rlvr: RlvrSettings = RlvrSettings()
+    eval: EvalSettings = EvalSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    update: UpdateSettings = UpdateSettings()
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        refuse_conflicts(self)
+        return self
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its dotted key, in the order of the tree: {"run.seed": 0, "run.out": "runs", ...}."""
+        return dict(flatten(self.model_dump()))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings by dotted key: {"a": {"b": 1}} -> ("a.b", 1). An empty mapping is a leaf."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of flatten: {"a.b": 1} -> {"a": {"b": 1}}."""
+    tree: dict[str, Any] = {}
+    for dotted, value in flat.items():
+        *sections, name = dotted.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[name] = value
+    return tree

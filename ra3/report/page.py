@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ra3.config.tree import flatten
+from ra3.config.settings import flatten
 from ra3.report.headline import headline
 from ra3.report.plots import chain_curves, learning_curves, reach_curves
 from ra3.report.rollouts import stage_view

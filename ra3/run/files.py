@@ -184,3 +184,18 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return ["set", *sorted((_canonical(item) for item in value), key=repr)]
     return [_canonical(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def to_json(value: Any) -> Any:
+    """The value as JSON knows it: dicts with string keys, lists, strings, numbers; NaN and infinities as strings."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(to_json(item) for item in value)
+    return to_json(value.item()) if hasattr(value, "item") else str(value)  # a NumPy or torch scalar

@@ -26,9 +26,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ra3 import __version__
-from ra3.config.tree import Config, flatten, plain
+from ra3.config.settings import Config, flatten
 from ra3.errors import UserError
-from ra3.run.files import disk_errors, fingerprint_code, read_object, remove_temporary_files, write_atomic
+from ra3.run.files import disk_errors, fingerprint_code, read_object, remove_temporary_files, to_json, write_atomic
 from ra3.seeds import derive
 
 FORMAT = 2
@@ -125,7 +125,7 @@ class Run:
         Raises UserError if the folder is busy, holds a run and `resume` is false, holds a run of another config or
         format, holds something else, or cannot be written.
         """
-        config = plain(config)
+        config = to_json(config)
         folder = Path(out) / (name or auto_name(command, config))
         if name and (name in (".", "..") or Path(name).name != name):
             raise UserError(f"a run's name must be a plain folder name, got {name!r}", where="run.name")
@@ -159,7 +159,7 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes `name` whole or not at all. NaN and infinities become strings."""
-        text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(to_json(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         with self.guard(f"write {name}"):
             write_atomic(self.path(name), text.encode("utf-8", "backslashreplace"))
 
@@ -212,8 +212,8 @@ def config_changes(old: dict, new: dict) -> list[str]:
 
     A setting that one of them does not have yet, being of an older version, is there with its default.
     """
-    a, b = ({key: value for key, value in flatten(plain(tree)) if value != {}} for tree in (old, new))
-    defaults = plain(Config().flat())
+    a, b = ({key: value for key, value in flatten(to_json(tree)) if value != {}} for tree in (old, new))
+    defaults = to_json(Config().flat())
     keys = [key for key in sorted(a | b) if key not in FREE_KEYS and (defaults | a).get(key) != (defaults | b).get(key)]
     shown = [[json.dumps(own[k], ensure_ascii=False) if k in own else "(not set)" for own in (a, b)] for k in keys]
     return [f"{key}: {before} -> {after}" for key, (before, after) in zip(keys, shown, strict=True)]

@@ -16,11 +16,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ra3.config.help import settings
-from ra3.config.tree import flatten, plain
+from ra3.config.settings import Config, flatten
 from ra3.errors import UserError
 from ra3.run.checkpoints import CHECKSUMS, product_files, read_manifest
-from ra3.run.files import checksum, number, read_lines, read_object
+from ra3.run.files import checksum, number, read_lines, read_object, to_json
 from ra3.run.folder import config_changes, owner_of, refuse_other_format
 from ra3.run.ledger import LEDGER, Costs, by_kind, duration, read_ledger, total
 from ra3.run.metrics import PLACE
@@ -253,7 +252,7 @@ def run_details(folder: Path) -> str:
     lines = [f"{name:9}{value}" for name, value in (summary | {"resume": run.facts.resume or "?"}).items()]
     shown = [name for name in ("corpus", "checkpoints", "fork", "versions") if name in run.environment]
     lines += [f"{name}: {json.dumps(run.environment[name])}" for name in shown]
-    defaults = {key: plain(setting.default) for key, setting in settings().items()}
+    defaults = {key: to_json(value) for key, value in Config().flat().items()}
     changed = [f"  {key} = {value}" for key, value in run.settings.items() if defaults.get(key) != value]
     scores = [f"  {place}: {score}" for place, score in _scores(run).items()]
     return "\n".join([*lines, "settings that differ from the defaults", *changed, "results", *scores, *run.troubles])

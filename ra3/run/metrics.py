@@ -15,9 +15,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ra3.config.tree import plain
 from ra3.errors import UserError
-from ra3.run.files import append_line, number
+from ra3.run.files import append_line, number, to_json
 from ra3.run.folder import Run
 
 FILES = ("metrics.jsonl", "rollouts.jsonl")
@@ -37,12 +36,12 @@ class Metrics:
     def log(self, stage: str, em_round: int, step: int, values: Mapping[str, float]) -> None:
         """One line of metrics: numbers to 10 significant digits, NaN and infinities as strings."""
         assert not set(values) & set(PLACE), f"{PLACE} place a line and cannot be metrics: {sorted(values)}"
-        numbers = {key: plain(float(f"{float(value):.10g}")) for key, value in values.items()}
+        numbers = {key: to_json(float(f"{float(value):.10g}")) for key, value in values.items()}
         self._append("metrics.jsonl", {"stage": stage, "round": em_round, "step": step, **numbers})
 
     def rollout(self, record: Mapping[str, Any]) -> None:
         """One rollout, as `rollout_records` in ra3/rl/loop.py makes it."""
-        self._append("rollouts.jsonl", plain(dict(record)))
+        self._append("rollouts.jsonl", to_json(dict(record)))
 
     def position(self) -> dict[str, int]:
         """Byte offsets for a checkpoint; what lies before them is safe on disk when this returns."""

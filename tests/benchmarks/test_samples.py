@@ -16,7 +16,7 @@ from ra3.benchmarks.contamination import Index, problem_marks, text_marks
 from ra3.benchmarks.samples import null_programs, paid_null_programs, read_samples, standing_alone
 from ra3.commands.inputs import overlap_lines
 from ra3.commands.run import refuse_gaps
-from ra3.config.tree import Config
+from ra3.config.settings import Config
 from ra3.errors import UserError
 from ra3.grading.grade import grade
 from ra3.grading.problem_tests import CallTest, JudgeTest

@@ -11,9 +11,9 @@ from conftest import make_model_folder
 
 from ra3 import __version__
 from ra3.cli import SECTIONS, main
-from ra3.commands.exit_codes import exit_code
-from ra3.config.flags import ALIASES, parse
+from ra3.commands.failures import exit_code
 from ra3.config.help import settings
+from ra3.config.load import ALIASES, parse
 from ra3.errors import UserError
 from ra3.run.stopping import Stopped
 

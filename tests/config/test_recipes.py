@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from ra3.config.help import settings
 from ra3.config.load import find_recipe, load, nearest, read_recipe, shipped_recipes
-from ra3.config.tree import Config
+from ra3.config.settings import Config
 from ra3.errors import UserError
+from ra3.run.folder import Run
 
 
-def refused(files=(), flags=(), **overrides) -> str:
+def refused(files=(), **overrides) -> str:
     with pytest.raises(UserError) as caught:
-        load(files, {key.replace("__", "."): value for key, value in overrides.items()}, flags)
+        load(files, {key.replace("__", "."): value for key, value in overrides.items()})
     return str(caught.value)
 
 
@@ -58,9 +59,11 @@ def test_toml_may_hold_inf(recipe):
 def test_config_json_is_standard_stable_and_read_back(tmp_path):
     exact = {"midtrain.estep.exact_prior": (0.9, 64), "update.max_grad_norm": "inf"}
     config = load(overrides=exact)
-    text = config.to_json()
+    Run.create(tmp_path, "a", config.model_dump(mode="json"), "midtrain").close()
+    Run.create(tmp_path, "b", load(overrides=exact).model_dump(mode="json"), "midtrain").close()
+    text = (tmp_path / "a" / "config.json").read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no standard JSON"))
-    assert load(overrides=exact).to_json() == text
+    assert (tmp_path / "b" / "config.json").read_text() == text
     (tmp_path / "config.json").write_text(text)
     assert load([tmp_path / "config.json"]) == config
 
@@ -87,7 +90,7 @@ def test_the_recipes_are_there():
 def test_an_unknown_key_names_the_file_and_the_nearest_key(recipe):
     path = recipe("[midtrain.estep]\nupdtes = 3\n")
     assert refused([path]) == (
-        f"{path}: unknown setting midtrain.estep.updtes\n  fix: did you mean midtrain.estep.updates?"
+        f"{path}:2: unknown setting midtrain.estep.updtes\n  fix: did you mean midtrain.estep.updates?"
     )
 
 
@@ -104,12 +107,12 @@ def test_a_bad_choice_names_the_nearest():
 
 def test_every_mistake_is_listed_at_once(recipe):
     path = recipe("[run]\nsede = 1\n[corpus]\nheldout = 2\n[eval]\nk = [1, 50]\n")
-    message = refused([path], ["resume"], run__seed="x", resme="")
+    message = refused([path], run__seed="x", resme="")
     assert message.startswith("4 settings are wrong\n  1. ")
     for part in (
-        f"{path}: unknown setting run.sede\n     fix: did you mean run.seed?",
+        f"{path}:2: unknown setting run.sede\n     fix: did you mean run.seed?",
         "unknown flag --resme\n     fix: did you mean --resume?",
-        f"{path}: corpus.heldout cannot be 2\n     allowed: number >= 0 and < 1",
+        f"{path}:4: corpus.heldout cannot be 2\n     allowed: number >= 0 and < 1",
         'run.seed cannot be "x"',
     ):
         assert part in message

@@ -15,8 +15,7 @@ import torch
 from conftest import make_policy, raise_think_logit
 from rich.console import Console
 
-from ra3.config.settings import EstepSettings, MidtrainSettings, MstepSettings, UpdateSettings
-from ra3.config.tree import Config
+from ra3.config.settings import Config, EstepSettings, MidtrainSettings, MstepSettings, UpdateSettings
 from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, encode
 from ra3.em.estep import EStep, copy_rates, num_updates, repeats

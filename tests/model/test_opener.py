@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AddedToken
 
-from ra3.config.tree import Config
+from ra3.config.settings import Config
 from ra3.data.latents import decode, encode_all
 from ra3.em.methods.distilled import with_true_latents
 from ra3.em.methods.rlpt import without_comments

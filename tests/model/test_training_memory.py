@@ -13,8 +13,7 @@ from ra3.cli import main
 from ra3.commands import memory as memory_plan
 from ra3.commands.memory import activations, refuse_too_large
 from ra3.commands.memory import memory_plan as plan_of
-from ra3.config.settings import UpdateSettings
-from ra3.config.tree import Config
+from ra3.config.settings import Config, UpdateSettings
 from ra3.em.mstep import next_token_step
 from ra3.model.action_spaces import log_probability
 from ra3.model.optimizers import make_optimizer

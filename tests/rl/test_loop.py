@@ -12,8 +12,7 @@ import torch
 from conftest import make_policy
 from rich.console import Console
 
-from ra3.config.settings import RlvrSettings, UpdateSettings
-from ra3.config.tree import Config
+from ra3.config.settings import Config, RlvrSettings, UpdateSettings
 from ra3.model.policy import Policy
 from ra3.rl.loop import Task, reinforce
 from ra3.rl.losses import cispo_loss

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ra3.config.tree import flatten, plain
+from ra3.config.settings import flatten
 from ra3.errors import UserError
-from ra3.run.files import DISK_REASONS, disk_errors, write_atomic
+from ra3.run.files import DISK_REASONS, disk_errors, to_json, write_atomic
 from ra3.run.folder import LOCK, OWNER, FolderLock, Run, auto_name, config_changes, owner_of
 
 CONFIG = {"run": {"seed": 3, "out": "runs"}, "model": {"path": "models/Qwen 2.5"}, "midtrain": {"method": "ra3"}}
@@ -222,7 +222,7 @@ def test_write_json_is_whole_or_not_at_all(tmp_path):
 
 
 def test_plain_and_flatten():
-    assert plain([1, True, None, "x", float("-inf")]) == [1, True, None, "x", "-inf"]
+    assert to_json([1, True, None, "x", float("-inf")]) == [1, True, None, "x", "-inf"]
     assert dict(flatten({"a": {"b": 1, "c": {"d": 2}}, "e": [3]})) == {"a.b": 1, "a.c.d": 2, "e": [3]}
 
 

@@ -1,14 +1,17 @@
-"""`ra3 theory` through the command line: the page, the JSON, and what they may say."""
+"""`python -m theory` through the command line: the page, the JSON, and what they may say."""
 
 import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from theory.claims import Chart, Check, Finding, Series, Table, span, symbols
 from theory.page import theory_page
+
+ROOT = Path(__file__).parents[2]
 
 
 def finding(holds=True, further=False):
@@ -25,7 +28,7 @@ def test_a_verdict_follows_from_its_checks():
 
 
 def test_the_page_escapes_and_fetches_nothing():
-    page = theory_page([finding(), finding(holds=False)], "ra3 theory")
+    page = theory_page([finding(), finding(holds=False)], "python -m theory")
     assert "1 of 2 claims hold" in page
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "γ̄ ≤ 1" in page and "claim &lt;i&gt;" in page
@@ -44,8 +47,8 @@ def test_ranges():
 @pytest.mark.timeout(600)
 def test_the_command_writes_page_and_json(tmp_path):
     """All studies at full size, in a process of their own: every claim holds, and the JSON tells where it does not."""
-    words = [sys.executable, "-m", "ra3", "theory", "--out", str(tmp_path / "t"), "--seed", "1"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=580)
+    words = [sys.executable, "-m", "theory", "--out", str(tmp_path / "t"), "--seed", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=580, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "t" / "theory.html")
     data = json.loads((tmp_path / "t" / "theory.json").read_text(encoding="utf-8"))
@@ -67,6 +70,6 @@ def test_the_command_writes_page_and_json(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    words = [sys.executable, "-m", "ra3", "theory", "--out", str(tmp_path / "file" / "t")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    words = [sys.executable, "-m", "theory", "--out", str(tmp_path / "file" / "t")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 2 and "not a folder" in done.stderr and "Traceback" not in done.stderr

@@ -1,15 +1,18 @@
-"""`ra3 theory`: run every study, write `theory.json` and `theory.html`."""
+"""`python -m theory`: run every study, write `theory.json` and `theory.html`."""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from ra3.config.tree import plain
-from ra3.run.files import disk_errors, write_atomic
+from cyclopts import App
+
+from ra3.commands.failures import exit_code
+from ra3.run.files import disk_errors, to_json, write_atomic
 from theory.claims import Finding
 from theory.page import theory_page
 from theory.study_iterations import study_iterations
@@ -28,18 +31,31 @@ STUDIES: tuple[Callable[[int], Finding], ...] = (
     study_parity,
 )
 
+app = App(name="python -m theory", result_action="return_value", suppress_keyboard_interrupt=False)
 
-def run(out: Path, seed: int = 0) -> Path:
-    """Check everything, print one line a study, and return the page's path. Same seed, same `theory.json`."""
+
+@app.default
+def main(*, out: Path = Path("runs/theory"), seed: int = 0) -> None:
+    """Check the theorems of RA3 on worlds with exact answers: theory.html and theory.json, in about a minute.
+
+    Prints one line a study. The same seed gives the same `theory.json`.
+
+    Parameters
+    ----------
+    out
+        Folder for theory.html and theory.json.
+    seed
+        Seed of the random worlds.
+    """
     with disk_errors(out, "write the theory page"):
         out.mkdir(parents=True, exist_ok=True)
         findings = [_told(study, seed) for study in STUDIES]
         data = [{**asdict(finding), "verdict": finding.verdict} for finding in findings]
-        text = json.dumps(plain({"seed": seed, "findings": data}), indent=1, ensure_ascii=False)
+        text = json.dumps(to_json({"seed": seed, "findings": data}), indent=1, ensure_ascii=False)
         write_atomic(out / "theory.json", (text + "\n").encode())
         path = out / "theory.html"
-        write_atomic(path, theory_page(findings, f"ra3 theory --seed {seed}").encode())
-    return path
+        write_atomic(path, theory_page(findings, f"python -m theory --seed {seed}").encode())
+    print(path)
 
 
 def _told(study: Callable[[int], Finding], seed: int) -> Finding:
@@ -53,3 +69,8 @@ def _told(study: Callable[[int], Finding], seed: int) -> Finding:
         flush=True,
     )
     return finding
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    raise SystemExit(exit_code(lambda: app(words, exit_on_error=False, print_error=False), words))
