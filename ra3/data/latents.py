@@ -160,6 +160,10 @@ class EncodedDocument:
         """The document's name."""
         return self.document.id
 
+    def thinking_only_at(self, place: int) -> EncodedDocument:
+        """Return the document with ``place`` as the only boundary at which a latent may be written."""
+        return replace(self, may_think=tuple(may and t == place for t, may in enumerate(self.may_think)))
+
 
 def encode(
     tokenizer: Any, document: Document, syntax: LatentSyntax, kind: str = "line", max_tokens: int = 1024

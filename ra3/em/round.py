@@ -9,6 +9,7 @@ What the acts make is saved, and made once, also after a restart.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -109,6 +110,12 @@ class EMRound:
         """The same round with settings of the E-step that are part of a method's definition."""
         own = self.settings
         return replace(self, settings=own.model_copy(update={"estep": own.estep.model_copy(update=estep)}))
+
+    def always_thinking(self, horizon: int, **estep: Any) -> EMRound:
+        """The round with a latent at every boundary that allows one, for nothing, judged by the `horizon` steps after
+        it. A comment that is not closed still costs `format_penalty`."""
+        forced = {"switch_penalty": 0.0, "exact_prior": None, "think_floor": (1.0, sys.maxsize)}
+        return self.with_settings(**{**forced, "horizon": horizon, **estep})
 
 
 Method = Callable[[EMRound], Policy]

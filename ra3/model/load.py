@@ -69,22 +69,17 @@ def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
     except Exception as error:  # the libraries that read these files raise anything, also bare Exceptions
         if is_out_of_memory(error):
             raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = " ".join(lines[:2])[:300] or type(error).__name__
+        unknown = "unknown or missing name " * isinstance(error, KeyError)  # its text is the bare name
         raise UserError(
-            f"the {what} cannot be loaded: {_reason(error)}",
+            f"the {what} cannot be loaded: {unknown}{reason}",
             where=str(folder),
             allowed="a Hugging Face folder with config.json, tokenizer files and *.safetensors",
             fix="check the path, or set model.weights=random to build the model from config.json alone",
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-
-
-def _reason(error: Exception) -> str:
-    """The first two lines of an error; a bare name, as of a KeyError, is said to be one."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, KeyError):
-        return f"unknown or missing name {lines[0] if lines else ''}"
-    return " ".join(lines[:2])[:300] or type(error).__name__
 
 
 def _config(folder: Path) -> Any:
@@ -129,7 +124,8 @@ def resolve_latent_token(tokenizer: Any, model: Any, asked: str | None, folder: 
     """Returns the token that opens this model's latents: what its config says, or what is `asked` for, or "#".
     Tokenizer and model have it afterwards.
 
-    Raises UserError where both are there and differ, or where the name is not that of a special token of its own.
+    Raises UserError where both are there and differ, or where the name is not that of a special token that can stand in
+    no text by itself and means nothing else.
     """
     own = str(getattr(model.config, LATENT_TOKEN_KEY, None) or "")
     if own and asked and own != asked:
@@ -145,13 +141,22 @@ def resolve_latent_token(tokenizer: Any, model: Any, asked: str | None, folder: 
         if own:
             raise UserError(f"the tokenizer has no token {own!r}", f"{folder}/config.json: {LATENT_TOKEN_KEY}")
         add_latent_token(tokenizer, model, opener)
-    _check_latent_token(tokenizer, opener, folder)
+    token = tokenizer.convert_tokens_to_ids(opener)
+    added = tokenizer.added_tokens_decoder.get(token)
+    ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
+    if added is None or not added.special or token in ends:
+        what = "begins, ends, or fills up texts" if token in ends else "may stand in any text"
+        raise UserError(
+            f"{opener!r} is a token of this tokenizer that {what}",
+            where=f"model.opener, {folder}",
+            allowed='"#", a special token with no other use, or a new name such as <|plan|>',
+        )
     setattr(model.config, LATENT_TOKEN_KEY, opener)
     return opener
 
 
 def add_latent_token(tokenizer: Any, model: Any, name: str) -> None:
-    """A new special token, whose rows of embedding and head are those of "#": to the model it reads as "#" does.
+    """Adds a special token, whose rows of embedding and head are those of "#": to the model it reads as "#" does.
 
     A model whose matrices are padded keeps their size; one without room grows by a row.
     """
@@ -164,17 +169,3 @@ def add_latent_token(tokenizer: Any, model: Any, name: str) -> None:
     for matrix in (model.get_input_embeddings(), model.get_output_embeddings()):
         for weights in matrix.parameters(recurse=False):
             weights.data[new] = weights.data[like]
-
-
-def _check_latent_token(tokenizer: Any, opener: str, folder: Path) -> None:
-    """UserError unless the token can stand in no text by itself, and means nothing else."""
-    token = tokenizer.convert_tokens_to_ids(opener)
-    added = tokenizer.added_tokens_decoder.get(token)
-    ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
-    if added is None or not added.special or token in ends:
-        what = "begins, ends, or fills up texts" if token in ends else "may stand in any text"
-        raise UserError(
-            f"{opener!r} is a token of this tokenizer that {what}",
-            where=f"model.opener, {folder}",
-            allowed='"#", a special token with no other use, or a new name such as <|plan|>',
-        )

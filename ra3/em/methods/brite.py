@@ -13,7 +13,6 @@ as in RA3's E-step, q starts from pi in every round and nothing else holds it th
 import sys
 from dataclasses import replace
 
-from ra3.em.methods.one_thought import always_thinking, only_at
 from ra3.em.methods.ra3 import ra3
 from ra3.em.round import EMRound
 from ra3.model.policy import Policy
@@ -22,5 +21,5 @@ from ra3.model.policy import Policy
 def brite(em: EMRound) -> Policy:
     """RA3 with one forced latent per document, which answers for everything after it and costs nothing."""
     pairs = zip(em.documents, em.likeliest_places(), strict=True)
-    em = replace(em, documents=[only_at(document, place) for document, place in pairs])
-    return ra3(always_thinking(em, horizon=sys.maxsize, gamma=1.0))
+    em = replace(em, documents=[document.thinking_only_at(place) for document, place in pairs])
+    return ra3(em.always_thinking(horizon=sys.maxsize, gamma=1.0))

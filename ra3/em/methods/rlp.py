@@ -13,14 +13,13 @@ import random
 from dataclasses import replace
 
 from ra3.data.latents import EncodedDocument
-from ra3.em.methods.one_thought import always_thinking, only_at
 from ra3.em.round import EMRound
 from ra3.model.policy import Policy
 
 
 def rlp(em: EMRound) -> Policy:
     """The model after reinforcement on single thoughts."""
-    em = always_thinking(em, horizon=1, advantage="leave_one_out", comment_baseline="all")
+    em = em.always_thinking(horizon=1, advantage="leave_one_out", comment_baseline="all")
     return em.e_step(view=one_random_place, judge="self")
 
 
@@ -32,4 +31,4 @@ def one_random_place(document: EncodedDocument, seed: int) -> EncodedDocument:
     t = random.Random(seed).choice(places)
     cut = document.cut or t + 1 < len(document.step_ids)
     upto = replace(document, step_ids=document.step_ids[: t + 1], may_think=document.may_think[: t + 1], cut=cut)
-    return only_at(upto, t)
+    return upto.thinking_only_at(t)
