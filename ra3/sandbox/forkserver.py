@@ -1,6 +1,5 @@
 """One fork-server, seen by the supervisor: start it, send it jobs, hear how they ended, end it."""
 
-import contextlib
 import json
 import os
 import select
@@ -9,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from glob import glob
 from pathlib import Path
 
 from ra3.errors import UserError
@@ -21,6 +21,8 @@ BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from inside.preload import 
 # -s -P -S with an environment of our own is -I, except that it leaves PYTHONHASHSEED in force: -I would ignore it, and
 # with a random seed a program that prints a set has another verdict after every restart
 FLAGS = ("-s", "-P", "-S", "-B", "-W", "ignore", "-X", "utf8")
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LD_BIND_NOW": "1"}  # symbols are bound once, not by every child
+INHERITED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 class SandboxError(RuntimeError):
@@ -31,20 +33,20 @@ class ForkServer:
     """One running fork-server. It holds one job at a time; whoever uses it keeps the order."""
 
     def __init__(self, config: dict):
-        ours, theirs = socket.socketpair()
+        self.control, theirs = socket.socketpair()
         empty_folder = tempfile.mkdtemp(prefix="ra3-")
+        environment = {**ENVIRONMENT, **{name: os.environ[name] for name in INHERITED if name in os.environ}}
         try:
             self._process = subprocess.Popen(
                 [interpreter(), *FLAGS, "-c", BOOT, FOLDER, str(theirs.fileno()), json.dumps(config)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(),), cwd=empty_folder, env=environment(), start_new_session=True,
+                pass_fds=(theirs.fileno(),), cwd=empty_folder, env=environment, start_new_session=True,
             )  # fmt: skip
         finally:
             theirs.close()
             os.rmdir(empty_folder)  # the server stays in a folder that is empty for good and leaves nothing behind
-        self.control, self._partial = ours, b""
-        self.level: dict[str, str] = {}
-        self.jobs_sent = 0
+        self.pid, self.level = self._process.pid, dict[str, str]()
+        self.jobs_sent, self._partial = 0, b""
 
     def await_ready(self):
         """Wait for the server's level. UserError if it refuses to run here, SandboxError if it does not start."""
@@ -102,14 +104,9 @@ class ForkServer:
             children = (server / "children").read_text().split()
         except OSError:
             return True
-        threads = [thread for child in children for thread in _listed(Path(f"/proc/{child}/task"))]
+        threads = [thread for child in children for thread in glob(f"/proc/{child}/task/*")]
         living = {state for thread in threads if (state := _state(thread)) not in GONE}
         return _state(server) in STOPPED or bool(living) and living <= ASLEEP
-
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        return self._process.pid
 
     @property
     def closed(self) -> bool:
@@ -125,16 +122,10 @@ class ForkServer:
             self._process.stderr.close()
 
 
-def _listed(folder: Path) -> list[Path]:
-    with contextlib.suppress(OSError):
-        return list(folder.iterdir())
-    return []
-
-
-def _state(task: Path) -> str:
+def _state(task: str | Path) -> str:
     """The letter that the kernel gives: R for one that runs or waits for a core; X for one that is gone."""
     try:
-        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+        return Path(task, "stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "X"
 
@@ -142,10 +133,3 @@ def _state(task: Path) -> str:
 def interpreter() -> str:
     """The real interpreter behind a virtual environment's: its packages are not for programs."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
-
-
-def environment() -> dict[str, str]:
-    """All that the server inherits; it clears this too before the first program. Symbols are bound once, not by every
-    child."""
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
-    return {"PYTHONHASHSEED": "0", "TZ": "UTC", "LD_BIND_NOW": "1", **kept}

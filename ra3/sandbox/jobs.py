@@ -10,7 +10,6 @@ from ra3.sandbox.inside import protocol, values
 MAX_SOURCE = 256 * 1024
 DEFAULT_OUTPUT = 1 << 20
 MARSHAL_VERSION = 2  # the last one whose bytes depend on nothing but the values
-FAULTS = {protocol.SYNTAX, protocol.MISSING}
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -141,9 +140,9 @@ def read_frames(data: bytes, tests: int) -> tuple[tuple[Result, ...], str | None
 
 def _fault(body: bytes) -> str:
     text = body.decode("ascii", "replace")
-    if text == "error:MemoryError":
-        return "memory"
-    return text if text in FAULTS else f"error:{exception_name(body.removeprefix(b'error:'))}"
+    if text in (protocol.SYNTAX, protocol.MISSING):
+        return text
+    return "memory" if text == "error:MemoryError" else f"error:{exception_name(body.removeprefix(b'error:'))}"
 
 
 def exception_name(body: bytes) -> str:

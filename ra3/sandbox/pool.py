@@ -7,14 +7,17 @@ see docs/security.md for what each isolation level promises.
 import contextlib
 import itertools
 import os
-from collections.abc import Generator
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 from ra3.errors import UserError
-from ra3.sandbox.batch import Batch
 from ra3.sandbox.forkserver import ForkServer, SandboxError
 from ra3.sandbox.inside import kernel
 from ra3.sandbox.jobs import MAX_SOURCE, Job, Outcome
-from ra3.sandbox.running import KILL_GRACE_S, PATIENCE, Limits
+from ra3.sandbox.running import KILL_GRACE_S, PATIENCE, ChildProcess, Limits, PipeReader, PipeWriter, RunningJob
 
 LAYERS = ("namespaces", "landlock", "seccomp")
 JOBS_PER_SERVER = 5000
@@ -22,10 +25,11 @@ START_ATTEMPTS = 3
 TOO_LONG = Outcome("error:SourceTooLong")
 MAX_WORKERS = 64
 FIRST_UID, UIDS_PER_PROCESS, PROCESSES = 0x70000000, 256, 1 << 20
+KERNEL_COUNTERS = Path("/proc/vmstat")
 _started = itertools.count()
 
 
-class Sandbox:
+class Sandbox(contextlib.AbstractContextManager):
     """Warm fork-servers, one program at a time each. A context manager; for one thread at a time.
 
     Example::
@@ -60,7 +64,9 @@ class Sandbox:
         except BaseException:
             self.close()
             raise
-        _hide_this_process(self.level)
+        own_user, open_files = self.level["user"].startswith("same"), self.level["landlock"].startswith("off")
+        if kernel.LINUX and own_user and open_files:  # then programs could read our memory, and the answers in it
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
     def run(self, jobs: list[Job], deadline_s: float | None = None) -> list[Outcome]:
         """The outcome of every job, in the order of the jobs. Jobs still open at the deadline are ``infra``."""
@@ -76,11 +82,9 @@ class Sandbox:
             patience = sum(PATIENCE * self.limits.of(job).wall_s + 2 * KILL_GRACE_S for job in jobs)
             enough = 60 + patience / self._workers + PATIENCE * self.limits.wall_s
             deadline_s = enough if deadline_s is None else deadline_s
-            runnable = [index for index, job in enumerate(jobs) if len(job.source) <= MAX_SOURCE]
-            yield from [(i, TOO_LONG) for i, job in enumerate(jobs) if len(job.source) > MAX_SOURCE]
-            runnable_jobs = [jobs[index] for index in runnable]
-            for at, outcome in Batch(self._workers, runnable_jobs, self.limits, deadline_s, self._servers_for):
-                yield runnable[at], outcome
+            runnable = {index: job for index, job in enumerate(jobs) if len(job.source) <= MAX_SOURCE}
+            yield from ((index, TOO_LONG) for index in range(len(jobs)) if index not in runnable)
+            yield from Batch(self._workers, runnable, self.limits, deadline_s, self._servers_for)
         finally:
             self._busy = False
 
@@ -89,9 +93,6 @@ class Sandbox:
         self._closed = True
         for server in self._servers.values():
             server.close()
-
-    def __enter__(self) -> "Sandbox":
-        return self
 
     def __exit__(self, *_):
         self.close()
@@ -143,14 +144,151 @@ def _refuse_bare_root(level: dict[str, str], forced: bool):
     bare = all(level[layer].startswith("off") for layer in LAYERS)
     if bare and level["user"].startswith("root") and not forced:
         reasons = "; ".join(f"{layer} {level[layer]}" for layer in LAYERS)
-        raise UserError(
-            f"as root no program is run without any of the kernel's layers ({reasons})",
-            where="sandbox",
-            fix="run ra3 as an ordinary user, or where the kernel has them",
-        )
+        what = f"as root no program is run without any of the kernel's layers ({reasons})"
+        raise UserError(what, where="sandbox", fix="run ra3 as an ordinary user, or where the kernel has them")
 
 
-def _hide_this_process(level: dict[str, str]):
-    """Where programs run as our own user and Landlock does not stop them, keep them from reading our memory."""
-    if kernel.LINUX and level["user"].startswith("same") and level["landlock"].startswith("off"):
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+class Batch:
+    """One batch of jobs, from one thread: ``for index, outcome in Batch(...)`` in the order in which they end.
+
+    Each slot runs one job at a time, on one server or, for a judged job, two. The loop waits on all pipes at once,
+    kills what passes its deadline, and gives a job lost to our own fault (a server that died, a failed fork) a second
+    chance on a fresh server before it is ``infra``.
+    """
+
+    def __init__(
+        self, slots: int, jobs: dict[int, Job], limits: Limits, deadline_s: float,
+        servers_for: Callable[[int, Job], list[ForkServer]],
+    ):  # fmt: skip
+        """``servers_for(slot, job)`` gives the slot's servers for a job, started anew where they are gone."""
+        self.jobs, self.limits, self.servers_for = jobs, limits, servers_for
+        self.queue, self.retried = deque(jobs), set[int]()
+        self.idle, self.running = list(range(slots)), dict[int, RunningJob]()
+        self.ended: list[tuple[int, Outcome]] = []
+        self.deadline = time.monotonic() + deadline_s
+        self.selector = selectors.DefaultSelector()
+        self.oom_kills = oom_kills()
+
+    def __iter__(self) -> Iterator[tuple[int, Outcome]]:
+        try:
+            while self.queue or self.running:
+                self.launch()
+                self.wait()
+                self.check_deadlines()
+                yield from self.ended
+                self.ended.clear()
+        finally:
+            self.close()
+
+    def launch(self):
+        """Give every idle slot a job."""
+        while self.idle and self.queue:
+            slot, index = self.idle.pop(), self.queue.popleft()
+            job = self.jobs[index]
+            running = RunningJob(index, job, self.limits.of(job), self.servers_for(slot, job))
+            self.running[slot] = running
+            for child in running.children:
+                self.selector.register(child.server.control, selectors.EVENT_READ, (slot, child, None))
+                for pipe in [pipe for pipe in child.pipes if isinstance(pipe, PipeWriter)]:
+                    if pipe.advance():  # most jobs fit into the pipe: then there is nothing to watch
+                        child.close(pipe)
+                    else:
+                        self.selector.register(pipe.fd, selectors.EVENT_WRITE, (slot, child, pipe))
+
+    def wait(self):
+        """Serve whatever is ready, until the next deadline at the latest; then read from those that run long."""
+        running = self.running.values()
+        times = [job.deadline for job in running] + [job.read_from for job in running if job.read_from]
+        for key, _ in self.selector.select(max(0.0, min(self.deadline, *times) - time.monotonic())):
+            slot, child, pipe = key.data
+            if slot not in self.running or child.end:  # ended by what was served a moment ago
+                continue
+            if pipe is None:
+                self.on_message(slot, child)
+            elif pipe.advance():
+                self.selector.unregister(pipe.fd)
+                child.close(pipe)
+                if isinstance(pipe, PipeReader) and pipe.overflowed:
+                    self.running[slot].kill("output_cap")
+        for slot, job in self.running.items():
+            if job.read_from and time.monotonic() >= job.read_from:
+                job.read_from = None
+                for child in job.children:
+                    for pipe in [pipe for pipe in child.pipes if isinstance(pipe, PipeReader)]:
+                        self.selector.register(pipe.fd, selectors.EVENT_READ, (slot, child, pipe))
+
+    def on_message(self, slot: int, child: ChildProcess):
+        """Take what a server says: its child has ended, or the server has."""
+        try:
+            end = child.server.receive()
+            if end is None:
+                return
+            self.unwatch(child)
+            outcome = self.running[slot].finish(child, end)
+        except SandboxError:
+            return self.retry(slot)
+        if outcome is None:
+            return
+        if outcome.fault == "memory":
+            # if the kernel has just killed for the whole host's want of memory, the program is victim, not culprit
+            before, self.oom_kills = self.oom_kills, oom_kills()
+            if self.oom_kills > before:
+                return self.retry(slot)
+        self.complete(slot, outcome)
+
+    def complete(self, slot: int, outcome: Outcome):
+        """Note a job's outcome and free its slot."""
+        self.ended.append((self.running.pop(slot).index, outcome))
+        self.idle.append(slot)
+
+    def retry(self, slot: int):
+        """End a job that is lost, and its servers for good; run it once more elsewhere, the second time it is infra."""
+        index = self.running[slot].index
+        self.abort(slot)
+        if index in self.retried:
+            self.ended.append((index, Outcome("infra")))
+        else:
+            self.retried.add(index)
+            self.queue.append(index)
+
+    def abort(self, slot: int):
+        """End a job in the middle, and its servers with it: what they would still say is no longer wanted."""
+        for child in self.running.pop(slot).children:
+            self.unwatch(child)
+            child.server.close()
+            child.close_all()
+        self.idle.append(slot)
+
+    def unwatch(self, child: ChildProcess):
+        """Stop waiting for a child."""
+        for watched in (child.server.control, *(pipe.fd for pipe in child.pipes)):
+            with contextlib.suppress(KeyError, ValueError):
+                self.selector.unregister(watched)
+
+    def check_deadlines(self):
+        """See to what is late; give up a server that does not answer a kill; end the batch at its own deadline."""
+        now = time.monotonic()
+        for slot, job in list(self.running.items()):
+            if job.lost or (job.killed and now > job.deadline):
+                self.retry(slot)
+            elif now > job.deadline:
+                job.check_late()
+        if now > self.deadline:
+            late = [*self.queue, *(job.index for job in self.running.values())]
+            self.queue.clear()
+            self.ended += [(index, Outcome("infra")) for index in late]
+            self.close()
+
+    def close(self):
+        """Leave nothing running: servers in the middle of a job are ended, the idle ones stay."""
+        for slot in list(self.running):
+            self.abort(slot)
+        self.selector.close()
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed because the host ran out of memory; 0 where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        counters = dict(line.split() for line in KERNEL_COUNTERS.read_text().splitlines())
+        return int(counters.get("oom_kill", 0))
+    return 0

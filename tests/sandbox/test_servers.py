@@ -72,7 +72,7 @@ def test_a_judge_may_end_before_its_program_has_begun():
 def test_a_program_that_the_kernel_kills_for_the_hosts_want_of_memory_runs_again(monkeypatch, tmp_path, after):
     counters = tmp_path / "vmstat"
     counters.write_text("nr_free_pages 7\noom_kill 1\n")
-    monkeypatch.setattr("ra3.sandbox.batch.KERNEL_COUNTERS", counters)
+    monkeypatch.setattr("ra3.sandbox.pool.KERNEL_COUNTERS", counters)
     with Sandbox(workers=1, layers=(), forced=True) as running:  # with a call filter nothing can kill itself so
         Timer(0.5, counters.write_text, [f"nr_free_pages 7\noom_kill {after}\n"]).start()
         victim = "def f(x):\n    import os, time\n    time.sleep(1)\n    os.kill(os.getpid(), 9)\n"

@@ -112,12 +112,11 @@ class Channel:
             tree = values.parse_untrusted(body)
             if tag == protocol.HANDLE and type(tree) is int:
                 return Remote(self.ask, tree)
-            value = values.from_wire(tree) if tag == protocol.VALUE else leave()
+            return values.from_wire(tree) if tag == protocol.VALUE else leave()
         except ProgramError:
             raise
         except Exception:
             leave()
-        return value
 
     def _read(self, size: int) -> bytes:
         data = bytearray()

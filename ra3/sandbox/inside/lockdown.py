@@ -6,6 +6,7 @@ with a run. A layer that fails is off and the level says why; nothing is assumed
 
 import contextlib
 import errno
+import importlib.machinery
 import os
 import platform
 import resource
@@ -15,14 +16,13 @@ from functools import partial
 from resource import RLIMIT_AS, RLIMIT_CPU, setrlimit
 from signal import SIGKILL
 
-from . import kernel, landlock, preload, seccomp
+from . import kernel, preload, seccomp
 
 MEGABYTE = 1 << 20
 NOBODY = 65534
 NAMESPACES = kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 PROCESSES = 64
 MOST = 1 << 62
-MEASURE_CPU_S, MEASURE_MB = 10, 1024
 REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EAGAIN)
 LIMITS = {"FSIZE": 0, "CORE": 0, "NOFILE": 64, "STACK": 64 * MEGABYTE, "MEMLOCK": 0, "MSGQUEUE": 0}
 Enter = Callable[[int, int], None]
@@ -37,7 +37,7 @@ def prepare(config: dict) -> tuple[dict[str, str], Enter]:
 
     Refused if programs would run as root.
     """
-    asked, library = config["layers"], preload.standard_library()
+    asked, library = config["layers"], os.path.dirname(os.path.realpath(os.__file__))
     with contextlib.suppress(OSError):  # when the host runs out of memory, a program is to end and not the trainer
         _write("/proc/self/oom_score_adj", "1000")
     level = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}"}
@@ -53,7 +53,7 @@ def prepare(config: dict) -> tuple[dict[str, str], Enter]:
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     if ruleset is not None:
-        landlock.restrict(ruleset)
+        kernel.landlock_restrict(ruleset)
     level["seccomp"], refuse_calls = _try("seccomp", asked, lambda: _seccomp(writable=ruleset is not None))
     enter = _entry(ruleset, refuse_calls, "AS" in level["limits"].split())
     level["denied"] = measure(enter)
@@ -101,9 +101,10 @@ def _reach(library: str) -> tuple[str, str]:
 
 
 def _landlock(library: str):
-    version = landlock.abi()
-    preload.remember_listing()
-    return f"on, abi {version}", landlock.create(version, preload.readable_paths(library))
+    abi = kernel.landlock_abi()
+    # the importer is to list the library's folder now: later only what lies in it may be read
+    importlib.machinery.PathFinder.find_spec("a module that is nowhere")
+    return f"on, abi {abi}", kernel.landlock_ruleset(abi, preload.readable_paths(library))
 
 
 def _limit() -> str:
@@ -159,7 +160,7 @@ def _entry(ruleset: int | None, refuse_calls: Callable[[], int] | None, limits_m
     if refuse_calls is not None:
         steps.append(refuse_calls)
     else:
-        steps += [partial(landlock.restrict, ruleset)] if ruleset is not None else []
+        steps += [partial(kernel.landlock_restrict, ruleset)] if ruleset is not None else []
         steps.append(partial(setrlimit, resource.RLIMIT_NPROC, (0, 0)))
 
     def enter(cpu_s: int, memory_mb: int):
@@ -180,7 +181,7 @@ def measure(enter: Enter) -> str:
     child = os.fork()
     if child == 0:
         try:
-            enter(MEASURE_CPU_S, MEASURE_MB)
+            enter(10, 1024)  # CPU seconds and MiB: ample
             refused = [name for name, attempt in ATTEMPTS.items() if _is_refused(attempt)]
             os.write(writer, ", ".join(refused).encode())
         finally:
@@ -200,13 +201,8 @@ def _is_refused(attempt) -> bool:
     return False
 
 
-def _start_process():
-    if os.fork() == 0:
-        os._exit(0)
-
-
 ATTEMPTS = {
-    "processes": _start_process,
+    "processes": lambda: os.fork() or os._exit(0),
     "reading": lambda: os.close(os.open("/etc/passwd", os.O_RDONLY)),
     "writing": lambda: os.close(os.open("/tmp", os.O_WRONLY | getattr(os, "O_TMPFILE", os.O_CREAT), 0o600)),
     "network": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close(),

@@ -1,11 +1,10 @@
-"""The first thing in the server's interpreter: what programs find imported, before any of the server's own modules;
-and how the rest of the standard library stays importable."""
+"""The first thing in the server's interpreter: what programs find imported, and how the rest of the standard library
+stays importable."""
 
 import builtins
 import contextlib
 import ctypes
 import importlib
-import importlib.machinery
 import json
 import os
 import stat
@@ -26,45 +25,29 @@ HIDDEN = ("site-packages", "dist-packages", "test", "idlelib", "ensurepip")
 
 
 def start():
-    """Started as ``python -c "..." FOLDER CONTROL_FD CONFIG_JSON``; FOLDER holds this package, first on the path."""
+    """Import what programs find, then serve; called in ``python -c "..." FOLDER CONTROL_FD CONFIG_JSON``, where FOLDER
+    holds this package and is first on the path."""
     control_fd, config = int(sys.argv[2]), json.loads(sys.argv[3])
     time.tzset()
     os.environ.clear()
     sys.argv[:] = ["solution.py"]
-    import_modules()
-    from . import server  # after the preload, or the modules it needs would register their after-fork hooks
-
-    del sys.path[0]
-    server.main(control_fd, config)
-
-
-def import_modules():
-    """Import MODULES, and give programs the builtins that Python's ``site`` module would.
-
-    The after-fork hooks of ``threading`` and ``random`` are left out: the server has one thread, every child seeds
-    ``random`` itself, and running them costs each child a quarter of its time.
-    """
+    # without the after-fork hooks of threading and random: the server has one thread and every child begins with one
+    # seed, and running them costs each child a quarter of its time
     register, os.register_at_fork = os.register_at_fork, lambda **_: None
     for name in MODULES:
         importlib.import_module(name)
     os.register_at_fork = register
-    import _sitebuiltins
+    import _sitebuiltins  # what Python's site module would give programs
 
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
     if kernel.LINUX:  # the C library loads this one when a thread is cancelled, and aborts if it then cannot
         with contextlib.suppress(OSError):
             ctypes.CDLL("libgcc_s.so.1")
+    from . import server  # after the preload, or the modules it needs would register their after-fork hooks
 
-
-def standard_library() -> str:
-    """The folder of the standard library."""
-    return os.path.dirname(os.path.realpath(os.__file__))
-
-
-def remember_listing():
-    """Have the importer list the standard library's folder now; later only what lies in it may be read."""
-    importlib.machinery.PathFinder.find_spec("a module that is nowhere")
+    del sys.path[0]
+    server.main(control_fd, config)
 
 
 def readable_paths(library: str) -> list[str]:
@@ -75,11 +58,8 @@ def readable_paths(library: str) -> list[str]:
 
 def reachable(path: str) -> bool:
     """Whether any user may walk to a folder."""
-    while path != os.path.dirname(path):
-        if not os.stat(path).st_mode & stat.S_IXOTH:
-            return False
-        path = os.path.dirname(path)
-    return True
+    parent = os.path.dirname(path)
+    return bool(os.stat(path).st_mode & stat.S_IXOTH) and (path == parent or reachable(parent))
 
 
 def move_within_reach(library: str) -> str:

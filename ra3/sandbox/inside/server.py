@@ -93,8 +93,11 @@ class Server:
             for fd, _ in poll():
                 if fd == wake:
                     read(fd, 512)
-                else:
-                    self.obey(child)
+                else:  # the only order during a job is to kill it; a closed socket means the server's own end, too
+                    order = self.control.recv(COMMAND.size)
+                    kill(child)
+                    if not order:
+                        _exit(0)
             if self.strays and os.waitid(os.P_PID, child, os.WEXITED | WNOHANG | os.WNOWAIT):
                 kill(child)
             ended, status, usage = wait4(child, WNOHANG)
@@ -102,13 +105,6 @@ class Server:
                 if self.strays:
                     bury_strays()
                 return status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * RESIDENT_UNIT
-
-    def obey(self, child: int):
-        """The only order during a job is to kill it; a closed socket means the same and the server's own end."""
-        order = self.control.recv(COMMAND.size)
-        kill(child)
-        if not order:
-            _exit(0)
 
 
 def bury_strays():

@@ -12,6 +12,7 @@ The type test is ``type(value) is ...``: an ``int`` subclass with its own ``__eq
 
 import collections
 import json
+from functools import partial
 
 MAX_DEPTH = 200
 SMALL_INT = 10**15
@@ -55,12 +56,8 @@ def _set(value, depth):
 CONVERTERS = {
     list: lambda value, depth: [to_wire(item, depth) for item in value],
     tuple: lambda value, depth: {"t": "T", "v": [to_wire(item, depth) for item in value]},
-    dict: _dict,
-    collections.Counter: _dict,
-    collections.OrderedDict: _dict,
-    collections.defaultdict: _dict,
-    set: _set,
-    frozenset: _set,
+    **dict.fromkeys((dict, collections.Counter, collections.OrderedDict, collections.defaultdict), _dict),
+    **dict.fromkeys((set, frozenset), _set),
     bytes: lambda value, depth: {"t": "b", "v": value.hex()},
     complex: lambda value, depth: {"t": "c", "v": [value.real, value.imag]},
 }
@@ -72,26 +69,11 @@ def canonical(tree) -> str:
     return json.dumps(tree, sort_keys=True, separators=(",", ":"))
 
 
-class Opaque:
-    """Stands for a value that has no plain form; equal to nothing, itself included."""
-
-    def __eq__(self, other):
-        return False
-
-    def __repr__(self):
-        return "<a value that is not plain data>"
-
-    __hash__ = None  # type: ignore[assignment]
-
-
 def from_wire(tree):
     """The Python value of a tree. ValueError, TypeError or KeyError if it is not well formed."""
     if type(tree) is list:
         return [from_wire(item) for item in tree]
-    if type(tree) is not dict:
-        return tree
-    restore = RESTORERS[tree["t"]]
-    return restore(tree.get("v"))
+    return RESTORERS[tree["t"]](tree.get("v")) if type(tree) is dict else tree
 
 
 RESTORERS = {
@@ -102,25 +84,19 @@ RESTORERS = {
     "F": lambda tree: frozenset(from_wire(tree)),
     "b": bytes.fromhex,
     "c": lambda tree: complex(*tree),
-    "obj": lambda tree: Opaque(),
+    "obj": lambda tree: object(),  # equal to no other
 }
 
 
 def parse_untrusted(data: bytes):
     """The tree behind bytes that a program wrote. ValueError for anything that is not a small well-formed tree."""
     try:
-        return json.loads(data, parse_int=_short_int, parse_float=_short_float)
+        return json.loads(data, parse_int=partial(_short_number, int), parse_float=partial(_short_number, float))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def _short_int(text):
+def _short_number(kind, text):
     if len(text) > MAX_NUMBER_CHARS:
         raise ValueError("a number with too many digits")
-    return int(text)
-
-
-def _short_float(text):
-    if len(text) > MAX_NUMBER_CHARS:
-        raise ValueError("a number with too many digits")
-    return float(text)
+    return kind(text)
