@@ -76,10 +76,9 @@ class SlotLayer(CacheLayerMixin):
         """(heads, size) of keys and of values."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocates room for the first chunks; tokens are [N, heads, size]."""
+        """Notes the shapes of tokens [N, heads, size]; there is no room yet."""
         self.shapes = key_states.shape[1:], value_states.shape[1:]
-        width = sum(shape.numel() for shape in self.shapes)
-        self.states = _zeros((self.cache.num_rows, self.cache.end, width), key_states.dtype, key_states.device)
+        self.states = key_states.new_empty(self.cache.num_rows, 0, sum(shape.numel() for shape in self.shapes))
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
@@ -106,20 +105,20 @@ class SlotLayer(CacheLayerMixin):
         return keys, values
 
     def gather(self, group: RowGroup) -> tuple[Tensor, Tensor]:
-        """Keys and values of the rows of a group, [G,K,S,D]; on a CPU in a buffer that lasts until the next call.
+        """Keys and values of the rows of a group, [G,K,S,D]: a view, or a buffer that lasts until the next call.
 
         Rows lie far apart in the cache. Read once, in order, into a small place, they stay in a processor's cache.
         """
-        if self.states.device.type != "cpu":
-            return self.split(self.states[group.rows, : group.num_slots])
-        buffer, keys, values = self.cache.gather_buffer(self, group)
-        for place, row, count in group.runs:
-            buffer[place : place + count].copy_(self.states[row : row + count, : group.num_slots])
+        states = self.states[:, : group.num_slots]
+        if isinstance(group.rows, slice):
+            return self.split(states[group.rows])
+        buffer, keys, values = self.cache.gather_buffer(self, len(group.rows), group.num_slots)
+        torch.index_select(states, 0, group.rows, out=buffer)
         return keys, values
 
     def _grow(self) -> None:
-        old = self.states
-        slots = self.cache.end * 2 if old.device.type == "cpu" else self.cache.end * 3 // 2
+        old, spare = self.states, 2 if self.states.device.type == "cpu" else 1.5
+        slots = int(self.cache.end * spare) if old.shape[1] else self.cache.end
         self.states = _zeros((len(old), slots, old.shape[2]), old.dtype, old.device)
         self.states[:, : old.shape[1]] = old
 
@@ -148,6 +147,8 @@ class SlotLayer(CacheLayerMixin):
 class SlotCache(Cache):
     """Cache of B rows for any full-attention Hugging Face model."""
 
+    layers: list[SlotLayer]
+
     def __init__(self, num_rows: int, num_layers: int, device: torch.device):
         self.num_rows = num_rows
         self._buffer, self._views = torch.empty(0, dtype=torch.uint8), {}
@@ -158,29 +159,27 @@ class SlotCache(Cache):
         """Says what the next forward pass reads."""
         self.batch, self.end, self._views = batch, int(batch.ends.max()), {}
 
-    def gather_buffer(self, layer: SlotLayer, group: RowGroup) -> tuple[Tensor, Tensor, Tensor]:
+    def gather_buffer(self, layer: SlotLayer, num_rows: int, num_slots: int) -> tuple[Tensor, Tensor, Tensor]:
         """[G,S,W] a place for the states of a group, the same for all layers, and it seen as keys and as values."""
-        shape, dtype = (group.num_rows, group.num_slots, layer.states.shape[2]), layer.states.dtype
-        kind = (*shape, dtype, layer.shapes)
+        states, shape = layer.states, (num_rows, num_slots, layer.states.shape[2])
+        kind = (*shape, states.dtype, layer.shapes)
         if kind not in self._views:
-            size = math.prod(shape) * dtype.itemsize
+            size = math.prod(shape) * states.dtype.itemsize
             if self._buffer.numel() < size:
-                self._buffer, self._views = torch.empty(2 * size, dtype=torch.uint8), {}
-            here = self._buffer[:size].view(dtype).view(shape)
+                self._buffer, self._views = torch.empty(2 * size, dtype=torch.uint8, device=states.device), {}
+            here = self._buffer[:size].view(states.dtype).view(shape)
             self._views[kind] = here, *layer.split(here)
         return self._views[kind]
 
     def select(self, index: Tensor) -> None:
         """Keeps the rows at `index` [B']; they are renumbered from 0."""
         for layer in self.layers:
-            assert isinstance(layer, SlotLayer)
             layer.select(index)
         self.num_rows = len(index)
 
     def copy(self, source: Tensor, target: Tensor, num_slots: int) -> None:
         """The first slots of the rows `target` become those of the rows `source`."""
         for layer in self.layers:
-            assert isinstance(layer, SlotLayer)
             layer.copy(source, target, num_slots)
 
 
@@ -188,12 +187,8 @@ class SlotCache(Cache):
 class RowGroup:
     """G rows that one attention call serves: C tokens of each, over as many slots as the longest of them has read."""
 
-    rows: slice | np.ndarray
-    """Which rows of the cache they are."""
-    runs: list[list[int]]
-    """(place in the group, first row of the cache, count) of rows that lie together there."""
-    num_rows: int
-    """G"""
+    rows: slice | Tensor
+    """[G] which rows of the cache they are."""
     chunk: int
     """C, the longest chunk."""
     tokens: slice | Tensor
@@ -240,17 +235,17 @@ def _row_group(batch: ForwardBatch, which: np.ndarray) -> RowGroup:
     column = np.arange(chunk)
     tokens, real = np.minimum(begin + column, after - 1).flatten(), (column < length).flatten()
     seen = np.minimum(ends - length + column + 1, ends)
-    place = np.concatenate([[0], (np.diff(rows[:, 0]) != 1).nonzero()[0] + 1])  # where runs of neighbours begin
-    runs = np.stack([place, rows[place, 0], np.diff(place, append=len(rows))], 1).tolist()
-    own = slice(int(rows[0, 0]), int(rows[-1, 0]) + 1) if len(runs) == 1 else rows[:, 0]
+    own: slice | Tensor = torch.from_numpy(rows[:, 0]).to(device)
+    if device.type != "cpu" and (np.diff(rows[:, 0]) == 1).all():  # a view costs a processor more than a copy
+        own = slice(int(rows[0, 0]), int(rows[-1, 0]) + 1)
     mask = None if seen.min() == num_slots else _mask(torch.from_numpy(seen).to(device), num_slots)
     places: slice | Tensor = torch.from_numpy(tokens[real]).to(device)
     if not real.all():
         padded, unpadded = (torch.from_numpy(x).to(device) for x in (tokens, real.nonzero()[0]))
-        return RowGroup(own, runs, len(which), chunk, padded, unpadded, places, num_slots, mask)
+        return RowGroup(own, chunk, padded, unpadded, places, num_slots, mask)
     if (np.diff(tokens) == 1).all():  # views instead of copies, where the tokens stand in order
         places = slice(int(tokens[0]), int(tokens[-1]) + 1)
-    return RowGroup(own, runs, len(which), chunk, places, slice(None), places, num_slots, mask)
+    return RowGroup(own, chunk, places, slice(None), places, num_slots, mask)
 
 
 def _mask(seen: Tensor, num_slots: int) -> Tensor:
