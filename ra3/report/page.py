@@ -3,30 +3,36 @@
 `render` also makes the pages of others: a template that extends `page.html` and uses the parts in `macros.html`.
 """
 
-from __future__ import annotations
-
+import math
 import re
 import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ra3.config.settings import flatten
-from ra3.report.headline import headline
-from ra3.report.plots import chain_curves, learning_curves, reach_curves
-from ra3.report.rollouts import stage_view
-from ra3.report.view import System, View, read_view, value_text
+from ra3.report.plots import learning_curves, result_curves
+from ra3.report.view import System, View, is_after_rlvr, read_view, stage_view, value_text
 from ra3.run.files import disk_errors, write_atomic
+from ra3.run.inspect import read_rollouts
 from ra3.run.ledger import cost_table, duration, total
 from ra3.run.metrics import GLOSSARY, Alarms, Meaning
-from ra3.run.results import Cell, Table, in_order, label, result_tables
+from ra3.run.results import Cell, Score, Table, in_order, label, number_text, result_tables
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Control characters, direction overrides, invisible joiners, lone surrogates: shown by their number.
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 MAX_ROLLOUT_CHARACTERS = 800_000
+METRIC, SMOOTH = "pass@1", 5
+COURSES = (
+    ("estep", "elbo", "the E-step has moved the ELBO"),
+    ("mstep", "expert_nll", "the M-step has moved the expert cross-entropy"),
+    ("rlvr", "pass_rate", "RLVR has moved the pass rate"),
+)
 
 
 def write_report(folder: str | Path) -> Path:
@@ -51,20 +57,15 @@ def _templates(folder: Path) -> Environment:
         loader=FileSystemLoader([folder, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_visible,
     )  # fmt: skip
-    templates.filters |= {"label": label, "minus": _with_minus_sign, "shell": shlex.join}
+    with_minus_sign = lambda text: re.sub(r"(?<![\w.])-(?=\d)", "\u2212", text)  # noqa: E731
+    templates.filters |= {"label": label, "minus": with_minus_sign, "shell": shlex.join}
     templates.tests["startingwith"] = str.startswith
     return templates
 
 
 def _visible(value: object) -> object:
     """Markup as it is, everything else as text with its hidden characters shown by their number."""
-    if isinstance(value, Markup):
-        return value
-    return HIDDEN.sub(lambda hit: f"\\u{ord(hit[0]):04x}", str(value))
-
-
-def _with_minus_sign(text: str) -> str:
-    return re.sub(r"(?<![\w.])-(?=\d)", "\u2212", text)
+    return value if isinstance(value, Markup) else HIDDEN.sub(lambda hit: f"\\u{ord(hit[0]):04x}", str(value))
 
 
 def report_page(view: View) -> str:
@@ -79,9 +80,9 @@ def report_page(view: View) -> str:
         headline=title, verdict=verdict,
         tables=result_tables(results.scores),
         measured=in_order(point.model for point in points),
-        chain_plots=chain_curves(view), reach_plots=reach_curves(view),
+        chain_plots=result_curves(view, by_k=False), reach_plots=result_curves(view, by_k=True),
         latents={system.name: own for system in systems if (own := system.run.results.latents)},
-        trained=[system.name for system in systems if system.stages], learning_plots=learning_curves(view),
+        trained=[system.name for system in systems if system.run.stages], learning_plots=learning_curves(view),
         alarms=[alarm for system in systems for alarm in _alarms(system)],
         rollouts=rollouts, left_out=left_out,
         runs=_runs_table(view),
@@ -96,7 +97,7 @@ def _rollouts(systems: list[System]) -> tuple[list[Markup], int]:
     draw = _templates(TEMPLATES).get_template("rollouts.html").module.stage  # pyright: ignore[reportAttributeAccessIssue]
     drawn, size, left_out = [], 0, 0
     for system in systems:
-        for stage, pair in system.rollouts.items():
+        for stage, pair in read_rollouts(system.run.folder).items():
             markup = draw(stage_view(f"{label(system.name)}: {stage}", pair), not drawn)
             if size + len(markup) > MAX_ROLLOUT_CHARACTERS:
                 left_out += 1
@@ -109,47 +110,125 @@ def _rollouts(systems: list[System]) -> tuple[list[Markup], int]:
 def _alarms(system: System) -> list[tuple[str, int, str]]:
     """(system, step, sentence) of every alarm that these metrics would have raised."""
     alarms = Alarms(system.run.settings.get("run.dtype"))
-    return [
-        (system.name, line.step, text)
-        for stage, lines in system.stages.items()
-        for line in lines
-        for text in alarms.check(stage, line.values)
-    ]
+    lines = [(stage, line) for stage, own in system.run.stages.items() for line in own]
+    return [(system.name, line.step, text) for stage, line in lines for text in alarms.check(stage, line.values)]
 
 
 def _runs_table(view: View) -> Table:
     """One row for each system: what it did and what it cost. A run that has not ended says how to go on."""
     rows = []
     for system in view.systems:
-        spent = total(system.run.costs)
-        stages = ", ".join(f"{stage} ({len(lines)})" for stage, lines in system.stages.items())
-        counts = [f"{count:,.0f}" if count else "\u2013" for count in (spent.generated, spent.trained)]
-        took = duration(spent.wall_s) if spent.wall_s else "\u2013"
-        rows.append((Cell(model=system.name), stages or "\u2013", took, *counts, _progress(view, system)))
+        run, spent = system.run, total(system.run.costs)
+        stages = ", ".join(f"{stage} ({len(lines)})" for stage, lines in system.run.stages.items())
+        amounts = [duration(spent.wall_s), f"{spent.generated:,.0f}", f"{spent.trained:,.0f}"]
+        cells = [text if text not in ("", "0ms", "0") else "\u2013" for text in (stages, *amounts)]
+        evaluated = run.results.scores or any(score.model == system.name for score in view.results.scores)
+        done = [word for word, true in (("model saved", run.has_model), ("evaluated", evaluated)) if true]
+        go_on = f"; go on with {run.facts.resume}" if run.facts.resume else ""
+        rows.append((Cell(model=system.name), *cells, ", ".join(done) or f"not finished{go_on}"))
     return Table("Runs", ("run", "stages (updates)", "wall time", "tokens generated", "tokens trained", "state"), rows)
-
-
-def _progress(view: View, system: System) -> str:
-    evaluated = any(score.model == system.name for score in view.results.scores) or system.run.results.scores
-    done = [word for word, true in (("model saved", system.run.has_model), ("evaluated", evaluated)) if true]
-    go_on = f"; go on with {system.run.facts.resume}" if system.run.facts.resume else ""
-    return ", ".join(done) or f"not finished{go_on}"
 
 
 def _glossary(systems: list[System]) -> list[tuple[str, Meaning, list[tuple[str, str, str]]]]:
     """(metric, its meaning, last value of each system and stage) for every metric of these runs."""
     found: dict[str, list[tuple[str, str, str]]] = {}
     for system in systems:
-        for stage, lines in system.stages.items():
+        for stage, lines in system.run.stages.items():
             last = {key: value for line in lines for key, value in line.values.items()}
             for key, value in last.items():
                 found.setdefault(key, []).append((system.name, stage, value_text(value)))
     unknown = Meaning("(not in the glossary)", "", "")
-    known = [key for key in GLOSSARY if key in found]
-    return [(key, GLOSSARY.get(key, unknown), found[key]) for key in [*known, *sorted(found.keys() - GLOSSARY.keys())]]
+    return [(key, GLOSSARY.get(key, unknown), found[key]) for key in in_order(sorted(found), list(GLOSSARY))]
 
 
 def _environment_facts(system: System) -> dict[str, Any]:
     """Lists what the run ran on, by dotted key."""
     facts = {key: value for key, value in system.run.environment.items() if key not in ("earlier", "argv")}
     return {**dict(flatten(facts)), "attempts": len(system.run.facts.attempts)}
+
+
+def headline(view: View) -> tuple[str, str]:
+    """(main sentence: who solves how much, what to think of it: whether that is more than chance), computed from the
+    results; plain text, not yet escaped."""
+    bands = list(dict.fromkeys(score.band for score in view.results.scores if score.metric == METRIC))
+    if not bands:
+        told = [*_progress(view)]
+        if view.results.scores:
+            told = told or ["The results are in the table below."]
+        else:
+            told = told or ["Nothing has been measured yet."]
+            told.append("There are no evaluation results in this folder yet, so there is no table to show.")
+        return told[0], " ".join(told[1:])
+    band = "edge" if "edge" in bands else bands[0]
+    scores = {s.model: s for s in view.results.scores if s.metric == METRIC and s.band == band}
+    before, after = ([name for name in scores if is_after_rlvr(name) == late] for late in (False, True))
+    parts = []
+    if before:
+        parts.append(_solved(before, scores, f"On {band} problems", " solves"))
+    if after:
+        opening = "after the same RLVR:" if before else f"After RLVR, on {band} problems,"
+        parts.append(_solved(after, scores, opening, "" if before else " solves"))
+    verdicts = [_verdict(view, scores, a, b) for a, b in (("ra3", "ntp"), ("ra3+rlvr", "ntp+rlvr"))]
+    return "; ".join(parts) + ".", " ".join(filter(None, [*verdicts, _speed(view)]))
+
+
+def _solved(names: Sequence[str], scores: Mapping[str, Score], opening: str, verb: str) -> str:
+    """`On edge problems RA3 solves 61.3% at the first try, NTP 48.0% and base 35.2%`, best first."""
+    names = sorted(in_order(names), key=lambda name: -scores[name].mean)
+    verbs = {names[0]: verb}
+    shares = [f"{_method(n)}{verbs.get(n, '')} {number_text(METRIC, scores[n].mean)}%" for n in names]
+    *others, last = f"{opening} {shares[0]}{' at the first try' if verb else ''}", *shares[1:]
+    return f"{', '.join(others)}{' and ' if len(others) > 1 else ', '}{last}" if others else last
+
+
+def _method(name: str) -> str:
+    """Names a system where the sentence says already that this is after RLVR."""
+    return label(name.removesuffix("+rlvr"))
+
+
+def _verdict(view: View, scores: Mapping[str, Score], a: str, b: str) -> str:
+    """Is a - b more than chance? By the paired difference if the results have it, else by the two intervals."""
+    if a not in scores or b not in scores:
+        return ""
+    one, two = scores[a], scores[b]
+    points = lambda difference: f"{100 * difference:+.1f}".replace("-", "\u2212")  # noqa: E731
+    opening = "After RLVR, " if is_after_rlvr(a) else ""
+    opening += f"{_method(a)} \u2212 {_method(b)} = {points(one.mean - two.mean)} points"
+    for gap in view.results.differences:
+        if (gap.a, gap.b, gap.band, gap.metric) == (a, b, one.band, METRIC):
+            word = "more than chance explains" if gap.low > 0 or gap.high < 0 else "chance alone could explain it"
+            return f"{opening}, paired 95% interval {points(gap.low)} to {points(gap.high)}: {word}."
+    apart = one.low > two.high or one.high < two.low
+    return f"{opening}; the two 95% intervals {'do not overlap' if apart else 'overlap: one run does not settle it'}."
+
+
+def _speed(view: View) -> str:
+    """Says how soon RLVR from RA3 reaches the pass rate at which RLVR from NTP ends; both smoothed over neighbours."""
+    smooth = {}
+    for system in view.systems:
+        rates = _course(system, "rlvr", "pass_rate")
+        smooth[system.name] = [fmean(rates[max(0, i + 1 - SMOOTH) : i + 1]) for i in range(len(rates))]
+    ra3, ntp = smooth.get("ra3+rlvr", []), smooth.get("ntp+rlvr", [])
+    if min(len(ra3), len(ntp)) < 2 * SMOOTH:
+        return ""
+    reached = next((i + 1 for i, rate in enumerate(ra3) if rate >= ntp[-1]), None)
+    opening = f"RLVR from RA3 {'reached' if reached else 'did not reach'} the final pass rate of RLVR from NTP"
+    return f"{opening} ({ntp[-1]:.0%}) {f'after {reached} of {len(ntp)}' if reached else f'in {len(ra3)}'} updates."
+
+
+def _course(system: System, stage: str, key: str) -> list[float]:
+    values = [line.values.get(key, math.nan) for line in system.run.stages.get(stage, ())]
+    return [value for value in values if math.isfinite(value)]
+
+
+def _progress(view: View) -> Iterator[str]:
+    """Says what the metrics and measures on held-out text show so far, while there is no pass@1."""
+    for system in view.systems:
+        for stage, key, words in COURSES:
+            if values := _course(system, stage, key):
+                move = f"from {value_text(values[0])} to {value_text(values[-1])} in {len(values)} updates"
+                yield f"{label(system.name)}: {words} {move}."
+    found = {s.model: s.mean for s in view.results.scores if s.metric == "nll_per_token_given_latents"}
+    if found:
+        scores = ", ".join(f"{label(name)} {value_text(found[name])}" for name in in_order(found))
+        yield f"Held-out cross-entropy, nats per expert token with the intentions each model writes: {scores}."

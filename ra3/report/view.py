@@ -1,22 +1,26 @@
-"""What the report shows, as records: one run, or the runs of a folder and the results of all of them together."""
-
-from __future__ import annotations
+"""What the report shows, as records: the runs of a folder with their results, and their rollouts as annotated code."""
 
 import math
 import re
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from ra3.errors import UserError
 from ra3.run.folder import refuse_other_format
-from ra3.run.inspect import MARKS, InspectedRun, MetricLine, StageRollouts, inspect_run, is_run, read_rollouts
-from ra3.run.results import CurvePoint, Results, in_order
+from ra3.run.inspect import MARKS, InspectedRun, RecordedRollout, RecordedToken, StageRollouts, inspect_run, is_run
+from ra3.run.results import Results, in_order
 
 Record = TypeVar("Record")
 OTHERS = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8")
 """CSS variables of the colours of models that are none of the demo's."""
+LEVELS = 8
+"""Shades of advantage on each side of zero; the style sheet has as many."""
+MAX_TOKENS = 1200
+"""Tokens of one rollout that are shown."""
+WRITTEN = ("decision", "latent", "sampled")
+"""Roles of tokens that the policy wrote."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,6 @@ class System:
 
     name: str
     run: InspectedRun
-    stages: dict[str, list[MetricLine]]
-    rollouts: dict[str, StageRollouts]
 
 
 @dataclass(frozen=True)
@@ -36,39 +38,60 @@ class View:
     title: str
     folder: Path
     systems: list[System]
-    results: Results
-    """Of all runs; every score, difference and point of a curve once."""
-    troubles: list[str]
-    """Sentences about what could not be read."""
-    colours: dict[str, str]
-    """model -> CSS variable, for every system and every model in the results."""
+    results: Results  # of all runs; every score, difference and point of a curve once
+    troubles: list[str]  # sentences about what could not be read
+    colours: dict[str, str]  # model -> CSS variable, for every system and every model in the results
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """A token of a rollout as it is drawn."""
+
+    text: str
+    classes: str  # CSS: the role, and p1..p8 for credit or n1..n8 for blame
+    hover: str = ""
+    shades_line_end: bool = False  # it ends in a line end, left out here, for which a sign carries the shade
+
+
+@dataclass(frozen=True)
+class RolloutView:
+    """A rollout as it is drawn."""
+
+    caption: str
+    verdict: str | None
+    blocks: list[tuple[bool, list[TokenView]]]  # runs of tokens; whether they are an intention that the policy wrote
+    left_out: int  # tokens beyond MAX_TOKENS
+
+
+@dataclass(frozen=True)
+class StageView:
+    """A stage's early and late rollouts, each with its place; late is empty while there is one step only."""
+
+    title: str
+    scale: str  # the advantage with the strongest shade
+    sides: list[tuple[str, list[RolloutView]]]
 
 
 def read_view(folder: Path) -> View:
-    """Reads `folder`; UserError if there is no run in it, or one of another format."""
+    """Reads `folder`, a run or a folder of runs; UserError if there is none in it, or one of another format."""
     if not folder.is_dir():
-        raise UserError("there is no such run folder", where=str(folder), fix=_neighbours(folder))
+        runs = ", ".join(str(file.parent) for file in sorted(folder.parent.glob("*/config.json"))[:8])
+        fix = f"run folders there: {runs}" if runs else "give the folder that a run printed when it started"
+        raise UserError("there is no such run folder", where=str(folder), fix=fix)
     names = {path: system_name(path.name) for path in sorted(folder.iterdir()) if path.is_dir() and is_run(path)}
-    inner = [path for name in in_order(names.values()) for path, own in names.items() if own == name]
+    inner = sorted(names, key=lambda path: in_order(names.values()).index(names[path]))
     if not inner and not is_run(folder):
-        raise UserError(
-            f"this folder holds no run: none of {', '.join(MARKS)} is there",
-            where=str(folder),
-            fix="name a run folder, or a folder of run folders",
-        )
+        what = f"this folder holds no run: none of {', '.join(MARKS)} is there"
+        raise UserError(what, where=str(folder), fix="name a run folder, or a folder of run folders")
     for path in (folder, *inner):
         refuse_other_format(path)
-    runs = [inspect_run(path) for path in inner]
-    outer = inspect_run(folder) if is_run(folder) else None
-    shown = [outer, *runs] if outer and (outer.metrics or not runs) else runs
-    read = [outer, *runs] if outer else runs  # the outer folder's word goes before its runs'
-    systems = [
-        System(names.get(run.folder) or _lone_name(run), run, run.stages, read_rollouts(run.folder)) for run in shown
-    ]
-    results = _unique_results(run.results for run in read)
+    runs = [inspect_run(path) for path in ([folder] if is_run(folder) else []) + inner]  # the outer folder's word first
+    shown = [run for run in runs if run.folder != folder or run.metrics or not inner]
+    systems = [System(names.get(run.folder) or _lone_name(run), run) for run in shown]
+    results = _unique_results(run.results for run in runs)
     measured = [*results.scores, *(point for points in results.curves.values() for point in points)]
     models = [*(system.name for system in systems), *(record.model for record in measured)]
-    troubles = [f"{run.folder.resolve().name}/{trouble}" for run in read for trouble in run.troubles]
+    troubles = [f"{run.folder.resolve().name}/{trouble}" for run in runs for trouble in run.troubles]
     return View(folder.resolve().name, folder, systems, results, troubles, colour_names(in_order(models)))
 
 
@@ -103,30 +126,76 @@ def _lone_name(run: InspectedRun) -> str:
     return str(method) if method and midtrained else system_name(run.folder.resolve().name)
 
 
-def _neighbours(folder: Path) -> str:
-    runs = [str(file.parent) for file in sorted(folder.parent.glob("*/config.json"))]
-    return f"run folders there: {', '.join(runs[:8])}" if runs else "give the folder that a run printed when it started"
-
-
 def _unique_results(parts: Iterable[Results]) -> Results:
     """The results together, the first record of each kind that has its numbers; curves from left to right."""
     whole = Results.merge(parts)
 
-    def sorted_points(points: list[CurvePoint]) -> list[CurvePoint]:
+    def first_of_each(records: Iterable[Record], key: Callable[[Record], Hashable]) -> list[Record]:
+        first: dict[Hashable, Record] = {}
+        for record in records:
+            first.setdefault(key(record), record)
+        return list(first.values())
+
+    curves = {}
+    for name, points in whole.curves.items():
         known = [point for point in points if math.isfinite(point.x) and math.isfinite(point.mean)]
-        return sorted(_first_of_each(known, lambda p: (p.model, p.x)), key=lambda p: p.x)
-
+        if known:
+            curves[name] = sorted(first_of_each(known, lambda p: (p.model, p.x)), key=lambda p: p.x)
     return Results(
-        _first_of_each((s for s in whole.scores if math.isfinite(s.mean)), lambda s: (s.model, s.band, s.metric)),
-        whole.problems,
-        {name: found for name, points in whole.curves.items() if (found := sorted_points(points))},
-        _first_of_each(whole.differences, lambda d: (d.a, d.b, d.band, d.metric)),
-        whole.latents,
-    )
+        first_of_each((s for s in whole.scores if math.isfinite(s.mean)), lambda s: (s.model, s.band, s.metric)),
+        whole.problems, curves, first_of_each(whole.differences, lambda d: (d.a, d.b, d.band, d.metric)), whole.latents,
+    )  # fmt: skip
 
 
-def _first_of_each(records: Iterable[Record], key: Callable[[Record], Hashable]) -> list[Record]:
-    first: dict[Hashable, Record] = {}
-    for record in records:
-        first.setdefault(key(record), record)
-    return list(first.values())
+def stage_view(title: str, pair: StageRollouts) -> StageView:
+    """Best and worst of one group early and late; the same document on both sides if it was drawn twice."""
+    groups: list[dict[str, list[RecordedRollout]]] = [{}, {}]
+    for side, rollouts in zip(groups, (pair.first, pair.last), strict=True):
+        for rollout in rollouts:
+            if rollout.tokens:
+                side.setdefault(rollout.document, []).append(rollout)
+    document = next((name for name in groups[0] if name in groups[1]), "")
+    shown = [_best_and_worst(side.get(document) or next(iter(side.values()), [])) for side in groups]
+    sizes = sorted(abs(token.advantage) for own in shown for r in own for token in r.tokens if token.advantage)
+    scale = sizes[min(len(sizes) - 1, int(0.95 * len(sizes)))] if sizes else 1.0  # so that no outlier pales the rest
+    places = [f"{when}: round {r}, step {s}" for when, (r, s) in (("Early", pair.first_step), ("Late", pair.last_step))]
+    sides = [(place, [_rollout_view(r, scale) for r in own]) for place, own in zip(places, shown, strict=True)]
+    return StageView(title, value_text(scale), sides if shown[1] else sides[:1])
+
+
+def _best_and_worst(group: Sequence[RecordedRollout]) -> list[RecordedRollout]:
+    """The sample with the highest and the one with the lowest reward; one if they are alike."""
+    ranked = sorted(group, key=lambda rollout: -rollout.reward if math.isfinite(rollout.reward) else math.inf)
+    alike = not ranked or ranked[0].reward == ranked[-1].reward
+    return ranked[:1] if alike else [ranked[0], ranked[-1]]
+
+
+def _rollout_view(rollout: RecordedRollout, scale: float) -> RolloutView:
+    caption = f"{rollout.document} \u00b7 sample {rollout.sample} \u00b7 reward {value_text(rollout.reward)}"
+    blocks: list[tuple[bool, list[TokenView]]] = [(False, [])]
+    line_start = True
+    for token in rollout.tokens[:MAX_TOKENS]:
+        opens = line_start and token.role in WRITTEN and token.text.lstrip().startswith(("#", rollout.opener))
+        if opens and not blocks[-1][0]:
+            blocks.append((True, []))
+        blocks[-1][1].append(_token_view(token, scale))
+        line_start = token.text.endswith("\n") or (line_start and not token.text.strip())
+        if blocks[-1][0] and "\n" in token.text:
+            blocks.append((False, []))
+    return RolloutView(caption, rollout.verdict, blocks, max(0, len(rollout.tokens) - MAX_TOKENS))
+
+
+def _token_view(token: RecordedToken, scale: float) -> TokenView:
+    if token.role == "context":
+        return TokenView(token.text, "context")
+    role = token.role if token.role in WRITTEN else "expert"
+    hover, classes = [role], [role] if role != "sampled" else []
+    if math.isfinite(token.logp):
+        hover.append(f"log-prob {value_text(token.logp)}")
+    if token.advantage:
+        hover.append(f"advantage {value_text(token.advantage)}")
+        level = min(LEVELS, max(1, math.ceil(LEVELS * abs(token.advantage) / scale)))
+        classes.append(f"{'p' if token.advantage > 0 else 'n'}{level}")
+    shades_line_end = bool(token.advantage) and token.text.endswith("\n")
+    text = token.text[:-1] if shades_line_end else token.text
+    return TokenView(text, " ".join(classes), " \u00b7 ".join(hover), shades_line_end)

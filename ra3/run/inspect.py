@@ -10,11 +10,12 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from ra3.config.settings import Config, flatten
 from ra3.errors import UserError
@@ -92,7 +93,7 @@ class InspectedRun:
     has_model: bool
     troubles: list[str]
 
-    @property
+    @cached_property
     def stages(self) -> dict[str, list[MetricLine]]:
         """The lines of each stage, stages in the order in which they began."""
         found: dict[str, list[MetricLine]] = {}
@@ -107,7 +108,7 @@ class RecordedToken:
 
     text: str
     role: str  # context, expert, decision, latent or sampled
-    advantage: float = 0.0
+    advantage: FiniteFloat = 0.0
     logp: float = math.nan
 
 

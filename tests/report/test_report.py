@@ -8,7 +8,7 @@ import pytest
 from report_page import Page, read_page
 from synthetic_runs import START, SYSTEMS, write_demo, write_run
 
-from ra3.report.headline import headline
+from ra3.report.page import headline
 from ra3.report.plots import learning_curves
 from ra3.report.view import read_view, system_name
 from ra3.run.folder import Run
