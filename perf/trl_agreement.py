@@ -20,7 +20,7 @@ from datasets import Dataset
 from random_models import save_config
 from torch import Tensor
 from transformers import PrinterCallback, logging
-from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer  # pyright: ignore[reportMissingImports]
 
 from ra3.config.settings import UpdateSettings
 from ra3.model.optimizers import make_optimizer

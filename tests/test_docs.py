@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 OTHER_OPTIONS = {"out", "check", "version", "workers", "recipe", "seeds", "rlvr"}
 FOREIGN = {"programs", "seed", "layers", "updates"}
-"""Options of the scripts in perf and of `python -m ra3.worlds.pretraining`."""
+"""Options of the scripts in perf."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

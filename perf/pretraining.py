@@ -1,4 +1,4 @@
-"""Make a world's base model from nothing, on a CPU: ``python -m ra3.worlds.pretraining word-problems --out DIR``.
+"""Make a world's base model from nothing, on a CPU: ``python perf/pretraining.py word-problems --out DIR``.
 
 A standard ``LlamaForCausalLM``, pre-trained in three stages: pages of single links, until looking a name up is learned
 (it does not emerge from documents alone); pages of chains; documents with some drill pages mixed in. The loss covers a
@@ -175,8 +175,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the base model of an embedded world.")
     parser.add_argument("world", choices=list(WORLDS))
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    for name in ("seed", "layers", "updates"):
-        parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
+    for name in ("seed", "layers", "batch", "links", "chains", "updates"):
+        parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS, help="in place of the world's own")
     given = vars(parser.parse_args())
     torch.set_num_threads(1)
     world, out = given.pop("world"), given.pop("out")
