@@ -3,7 +3,7 @@
 The rules are those of EvalPlus 0.3.1: base and plus inputs must both pass; values are equal by ``==``, or as numbers
 within the problem's ``atol``, which is 1e-6 at least where a float (or a list or tuple of floats) is expected. EvalPlus
 applies that 1e-6 from the first such test on, here it holds for all tests of the problem. Thirteen problems have a rule
-of their own (``RULES``). CPU time is limited by what the reference needs. One test is left out: a value of Mbpp/255
+of their own (evalplus.toml). CPU time is limited by what the reference needs. One test is left out: a value of Mbpp/255
 with 1.7 million tuples does not fit into the sandbox.
 
 The files hold no expected values. The references are run in the sandbox, never here, and what they give is kept in a
@@ -18,8 +18,10 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,38 +132,33 @@ def _is_floats(value: object) -> bool:
     return bool(items) and all(isinstance(item, float) for item in items)
 
 
-# The arguments of MBPP+ as Python values: its file is JSON, which has no tuples, sets or complex numbers. Which task
-# needs which form is a fact of the data set (EvalPlus 0.3.1, ``evalplus/data/mbpp.py``).
-def _tuples(rows: list) -> list:
-    return [tuple(row) for row in rows]
+def _deep_tuple(item: Any) -> Any:
+    return tuple(map(_deep_tuple, item)) if isinstance(item, list) else item
 
 
-def _sets(items: list) -> list:
-    """An empty list stands for an empty dict."""
-    return [set(item) if isinstance(item, list) and item else {} for item in items]
+FORMS: dict[str, Callable[[Any], Any]] = {
+    "as it is": lambda item: item,
+    "tuple": tuple,
+    "float": float,
+    "complex": complex,
+    "list of tuples": lambda rows: [tuple(row) for row in rows],
+    "tuple of tuples": lambda rows: tuple(tuple(row) for row in rows),
+    "mixed tuple": lambda items: tuple(tuple(item) if isinstance(item, list) else item for item in items),
+    "deep tuple": _deep_tuple,
+    "dict of tuples": lambda items: {key: tuple(value) for key, value in items.items()},
+    "sets": lambda items: [set(item) if isinstance(item, list) and item else {} for item in items],  # [] is a dict
+}
+"""Of arguments, by the names that evalplus.toml gives them."""
 
 
-def _deep_tuple(item):
-    return tuple(_deep_tuple(member) for member in item) if isinstance(item, list) else item
-
-
-FORMS: tuple[tuple[Any, tuple[int, ...]], ...] = (
-    ((tuple, ...), (2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726, 740,
-                    744, 809)),
-    ((_tuples, ...), (63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780)),
-    ((_tuples,), (75, 413, 444, 753)),
-    ((lambda item: item, tuple), (106, 750)),
-    ((_sets,), (115,)),
-    ((float, complex), (124,)),
-    ((tuple,), (250, 307, 405, 446, 617, 720, 763, 808)),
-    ((complex,), (252,)),
-    ((lambda rows: tuple(_tuples(rows)), ...), (259, 401, 445)),
-    ((lambda items: tuple(tuple(item) if isinstance(item, list) else item for item in items),), (278,)),
-    ((_deep_tuple, ...), (580, 615, 791)),
-    ((lambda items: {key: tuple(value) for key, value in items.items()},), (722,)),
-)  # fmt: skip
-"""What converts the first arguments, one by one, or all of them (``...``), of which tasks."""
-FORM_OF = {f"Mbpp/{number}": form for form, numbers in FORMS for number in numbers}
+@cache
+def facts() -> dict[str, Any]:
+    """Return what evalplus.toml says: ``forms`` by task, ``rules`` by entry point."""
+    found = tomllib.loads((Path(__file__).parent / "evalplus.toml").read_text(encoding="utf-8"))
+    return {
+        "forms": {f"Mbpp/{number}": form for form in found["forms"] for number in form["tasks"]},
+        "rules": {name: rule for rule in found["rules"] for name in rule["entry_points"]},
+    }
 
 
 def with_types(task_id: str, inputs: list[list]) -> list[list]:
@@ -169,68 +166,25 @@ def with_types(task_id: str, inputs: list[list]) -> list[list]:
 
     Example: ``with_types("Mbpp/106", [[[1], [2]]]) == [[[1], (2,)]]``
     """
-    form = FORM_OF.get(task_id, ())
-    if ... in form:
-        return [list(map(form[0], arguments)) for arguments in inputs]
-    return [
-        [*(convert(arg) for convert, arg in zip(form, arguments, strict=False)), *arguments[len(form) :]]
-        for arguments in inputs
-    ]
-
-
-# The problems that several answers solve: their rules, as tests that a judge runs (EvalPlus 0.3.1,
-# ``evalplus/eval/_special_oracle.py``). ``CASES`` holds (arguments, expected).
-SAME_SET = "    assert set(out) == set(expected)\n"
-NOT_NONE = """
-    expected = expected is not None
-    assert out == expected if isinstance(out, bool) else expected == (out is not None)
-"""
-ANYTHING = "    pass\n"
-OR_ZERO = "    assert out == expected or out == 0\n"
-PADDED_DIGITS = """
-    first, second = map(str, args)
-    width = max(len(first), len(second))
-    pairs = zip(first.zfill(width), second.zfill(width))
-    assert out == expected or out == sum(abs(int(a) - int(b)) for a, b in pairs)
-"""
-PYRAMID = """
-    base, height = args
-    surface = round(base**2 + 2 * base * math.sqrt((base / 2) ** 2 + height**2))
-    near = atol > 0 and type(out) is type(expected) and abs(out - expected) <= atol + 1e-7 * abs(expected)
-    assert out == expected or abs(out - surface) <= atol or near
-"""
-ROOT = """
-    (coefficients,) = args
-    assert abs(sum(c * math.pow(out, i) for i, c in enumerate(coefficients))) <= atol
-"""
-RULES = {
-    "find_zero": ROOT,
-    "are_equivalent": ANYTHING,
-    "sum_div": OR_ZERO,
-    "digit_distance_nums": PADDED_DIGITS,
-    "surface_Area": PYRAMID,
-    **dict.fromkeys(("check_str", "text_match_three", "text_starta_endb"), NOT_NONE),
-    **dict.fromkeys(
-        ("similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum",
-         "intersection_array", "find_dissimilar", "Diff"),
-        SAME_SET,
-    ),
-}  # fmt: skip
+    form = facts()["forms"].get(task_id, {"first": []})
+    if "all" in form:
+        return [list(map(FORMS[form["all"]], arguments)) for arguments in inputs]
+    convert = [FORMS[name] for name in form["first"]]
+    return [[*(to(arg) for to, arg in zip(convert, args, strict=False)), *args[len(convert) :]] for args in inputs]
 
 
 def rule_test(entry_point: str, cases: Sequence[tuple], atol: float) -> JudgeTest | None:
     """Return the test of a problem with a rule of its own, None for any other. ValueError for values not plain data."""
-    rule = RULES.get(entry_point)
+    rule = facts()["rules"].get(entry_point)
     if rule is None:
         return None
-    if rule is NOT_NONE:
-        cases = [(args, None if expected is None else True) for args, expected in cases]
-    if rule is ROOT:
-        cases = [(args, None) for args, _ in cases]
+    if "expected" in rule:
+        there = rule["expected"] == "whether there is one"
+        cases = [(args, True if there and expected is not None else None) for args, expected in cases]
     if not is_plain(list(cases)):
         raise ValueError("its reference gives a value that is not plain data")
     source = f"import math\n\ninf, atol = math.inf, {atol!r}\nCASES = {list(cases)!r}\nfor args, expected in CASES:\n"
-    return JudgeTest(f"{source}    out = {entry_point}(*args)\n{rule.lstrip(chr(10))}")
+    return JudgeTest(f"{source}    out = {entry_point}(*args)\n{rule['source']}")
 
 
 Encoded = tuple[dict[str, object], float]

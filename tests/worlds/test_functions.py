@@ -12,7 +12,7 @@ from ra3.data.steps import split
 from ra3.seeds import derive
 from ra3.worlds import WORLDS
 from ra3.worlds.functions import generator, world
-from ra3.worlds.functions.operations import BY_NAME, NEW, OLD, OPERATIONS, body
+from ra3.worlds.functions.generator import BY_NAME, NEW, OLD, OPERATIONS, body
 from ra3.worlds.word_problems import world as word_problems
 
 TOKENIZER = world.tokenizer()

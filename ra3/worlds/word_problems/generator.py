@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from itertools import product
 from typing import TYPE_CHECKING
 
 from ra3.grading.derivation import RELATIONS, Fact, facts_by_name, solution, worked_out
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 KINDS = ("red", "old", "big", "new", "wet", "hot", "dry", "raw")
 THINGS = ("cups", "pens", "hats", "keys", "maps", "nets", "pots", "toys")
-NAMES = tuple(f"{kind} {thing}" for kind in KINDS for thing in THINGS)  # 64 quantities, each one token
+NAMES = tuple(map(" ".join, product(KINDS, THINGS)))  # 64 quantities, each one token
 OLD = ("more", "fewer", "doubled", "halved")
 NEW = ("tripled", "together", "without")
 LARGEST = 24
