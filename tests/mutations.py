@@ -83,7 +83,7 @@ MUTATIONS = (
     Mutation("clip bounds swapped", "rl/losses.py",
              "clamp(1 - clip_low, 1 + clip_high)", "clamp(1 - clip_high, 1 + clip_low)", BY_HAND),
     Mutation("maximum for minimum", "rl/losses.py", "torch.minimum", "torch.maximum", BY_HAND),
-    Mutation("importance weight of the think floor missing", "rl/credit.py", "advantage * rows.importance", "advantage",
+    Mutation("importance weight of the think floor missing", "rl/credit.py", "decision) * rows.importance", "decision)",
              SAMPLER + "bias_is_as_documented[think floor]"),
     Mutation("comments compared with all, whatever is asked for", "rl/credit.py",
              "compare(boundaries.think)", "compare(boundaries.decided)",
