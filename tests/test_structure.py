@@ -1,8 +1,10 @@
 """The shape of the code: rooms in one order, few rooms to open, short functions, nothing heavy at start-up."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -107,6 +109,24 @@ def test_the_sandbox_is_a_leaf():
         "sandbox",
         "errors",
     }
+
+
+def test_the_whole_tree_of_settings_is_seen_by_commands_alone():
+    """Others take the sections that they need."""
+    takes = [
+        name
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.arg) and node.annotation and ast.unparse(node.annotation).startswith("Config")
+    ]
+    assert {room(name) for name in takes} <= {"config", "commands", "compare"}
+
+
+def test_every_extra_is_imported_somewhere():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [*SOURCES, *OTHERS])
+    needed = {name for extra, names in extras.items() if extra != "dev" for name in names}
+    assert [name for name in needed if not re.search(rf"^\s*(import|from) {name}\b", text, re.MULTILINE)] == []
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed():

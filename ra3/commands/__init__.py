@@ -1,2 +1,2 @@
 """What each command does, from settings to a finished run folder (`run`): its inputs (`inputs`), what it would take
-(`plan`, `memory`), and how it ends, also when something goes wrong around it (`failures`)."""
+(`plan`), and how it ends, also when something goes wrong around it (`failures`)."""

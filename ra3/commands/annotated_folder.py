@@ -6,7 +6,6 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,45 +20,33 @@ LONGEST_NAME, LONGEST_PATH = 200, 1000
 """Bytes of a document's file name and path: what every file system can hold, a temporary name included."""
 
 
-@dataclass
 class AnnotatedFolder:
     """Writes `<folder>/<document id>` and `<folder>/manifest.jsonl` (id, sha256 of the source, spans of latents)."""
 
-    path: Path
-    check: bool
-    documents: int = 0
-    latents: int = 0
-    compiled: int = 0
-    uncompilable: int = 0
-    """Documents whose source does not compile either."""
-    lock: FolderLock | None = None
-    written: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What an earlier attempt wrote, by document: lines of the manifest."""
-
-    @classmethod
-    def create(cls, path: Path, check: bool, settings: dict[str, Any], resume: bool) -> AnnotatedFolder:
-        """The folder: new or empty, or with `resume` one that the same `settings` began. UserError if it is not."""
+    def __init__(self, path: Path, check: bool, settings: dict[str, Any], resume: bool):
+        """The folder is new or empty, or with `resume` one that the same `settings` began. UserError if it is not."""
+        self.path, self.check = path, check
+        self.documents = self.latents = self.compiled = self.uncompilable = 0
+        self.written: dict[str, dict[str, Any]] = {}
+        """What an earlier attempt wrote, by document: lines of the manifest."""
         with disk_errors(path, "create the folder"):
             path.mkdir(parents=True, exist_ok=True)
-            lock = FolderLock(path)
+            self.lock = FolderLock(path)
             try:
-                content = {file.name for file in path.iterdir()} - set(LOCK_FILES)
-                found = cls(path, check, lock=lock)
-                if content and not (resume and SETTINGS_FILE in content):
-                    raise UserError(
-                        "the folder is not empty", where=str(path), fix="choose another with --out, or add --resume"
-                    )
-                found._begin(to_json(settings), resume=bool(content))
+                self._begin(to_json(settings), resume)
             except BaseException:
-                lock.close()
+                self.close()
                 raise
-        return found
 
     def _begin(self, settings: dict[str, Any], resume: bool) -> None:
-        file = self.path / SETTINGS_FILE
-        if not resume:
+        content, file = {found.name for found in self.path.iterdir()} - set(LOCK_FILES), self.path / SETTINGS_FILE
+        if not content:
             write_atomic(file, json.dumps(settings, indent=2).encode())
             return
+        if not (resume and file.name in content):
+            raise UserError(
+                "the folder is not empty", where=str(self.path), fix="choose another with --out, or add --resume"
+            )
         remove_temporary_files(self.path)
         if changes := config_changes(read_object(file), settings):
             raise UserError(
@@ -71,21 +58,6 @@ class AnnotatedFolder:
         lines = [json.dumps(line) + "\n" for line in self.written.values()]
         write_atomic(self.path / MANIFEST, "".join(lines).encode())  # without what is half written or damaged
 
-    def holds(self, document: Document) -> bool:
-        """Whether an earlier attempt annotated this document; then it counts as done again."""
-        line = self.written.get(document.id)
-        if line is None:
-            return False
-        record = {"id": document.id, "context": document.context, "text": self._text(line)}
-        if self.check:
-            self._check_compiles(record, document.text)
-        self.documents += 1
-        self.latents += len(line["latents"])
-        return True
-
-    def _text(self, line: dict[str, Any]) -> str:
-        return self.path.joinpath(*_safe_parts(line["id"])).read_bytes().decode("utf-8")
-
     def _intact(self, line: dict[str, Any]) -> bool:
         """The annotated file is there and turns back into its source."""
         try:
@@ -93,47 +65,55 @@ class AnnotatedFolder:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the line may be anything
             return False
 
+    def _text(self, line: dict[str, Any]) -> str:
+        return self.path.joinpath(*_safe_parts(line["id"])).read_bytes().decode("utf-8")
+
     def close(self) -> None:
         """Lets go of the folder."""
-        if self.lock:
-            self.lock.close()
+        self.lock.close()
+
+    def holds(self, document: Document) -> bool:
+        """Whether an earlier attempt annotated this document; then it counts as done again."""
+        line = self.written.get(document.id)
+        if line is not None:
+            self._count({**line, "context": document.context, "text": self._text(line)}, document.text)
+        return line is not None
 
     def write(self, record: dict[str, Any], source: str) -> None:
         """Writes one annotated document; with `check`, proves first that it compiles and turns back into its source."""
         if remove(record["text"], record["latents"]) != source:
             raise AssertionError(f"{record['id']}: removing the latents does not give the source back")
-        if self.check:
-            self._check_compiles(record, source)
+        self._count(record, source)
         with disk_errors(self.path, "write the annotated text"):
             file = self.path.joinpath(*_safe_parts(record["id"]))
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(file, record["text"].encode())
-        self.documents += 1
-        self.latents += len(record["latents"])
         line = json.dumps({"id": record["id"], "sha256": _digest(source), "latents": record["latents"]})
         with disk_errors(self.path, "write the manifest"), (self.path / MANIFEST).open("a") as manifest:
             manifest.write(line + "\n")
 
-    def finish(self, corpus: Corpus) -> str:
-        """Writes down what could not be used; returns what was done in a sentence."""
-        left_out = ""
-        if corpus.quarantine:
-            with disk_errors(self.path, "write quarantine.jsonl"):
-                corpus.write_quarantine(self.path / QUARANTINE)
-            left_out = f"; {len(corpus.quarantine)} could not be used, see quarantine.jsonl"
-        checked = f"; {self.compiled} compile, {self.uncompilable} did not before either" if self.check else ""
-        return (
-            f"{self.documents} documents with {self.latents} latents in {self.path}{checked}{left_out}; "
-            "removing the latents gives every source back byte for byte"
-        )
-
-    def _check_compiles(self, record: dict[str, Any], source: str) -> None:
+    def _count(self, record: dict[str, Any], source: str) -> None:
+        self.documents += 1
+        self.latents += len(record["latents"])
+        if not self.check:
+            return
         if not _compiles(record["context"] + source):
             self.uncompilable += 1
         elif _compiles(record["context"] + record["text"]):
             self.compiled += 1
         else:
             raise AssertionError(f"{record['id']}: the annotated text does not compile")
+
+    def finish(self, corpus: Corpus) -> str:
+        """Writes down what could not be used; returns what was done in a sentence."""
+        done = f"{self.documents} documents with {self.latents} latents in {self.path}"
+        if self.check:
+            done += f"; {self.compiled} compile, {self.uncompilable} did not before either"
+        if corpus.quarantine:
+            with disk_errors(self.path, "write quarantine.jsonl"):
+                corpus.write_quarantine(self.path / QUARANTINE)
+            done += f"; {len(corpus.quarantine)} could not be used, see quarantine.jsonl"
+        return f"{done}; removing the latents gives every source back byte for byte"
 
 
 def placeable(documents: Sequence[Document]) -> tuple[list[Document], list[BadRow]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -57,12 +59,8 @@ class ProblemSet:
 
 def load_rl_problems(config: Config) -> ProblemSet:
     """Problems to train on, without those that overlap `run.benchmarks`."""
-    path, found = config.rlvr.problems, _rl_problems(config)
-    index = benchmark_index(config)
-    if index is None:
-        return found
-    overlaps = [index.overlap(problem.id, problem_marks(problem)) for problem in found.problems]
-    return found.without({overlap.item: str(overlap) for overlap in overlaps if overlap}, path)
+    found = _rl_problems(config)
+    return found.without(find_overlaps(config.run.benchmarks, found.problems), config.rlvr.problems)
 
 
 def _rl_problems(config: Config) -> ProblemSet:
@@ -84,14 +82,11 @@ def load_eval_problems(config: Config) -> ProblemSet:
     settings = config.eval
     if world := WORLDS.get(settings.problems):
         return ProblemSet(world.evaluation(config.run.seed, settings.per_band))
-    found = _read(settings.problems)
+    found, kept, taken = _read(settings.problems), [], Counter[str]()
     if named(settings.problems) and "per_band" not in settings.model_fields_set:
         return found
-    taken: dict[str, int] = {}
-    kept = []
     for problem in found.problems:
-        band = problem.meta.get("band", "all")
-        taken[band] = taken.get(band, 0) + 1
+        taken[band := problem.meta.get("band", "all")] += 1
         if taken[band] <= settings.per_band:
             kept.append(problem)
     return replace(found, problems=kept)
@@ -102,10 +97,7 @@ def _read(path: str) -> ProblemSet:
     if named(path) or not (path.endswith(".jsonl") or Path(path).exists()):
         found = load_benchmark(path)
         return ProblemSet(found.problems, found.left_out)
-    return ProblemSet(_same_stop(load(path), path))
-
-
-def _same_stop(problems: list[Problem], path: str) -> list[Problem]:
+    problems = load(path)
     odd = next((p for p in problems if p.stop != problems[0].stop), None)
     if odd is not None:
         raise UserError(
@@ -114,27 +106,22 @@ def _same_stop(problems: list[Problem], path: str) -> list[Problem]:
             allowed="one list of stop strings for all problems of a file",
             fix="split the file",
         )
-    return problems
+    return ProblemSet(problems)
 
 
 def read_corpus(config: Config) -> Corpus:
     """The documents of `corpus.path`; those that overlap `run.benchmarks` are in the quarantine."""
-    corpus, index = read_documents(config), benchmark_index(config)
-    if index is None:
-        return corpus
-    found = [index.overlap(document.id, text_marks(document.text)) for document in corpus.documents]
-    overlaps = {overlap.item: overlap for overlap in found if overlap}
+    corpus = _read_documents(config)
+    overlaps = find_overlaps(config.run.benchmarks, corpus.documents)
     left = [document for document in corpus.documents if document.id not in overlaps]
-    return Corpus(left, [*corpus.quarantine, *(BadRow(name, str(found)) for name, found in overlaps.items())])
+    return Corpus(left, [*corpus.quarantine, *(BadRow(*found) for found in overlaps.items())])
 
 
-def read_documents(config: Config) -> Corpus:
-    """The documents of `corpus.path` as they are."""
-    settings = config.corpus
-    if world := WORLDS.get(settings.path):
-        count = settings.documents or WORLD_DOCUMENTS
-        return Corpus(world.documents("expert", config.run.seed, count), [])
-    return read(location(settings.path), settings.pattern, settings.columns, settings.documents, settings.max_bad)
+def _read_documents(config: Config) -> Corpus:
+    own = config.corpus
+    if world := WORLDS.get(own.path):
+        return Corpus(world.documents("expert", config.run.seed, own.documents or WORLD_DOCUMENTS), [])
+    return read(location(own.path), own.pattern, own.columns, own.documents, own.max_bad)
 
 
 def location(path: str) -> str:
@@ -142,34 +129,45 @@ def location(path: str) -> str:
     return sysconfig.get_paths()["stdlib"] if path == "stdlib" else path
 
 
-def benchmark_index(config: Config) -> Index | None:
-    """The marks of `run.benchmarks`; None where none is named."""
-    if not config.run.benchmarks:
-        return None
-    return Index([load_benchmark(name) for name in config.run.benchmarks])
+def find_overlaps(benchmarks: tuple[str, ...], items: Sequence[Document | Problem]) -> dict[str, str]:
+    """What documents or problems share with the benchmarks, by their ids; nothing where no benchmark is named."""
+    if not benchmarks:
+        return {}
+    index = benchmark_index(benchmarks)
+    marks = (text_marks(item.text) if isinstance(item, Document) else problem_marks(item) for item in items)
+    found = [index.overlap(item.id, own) for item, own in zip(items, marks, strict=True)]
+    return {overlap.item: str(overlap) for overlap in found if overlap}
+
+
+@cache
+def benchmark_index(benchmarks: tuple[str, ...]) -> Index:
+    """The marks of these benchmarks."""
+    return Index([load_benchmark(name) for name in benchmarks])
 
 
 def overlap_lines(config: Config) -> Iterator[str]:
     """A line for every document and problem that overlaps, then the counts. UserError where no benchmark is named."""
-    index = benchmark_index(config)
-    if index is None:
+    benchmarks = config.run.benchmarks
+    if not benchmarks:
         fix = "name them: --run.benchmarks humaneval+,mbpp+"
         raise UserError("there are no benchmarks to compare with", where="run.benchmarks", fix=fix)
-    documents, problems = read_documents(config).documents, _rl_problems(config).problems
+    documents, problems = _read_documents(config).documents, _rl_problems(config).problems
     for noun, items in (("documents", documents), ("problems", problems)):
-        found = 0
-        for item in items:
-            marks = text_marks(item.text) if isinstance(item, Document) else problem_marks(item)
-            if overlap := index.overlap(item.id, marks):
-                found += 1
-                yield f"{item.id}: {overlap}"
-        yield f"{found} of {len(items)} {noun} overlap {', '.join(config.run.benchmarks)}"
+        found = find_overlaps(benchmarks, items)
+        yield from (f"{name}: {overlap}" for name, overlap in found.items())
+        yield f"{len(found)} of {len(items)} {noun} overlap {', '.join(benchmarks)}"
 
 
 def load_policy(run: RunSettings, model: ModelSettings) -> Policy:
-    """Loads the model of `model.path` on the run's device, after setting the number of CPU threads."""
-    set_threads(run.threads)
-    device = choose_device(run.device)
+    """Loads the model of `model.path` on the run's device, after setting the number of CPU threads: 0 is every core
+    that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(run.threads or cores)
+    device = run.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("no CUDA device is available", where=f"run.device = {device}", fix="use run.device=cpu or auto")
     world = WORLDS.get(model.path)
     folder = world.model if world else Path(model.path)
     if not folder.is_dir():
@@ -185,22 +183,7 @@ def load_policy(run: RunSettings, model: ModelSettings) -> Policy:
             where=f"model.path = {folder}",
             fix=f"use its model: --model {folder / 'model'}",
         )
-    return Policy.load(folder, model.weights, getattr(torch, run.dtype), device, run.seed, model.opener)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that `run.device` names; "auto" is the first GPU, else the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("no CUDA device is available", where=f"run.device = {name}", fix="use run.device=cpu or auto")
-    return torch.device(name)
-
-
-def set_threads(threads: int) -> None:
-    """CPU threads of the model; 0 is every core that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or cores)
+    return Policy.load(folder, model.weights, getattr(torch, run.dtype), torch.device(device), run.seed, model.opener)
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,163 @@
-"""`--dry-run`: what a command would do - documents, tokens, steps, memory - and how long it would take here."""
+"""What a command would take: memory, worked out before every run, and with `--dry-run` documents, steps and time.
+
+A run holds at its peak, and one that cannot fit is refused:
+
+    weights of every copy + gradients + two optimiser moments        4 bytes a number, whatever the passes compute in
+    + the larger of
+        training:   activations of one pass, about 16 D + 4 I numbers a token and layer (width D, inner width I);
+                    with checkpoint_activations D a token and layer, and one layer's; and the logits held at once
+        sampling:   keys and values of all rows that are decoded at once, and the logits of their next tokens
+
+Rows count as long as their text, or as the program they may write; latents and prompts come on top.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
 from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems
-from ra3.commands.memory import memory_plan
 from ra3.config.settings import Config
 from ra3.data.latents import EncodedDocument
 from ra3.em.annotate import Latents
 from ra3.em.methods import METHODS
 from ra3.em.mstep import mstep_batches, next_token_step
 from ra3.em.round import AnnotatedText, EMRound
+from ra3.errors import UserError
+from ra3.grading.problems import Problem
 from ra3.model.optimizers import make_optimizer
-from ra3.model.policy import Policy
+from ra3.model.policy import HEAD_CHUNK_LOGITS, Policy
+from ra3.model.update import MAX_PASS_TOKENS_ON_CPU
 from ra3.rl.loop import Task
 from ra3.rollout.cursor import LatentRules
+from ra3.rollout.decoding import MAX_RUNNING_ROWS
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows, interleave
 
-PROBE_DOCUMENTS = 8
+COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
+"""Models held at once: pi, q and the one returned."""
+FROZEN = ("eval", "annotate")
+"""Commands that train nothing."""
+LIBRARIES = 0.35 * 2**30
+"""Resident size of a process that has imported everything."""
+LOGITS_HELD = 4
+"""Tensors as large as the logits of a part of a pass: themselves, log-probabilities, entropy's, their gradient."""
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+PROBE_DOCUMENTS, PROBE_SAMPLES = 8, 16
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes of each part, and of the machine."""
+
+    libraries: float
+    weights: float
+    gradients: float
+    moments: float
+    activations: float
+    logits: float
+    sampling: float
+    pass_tokens: int
+    machine: float
+
+    @property
+    def fixed(self) -> float:
+        """What no batch geometry changes."""
+        return self.libraries + self.weights + self.gradients + self.moments
+
+    @property
+    def peak(self) -> float:
+        """The most that is held at once."""
+        return self.fixed + max(self.activations + self.logits, self.sampling)
+
+    def text(self) -> str:
+        """In one line."""
+        parts = {
+            "weights": self.weights, "gradients": self.gradients, "moments": self.moments,
+            f"activations of {self.pass_tokens:,} tokens": self.activations, "logits": self.logits,
+            "or sampling": self.sampling, "libraries": self.libraries,
+        }  # fmt: skip
+        listed = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in parts.items() if size)
+        return f"about {self.peak / 2**30:.1f} of {self.machine / 2**30:.1f} GiB at the peak: {listed}"
+
+
+def memory_plan(policy: Policy, config: Config, command: str, longest: int | None = None) -> MemoryPlan:
+    """The plan of a command whose longest row has `longest` tokens, or as many as the settings allow."""
+    copy, trained, rlvr = 4.0 * policy.num_parameters, command not in FROZEN, config.rlvr
+    on_cpu, pass_tokens = policy.device.type == "cpu", config.update.micro_batch_tokens
+    if longest is None:
+        own = {"rlvr": rlvr.max_new_tokens, "eval": config.eval.max_new_tokens}
+        longest = own.get(command, config.corpus.max_tokens)
+    rows = MAX_RUNNING_ROWS[policy.device.type]  # a corpus or a set of problems has more than that
+    if command == "rlvr":
+        rows = min(rows, rlvr.batch_problems * rlvr.samples)
+    pass_tokens = max(min(pass_tokens, MAX_PASS_TOKENS_ON_CPU) if on_cpu else pass_tokens, longest)
+    return MemoryPlan(
+        libraries=LIBRARIES if on_cpu else 0.0,
+        weights=copy * COPIES[command],
+        gradients=copy * trained,
+        moments=2 * copy * trained,
+        activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,
+        logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, policy.spaces.comment_mask.numel()),
+        sampling=sampling(policy, rows, longest),
+        pass_tokens=pass_tokens,
+        machine=machine_bytes(policy.device),
+    )
+
+
+def refuse_too_large(plan: MemoryPlan, config: Config) -> None:
+    """UserError, with what helps most, if the plan cannot fit in the machine."""
+    if plan.peak <= plan.machine:
+        return
+    if plan.fixed > plan.machine:
+        fix = "take a smaller model, or a machine with more memory"
+    elif plan.sampling > plan.activations + plan.logits:
+        fix = (
+            "sample shorter rows, or fewer: lower corpus.max_tokens, rlvr.max_new_tokens or eval.max_new_tokens; "
+            "or rlvr.batch_problems or samples"
+        )
+    elif not config.update.checkpoint_activations:
+        fix = "set update.checkpoint_activations to true, or lower update.micro_batch_tokens"
+    else:
+        fix = "lower update.micro_batch_tokens, and corpus.max_tokens below it"
+    where = f"update.micro_batch_tokens = {config.update.micro_batch_tokens}"
+    raise UserError(f"this run does not fit in memory: {plan.text()}", where=where, fix=fix)
+
+
+def activations(policy: Policy, tokens: int, checkpointing: bool) -> float:
+    """Bytes that a forward pass over `tokens` keeps for its backward pass."""
+    text = policy.model.config.get_text_config()
+    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    layer = 16 * text.hidden_size + 4 * inner
+    kept = text.num_hidden_layers * text.hidden_size + layer if checkpointing else text.num_hidden_layers * layer
+    return tokens * kept * (2.0 if policy.dtype == torch.bfloat16 else 4.0)
+
+
+def sampling(policy: Policy, rows: int, tokens: int) -> float:
+    """Bytes of keys, values and logits of `rows`."""
+    text = policy.model.config.get_text_config()
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    logits = 4.0 * LOGITS_HELD * policy.spaces.comment_mask.numel()
+    return rows * (2 * 4.0 * tokens * text.num_hidden_layers * heads * size + logits)
+
+
+def machine_bytes(device: torch.device) -> float:
+    """Memory of the GPU, or of this machine, or of the container if that has less."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1])
+    found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
+    for limit in map(Path, CGROUP_LIMITS):
+        if limit.exists() and (text := limit.read_text().strip()).isdigit():
+            found.append(float(text))
+    return min(found)
 
 
 def describe(command: str, config: Config) -> str:
@@ -39,32 +171,38 @@ def describe(command: str, config: Config) -> str:
     if command in ("midtrain", "demo", "annotate"):
         lines += _midtrain_lines(config, policy, command)
     if command in ("rlvr", "demo"):
-        lines += _rlvr_lines(config, policy, 2 if command == "demo" else 1)
+        own, runs = config.rlvr, 2 if command == "demo" else 1
+        programs, problems = own.batch_problems * own.samples, load_rl_problems(config).problems
+        spent = duration(2 * runs * own.steps * programs * _generation_s(policy, problems, own.max_new_tokens))
+        lines.append(f"  RLVR       {runs} x {own.steps} updates of {programs} programs, {spent} and their tests")
     if command in ("eval", "demo"):
-        lines += _eval_lines(config, policy, 5 if command == "demo" else 1)
+        own, problems = config.eval, load_eval_problems(config).problems
+        programs = (5 if command == "demo" else 1) * len(problems) * own.samples
+        spent = duration(programs * _generation_s(policy, problems, own.max_new_tokens))
+        lines.append(f"  evaluation {programs:,} programs, {spent} and their tests")
     return "\n".join([*lines, "settings", *(f"  {key} = {value}" for key, value in config.flat().items())])
 
 
 def _midtrain_lines(config: Config, policy: Policy, command: str) -> list[str]:
-    corpus, settings = load_documents(config, policy), config.midtrain
-    train, heldout = corpus.train, corpus.heldout
-    steps = sum(len(d.step_ids) for d in train)
-    tokens = sum(len(s) for d in train for s in d.step_ids)
-    lines = [f"  corpus     {len(train)} documents, {steps:,} steps, {tokens:,} expert tokens; {len(heldout)} held out"]
+    corpus, own = load_documents(config, policy), config.midtrain
+    train, facts = corpus.train, corpus.facts()
+    lines = [
+        f"  corpus     {len(train)} documents, {facts['steps']:,} steps, {facts['expert_tokens']:,} expert tokens; "
+        f"{len(corpus.heldout)} held out"
+    ]
     sampling_s, fitting_s = _probe(policy, train, config)
     if command == "annotate":
-        return [*lines, f"  annotate   {len(train)} documents, {_duration(sampling_s * len(train))}"]
-    for method in ("ntp", "ra3") if command == "demo" else (settings.method,):
-        acts = planned_acts(method, policy, train, config)
-        rollouts = settings.estep.documents * settings.estep.group_size
-        for act, count in acts.items():
-            seconds = {
-                "E-step": count * rollouts * (sampling_s + 2 * fitting_s),
-                "annotate": count * sampling_s,
-                "M-step": count * settings.mstep.batch_documents * fitting_s,
-            }[act]
-            unit = {"E-step": f"updates of {rollouts} rollouts", "annotate": "documents", "M-step": "updates"}[act]
-            lines.append(f"  {act:10} {method}: {count} {unit}, {_duration(seconds)}")
+        return [*lines, f"  annotate   {len(train)} documents, {duration(sampling_s * len(train))}"]
+    rollouts = own.estep.documents * own.estep.group_size
+    units = {
+        "E-step": (f"updates of {rollouts} rollouts", rollouts * (sampling_s + 2 * fitting_s)),
+        "annotate": ("documents", sampling_s),
+        "M-step": ("updates", own.mstep.batch_documents * fitting_s),
+    }
+    for method in ("ntp", "ra3") if command == "demo" else (own.method,):
+        for act, count in planned_acts(method, policy, train, config).items():
+            unit, seconds = units[act]
+            lines.append(f"  {act:10} {method}: {count} {unit}, {duration(count * seconds)}")
     return lines
 
 
@@ -102,42 +240,22 @@ class _PlannedRound(EMRound):
         return result
 
 
-def _rlvr_lines(config: Config, policy: Policy, runs: int) -> list[str]:
-    programs = config.rlvr.batch_problems * config.rlvr.samples
-    problems = load_rl_problems(config).problems
-    seconds = _generation_s(policy, [p.prompt for p in problems[:4]], config.rlvr.max_new_tokens)
-    total = runs * config.rlvr.steps * programs * seconds * 2
-    return [
-        f"  RLVR       {runs} x {config.rlvr.steps} updates of {programs} programs, {_duration(total)} and their tests"
-    ]
-
-
-def _eval_lines(config: Config, policy: Policy, models: int) -> list[str]:
-    problems = load_eval_problems(config).problems
-    programs = models * len(problems) * config.eval.samples
-    seconds = _generation_s(policy, [p.prompt for p in problems[:4]], config.eval.max_new_tokens)
-    return [f"  evaluation {programs:,} programs, {_duration(programs * seconds)} and their tests"]
-
-
 def _probe(policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> tuple[float, float]:
     """Seconds per rollout: (sampling it, one training pass over it)."""
-    few = documents[:PROBE_DOCUMENTS]
-    group = config.midtrain.estep.group_size
-    rules = LatentRules(config.midtrain.estep.max_latent_tokens)
-    sampling = median_seconds(lambda: interleave(policy, few, group, rules, list(range(len(few) * group))))
+    few, group = documents[:PROBE_DOCUMENTS], config.midtrain.estep.group_size
+    rules, seeds = LatentRules(config.midtrain.estep.max_latent_tokens), list(range(len(few) * group))
+    sampling_s = median_seconds(lambda: interleave(policy, few, group, rules, seeds))
     twin = policy.snapshot()
     optimizer = make_optimizer(twin.model, config.midtrain.mstep.optimizer, 0.0)
-    fitting = median_seconds(lambda: next_token_step(twin, optimizer, expert_rows(twin, few), config.update))
-    return sampling / (len(few) * group), fitting / len(few)
+    fitting_s = median_seconds(lambda: next_token_step(twin, optimizer, expert_rows(twin, few), config.update))
+    return sampling_s / len(seeds), fitting_s / len(few)
 
 
-def _generation_s(policy: Policy, prompts: Sequence[str], max_new_tokens: int) -> float:
+def _generation_s(policy: Policy, problems: Sequence[Problem], max_new_tokens: int) -> float:
     """Seconds per generated completion."""
-    ids = [policy.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
-    params = SamplingParams(max_new_tokens)
-    samples = 16
-    rows = samples * len(ids)
-    return median_seconds(lambda: generate(policy, ids, samples, params, list(range(rows)))) / rows
+    ids = [policy.tokenizer(problem.prompt, add_special_tokens=False)["input_ids"] for problem in problems[:4]]
+    params, seeds = SamplingParams(max_new_tokens), list(range(PROBE_SAMPLES * len(ids)))
+    return median_seconds(lambda: generate(policy, ids, PROBE_SAMPLES, params, seeds)) / len(seeds)
 
 
 def median_seconds(work: Callable[[], object], repeats: int = 1) -> float:
@@ -154,5 +272,6 @@ def median_seconds(work: Callable[[], object], repeats: int = 1) -> float:
     return median(found[1:])
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """About how long: "about 40 s", "about 2.5 min"."""
     return f"about {seconds / 60:.1f} min" if seconds >= 60 else f"about {seconds:.0f} s"

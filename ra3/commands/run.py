@@ -16,7 +16,7 @@ from ra3.benchmarks.samples import Sample, read_samples
 from ra3.commands.annotated_folder import AnnotatedFolder, placeable
 from ra3.commands.failures import explain_failures
 from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems, read_corpus, vacuous
-from ra3.commands.memory import memory_plan, refuse_too_large
+from ra3.commands.plan import memory_plan, refuse_too_large
 from ra3.config.settings import Config
 from ra3.data.latents import COMMENT_OPENER, EncodedDocument, encode_all
 from ra3.em.annotate import DOCUMENTS_AT_ONCE, annotate_whole, comment_texts, text_record
@@ -158,7 +158,7 @@ def annotate(config: Config, options: RunOptions) -> Path:
     corpus, kind, size = read_corpus(config), config.corpus.steps, config.corpus.max_tokens
     inputs = {"model": fingerprint_weights(policy.model), "corpus": fingerprint_items(corpus.documents)}
     settings = config.model_dump(mode="json") | {"inputs": inputs}
-    folder = AnnotatedFolder.create(options.out or Path("annotated"), options.check, settings, options.resume)
+    folder = AnnotatedFolder(options.out or Path("annotated"), options.check, settings, options.resume)
     deadline = Watchdog(config.run.stuck_after_s, None, resume_line("annotate", folder.path))
     with closing(folder), StopRequest() as stop, deadline:
         documents, bad = placeable(corpus.documents)
