@@ -21,7 +21,7 @@ from ra3.data.latents import EncodedDocument, annotate_text
 from ra3.data.steps import split
 from ra3.model.policy import Policy
 from ra3.model.update import sampling_cost, score, scoring_cost
-from ra3.rl.credit import Boundaries, estep_credit
+from ra3.rl.credit import estep_credit
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import expert_rows, interleave
 from ra3.rows import Rows, concatenate
@@ -61,8 +61,7 @@ def annotate(
     with ledger.phase("scoring"):
         ledger.count(**scoring_cost(pi, rows, rows.expert))
         scores = score(pi, rows, rows.expert, update.micro_batch_tokens)
-    boundaries = Boundaries.of(rows, q.syntax.newline_id)
-    credit = estep_credit(rows, boundaries, scores, samples, own, own.price(em_round))
+    credit = estep_credit(rows, q.syntax.newline_id, scores, own, own.price(em_round))
     reward = credit.reward.sum(1).unflatten(0, (-1, samples))
     if latents == "best":
         chosen = reward.argmax(1)

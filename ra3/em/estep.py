@@ -26,7 +26,7 @@ from ra3.model.action_spaces import TokenScores, step_logp
 from ra3.model.policy import Policy
 from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.advantages import dead_groups
-from ra3.rl.credit import Boundaries, Credit, estep_credit
+from ra3.rl.credit import Credit, estep_credit
 from ra3.rl.loop import PolicyLoss, Rollouts, Task
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import expert_rows, interleave
@@ -42,7 +42,6 @@ View = Callable[[EncodedDocument, int], EncodedDocument]
 class InterleavedRollouts(Rollouts):
     """Rollouts with latents, and what they earned."""
 
-    boundaries: Boundaries = field(init=False)
     pi_scores: TokenScores = field(init=False)
     """Scores of the expert's steps under pi."""
     credit: Credit = field(init=False)
@@ -94,11 +93,9 @@ class EStep(Task):
 
     def reward(self, policy: Policy, rollouts: InterleavedRollouts) -> Tensor:
         """[B,S] log-likelihood of each step given its latents, less their price."""
-        rows, own = rollouts.rows, self.settings
-        rollouts.boundaries = Boundaries.of(rows, policy.syntax.newline_id)
-        rollouts.pi_scores = self._score(policy if self.judge == "self" else self.pi, rows)
-        scores, price = rollouts.pi_scores, self.penalty
-        rollouts.credit = estep_credit(rows, rollouts.boundaries, scores, own.group_size, own, price)
+        rollouts.pi_scores = scores = self._score(policy if self.judge == "self" else self.pi, rollouts.rows)
+        newline_id = policy.syntax.newline_id
+        rollouts.credit = estep_credit(rollouts.rows, newline_id, scores, self.settings, self.penalty)
         return rollouts.credit.reward
 
     def advantage(self, rollouts: InterleavedRollouts, reward: Tensor) -> Tensor:
@@ -135,14 +132,13 @@ class EStep(Task):
 def num_updates(settings: EstepSettings, num_documents: int) -> int:
     """Updates of a round over D documents: as set, or max(8, ceil(0.4 D / (documents * group_size))), so that the
     E-step costs a share of the M-step."""
-    if settings.updates is not None:
-        return settings.updates
-    return max(8, math.ceil(0.4 * num_documents / (settings.documents * settings.group_size)))
+    share = math.ceil(0.4 * num_documents / (settings.documents * settings.group_size))
+    return max(8, share) if settings.updates is None else settings.updates
 
 
 def latent_metrics(rollouts: InterleavedRollouts) -> dict[str, float]:
     """How much is thought, how long it lasts, and what it earned."""
-    rows, boundaries, credit = rollouts.rows, rollouts.boundaries, rollouts.credit
+    rows, credit, boundaries = rollouts.rows, rollouts.credit, rollouts.credit.boundaries
     decided, thinks = boundaries.decided.sum(), boundaries.think.sum()
     words = ((rows.action_space == COMMENT) & rows.action_mask).sum()
     dead = dead_groups(rollouts.grouped(credit.returns), rollouts.grouped(boundaries.decided))

@@ -49,8 +49,9 @@ class Boundaries:
 
 @dataclass(frozen=True)
 class Credit:
-    """Rewards, returns and advantages of interleaved rollouts."""
+    """Rewards, returns and advantages of interleaved rollouts, from the boundaries that they decided at."""
 
+    boundaries: Boundaries
     likelihood: Tensor
     """[B,S] log pi(a_t | s_t, z_t), summed or averaged over the step's tokens."""
     cost: Tensor
@@ -64,33 +65,30 @@ class Credit:
 
 
 def estep_credit(
-    rows: Rows, boundaries: Boundaries, pi_scores: TokenScores, group_size: int, settings: EstepSettings, penalty: float
+    rows: Rows, newline_id: int, pi_scores: TokenScores, settings: EstepSettings, penalty: float
 ) -> Credit:
-    """Reward -> return -> advantage for `group_size` rollouts of each document, `penalty` being the current c."""
-    steps = boundaries.exists.shape[1]
+    """Reward -> return -> advantage for `settings.group_size` rollouts of each document, `penalty` being the current c.
+
+    Decisions are compared with all rollouts of the group at the same boundary; comments with all, or only with those
+    that also wrote one there (comment_baseline = "thinkers"). Importance weights undo the think floor.
+    """
+    at = Boundaries.of(rows, newline_id)
     logp = step_logp(pi_scores.logp, pi_scores.logp_action, rows)
-    fit = likelihood(logp, rows.expert, rows.step, steps, settings.likelihood)
-    cost = switch_cost(boundaries.think, penalty)
+    fit = likelihood(logp, rows.expert, rows.step, rows.num_steps, settings.likelihood)
+    cost = switch_cost(at.think, penalty)
     if settings.exact_prior:
-        cost = exact_prior_cost(boundaries.think, boundaries.decided, boundaries.logq, *settings.exact_prior)
-    reward = fit - cost - settings.format_penalty * boundaries.unclosed
+        cost = exact_prior_cost(at.think, at.decided, at.logq, *settings.exact_prior)
+    reward = fit - cost - settings.format_penalty * at.unclosed
     gain = returns(reward, settings.gamma, settings.horizon)
-    return Credit(fit, cost, reward, gain, token_advantages(rows, boundaries, gain, group_size, settings))
-
-
-def token_advantages(
-    rows: Rows, boundaries: Boundaries, gain: Tensor, group_size: int, settings: EstepSettings
-) -> Tensor:
-    """[B,T]: decisions are compared with all rollouts of the group at the same boundary; comments with all, or only
-    with those that also wrote one there (comment_baseline = "thinkers"). Importance weights undo the think floor."""
 
     def compare(counted: Tensor) -> Tensor:
-        grouped = [x.unflatten(0, (-1, group_size)) for x in (gain, counted)]
+        grouped = [x.unflatten(0, (-1, settings.group_size)) for x in (gain, counted)]
         return at_tokens(ESTIMATORS[settings.advantage](*grouped).flatten(0, 1), rows.step)
 
-    decision = compare(boundaries.decided)
-    comment = compare(boundaries.think) if settings.comment_baseline == "thinkers" else decision
-    return torch.where(rows.action_space == COMMENT, comment, decision) * rows.importance * rows.action_mask
+    decision = compare(at.decided)
+    comment = compare(at.think) if settings.comment_baseline == "thinkers" else decision
+    advantage = torch.where(rows.action_space == COMMENT, comment, decision) * rows.importance * rows.action_mask
+    return Credit(at, fit, cost, reward, gain, advantage)
 
 
 def at_tokens(per_step: Tensor, step: Tensor) -> Tensor:

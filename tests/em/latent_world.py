@@ -79,8 +79,7 @@ class LatentWorld:
     def credit(self, index: Tensor, config: EstepSettings, rows: Rows, penalty: float = C) -> Credit:
         """What the engine makes of `rows`, groups of config.group_size, row r being sequence `index` [..][r]."""
         scores = TokenScores(*(getattr(self.pi_scores, f.name)[index.flatten()] for f in fields(TokenScores)))
-        boundaries = Boundaries.of(rows, self.q.syntax.newline_id)
-        return estep_credit(rows, boundaries, scores, config.group_size, config, penalty)
+        return estep_credit(rows, self.q.syntax.newline_id, scores, config, penalty)
 
     def moved(self, size: float) -> LatentWorld:
         """The world after q has moved, while the rollouts are still those of the old q."""

@@ -22,7 +22,7 @@ from ra3.em.estep import EStep, copy_rates, num_updates, repeats
 from ra3.em.mstep import drop_latents
 from ra3.midtrain import midtrain
 from ra3.model.update import score
-from ra3.rl.credit import Boundaries, estep_credit
+from ra3.rl.credit import estep_credit
 from ra3.rl.loop import reinforce
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import expert_rows, interleave
@@ -97,9 +97,8 @@ def test_one_latent_and_horizon_one_is_the_one_shot_form(policy):
     rows = interleave(policy, [document], 16, LatentRules(3, think_floor=0.5), list(range(16)))
     credit = estep_credit(
         rows,
-        Boundaries.of(rows, policy.syntax.newline_id),
+        policy.syntax.newline_id,
         score(policy, rows, rows.expert, 10_000),
-        16,
         EstepSettings(horizon=1, group_size=16, format_penalty=0.0),
         penalty=0.0,
     )

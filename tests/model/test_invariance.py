@@ -20,7 +20,7 @@ from ra3.model.action_spaces import token_scores
 from ra3.model.optimizers import Optimizer
 from ra3.model.update import score
 from ra3.rl.advantages import leave_one_out
-from ra3.rl.credit import Boundaries, estep_credit
+from ra3.rl.credit import estep_credit
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES, clipped_policy_loss
 from ra3.rollout.cursor import LatentRules
@@ -109,9 +109,8 @@ def batches(policies, documents):
     documents = [replace(d, step_ids=d.step_ids[:4], may_think=d.may_think[:4], cut=True) for d in documents[:4]]
     for kind, policy in policies.items():
         rows = interleave(policy, documents, G, LatentRules(4, think_floor=0.4), list(range(len(documents) * G)))
-        boundaries = Boundaries.of(rows, policy.syntax.newline_id)
         config = EstepSettings(group_size=G, comment_baseline="all")
-        credit = estep_credit(rows, boundaries, score(policy, rows, rows.expert, 10_000), G, config, 0.1)
+        credit = estep_credit(rows, policy.syntax.newline_id, score(policy, rows, rows.expert, 10_000), config, 0.1)
         found[kind, "E-step"] = Batch("E-step", rows, credit.advantage)
         found[kind, "M-step"] = Batch("M-step", rows, credit.advantage)
         prompts = [list(d.context_ids)[: 10 + 5 * i] for i, d in enumerate(documents)]
