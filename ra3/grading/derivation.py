@@ -34,17 +34,6 @@ class Relation:
     operand: str = "number"
     """What the operand is: "number" or "quantity", or the number itself where the words imply it."""
 
-    @property
-    def pattern(self) -> str:
-        """Regular expression of the words; its one group is the operand, empty where that is implied."""
-        operand = {"number": NUMBER, "quantity": NAME}.get(self.operand, "")
-        return self.words.replace("{}", f"({operand})") + ("" if operand else "()")
-
-    @property
-    def stated(self) -> bool:
-        """The operand stands in the words."""
-        return "{}" in self.words
-
 
 RELATIONS = {
     "more": Relation("+", "and {} more"),
@@ -93,46 +82,36 @@ class Fact:
 
 @dataclass(frozen=True)
 class SolutionStep:
-    """One worked-out fact: ``SolutionStep(fact, 7, "+", 3, 10)``."""
+    """One fact worked out: ``worked_out(Fact("red cups", "big hats", "more", "3"), {"big hats": 7}).result == 10``."""
 
     fact: Fact
-    left: int
-    sign: str
-    right: int
+    sentence: str
+    """A line of a solution."""
     result: int
 
-    @property
-    def sentence(self) -> str:
-        """The step as a line of a solution."""
-        base, *other = self.fact.sources
-        right = f"{other[0]}: {self.right}" if other else str(self.right)
-        return f"{self.fact.claim}, so {base}: {self.left} {self.sign} {right} = {self.result} {self.fact.name}.\n"
+
+def _patterns(relation: Relation) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Of a fact with this relation, its groups name, base and operand (empty where it is implied); and of its step."""
+    operand = {"number": NUMBER, "quantity": NAME}.get(relation.operand, "")
+    words = relation.words.replace("{}", f"({operand})") if operand else f"{relation.words}()"
+    link, other = f"The ({NAME}) are the ({NAME}) {words}", r"\3: " if relation.operand == "quantity" else ""
+    return re.compile(link), re.compile(rf"{link}, so \2: {NUMBER} [-+*/] {other}{NUMBER} = {NUMBER} \1\.")
 
 
 _GIVEN = re.compile(rf"The ({NAME}) are ({NUMBER})")
-_LINKS = {key: re.compile(rf"The ({NAME}) are the ({NAME}) {relation.pattern}") for key, relation in RELATIONS.items()}
-
-
-def _step_pattern(key: str) -> re.Pattern[str]:
-    other = r"\3: " if RELATIONS[key].operand == "quantity" else ""
-    return re.compile(rf"{_LINKS[key].pattern}, so \2: {NUMBER} [-+*/] {other}{NUMBER} = {NUMBER} \1\.")
-
-
-_STEPS = [_step_pattern(key) for key in RELATIONS]
+_PATTERNS = {key: _patterns(relation) for key, relation in RELATIONS.items()}
 
 
 def read_fact(claim: str) -> Fact | None:
-    """The fact that a sentence without its full stop states, or None."""
+    """Read the fact that a sentence without its full stop states, or None."""
     if given := _GIVEN.fullmatch(claim):
         return Fact(given[1], number=int(given[2]))
-    for key, pattern in _LINKS.items():
-        if link := pattern.fullmatch(claim):
-            return Fact(link[1], link[2], key, link[3])
-    return None
+    links = ((key, link.fullmatch(claim)) for key, (link, _) in _PATTERNS.items())
+    return next((Fact(found[1], found[2], key, found[3]) for key, found in links if found), None)
 
 
 def worked_out(fact: Fact, known: Mapping[str, int]) -> SolutionStep:
-    """The right step for a fact whose sources are known. ValueError where the number is not whole or out of range."""
+    """Work a fact out whose sources are known. ValueError where the number is not whole or out of range."""
     relation = RELATIONS[fact.relation]
     right = known[fact.operand] if relation.operand == "quantity" else int(fact.operand or relation.operand)
     left = known[fact.base]
@@ -140,7 +119,9 @@ def worked_out(fact: Fact, known: Mapping[str, int]) -> SolutionStep:
     result = {"+": left + right, "-": left - right, "*": left * right, "/": left // right}[relation.sign]
     if not (exact and 0 <= result <= MOST):
         raise ValueError(f"{left} {relation.sign} {right} is no whole number from 0 to {MOST}")
-    return SolutionStep(fact, left, relation.sign, right, result)
+    other = f"{fact.operand}: " if relation.operand == "quantity" else ""
+    working = f"{fact.base}: {left} {relation.sign} {other}{right} = {result} {fact.name}"
+    return SolutionStep(fact, f"{fact.claim}, so {working}.\n", result)
 
 
 def facts_by_name(sentences: Iterable[str]) -> dict[str, Fact]:
@@ -193,7 +174,7 @@ def verdict(steps: Sequence[SolutionStep], answer: str) -> str:
         if line.startswith("#"):
             continue
         step = missing.pop(f"{line}\n", None)
-        if step is None and not any(pattern.fullmatch(line) for pattern in _STEPS):
+        if step is None and not any(step_form.fullmatch(line) for _, step_form in _PATTERNS.values()):
             return "syntax"
         if step is None or {other.fact.name for other in missing.values()} & set(step.fact.sources):
             return "wrong_step"

@@ -39,9 +39,7 @@ class Rule:
 
     def close(self, expected: float, actual: float) -> bool:
         """Both finite and |actual - expected| <= max(atol, rtol |expected|)."""
-        if not (math.isfinite(expected) and math.isfinite(actual)):
-            return False
-        return abs(actual - expected) <= max(self.atol, self.rtol * abs(expected))
+        return math.isfinite(expected) and abs(actual - expected) <= max(self.atol, self.rtol * abs(expected))
 
 
 STRICT = Rule()

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from threading import Event
 
 from ra3.grading.problems import Problem, program
-from ra3.grading.test_runners import TestRun, test_runner
+from ra3.grading.test_runners import test_runner
 from ra3.sandbox import Sandbox, SandboxError
 from ra3.sandbox.jobs import Job, Outcome
 
@@ -37,27 +36,6 @@ def refuse_unjudged(verdicts: Sequence[Verdict]) -> None:
         raise SandboxError(f"none of {len(verdicts)} programs could be judged")
 
 
-class Grading:
-    """One program's tests under way: the ``jobs`` that it waits for, and the ``verdict`` once there are none."""
-
-    def __init__(self, test_run: TestRun):
-        self._test_run, self._cpu_s = test_run, 0.0
-        self.verdict: Verdict | None = None
-        self._advance(partial(next, test_run))
-
-    def go_on(self, outcomes: list[Outcome]):
-        """Hand in the outcomes of the jobs."""
-        self._cpu_s += sum(outcome.cpu_s for outcome in outcomes)
-        self._advance(partial(self._test_run.send, outcomes))
-
-    def _advance(self, next_jobs: Callable[[], list[Job]]):
-        try:
-            self.jobs = next_jobs()
-        except StopIteration as end:
-            passed = None if end.value == "infra" else end.value == "passed"
-            self.jobs, self.verdict = [], Verdict(passed, end.value, self._cpu_s)
-
-
 def grade(sandbox: Sandbox, attempts: Iterable[tuple[Problem, str]]) -> list[Verdict]:
     """Return the verdict on every (problem, completion), in order. Equal jobs run once.
 
@@ -76,13 +54,24 @@ class GradeCache:
         """Return the verdict on every attempt, in order."""
         attempts = list(attempts)
         runners = {id(problem): test_runner(problem) for problem, _ in attempts}
-        gradings = [Grading(runners[id(problem)].run(program(problem, text))) for problem, text in attempts]
-        while waiting := [grading for grading in gradings if grading.jobs]:
-            fresh = list(dict.fromkeys(job for grading in waiting for job in grading.jobs if job not in self._known))
-            self._known.update(zip(fresh, self._run(fresh), strict=True))
-            for grading in waiting:
-                grading.go_on([self._known[job] for job in grading.jobs])
-        return [grading.verdict for grading in gradings if grading.verdict]
+        runs = [runners[id(problem)].run(program(problem, text)) for problem, text in attempts]
+        reasons, cpu_s = [""] * len(runs), [0.0] * len(runs)
+        sent: dict[int, list[Outcome] | None] = dict.fromkeys(range(len(runs)))  # None starts a generator
+        while sent:
+            wanted: dict[int, list[Job]] = {}
+            for index, outcomes in sent.items():
+                try:
+                    wanted[index] = runs[index].send(outcomes)  # type: ignore[arg-type]
+                except StopIteration as end:
+                    reasons[index] = end.value
+            fresh = list(dict.fromkeys(job for jobs in wanted.values() for job in jobs if job not in self._known))
+            if fresh:
+                self._known.update(zip(fresh, self._run(fresh), strict=True))
+            sent = {index: [self._known[job] for job in jobs] for index, jobs in wanted.items()}
+            for index, jobs in wanted.items():
+                cpu_s[index] += sum(self._known[job].cpu_s for job in jobs)
+        passed = [None if reason == "infra" else reason == "passed" for reason in reasons]
+        return list(map(Verdict, passed, reasons, cpu_s))
 
 
 class Grader:

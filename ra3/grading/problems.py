@@ -20,12 +20,11 @@ A file of problems is JSON lines, one problem each, or has such rows in another 
 value; any other plain value is written as a Python literal, ``{"__python__": "(1, 2)"}``, wherever a value may stand,
 also inside lists and objects.
 
-Checkers and judges are the benchmark's own code and trusted, yet each runs in a child of its own, with the standard
-library and the sandbox's limits, and never shares a process with a program. A checker must define ``check``; an
-exception in it pays nothing (``checker_failed``). A judge's code finds the entry point, and further ``names``, as
-functions that pass plain values by value to the program and back. What the code defines itself is its own, so a
-helper that the program could redefine belongs into it. Objects without a plain form stay with the program: they can be
-called, passed back, read and given attributes, but not compared, counted or iterated; a test that needs more fails.
+Checkers and judges are the benchmark's own code and trusted, yet each runs in a child of its own and never shares a
+process with a program (docs/security.md). A checker must define ``check``; an exception in it pays nothing
+(``checker_failed``). A judge's code finds the entry point, and further ``names``, as functions that pass plain values
+by value to the program and back; a helper that the program could redefine belongs into it. Objects without a plain form
+can be called, passed back, read and given attributes, but not compared, counted or iterated.
 
 ``meta`` is free, except for
   numbers    how values are compared: "loose" lets int and float stand for each other and, in output, compares numbers
@@ -40,6 +39,7 @@ fenced block, after ``prefix``, is the program; by default that is the prompt an
 import ast
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -86,37 +86,34 @@ class Problem:
     """"completion": the program is the prompt and what follows it; "fenced": the last fenced block of a reply."""
 
     def __post_init__(self):
+        for what, allowed in self._faults():
+            raise UserError(f"problem {self.id!r} {what}", allowed=allowed)
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
         kinds = {type(test) for test in self.tests}
         if len(kinds) != 1 or not kinds <= set(get_args(Test)):
-            raise self._wrong("has no tests" if not kinds else "mixes kinds of tests", "one or more of one kind")
+            yield "has no tests" if not kinds else "mixes kinds of tests", "one or more of one kind"
         if kinds & {CallTest, JudgeTest}:
             if not (isinstance(self.entry_point, str) and self.entry_point.isidentifier()):
-                raise self._wrong(f"has the entry point {self.entry_point!r}", "the name of the tested function")
+                yield f"has the entry point {self.entry_point!r}", "the name of the tested function"
         elif self.entry_point is not None:
-            raise self._wrong("has an entry point and stdin/stdout tests", "an entry point with tests that call it")
+            yield "has an entry point and stdin/stdout tests", "an entry point with tests that call it"
         if DerivationTest in kinds and (self.prefix or self.suffix or self.answer != "completion"):
-            raise self._wrong("adds code to an answer in sentences", "no prefix, no suffix, answer = completion")
-        self._check_meta()
-        for name in ("id", "prompt", "prefix", "suffix"):
-            if not is_text(getattr(self, name)):
-                found = str(getattr(self, name))[:60]
-                raise self._wrong(f"has {name} = {found!r}", "text without halves of surrogate pairs")
-        if self.answer not in ANSWERS:
-            raise self._wrong(f"has answer = {self.answer!r}", " | ".join(ANSWERS))
-        for number, test in enumerate(self.tests):
-            for what, allowed in test.faults(self.entry_point, finite=self.meta.get("numbers") != "python"):
-                raise self._wrong(f"has {what} in test {number}", allowed)
-
-    def _check_meta(self):
+            yield "adds code to an answer in sentences", "no prefix, no suffix, answer = completion"
         if self.meta.get("numbers", "loose") not in ("loose", "python"):
-            raise self._wrong(f"has meta numbers = {self.meta['numbers']!r}", '"loose" or "python", or leave it out')
+            yield f"has meta numbers = {self.meta['numbers']!r}", '"loose" or "python", or leave it out'
         for key, (kind, least, most) in META.items():
             value = self.meta.get(key, least)
             if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= most:
-                raise self._wrong(f"has meta {key} = {value!r}", f"a number from {least} to {most}")
-
-    def _wrong(self, what: str, allowed: str) -> UserError:
-        return UserError(f"problem {self.id!r} {what}", allowed=allowed)
+                yield f"has meta {key} = {value!r}", f"a number from {least} to {most}"
+        for name in ("id", "prompt", "prefix", "suffix"):
+            if not is_text(getattr(self, name)):
+                yield f"has {name} = {str(getattr(self, name))[:60]!r}", "text without halves of surrogate pairs"
+        if self.answer not in ANSWERS:
+            yield f"has answer = {self.answer!r}", " | ".join(ANSWERS)
+        for number, test in enumerate(self.tests):
+            for what, allowed in test.faults(self.entry_point, finite=self.meta.get("numbers") != "python"):
+                yield f"has {what} in test {number}", allowed
 
 
 def program(problem: Problem, completion: str) -> str:

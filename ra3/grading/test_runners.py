@@ -88,12 +88,10 @@ class DerivationRunner:
         return _first_failure(verdict(steps, source.removeprefix(self.prompt)) for steps in self.solutions)
 
 
-RUNNERS = {CallTest: CallRunner, DerivationTest: DerivationRunner}
-
-
 def test_runner(problem: Problem) -> CallRunner | JobPerTestRunner | DerivationRunner:
     """Make what runs a problem's tests."""
-    return RUNNERS.get(type(problem.tests[0]), JobPerTestRunner)(problem)
+    kinds = {CallTest: CallRunner, DerivationTest: DerivationRunner}
+    return kinds.get(type(problem.tests[0]), JobPerTestRunner)(problem)
 
 
 def _limits(problem: Problem) -> dict:

@@ -92,7 +92,7 @@ class _Facts:
             relation = self.rng.choice(relations)
             kind = RELATIONS[relation].operand
             operand = self.rng.choice(given) if kind == "quantity" else str(self.rng.randint(1, 9))
-            fact = Fact(name, base, relation, operand if RELATIONS[relation].stated else "")
+            fact = Fact(name, base, relation, operand if "{}" in RELATIONS[relation].words else "")
             try:
                 result = worked_out(fact, self.known).result
             except ValueError:
