@@ -23,13 +23,8 @@ from theory.study_pruning import study_pruning
 from theory.study_regret import study_regret
 
 STUDIES: tuple[Callable[[int], Finding], ...] = (
-    study_oracle,
-    study_regret,
-    study_pruning,
-    study_iterations,
-    study_length,
-    study_parity,
-)
+    study_oracle, study_regret, study_pruning, study_iterations, study_length, study_parity,
+)  # fmt: skip
 
 app = App(name="python -m theory", result_action="return_value", suppress_keyboard_interrupt=False)
 

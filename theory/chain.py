@@ -1,4 +1,4 @@
-"""Exact inference in a chain of sticky latents: evidence, posterior, samples, and enumeration to check them by.
+"""Exact inference in a chain of sticky latents: evidence, posterior, and enumeration to check them by.
 
 Shapes: [T] steps, [Z] latents, `...` any leading documents. One latent z_t per step, previous latents in rows:
 
@@ -71,12 +71,6 @@ def log_evidence(log_lik: Array, kernel: Array) -> Array:
     return logsumexp(forward(log_lik, kernel)[..., -1, :])
 
 
-def posterior(log_lik: Array, kernel: Array) -> Array:
-    """[..., T, Z] smoothing posterior p(z_t | a_1..a_T) = alpha_t beta_t / p(a)."""
-    joint = forward(log_lik, kernel) + backward(log_lik, kernel)
-    return np.exp(joint - logsumexp(joint)[..., None])
-
-
 def posterior_kernel(log_lik: Array, kernel: Array) -> Array:
     """[..., T, Z, Z] p(z_t | z_{t-1}, a_1..a_T): the latent policy at which the ELBO equals the evidence.
 
@@ -100,17 +94,6 @@ def previous_marginals(kernel: Array) -> Array:
     before[..., 0, 0] = 1
     before[..., 1:, :] = marginals(kernel)[..., :-1, :]
     return before
-
-
-def sample(kernel: Array, size: int, rng: np.random.Generator) -> Array:
-    """[size, T] latent sequences drawn from a kernel [T,Z,Z]."""
-    latents = np.zeros((size, len(kernel)), dtype=np.int64)
-    before = np.zeros(size, dtype=np.int64)
-    for t, rows in enumerate(kernel):
-        thresholds = np.cumsum(rows[before], axis=-1)[:, :-1]
-        before = (rng.random(size)[:, None] >= thresholds).sum(axis=-1)
-        latents[:, t] = before
-    return latents
 
 
 def every_sequence(num_values: int, num_steps: int) -> Array:

@@ -94,22 +94,8 @@ def span(values: Sequence[float]) -> str:
 
 
 SYMBOLS = {
-    "gamma_bar": "γ̄",
-    "gamma": "γ",
-    "sigma": "σ",
-    "delta": "δ",
-    "alpha": "α",
-    "tau": "τ",
-    "eps": "ε",
-    "Theta": "Θ",
-    "Zbar_eps": "Z̄ε",
-    "Zbar": "Z̄",
-    "log2": "log₂",
-    "sum_t": "Σₜ",
-    "pi": "π",
-    "V_0": "V₀",
-    ">=": "≥",
-    "<=": "≤",
+    "gamma_bar": "γ̄", "gamma": "γ", "sigma": "σ", "delta": "δ", "alpha": "α", "tau": "τ", "eps": "ε", "Theta": "Θ",
+    "Zbar_eps": "Z̄ε", "Zbar": "Z̄", "log2": "log₂", "sum_t": "Σₜ", "pi": "π", "V_0": "V₀", ">=": "≥", "<=": "≤",
     "||": "‖",
 }
 PATTERN = re.compile(

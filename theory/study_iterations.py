@@ -90,13 +90,8 @@ def study_iterations(seed: int) -> Finding:
         charts=[_scatter(cases, every), _by_duration(cases)],
         tables=[_table(cases)],
         numbers={
-            "violations": over,
-            "violations_step_reward": over_steps,
-            "tightest": max(ratios),
-            "loosest": min(ratios),
-            "slope_needed": growth,
-            "slope_bound": growth_bound,
-            "largest_policy_loss_in_eps": loss / EPS,
+            "violations": over, "violations_step_reward": over_steps, "tightest": max(ratios), "loosest": min(ratios),
+            "slope_needed": growth, "slope_bound": growth_bound, "largest_policy_loss_in_eps": loss / EPS,
             "saved_beside_primitives": saved,
         },
     )
@@ -141,13 +136,8 @@ def _scatter(cases: dict[str, list[Case]], every: list[Case]) -> Chart:
     for kind, found in cases.items():
         series.append(Series(kind, [c.bound for c in found], [c.needed for c in found], "."))
     return Chart(
-        "Needed against the bound",
-        "One point a task; dashed: needed = bound.",
-        "bound of Theorem 3.6, iterations",
-        "needed",
-        series,
-        log_x=True,
-        log_y=True,
+        "Needed against the bound", "One point a task; dashed: needed = bound.", "bound of Theorem 3.6, iterations",
+        "needed", series, log_x=True, log_y=True,
     )
 
 
@@ -157,9 +147,7 @@ def _mean(cases: list[Case], duration: float, key: str) -> float:
 
 def _by_duration(cases: dict[str, list[Case]]) -> Chart:
     return Chart(
-        "Longer options, fewer iterations",
-        f"Mean over {WORLDS} worlds a point.",
-        "mean length of an option, steps",
+        "Longer options, fewer iterations", f"Mean over {WORLDS} worlds a point.", "mean length of an option, steps",
         "iterations needed",
         [Series(kind, DURATIONS, [_mean(found, k, "needed") for k in DURATIONS]) for kind, found in cases.items()],
         log_x=True,

@@ -96,13 +96,9 @@ def study_length(seed: int) -> Finding:
         charts=[_curves(flexible, fixed, cut), _by_length(flexible, fixed, cut), _planning(flexible, fixed)],
         tables=[_table(flexible, fixed, cut)],
         numbers={
-            "regret_one_step": one.at_budget,
-            "regret_street": street.at_budget,
-            "regret_cut": cut.at_budget,
-            "regret_fixed_longest": longest.at_budget,
-            "pruning_fixed_longest": longest.pruning,
-            "iterations_one_step": one.iterations,
-            "iterations_street": street.iterations,
+            "regret_one_step": one.at_budget, "regret_street": street.at_budget, "regret_cut": cut.at_budget,
+            "regret_fixed_longest": longest.at_budget, "pruning_fixed_longest": longest.pruning,
+            "iterations_one_step": one.iterations, "iterations_street": street.iterations,
             "iterations_cut": cut.iterations,
         },
     )

@@ -68,12 +68,8 @@ def study_oracle(seed: int) -> Finding:
         charts=[gaps, horizon_chart, price_chart],
         tables=[_price_table()],
         numbers={
-            "evidence_difference": exact[0],
-            "smallest_gap": exact[1],
-            "gap_at_posterior": exact[2],
-            "gradient_difference": exact[3],
-            "causal_gap_mean": float(np.mean(blind)),
-            "horizon_1_loss": horizon_loss,
+            "evidence_difference": exact[0], "smallest_gap": exact[1], "gap_at_posterior": exact[2],
+            "gradient_difference": exact[3], "causal_gap_mean": float(np.mean(blind)), "horizon_1_loss": horizon_loss,
             "no_entropy_loss": price_loss,
         },
     )
@@ -150,9 +146,7 @@ def _gap_by_stickiness(seed: int) -> Chart:
     return Chart(
         "What not seeing the step costs",
         "E[log p] minus the best causal ELBO, nats a document: the price of a planner that can be deployed.",
-        "stickiness of the prior, alpha",
-        "gap, nats",
-        [Series("best causal q", alphas, gaps)],
+        "stickiness of the prior, alpha", "gap, nats", [Series("best causal q", alphas, gaps)],
     )
 
 
@@ -167,8 +161,7 @@ def _horizons(worlds: list[World]) -> tuple[Chart, float]:
     chart = Chart(
         "What a horizon costs",
         "ELBO lost against full returns, nats a document, where each boundary is rewarded for H steps only.",
-        "horizon H, steps",
-        "loss, nats",
+        "horizon H, steps", "loss, nats",
         [Series(f"gamma {gamma:g}", list(horizons), own) for gamma, own in losses.items()],
     )
     return chart, losses[1.0][0]
@@ -186,8 +179,7 @@ def _prices(worlds: list[World]) -> tuple[Chart, float]:
     chart = Chart(
         "The price of a switch, c",
         f"ELBO lost against the best causal q; with an entropy bonus nothing at c = {exact:.2f}, the exact prior.",
-        "price c, nats",
-        "loss, nats",
+        "price c, nats", "loss, nats",
         [Series("with entropy bonus", COSTS, with_entropy), Series("without", COSTS, without)],
     )
     return chart, min(without)

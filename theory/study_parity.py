@@ -46,10 +46,8 @@ def study_parity(seed: int) -> Finding:
         charts=_charts(measured),
         tables=[_table(measured.runs)],
         numbers={
-            "threshold_low": measured.threshold[0],
-            "threshold_high": measured.threshold[1],
-            "calibration_error": measured.calibration_error,
-            "rounds_slope": measured.rounds_slope,
+            "threshold_low": measured.threshold[0], "threshold_high": measured.threshold[1],
+            "calibration_error": measured.calibration_error, "rounds_slope": measured.rounds_slope,
         },
     )
 
@@ -149,10 +147,8 @@ def _charts(measured: Measured) -> list[Chart]:
         ),
         Chart(
             "Self-training doubles the odds",
-            "Probability of long texts, by rounds of keeping the correct ones. Dashed: p' = 2p / (1 + p).",
-            "round",
-            "long",
-            growth,
+            "Probability of long texts, by rounds of keeping the correct ones. Dashed: p' = 2p / (1 + p).", "round",
+            "long", growth,
         ),
         Chart(
             "Rounds until greedy decoding is right",

@@ -92,11 +92,9 @@ def study_pruning(seed: int) -> Finding:
         charts=_charts(measured),
         tables=[_slope_table(slopes), _slip_table(measured.repeated[0].bound)],
         numbers={
-            "violations": measured.above,
-            **{f"slope in {name}": demand for name, (demand, _) in slopes.items()},
+            "violations": measured.above, **{f"slope in {name}": demand for name, (demand, _) in slopes.items()},
             **{f"formula's slope in {name}": formula for name, (_, formula) in slopes.items()},
-            "largest_loss_left_in_eps": max(measured.losses),
-            "demand_correlated": measured.repeated[-1].demand,
+            "largest_loss_left_in_eps": max(measured.losses), "demand_correlated": measured.repeated[-1].demand,
             "demand_independent": measured.repeated[0].demand,
         },
     )
@@ -169,10 +167,8 @@ def _breaks(measured: Measured, ratio: dict[str, float]) -> list[Check]:
 BY_ACTIONS, BY_DELTA, BY_SIGMA = "log(|Z| / delta) over |Z|", "log(|Z| / delta) over delta", "1 / sigma"
 BY_SIZE, READ_BY_SIZE, READ_BY_ACTIONS = "|Zbar|", "|Zbar|, action read off", "log|Z|, action read off"
 FACTORS: dict[str, tuple[str, Callable[[Point], float]]] = {
-    BY_ACTIONS: ("Number of actions", log_ratio),
-    BY_DELTA: ("Confidence", log_ratio),
-    BY_SIGMA: ("Rarity", lambda point: 1 / point.sigma),
-    BY_SIZE: ("Size of the best set", lambda point: point.size),
+    BY_ACTIONS: ("Number of actions", log_ratio), BY_DELTA: ("Confidence", log_ratio),
+    BY_SIGMA: ("Rarity", lambda point: 1 / point.sigma), BY_SIZE: ("Size of the best set", lambda point: point.size),
 }
 
 
@@ -196,9 +192,7 @@ def _charts(measured: Measured) -> list[Chart]:
         Chart(
             "MDPs with options",
             f"{2 * WORLDS} Garnet families of 20 tasks, 7 options; in half a rare task pays {RARE_VALUE:g} times.",
-            "formula, demonstrations",
-            "measured",
-            [Series("formula", edge, edge, "--", "base"), dots],
+            "formula, demonstrations", "measured", [Series("formula", edge, edge, "--", "base"), dots],
         )
     )
     runs = [1 / (1 - repeat) for repeat in REPEATS]

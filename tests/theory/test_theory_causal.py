@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from chains import posterior, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -162,8 +163,7 @@ def m_step(policy, counts):
 
 def em_round(policy, prior, actions, weights):
     """One round of EM with the exact posterior."""
-    posterior = chain.posterior(policy.log_lik(actions), prior)
-    return m_step(policy, expected_counts(policy, actions, weights, posterior))
+    return m_step(policy, expected_counts(policy, actions, weights, posterior(policy.log_lik(actions), prior)))
 
 
 def test_annotated_counts_are_the_exact_m_step_in_expectation():
@@ -175,7 +175,7 @@ def test_annotated_counts_are_the_exact_m_step_in_expectation():
     by_hand = sum(s * annotated_counts(policy, docs, z[None]) for s, z in zip(share, sequences, strict=True))
     exact = expected_counts(policy, docs, np.ones(1), chain.marginals(q)[None])
     np.testing.assert_allclose(by_hand, exact, atol=1e-13)
-    drawn = chain.sample(q, 20_000, np.random.default_rng(0))
+    drawn = sample(q, 20_000, np.random.default_rng(0))
     mean = annotated_counts(policy, np.repeat(docs, 20_000, axis=0), drawn) / 20_000
     assert np.abs(mean - exact).max() < 4 * np.sqrt(len(q) * 0.25 / 20_000)
 
@@ -187,7 +187,7 @@ def test_the_gradient_of_the_evidence_in_the_policy():
         moved = type(policy)(logits, policy.moves)
         return weights @ chain.log_evidence(moved.log_lik(docs), prior)
 
-    exact = policy_gradient(policy, expected_counts(policy, docs, weights, chain.posterior(log_lik, prior)))
+    exact = policy_gradient(policy, expected_counts(policy, docs, weights, posterior(log_lik, prior)))
     for index in np.ndindex(policy.logits.shape):
         step = np.zeros_like(policy.logits)
         step[index] = 1e-5
@@ -197,7 +197,7 @@ def test_the_gradient_of_the_evidence_in_the_policy():
 
 def test_em_climbs_and_its_m_step_is_the_maximum():
     policy, prior, docs, weights, log_lik = world(9)
-    counts = expected_counts(policy, docs, weights, chain.posterior(log_lik, prior))
+    counts = expected_counts(policy, docs, weights, posterior(log_lik, prior))
     assert np.abs(policy_gradient(m_step(policy, counts), counts)).max() < 1e-12
     evidence = [weights @ chain.log_evidence(log_lik, prior)]
     for _ in range(30):

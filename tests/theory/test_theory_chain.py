@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from chains import posterior, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +50,7 @@ def test_two_steps_by_hand():
     np.testing.assert_allclose(prior[1], [[0.75, 0.25], [0.25, 0.75]])
     paths = [0.5 * 0.5 * 0.75 * 0.125, 0.5 * 0.5 * 0.25, 0.5 * 0.25 * 0.25 * 0.125, 0.5 * 0.25 * 0.75]
     assert math.exp(chain.log_evidence(log_lik, prior)) == pytest.approx(sum(paths), rel=1e-14)
-    smoothed = chain.posterior(log_lik, prior)
+    smoothed = posterior(log_lik, prior)
     assert smoothed[0, 0] == pytest.approx((paths[0] + paths[1]) / sum(paths), rel=1e-14)
     assert smoothed[1, 1] == pytest.approx((paths[1] + paths[3]) / sum(paths), rel=1e-14)
 
@@ -65,7 +66,7 @@ def test_forward_backward_is_enumeration(world):
     by_hand = np.stack(
         [[share[sequences[:, t] == z].sum() for z in range(log_lik.shape[1])] for t in range(len(log_lik))]
     )
-    np.testing.assert_allclose(chain.posterior(log_lik, prior), by_hand, atol=1e-12)
+    np.testing.assert_allclose(posterior(log_lik, prior), by_hand, atol=1e-12)
     exact = chain.posterior_kernel(log_lik, prior)
     np.testing.assert_allclose(chain.marginals(exact), by_hand, atol=1e-12)
     with np.errstate(divide="ignore"):
@@ -141,7 +142,7 @@ def test_gradients_are_the_slopes():
     slopes = numeric_gradient(lambda x: elbo(x, prior, q), log_lik)
     np.testing.assert_allclose(chain.marginals(q), slopes, atol=1e-8)
     slopes = numeric_gradient(lambda x: chain.log_evidence(x, prior), log_lik)
-    np.testing.assert_allclose(chain.posterior(log_lik, prior), slopes, atol=1e-8)
+    np.testing.assert_allclose(posterior(log_lik, prior), slopes, atol=1e-8)
 
 
 def test_the_gradient_vanishes_at_the_posterior_and_only_there():
@@ -155,7 +156,7 @@ def test_action_values_are_mean_returns():
     """The reward-to-go of sampled latents has the action value as its mean, within 4 standard errors."""
     log_lik, prior, q = random_world(7)
     scores = step_scores(log_lik, prior, q)
-    latents = chain.sample(q, 40_000, np.random.default_rng(8))
+    latents = sample(q, 40_000, np.random.default_rng(8))
     before = np.concatenate([np.zeros_like(latents[:, :1]), latents[:, :-1]], axis=1)
     rewards = scores[np.arange(3), before, latents]
     picked = (before[:, 1] == 2) & (latents[:, 1] == 1)
