@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from ra3.run.folder import Run
@@ -148,7 +149,8 @@ def write_run(out: Path, name: str, updates: int = 24, results: bool = True) -> 
     """One run folder as the demo leaves it: base has results only, midtrain and RLVR runs have metrics too."""
     method = name.split("-")[0]
     config = {"run": {"seed": 0, "out": str(out)}, "model": {"path": "functions"}, "midtrain": {"method": method}}
-    with Run.create(out, name, config, "rlvr" if "rlvr" in name else "midtrain") as run, Metrics(run) as metrics:
+    command = "rlvr" if "rlvr" in name else "midtrain"
+    with Run.create(out, name, config, command) as run, closing(Metrics(run)) as metrics:
         stages = {"base": (), "ntp": ("mstep",), "ra3": ("estep", "mstep")}.get(name, ("rlvr",))
         for stage in stages:
             write_stage(metrics, stage, updates, method)

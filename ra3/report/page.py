@@ -97,8 +97,8 @@ def _rollouts(systems: list[System]) -> tuple[list[Markup], int]:
     draw = _templates(TEMPLATES).get_template("rollouts.html").module.stage  # pyright: ignore[reportAttributeAccessIssue]
     drawn, size, left_out = [], 0, 0
     for system in systems:
-        for stage, pair in read_rollouts(system.run.folder).items():
-            markup = draw(stage_view(f"{label(system.name)}: {stage}", pair), not drawn)
+        for stage, steps in read_rollouts(system.run.folder).items():
+            markup = draw(stage_view(f"{label(system.name)}: {stage}", steps), not drawn)
             if size + len(markup) > MAX_ROLLOUT_CHARACTERS:
                 left_out += 1
             else:

@@ -65,7 +65,7 @@ class RolloutView:
 
 @dataclass(frozen=True)
 class StageView:
-    """A stage's early and late rollouts, each with its place; late is empty while there is one step only."""
+    """A stage's early and late rollouts, each with its place; no late ones while there is one step only."""
 
     title: str
     scale: str  # the advantage with the strongest shade
@@ -147,20 +147,21 @@ def _unique_results(parts: Iterable[Results]) -> Results:
     )  # fmt: skip
 
 
-def stage_view(title: str, pair: StageRollouts) -> StageView:
+def stage_view(title: str, steps: StageRollouts) -> StageView:
     """Best and worst of one group early and late; the same document on both sides if it was drawn twice."""
-    groups: list[dict[str, list[RecordedRollout]]] = [{}, {}]
-    for side, rollouts in zip(groups, (pair.first, pair.last), strict=True):
-        for rollout in rollouts:
-            if rollout.tokens:
-                side.setdefault(rollout.document, []).append(rollout)
-    document = next((name for name in groups[0] if name in groups[1]), "")
-    shown = [_best_and_worst(side.get(document) or next(iter(side.values()), [])) for side in groups]
+    documents = [list(dict.fromkeys(r.document for r in own if r.tokens)) for own in steps.values()]
+    both = [name for name in documents[0] if name in documents[-1]]
+    shown = []
+    for own, names in zip(steps.values(), documents, strict=True):
+        document = (both or names or [""])[0]
+        shown.append(_best_and_worst([r for r in own if r.tokens and r.document == document]))
     sizes = sorted(abs(token.advantage) for own in shown for r in own for token in r.tokens if token.advantage)
     scale = sizes[min(len(sizes) - 1, int(0.95 * len(sizes)))] if sizes else 1.0  # so that no outlier pales the rest
-    places = [f"{when}: round {r}, step {s}" for when, (r, s) in (("Early", pair.first_step), ("Late", pair.last_step))]
-    sides = [(place, [_rollout_view(r, scale) for r in own]) for place, own in zip(places, shown, strict=True)]
-    return StageView(title, value_text(scale), sides if shown[1] else sides[:1])
+    sides = [
+        (f"{when}: round {em_round}, step {step}", [_rollout_view(rollout, scale) for rollout in own])
+        for when, (em_round, step), own in zip(("Early", "Late"), steps, shown, strict=False)
+    ]
+    return StageView(title, value_text(scale), sides)
 
 
 def _best_and_worst(group: Sequence[RecordedRollout]) -> list[RecordedRollout]:

@@ -7,8 +7,6 @@ checksum; the list before it stays as `manifest.old.json`. No random-number stat
 seed is derived from the run's seed and the place it is used at. What is damaged is passed over and done again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -125,11 +123,9 @@ def read_manifest(folder: Path) -> tuple[list[CheckpointEntry], list[str]]:
             except (ValueError, TypeError):
                 broken.append(name)
     if broken or len(list(folder.glob("*.pt"))) > 1:  # a run killed in its first save leaves one file and no list
-        raise UserError(
-            "neither list of checkpoints can be read",
-            where=f"{folder / MANIFEST}, {folder / OLD_MANIFEST}",
-            fix="restore one of them, or start afresh under another name (run.name)",
-        )
+        where = f"{folder / MANIFEST}, {folder / OLD_MANIFEST}"
+        fix = "restore one of them, or start afresh under another name (run.name)"
+        raise UserError("neither list of checkpoints can be read", where, fix=fix)
     return [], []
 
 

@@ -3,8 +3,6 @@
 Nothing here is stored and nothing reads the run folder: display receives the numbers that also go to metrics.jsonl.
 """
 
-from __future__ import annotations
-
 import math
 import shlex
 import time
@@ -37,7 +35,7 @@ SPARKS, SPARK_WIDTH = "▁▂▃▄▅▆▇█", 32
 
 
 class Display:
-    """Shows the steps of a run: on a terminal a live table, elsewhere one line per `every` steps. A context manager.
+    """Shows the steps of a run: on a terminal a live table, elsewhere one line per `every` steps. Close it at the end.
 
     run: also gets each warning in its attempt log; dtype: the number format of the model, which some alarms depend on.
     """
@@ -89,12 +87,6 @@ class Display:
         if self._live:
             self._live.stop()
         self._live, self._key = None, None
-
-    def __enter__(self) -> Display:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def _time_left(self, step: int, total: int) -> str:
         done, elapsed = step + 1 - self._first_step, time.monotonic() - self._began

@@ -57,11 +57,8 @@ class FolderLock:
         try:
             self._lock.acquire()
             if self._owner.exists() and f" on {host}," not in _owner(folder):
-                raise UserError(
-                    f"this folder is locked from another machine: {_owner(folder)}",
-                    where=str(folder),
-                    fix=f"if that process is gone, delete {self._owner} and start again",
-                )
+                what = f"this folder is locked from another machine: {_owner(folder)}"
+                raise UserError(what, str(folder), fix=f"if that process is gone, delete {self._owner}, start again")
             write_atomic(self._owner, f"process {os.getpid()} on {host}, since {_now()}".encode())
         except Timeout:
             what = f"another run is writing this folder: {_owner(folder)}"
@@ -171,11 +168,9 @@ class Run:
         """Writes down fingerprints of what this run works on; UserError if an earlier attempt had others."""
         before = self._read("inputs.json")
         if changed := [name for name, value in inputs.items() if before.get(name, value) != value]:
-            raise UserError(
-                f"the {' and the '.join(changed)} changed since this run began, so it cannot go on",
-                where=str(self.folder),
-                fix=f"put back what it began with, or {ANOTHER_NAME} to start afresh",
-            )
+            what = f"the {' and the '.join(changed)} changed since this run began, so it cannot go on"
+            fix = f"put back what it began with, or {ANOTHER_NAME} to start afresh"
+            raise UserError(what, str(self.folder), fix=fix)
         self.write_json("inputs.json", {**before, **inputs})
 
     def log(self, text: str) -> None:
@@ -231,11 +226,9 @@ def refuse_other_format(folder: Path) -> None:
     """UserError if a run folder was written in another format than this version's. Damaged notes tell of none."""
     environment = _environment_of(folder)
     if environment and environment.get("format") != FORMAT:
-        raise UserError(
-            f"this run folder has format {environment.get('format', 1)}, this version reads format {FORMAT}",
-            where=str(folder),
-            fix="use the version of ra3 that made it, which environment.json names, or start afresh under another name",
-        )
+        what = f"this run folder has format {environment.get('format', 1)}, this version reads format {FORMAT}"
+        fix = "use the version of ra3 that made it, which environment.json names, or start afresh under another name"
+        raise UserError(what, str(folder), fix=fix)
 
 
 def _environment_of(folder: Path) -> dict[str, Any]:
@@ -256,11 +249,9 @@ def copy_run(source: Path, target: Path, command: str) -> None:
         raise UserError("there is no run to fork in this folder", where=str(source), fix="name a run folder")
     refuse_other_format(source)
     if made_by != command:
-        raise UserError(
-            f"a run of `ra3 {made_by}` cannot be forked by `ra3 {command}`: their stages differ",
-            where=str(source),
-            fix=f"use `ra3 {made_by} --fork`, or start from its model with --model {source / 'model'}",
-        )
+        what = f"a run of `ra3 {made_by}` cannot be forked by `ra3 {command}`: their stages differ"
+        fix = f"use `ra3 {made_by} --fork`, or start from its model with --model {source / 'model'}"
+        raise UserError(what, str(source), fix=fix)
     if source.resolve() == target.resolve():
         raise UserError("a run cannot be forked into its own folder", where=str(source), fix="choose another run.name")
     with disk_errors(target, f"copy the run {source}"), closing(FolderLock(source)):
@@ -293,12 +284,9 @@ def _check_reuse(folder: Path, config: dict, command: str, resume: bool, forked:
         again = "" if changes else f"go on with it: {resume_line(command, folder)}\n  or "
         raise UserError(f"this run exists already: {listing}{differs}", where=str(folder), fix=again + fresh)
     if changes:
-        raise UserError(
-            "the run in this folder has another config, so it cannot go on:\n  " + "\n  ".join(changes),
-            where=str(folder),
-            fix=f"undo these changes, {fresh}, or take over what is done with\n"
-            f"  --fork {shlex.quote(str(folder))} and another name",
-        )
+        what = "the run in this folder has another config, so it cannot go on:\n  " + "\n  ".join(changes)
+        fork = f"take over what is done with\n  --fork {shlex.quote(str(folder))} and another name"
+        raise UserError(what, str(folder), fix=f"undo these changes, {fresh}, or {fork}")
     return True
 
 

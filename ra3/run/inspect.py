@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
@@ -127,14 +128,8 @@ class RecordedRollout:
     opener: str = "#"  # the sign that latents begin with
 
 
-@dataclass
-class StageRollouts:
-    """Rollouts of the first and of the last recorded step of a stage; `last` is empty while there is one step only."""
-
-    first_step: tuple[int, int]  # (EM round, step)
-    last_step: tuple[int, int]
-    first: list[RecordedRollout] = field(default_factory=list)
-    last: list[RecordedRollout] = field(default_factory=list)
+StageRollouts = dict[tuple[int, int], list[RecordedRollout]]
+"""(EM round, step) -> rollouts, of the first and of the last recorded step of a stage."""
 
 
 def is_run(folder: Path) -> bool:
@@ -196,17 +191,13 @@ def read_rollouts(folder: Path) -> dict[str, StageRollouts]:
     are no rollouts are passed over."""
     adapter, found = TypeAdapter(RecordedRollout), {}
     for record in read_lines(folder / "rollouts.jsonl"):
-        try:
+        with suppress(ValidationError):
             rollout = adapter.validate_python(record)
-        except ValidationError:
-            continue
-        step = (rollout.round, rollout.step)
-        part = found.setdefault(rollout.stage, StageRollouts(step, step))
-        if step != part.last_step:
-            part.last_step, part.last = step, []
-        kept = part.first if step == part.first_step else part.last
-        if len(kept) < MAX_ROLLOUTS:
-            kept.append(rollout)
+            steps, step = found.setdefault(rollout.stage, {}), (rollout.round, rollout.step)
+            if step not in steps and len(steps) > 1:
+                steps.popitem()
+            if len(kept := steps.setdefault(step, [])) < MAX_ROLLOUTS:
+                kept.append(rollout)
     return found
 
 

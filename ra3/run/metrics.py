@@ -5,8 +5,6 @@ stores `position()`; a resumed run calls `truncate_to` with it, so that steps do
 What a number means and when it is sick stands in `metrics.toml`.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import tomllib
@@ -58,11 +56,9 @@ class Metrics:
         wanted = {name: int((position or {}).get(name, 0)) for name in FILES}
         for name, file in self._files.items():
             if (size := os.fstat(file.fileno()).st_size) < wanted[name]:
-                raise UserError(
-                    f"the file has {size} bytes, the checkpoint was made when it had {wanted[name]}",
-                    where=str(self._run.path(name)),
-                    fix="restore the file, or start afresh under another name (run.name)",
-                )
+                what = f"the file has {size} bytes, the checkpoint was made when it had {wanted[name]}"
+                fix = "restore the file, or start afresh under another name (run.name)"
+                raise UserError(what, str(self._run.path(name)), fix=fix)
         for name, file in self._files.items():
             os.ftruncate(file.fileno(), wanted[name])
 
@@ -70,12 +66,6 @@ class Metrics:
         """Closes the files; safe to call twice."""
         for file in self._files.values():
             file.close()
-
-    def __enter__(self) -> Metrics:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def _append(self, name: str, record: Mapping[str, Any]) -> None:
         with self._run.guard(f"write {name}"):

@@ -2,6 +2,7 @@
 
 import io
 import math
+from contextlib import closing
 
 import pytest
 from rich.console import Console
@@ -78,7 +79,7 @@ def test_every_stage_shows_at_most_eight_explained_numbers():
 
 def test_without_a_terminal_one_plain_line_per_ten_steps():
     console = screen()
-    with Display(console=console, every=10) as display:
+    with closing(Display(console=console, every=10)) as display:
         for step in range(24):
             display.update("estep", 0, step, 24, {"elbo": -3.0 + step / 10, "think_rate": 0.4, "hidden": 1.0})
     lines = shown(console).splitlines()
@@ -89,7 +90,7 @@ def test_without_a_terminal_one_plain_line_per_ten_steps():
 
 def test_on_a_terminal_a_live_table():
     console = screen(terminal=True)
-    with Display(console=console) as display:
+    with closing(Display(console=console)) as display:
         for step in range(4):
             display.update("rlvr", 0, step, 4, {"pass_rate": 0.1 * step, "reward": 0.5})
         display.update("custom", 0, 0, 1, {f"k{i}": 1.0 for i in range(20)})
@@ -100,7 +101,7 @@ def test_on_a_terminal_a_live_table():
 
 def test_warnings_reach_the_screen_and_the_log(tmp_path):
     console = screen()
-    with Run.create(tmp_path, "a", {}, "rlvr") as run, Display(run, console) as display:
+    with Run.create(tmp_path, "a", {}, "rlvr") as run, closing(Display(run, console)) as display:
         for step in range(5):
             display.update("rlvr", 0, step, 5, {"dead_groups": 1.0})
         log = run.path("logs", "attempt_1.log").read_text()

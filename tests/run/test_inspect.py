@@ -86,7 +86,7 @@ def test_rollouts_of_the_first_and_last_step_of_each_stage(tmp_path):
     (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = read_rollouts(tmp_path)
     estep, rlvr = found["estep"], found["rlvr"]
-    assert (estep.first_step, estep.last_step, rlvr.last_step) == ((0, 0), (0, 9), (0, 0))
-    assert [r.document for r in estep.first] == ["estep-0-0", "estep-0-1"]
-    assert [r.document for r in estep.last] == ["estep-9-0", "estep-9-1"] and rlvr.last == []
-    assert estep.first[0].tokens == (RecordedToken("x", "latent", 0.5, -0.1),)
+    assert (list(estep), list(rlvr)) == ([(0, 0), (0, 9)], [(0, 0)])
+    assert [r.document for r in estep[0, 0]] == ["estep-0-0", "estep-0-1"]
+    assert [r.document for r in estep[0, 9]] == ["estep-9-0", "estep-9-1"]
+    assert estep[0, 0][0].tokens == (RecordedToken("x", "latent", 0.5, -0.1),)

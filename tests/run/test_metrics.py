@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import closing
 
 import pytest
 
@@ -47,20 +48,20 @@ def run(tmp_path):
 
 
 def test_lines_are_sorted_rounded_and_finite_json(run):
-    with Metrics(run) as metrics:
+    with closing(Metrics(run)) as metrics:
         metrics.log("estep", 0, 3, {"z": 1 / 3, "a": float("nan"), "m": float("-inf"), "n": 2})
     expected = '{"a": "nan", "m": "-inf", "n": 2.0, "round": 0, "stage": "estep", "step": 3, "z": 0.3333333333}\n'
     assert run.path("metrics.jsonl").read_text() == expected
 
 
 def test_metrics_hold_no_clock(run):
-    with Metrics(run) as metrics:
+    with closing(Metrics(run)) as metrics:
         metrics.log("rlvr", 1, 0, {"loss": 1.0})
     assert set(next(read_lines(run.path("metrics.jsonl")))) == {"stage", "round", "step", "loss"}
 
 
 def test_lines_are_on_disk_when_the_call_returns(run):
-    with Metrics(run) as metrics:
+    with closing(Metrics(run)) as metrics:
         metrics.log("estep", 0, 0, {"loss": 0.0})
         metrics.rollout({"stage": "estep", "tokens": [{"text": "\ud800\n", "logp": float("nan")}]})
         assert len(list(read_lines(run.path("metrics.jsonl")))) == 1
@@ -69,7 +70,7 @@ def test_lines_are_on_disk_when_the_call_returns(run):
 
 def write(run: Run, steps: range, position: dict | None = None, cut: bool = False) -> dict[str, int]:
     """Log `steps`; returns the position after half of them."""
-    with Metrics(run) as metrics:
+    with closing(Metrics(run)) as metrics:
         if cut:
             metrics.truncate_to(position)
         half = {}
@@ -94,14 +95,14 @@ def test_resume_equals_an_uninterrupted_run(run, tmp_path):
 
 def test_without_a_checkpoint_everything_is_dropped(run):
     write(run, range(4))
-    with Metrics(run) as metrics:
+    with closing(Metrics(run)) as metrics:
         metrics.truncate_to(None)
         assert metrics.position() == {"metrics.jsonl": 0, "rollouts.jsonl": 0}
 
 
 def test_a_file_shorter_than_its_checkpoint_is_told_and_nothing_is_cut(run):
     write(run, range(4))
-    with Metrics(run) as metrics:
+    with closing(Metrics(run)) as metrics:
         position = metrics.position()
         with pytest.raises(UserError, match="the checkpoint was made when it had"):
             metrics.truncate_to({**position, "metrics.jsonl": position["metrics.jsonl"] + 1, "rollouts.jsonl": 0})
@@ -122,14 +123,14 @@ def test_an_unfinished_last_line_is_dropped(tmp_path, half):
 def test_a_full_disk_is_one_clear_message(run):
     run.path("metrics.jsonl").symlink_to("/dev/full")
     with (
-        Metrics(run) as metrics,
+        closing(Metrics(run)) as metrics,
         pytest.raises(UserError, match=r"cannot write metrics.jsonl: the disk is full(.|\n)*--resume"),
     ):
         metrics.log("estep", 0, 0, {"loss": 0.0})
 
 
 def test_a_key_that_places_the_line_is_a_mistake_of_the_caller(run):
-    with Metrics(run) as metrics, pytest.raises(AssertionError, match="place a line"):
+    with closing(Metrics(run)) as metrics, pytest.raises(AssertionError, match="place a line"):
         metrics.log("estep", 0, 0, {"step": 1.0})
 
 
