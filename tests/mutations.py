@@ -86,7 +86,7 @@ MUTATIONS = (
     Mutation("importance weight of the think floor missing", "rl/credit.py", "decision) * rows.importance", "decision)",
              SAMPLER + "bias_is_as_documented[think floor]"),
     Mutation("comments compared with all, whatever is asked for", "rl/credit.py",
-             "compare(boundaries.think)", "compare(boundaries.decided)",
+             "compare(at.think)", "compare(at.decided)",
              SAMPLER + "bias_is_as_documented[leave_one_out, comments among thinkers]"),
     Mutation("temperature forgotten in training", "rl/loop.py", "update, loss.temperature, live", "update, 1.0, live",
              ALONE.format("clip token_mean")),
