@@ -20,8 +20,7 @@ from dataclasses import dataclass
 
 NAME = r"[a-z]+ [a-z]+"
 NUMBER = r"(?:0|[1-9][0-9]{0,5})"
-MOST = 999_999
-"""Numbers are whole, from 0 to this."""
+MOST = 999_999  # numbers are whole, from 0 to this
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from functools import partial
 from ra3.sandbox.inside.values import canonical, parse_untrusted
 
 TOLERANCE = 1e-6
-EVALPLUS_RTOL = 1e-7
 NEVER_EQUAL = (b"NaN", b"Infinity", b'"obj"')
 
 
@@ -34,7 +33,7 @@ class Rule:
     def of(meta: dict) -> "Rule":
         """Return a problem's own rule; without tolerances those of its kind."""
         numbers = meta.get("numbers", "strict")
-        atol, rtol = (0.0, EVALPLUS_RTOL) if numbers == "python" else (TOLERANCE, TOLERANCE)
+        atol, rtol = (0.0, 1e-7) if numbers == "python" else (TOLERANCE, TOLERANCE)
         return Rule(numbers, meta.get("atol", atol), meta.get("rtol", rtol))
 
     def close(self, expected: float, actual: float) -> bool:

@@ -49,14 +49,12 @@ from ra3.errors import UserError
 from ra3.grading.problem_tests import CallTest, CheckedTest, DerivationTest, JudgeTest, StdioTest, Test, is_text
 
 KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffix", "answer"}
-ANSWERS = ("completion", "fenced")
 LITERAL = "__python__"
 META = {
     "atol": ((int, float), 0, 1), "rtol": ((int, float), 0, 1),
     "cpu_s": ((int, float), 0.01, 600), "memory_mb": (int, 128, 65536),
 }  # fmt: skip
 """Type and bounds of the numbers in ``meta`` that mean something."""
-REASONING_ENDS = "</think>"
 FENCE = re.compile(r"^[ \t]*(`{3,})[ \t]*([\w+.-]*)[^`\n]*$")
 PYTHON = {"", "python", "python3", "py"}
 
@@ -109,8 +107,8 @@ class Problem:
         for name in ("id", "prompt", "prefix", "suffix"):
             if not is_text(getattr(self, name)):
                 yield f"has {name} = {str(getattr(self, name))[:60]!r}", "text without halves of surrogate pairs"
-        if self.answer not in ANSWERS:
-            yield f"has answer = {self.answer!r}", " | ".join(ANSWERS)
+        if self.answer not in ("completion", "fenced"):
+            yield f"has answer = {self.answer!r}", "completion | fenced"
         for number, test in enumerate(self.tests):
             for what, allowed in test.faults(self.entry_point, finite=self.meta.get("numbers") != "python"):
                 yield f"has {what} in test {number}", allowed
@@ -131,7 +129,7 @@ def fenced_program(reply: str) -> str:
     Example: ``fenced_program("Here:\\n```python\\nx = 1\\n```\\n") == "x = 1\\n"``
     """
     found, block, mark, wanted = "", None, "", False
-    for line in reply.rpartition(REASONING_ENDS)[2].splitlines(keepends=True):
+    for line in reply.rpartition("</think>")[2].splitlines(keepends=True):
         fence = FENCE.match(line.rstrip("\r\n"))
         if block is None:
             if fence:
