@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ra3.config.settings import Config
 
 
-@dataclass(frozen=True)
-class Conflict:
+class Conflict(NamedTuple):
     """Example: Conflict(("eval.k", "eval.samples"), "pass@10 needs at least 10 samples, there are 5", "...")."""
 
     keys: tuple[str, ...]
@@ -26,13 +24,6 @@ class Conflicts(ValueError):
     def __init__(self, found: list[Conflict]):
         super().__init__("; ".join(f"{conflict.what} ({conflict.fix})" for conflict in found))
         self.found = found
-
-
-def refuse_conflicts(config: Config) -> None:
-    """Raise Conflicts with every contradiction in `config`; return when there is none."""
-    found = [conflict for rule in RULES for conflict in rule(config)]
-    if found:
-        raise Conflicts(found)
 
 
 def exact_prior(config: Config) -> Iterator[Conflict]:
@@ -70,8 +61,8 @@ def endless_penalty(config: Config) -> Iterator[Conflict]:
 
 
 def lone_rollouts(config: Config) -> Iterator[Conflict]:
-    """One rollout has nothing to be compared with: every estimator but "none" gives it advantage 0."""
-    estep, rlvr = config.midtrain.estep, config.rlvr
+    """One rollout has nothing to be compared with or chosen among: every estimator but "none" gives it advantage 0."""
+    estep, rlvr, method = config.midtrain.estep, config.rlvr, config.midtrain.method
     for section, size, value, advantage in (
         ("midtrain.estep", "group_size", estep.group_size, estep.advantage),
         ("rlvr", "samples", rlvr.samples, rlvr.advantage),
@@ -82,12 +73,7 @@ def lone_rollouts(config: Config) -> Iterator[Conflict]:
                 f"{section}.{size} = 1 leaves {section}.advantage = {advantage} nothing to compare with: no signal",
                 f'set {size} to 2 or more, or {section}.advantage = "none"',
             )
-
-
-def best_of_one(config: Config) -> Iterator[Conflict]:
-    """The best of one is a sample."""
-    method = config.midtrain.method
-    if method in ("bootstrap", "iwae") and config.midtrain.estep.group_size == 1:
+    if method in ("bootstrap", "iwae") and estep.group_size == 1:
         yield Conflict(
             ("midtrain.method", "midtrain.estep.group_size"),
             f"midtrain.method = {method} chooses among midtrain.estep.group_size = 1 rollouts",
@@ -110,27 +96,23 @@ def long_sequences(config: Config) -> Iterator[Conflict]:
             )
 
 
-def more_k_than_samples(config: Config) -> Iterator[Conflict]:
-    """pass@k is estimated from n >= k samples."""
-    k, samples = max(config.eval.k), config.eval.samples
-    if k > samples and config.eval.samples_file is None:
+def samples_for_k(config: Config) -> Iterator[Conflict]:
+    """pass@k is estimated from n >= k samples, and greedy samples of one problem are all the same."""
+    own, k = config.eval, max(config.eval.k)
+    if own.samples_file is not None:
+        return
+    if k > own.samples:
         yield Conflict(
             ("eval.k", "eval.samples"),
-            f"pass@{k} needs {k} samples or more, and eval.samples = {samples}",
+            f"pass@{k} needs {k} samples or more, and eval.samples = {own.samples}",
             f"set eval.samples to {k} or more, or take {k} out of eval.k",
         )
-
-
-def greedy_samples(config: Config) -> Iterator[Conflict]:
-    """Greedy samples of one problem are all the same."""
-    if config.eval.temperature == 0 and config.eval.samples > 1 and config.eval.samples_file is None:
+    if own.temperature == 0 and own.samples > 1:
         yield Conflict(
             ("eval.samples", "eval.temperature"),
-            f"eval.temperature = 0 makes all eval.samples = {config.eval.samples} samples of a problem the same",
+            f"eval.temperature = 0 makes all eval.samples = {own.samples} samples of a problem the same",
             "set eval.samples = 1 and eval.k = 1, or a temperature above 0",
         )
 
 
-RULES = (
-    exact_prior, endless_penalty, lone_rollouts, best_of_one, long_sequences, more_k_than_samples, greedy_samples,
-)  # fmt: skip
+RULES = (exact_prior, endless_penalty, lone_rollouts, long_sequences, samples_for_k)

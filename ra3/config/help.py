@@ -2,9 +2,9 @@
 
 import functools
 import textwrap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from ra3.config.settings import Config, Section
 
@@ -12,8 +12,7 @@ WORDS = {"boolean": "true or false", "integer": "whole number", "number": "numbe
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """Example: Setting("run.seed", 0, "integer", choices=(), allowed="whole number >= 0", help="Seed of ...")."""
 
     key: str
@@ -30,7 +29,9 @@ class Setting:
 @functools.cache
 def sections() -> dict[str, type[Section]]:
     """Every section by its dotted key, in the order of the tree."""
-    return dict(_walk(Config, ""))
+    config = Config()
+    names = dict.fromkeys(key.rpartition(".")[0] for key in config.flat())
+    return {name: type(attrgetter(name)(config)) for name in names}
 
 
 @functools.cache
@@ -66,13 +67,6 @@ def _section_block(section: str, width: int) -> str:
             lines.append(f"  --{setting.key} {show(setting.default)}   ({setting.allowed})")
             lines += textwrap.wrap(setting.help, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines) + "\n"
-
-
-def _walk(section: type[Section], prefix: str) -> Iterator[tuple[str, type[Section]]]:
-    for name, field in section.model_fields.items():
-        if isinstance(field.default, Section):
-            yield prefix + name, type(field.default)
-            yield from _walk(type(field.default), f"{prefix}{name}.")
 
 
 def _setting(key: str, default: Any, schema: Mapping[str, Any]) -> Setting:

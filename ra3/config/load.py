@@ -12,9 +12,8 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -24,15 +23,9 @@ from ra3.config.settings import Config, flatten, nest
 from ra3.errors import UserError
 
 ALIASES = {
-    "model": "model.path",
-    "corpus": "corpus.path",
-    "seed": "run.seed",
-    "out": "run.out",
-    "name": "run.name",
-    "device": "run.device",
-    "bench": "eval.problems",
-    "samples": "eval.samples_file",
-}
+    "model": "model.path", "corpus": "corpus.path", "seed": "run.seed", "out": "run.out", "name": "run.name",
+    "device": "run.device", "bench": "eval.problems", "samples": "eval.samples_file",
+}  # fmt: skip
 """Short forms of the settings that are typed most."""
 OPTIONS = ("resume", "fork", "dry-run", "profile", "help")
 """Flags that are no settings."""
@@ -40,8 +33,7 @@ COMMAND_LINE = "the command line"
 DEFAULTS = Config().flat()
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """A value someone wrote, and where: Given(-3, "recipes/x.toml:7")."""
 
     value: Any
@@ -153,19 +145,15 @@ def _lines(toml: str) -> Iterator[tuple[str, int]]:
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """The choice that `name` most likely means, or None: case, '-' for '_' and missing sections are forgiven."""
-    wanted = _simple(name)
-    simple: dict[str, str] = {}
-    for choice in choices:
-        simple.setdefault(_simple(choice), choice)
-    for short, choice in simple.items():
+    wanted, whole = _simple(name), {_simple(choice): choice for choice in choices}
+    for short, choice in whole.items():
         if short.endswith(f".{wanted}"):
             return choice
-    close = difflib.get_close_matches(wanted, simple, n=1, cutoff=0.6)
-    if close:
-        return simple[close[0]]
-    last_parts = {short.rpartition(".")[2]: choice for short, choice in simple.items()}
-    close = difflib.get_close_matches(wanted.rpartition(".")[2], last_parts, n=1, cutoff=0.75)
-    return last_parts[close[0]] if close else None
+    last_parts = {short.rpartition(".")[2]: choice for short, choice in whole.items()}
+    for word, known, cutoff in ((wanted, whole, 0.6), (wanted.rpartition(".")[2], last_parts, 0.75)):
+        if close := difflib.get_close_matches(word, known, n=1, cutoff=cutoff):
+            return known[close[0]]
+    return None
 
 
 def _simple(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from ra3.config.conflicts import refuse_conflicts
+from ra3.config.conflicts import RULES, Conflicts
 
 Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "none", "iwae"]
 Name = Annotated[str, Field(min_length=1)]
@@ -264,7 +264,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        refuse_conflicts(self)
+        if found := [conflict for rule in RULES for conflict in rule(self)]:
+            raise Conflicts(found)
         return self
 
     def flat(self) -> dict[str, Any]:
