@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from processes import children, open_files, resident_kb  # pyright: ignore[reportMissingImports]
 
-from ra3.commands.demo import run
 from ra3.commands.run import RunOptions
+from ra3.compare.demo import run
 from ra3.config.load import load
 
 FEWER = {

@@ -149,7 +149,7 @@ def _do(command: str, words: Sequence[str], dry_run: bool, **options: Any) -> No
         from ra3.commands.run import COMMANDS, RunOptions
 
         if command == "demo":
-            from ra3.commands.demo import run
+            from ra3.compare.demo import run
         else:
             run = COMMANDS[command]
         run(config, RunOptions(command, recipes, **options))

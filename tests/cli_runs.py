@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PRELOADED = (
-    *("ra3.cli", "ra3.commands.demo", "ra3.commands.plan", "cli_runs", "transformers.models.llama.modeling_llama"),
+    *("ra3.cli", "ra3.compare.demo", "ra3.commands.plan", "cli_runs", "transformers.models.llama.modeling_llama"),
     *("transformers.models.qwen2.modeling_qwen2", "safetensors.torch", "rich.live", "matplotlib.figure"),
 )
 FORKS = multiprocessing.get_context("forkserver")

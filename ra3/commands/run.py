@@ -60,6 +60,8 @@ class RunOptions:
     """A run folder whose checkpoints and metrics the new run begins with."""
     profile: bool = False
     """Print at the end where the time went."""
+    system: str = ""
+    """The name of the model in the results of a part of `ra3 demo`, which shows those of all parts together."""
     out: Path | None = None
     """annotate only: the folder for the annotated text."""
     check: bool = False
@@ -76,7 +78,7 @@ def midtrain(config: Config, options: RunOptions) -> Path:
         save_model(recorder.run, trained)
         latents = write_annotated(recorder, trained, train, config)
         measured = heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config)
-        return finish(recorder, Results.merge([measured, Results(latents=latents)]))
+        return finish(recorder, Results.merge([measured, Results(latents=latents)]), options)
 
 
 def rlvr(config: Config, options: RunOptions) -> Path:
@@ -91,7 +93,7 @@ def rlvr(config: Config, options: RunOptions) -> Path:
         start = policy.snapshot()
         train = lambda: rl_loop(recorder, start, problems, sandbox, settings, config.update, config.run.seed)  # noqa: E731
         save_model(recorder.run, trained_once(recorder, "rlvr", policy, train))
-        return finish(recorder, Results())
+        return finish(recorder, Results(), options)
 
 
 def evaluate(config: Config, options: RunOptions) -> Path:
@@ -102,11 +104,10 @@ def evaluate(config: Config, options: RunOptions) -> Path:
     policy, found = load_policy(config.run, config.model), load_eval_problems(config)
     refuse_long(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
-        problems, name = found.record(recorder), Path(config.model.path).name
+        problems, name = found.record(recorder), options.system or Path(config.model.path).name
         recorder.run.pin_inputs(exam=fingerprint_items(problems))
         results = evaluation.evaluate(recorder, name, policy, problems, sandbox, settings, seed)
-        show_problems(results.problems)
-        return finish(recorder, results)
+        return finish(recorder, results, options)
 
 
 def evaluate_file(path: str, config: Config, options: RunOptions) -> Path:
@@ -119,8 +120,7 @@ def evaluate_file(path: str, config: Config, options: RunOptions) -> Path:
     with open_run(config, options, None) as recorder, open_sandbox(config, recorder) as sandbox:
         recorder.run.pin_inputs(exam=fingerprint_items(found.record(recorder)), samples=fingerprint_items(samples))
         results = evaluation.evaluate_samples(recorder, name, attempts, sandbox, config.eval, config.run.seed)
-        show_problems(results.problems)
-        return finish(recorder, results)
+        return finish(recorder, results, options)
 
 
 def refuse_gaps(samples: Sequence[Sample], problems: Sequence[Problem], path: str) -> None:
@@ -258,12 +258,16 @@ def save_model(run: Run, policy: Policy) -> None:
         policy.save(run.path("model"))
 
 
-def finish(recorder: Recorder, results: Results) -> Path:
-    """Writes results.json and the report, and shows the table; returns the run folder."""
+def finish(recorder: Recorder, results: Results, options: RunOptions) -> Path:
+    """Writes results.json and the report, and shows the tables; returns the run folder. Of a part of the demo neither
+    report nor tables."""
     run = recorder.run
     run.write_json("results.json", results.to_json())
     recorder.display.close()
-    show_results(results.scores, write_report(run.folder))
+    if not options.system:
+        if results.problems:
+            show_problems(results.problems)
+        show_results(results.scores, write_report(run.folder))
     with run.guard("write files.json"):
         write_checksums(run.folder)
     return run.folder

@@ -1,7 +1,7 @@
 """`ra3 compare` and `ra3 sweep`: variants x seeds, mid-trained, evaluated and perhaps put through RLVR, on one page.
 
-reading (a file) or sweeps (words) -> plan (cells, commands) -> grid (runs what is owed) -> equal_flops (twins) ->
-cells (numbers of each run) -> measured (over seeds) -> tables (printed), plots and page (HTML)
+definition (a file) or sweeps (words) -> runner (runs what is owed) -> equal_flops (twins) -> results (numbers of each
+run, and over seeds) -> tables (printed), figures and page (HTML). `demo` is the comparison that `ra3 demo` runs.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def compare(
     file: ComparisonFile, /, *, out: CompareOut = None, workers: CompareWorkers = 1, dry_run: DryRun = False
 ) -> None:
     """Compare variants over seeds, each mid-trained and evaluated: one page with paired differences and intervals."""
-    from ra3.compare.command import run
     from ra3.compare.definition import find_comparison, read_comparison
+    from ra3.compare.runner import run
 
     comparison = read_comparison(find_comparison(file))
     run(comparison, out or Path("runs") / f"compare-{comparison.name}", workers, dry_run)
@@ -46,7 +46,7 @@ def sweep(
     dry_run: DryRun = False,
 ) -> None:
     """Try every combination of the values of some settings: a comparison without a file, a figure for each setting."""
-    from ra3.compare.command import run
+    from ra3.compare.runner import run
     from ra3.compare.sweeps import swept
 
     comparison = swept(settings, recipe, seeds, rlvr)

@@ -18,15 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ra3.compare.plan import BASE, TWIN, Cell, Comparison, Step
-from ra3.compare.results import unchanged
-from ra3.compare.runner import finished
+from ra3.compare.definition import BASE, TWIN, Comparison, GridCell
 from ra3.errors import UserError
-from ra3.run.files import read_lines, read_object
-from ra3.run.inspect import RUN_AGAIN, finished_run
-from ra3.run.ledger import Costs, Spent, by_kind, read_ledger, total
+from ra3.run.inspect import RUN_AGAIN, InspectedRun, finished_run
+from ra3.run.ledger import Costs, Spent, by_kind, total
 
 ROUNDED_TO = 1000
 """Tokens are given in thousands, so that a command can be read."""
@@ -42,7 +39,7 @@ class Budget:
     """F_ref."""
     before: float
     """E: what the variant's E-step and annotation take."""
-    settings: dict[str, Any]
+    settings: dict[str, int]
     """What differs from the run at equal tokens; empty: the method does nothing that could cost anything."""
 
 
@@ -68,7 +65,7 @@ def midtraining(costs: Costs) -> dict[str, Spent]:
     return {"before": total(before), "mstep": total(kinds.get("mstep", {}))}
 
 
-def equalised(size: Size, own: dict[str, Spent], flops: float) -> dict[str, Any]:
+def equalised(size: Size, own: dict[str, Spent], flops: float) -> dict[str, int]:
     """The settings with which a variant of this size and cost `own` takes `flops`; none if it takes nothing."""
     before, mstep = own["before"].flops, own["mstep"]
     if not before + mstep.flops:
@@ -84,21 +81,22 @@ def equalised(size: Size, own: dict[str, Spent], flops: float) -> dict[str, Any]
     return {"midtrain.mstep.tokens": _rounded(tokens / size.em_rounds)}
 
 
+def _rounded(tokens: float) -> int:
+    return int(tokens) if tokens < ROUNDED_TO else int(tokens / ROUNDED_TO) * ROUNDED_TO
+
+
 def budgets(comparison: Comparison, out: Path) -> list[Budget]:
     """What every twin gets, as far as the runs are there that it is read from."""
-    reference = comparison.equal_flops
-    if reference is None:
-        return []
-    found = [
-        budget
-        for seed in comparison.seeds
-        for variant in comparison.variants
-        if variant not in (BASE, reference) and (budget := _budget(comparison, variant, reference, seed, out))
-    ]
-    return found
+    found = (_budget(comparison, name, seed, out) for seed in comparison.seeds for name in _with_twin(comparison))
+    return [budget for budget in found if budget]
 
 
-def twins(comparison: Comparison, known: list[Budget], out: Path) -> list[Cell]:
+def missing(comparison: Comparison, known: list[Budget]) -> int:
+    """How many twins still wait for the runs that say what they get."""
+    return len(_with_twin(comparison)) * len(comparison.seeds) - len(known)
+
+
+def twins(comparison: Comparison, known: list[Budget], out: Path) -> list[GridCell]:
     """The cells of the twins whose budgets are known."""
     variants, rlvr = comparison.variants, comparison.rlvr
     return [
@@ -106,14 +104,6 @@ def twins(comparison: Comparison, known: list[Budget], out: Path) -> list[Cell]:
         for b in known
         if b.settings
     ]
-
-
-def missing(comparison: Comparison, known: list[Budget]) -> int:
-    """How many twins still wait for the runs that say what they get."""
-    if comparison.equal_flops is None:
-        return 0
-    trained = len([name for name in comparison.variants if name not in (BASE, comparison.equal_flops)])
-    return trained * len(comparison.seeds) - len(known)
 
 
 def rivals(comparison: Comparison, variant: str) -> Iterator[str]:
@@ -130,29 +120,27 @@ def rivals(comparison: Comparison, variant: str) -> Iterator[str]:
         yield from dict.fromkeys(other for other in others if other != variant)
 
 
-def _budget(comparison: Comparison, variant: str, reference: str, seed: int, out: Path) -> Budget | None:
+def _with_twin(comparison: Comparison) -> list[str]:
+    reference = comparison.equal_flops
+    return [name for name in comparison.variants if reference and name not in (BASE, reference)]
+
+
+def _budget(comparison: Comparison, variant: str, seed: int, out: Path) -> Budget | None:
     """None while one of the two runs is not finished."""
-    variants = comparison.variants
-    steps = [comparison.cell(name, seed, variants[name], False, out).steps[0] for name in (variant, reference)]
-    if not all(finished(step) for step in steps):
+    names = (variant, str(comparison.equal_flops))
+    commands = [comparison.cell(name, seed, comparison.variants[name], False, out).commands[0] for name in names]
+    if not all(command.is_finished() for command in commands):
         return None
-    for step in steps:
-        finished_run(step.folder)
-    own, other = (midtraining(read_ledger(step.folder)) for step in steps)
+    run, reference = (finished_run(command.folder) for command in commands)
+    own, other = midtraining(run.costs), midtraining(reference.costs)
     flops = other["before"].flops + other["mstep"].flops
     if not flops:
-        raise UserError("this run's ledger has no FLOPs to equal", where=str(steps[1].folder), fix=RUN_AGAIN)
-    with unchanged(steps[0].folder):
-        size = _size(steps[0])
+        raise UserError("this run's ledger has no FLOPs to equal", where=str(reference.folder), fix=RUN_AGAIN)
+    size = _size(run, commands[0].config().midtrain.em_rounds)
     return Budget(variant, seed, flops, own["before"].flops, equalised(size, own, flops))
 
 
-def _size(step: Step) -> Size:
+def _size(run: InspectedRun, em_rounds: int) -> Size:
     """How large a finished run was."""
-    corpus, lines = read_object(step.folder / "environment.json")["corpus"], read_lines(step.folder / "metrics.jsonl")
-    updates = sum((line["stage"], line["round"]) == ("estep", 0) for line in lines)
-    return Size(step.config().midtrain.em_rounds, updates, corpus["documents"] + corpus["heldout"])
-
-
-def _rounded(tokens: float) -> int:
-    return int(tokens) if tokens < ROUNDED_TO else int(tokens / ROUNDED_TO) * ROUNDED_TO
+    updates = sum(line.em_round == 0 for line in run.stages.get("estep", ()))
+    return Size(em_rounds, updates, run.facts.corpus.documents + run.facts.corpus.heldout)

@@ -1,137 +1,357 @@
-"""What the run folders of a comparison say: one record for every evaluation that is there."""
+"""The numbers of a comparison: one record for every evaluation that is there, and what they say over the seeds.
+
+The seed is the unit. results.json is `Compared` as JSON, an interval as {"mean", "low", "high"}.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from itertools import product
-from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
-from ra3.compare.plan import AFTER, Cell
+from ra3.compare.definition import AFTER, Comparison, GridCell, system_of
+from ra3.compare.equal_flops import Budget, rivals
 from ra3.errors import UserError
 from ra3.measure.learning_curve import LEAST_REWARDS, fit_sigmoid
-from ra3.measure.statistics import pass_at_k, powers_of_two
+from ra3.measure.statistics import (
+    Decision,
+    Interval,
+    interquartile_mean,
+    sequential_test,
+    stratified_bootstrap,
+    student_t,
+)
 from ra3.run.checkpoints import CHECKSUMS
-from ra3.run.files import read_lines, read_object
-from ra3.run.inspect import RUN_AGAIN, finished_run
-from ra3.run.ledger import by_kind, read_ledger, total
+from ra3.run.inspect import InspectedRun, finished_run
+from ra3.run.ledger import by_kind, total
+from ra3.run.results import CurvePoint
+from ra3.seeds import derive
 
-Record = dict[str, Any]
 SMOOTH = 3
 """RLVR rewards are averaged over so many steps before they are compared."""
 TRAINING = ("estep", "annotate", "mstep", "rlvr")
 """The kinds of stages that are training; held-out measuring is none."""
+COURSE = ("final_reward", "asymptote", "midpoint", "steepness")
+"""What is compared of the rewards in RLVR; the last three are ScaleRL's sigmoid."""
+REACH = "pass_on_{}_by_k"
+"""The curves that say what is reachable in a band."""
 
 
-@contextmanager
-def unchanged(run: Path) -> Iterator[None]:
-    """Turns what goes wrong with a file's content inside into a UserError."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"a file of this run holds something else than ra3 wrote ({type(error).__name__}: {error})"
-        raise UserError(what, where=str(run), fix=RUN_AGAIN) from error
+@dataclass(frozen=True)
+class Evaluation:
+    """What one evaluation found, and the run that made its model: Evaluation("ra3+rlvr", "ra3", 1, ...)."""
+
+    system: str
+    variant: str
+    seed: int
+    scores: dict[str, float]
+    """{"edge pass@1": 0.41, ...}"""
+    heldout: dict[str, float] = field(default_factory=dict)
+    """{"think_rate": 0.16, ...}"""
+    cost: dict[str, float] = field(default_factory=dict)
+    """Of the last stage of training: {"flops": 3.4e12, ...}"""
+    course: dict[str, float] = field(default_factory=dict)
+    """Those of COURSE that the rewards show: an asymptote once they level off, a midpoint if they rise."""
+    rewards: list[float] = field(default_factory=list)
+    """Of each RLVR step, smoothed."""
+    curves: dict[str, dict[float, float]] = field(default_factory=dict)
+    code: list[str] = field(default_factory=list)
+    """Versions by which its runs were made."""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Everything that is one number, as in scores.csv."""
+        return {**self.scores, **self.heldout, **self.cost, **self.course}
 
 
-def system(variant: str, stage: str) -> str:
-    """What a variant is called after a stage: system("ra3", "rlvr-eval") == "ra3+rlvr"."""
-    return variant + AFTER if stage.startswith("rlvr") else variant
+@dataclass(frozen=True)
+class Estimate:
+    """A number of a system over the seeds: mean with Student's interval; of scores also the interquartile mean."""
+
+    system: str
+    metric: str
+    seeds: int
+    interval: Interval
+    iqm: Interval | None = None
 
 
-def read_cells(cells: Sequence[Cell]) -> tuple[list[Record], list[str]]:
-    """One record for every evaluation there is: system, seed, scores by band and metric, curves, cost, rewards; and a
-    sentence for each that cannot be used, because a file of it was changed or lost."""
+@dataclass(frozen=True)
+class PairedDifference:
+    """A number of system a minus that of b, paired by seed."""
+
+    a: str
+    b: str
+    metric: str
+    seeds: int
+    above: int
+    """Seeds on which a has more."""
+    means: tuple[float, float]
+    """Of a and of b on these seeds."""
+    gap: Interval
+    decision: Decision
+    """Of the sequential test."""
+
+
+@dataclass(frozen=True)
+class StepsToReward:
+    """RLVR steps until a reaches the final reward of b, as shares of b's steps."""
+
+    a: str
+    b: str
+    shares: list[float]
+    median_share: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Everything that results.json holds."""
+
+    seeds: list[int]
+    baseline: str
+    equal_flops: str | None
+    budgets: list[Budget]
+    code: dict[str, int]
+    """How many evaluations stand on code of each version."""
+    cells: list[Evaluation]
+    summary: list[Estimate]
+    differences: list[PairedDifference]
+    """Of each system and those it is compared with."""
+    reach: list[PairedDifference]
+    """Of each variant after RLVR and before it, in pass@k at the smallest k and the largest."""
+    steps: list[StepsToReward]
+
+
+def as_json(value: Any) -> Any:
+    """Records and named tuples as dictionaries, whatever they are in."""
+    if is_dataclass(value):
+        return {own.name: as_json(getattr(value, own.name)) for own in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return as_json(value._asdict())  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
+    return [as_json(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def read_evaluations(cells: Sequence[GridCell]) -> tuple[list[Evaluation], list[str]]:
+    """Every evaluation there is, and a sentence for each that cannot be used, because a file of it was changed or
+    lost."""
     found, problems = [], []
     for cell, stage in product(cells, ("eval", "rlvr-eval")):
         try:
-            found.append(read_cell(cell, stage))
+            found.append(read_evaluation(cell, stage))
         except UserError as error:
             problems.append(str(error))
-    return [record for record in found if record], problems
+    return [evaluation for evaluation in found if evaluation], problems
 
 
-def read_cell(cell: Cell, stage: str) -> Record | None:
-    """The record of one evaluation; None where it, or the run that made its model, is not finished. UserError where a
-    file of the two is not as they left it."""
+def read_evaluation(cell: GridCell, stage: str) -> Evaluation | None:
+    """One evaluation; None where it, or the run that made its model, is not finished. UserError where a file of the two
+    is not as they left it."""
     folder, made_by = cell.folder(stage), cell.folder("midtrain" if stage == "eval" else "rlvr")
-    runs = [run for run in (made_by, folder) if run]
-    if not folder or not all((run / CHECKSUMS).is_file() for run in runs):
+    if not folder or not all((path / CHECKSUMS).is_file() for path in (made_by, folder) if path):
         return None
-    for run in runs:
-        finished_run(run)
-    with unchanged(folder):
-        return _record(cell, stage, folder, made_by)
-
-
-def _record(cell: Cell, stage: str, folder: Path, made_by: Path | None) -> Record:
-    results = read_object(folder / "results.json")
-    trained = read_object(made_by / "results.json") if made_by and stage == "eval" else {}
-    rewards = rlvr_rewards(made_by) if made_by and stage != "eval" else []
-    own = [row for row in trained.get("rows", []) if row["model"] != "base"]
-    curves = {**trained.get("curves", {}), **results.get("curves", {})}
-    return {
-        "system": system(cell.variant, stage),
-        "variant": cell.variant,
-        "seed": cell.seed,
-        "scores": {f"{row['band']} {row['metric']}": row["mean"] for row in results["rows"]},
-        "reach": reach(results.get("problems", [])),
-        "heldout": {row["metric"]: row["mean"] for row in own},
-        "curves": {
-            name: {point["x"]: point["mean"] for point in points if point["model"] != "base"}
-            for name, points in curves.items()
-        },
-        **course(rewards),
-        "cost": training_cost(made_by) if made_by else {},
-        "code": sorted({found for place in (made_by, folder) if place for found in code(place)}),
+    training, run = finished_run(made_by) if made_by else None, finished_run(folder)
+    curves = {name: _by_x(points) for name, points in run.results.curves.items()}
+    reach = {
+        f"{band} pass@{k:g}": share
+        for band in dict.fromkeys(count.band for count in run.results.problems)
+        for k, share in curves.get(REACH.format(band), {}).items()
     }
+    heldout: dict[str, float] = {}
+    if training:
+        heldout = {score.metric: score.mean for score in training.results.scores if score.model != "base"}
+        curves = {n: _by_x(points, "base") for n, points in training.results.curves.items()} | curves
+    rewards = [line.values["reward"] for line in training.stages.get("rlvr", ())] if training else []
+    return Evaluation(
+        system_of(cell.variant, stage), cell.variant, cell.seed,
+        scores=reach | {f"{score.band} {score.metric}": score.mean for score in run.results.scores},
+        heldout=heldout,
+        cost=training_cost(training) if training else {},
+        course=course(rewards),
+        curves=curves,
+        rewards=smoothed(rewards),
+        code=sorted({attempt.made_by for own in (training, run) if own for attempt in own.facts.attempts}),
+    )  # fmt: skip
 
 
-def reach(counts: Sequence[Record]) -> dict[str, dict[int, float]]:
-    """band -> k -> pass@k for k = 1, 2, 4, ... up to the samples that every problem of the band has."""
-    bands: dict[str, list[Record]] = {}
-    for count in counts:
-        bands.setdefault(count["band"], []).append(count)
-    return {
-        band: {
-            k: mean(pass_at_k(c["judged"], c["passed"], k) for c in own)
-            for k in powers_of_two(min(c["judged"] for c in own))
-        }
-        for band, own in bands.items()
-    }
+def _by_x(points: Iterable[CurvePoint], without: str = "") -> dict[float, float]:
+    return {point.x: point.mean for point in points if point.model != without}
 
 
-def training_cost(folder: Path) -> dict[str, float]:
+def training_cost(run: InspectedRun) -> dict[str, float]:
     """What training took: FLOPs, tokens generated, scored and trained on, CPU seconds, most memory."""
-    kinds = by_kind(read_ledger(folder))
+    kinds = by_kind(run.costs)
     return asdict(total({place: spent for kind in TRAINING for place, spent in kinds.get(kind, {}).items()}))
-
-
-def code(folder: Path) -> set[str]:
-    """Which code a run's attempts were made by: {"ra3 0.1.0 5f2c7a90b1de"}; the digits are of its sources
-    (ra3/run/environment.py)."""
-    made_on = read_object(folder / "environment.json")
-    return {
-        " ".join(["ra3", *filter(None, (attempt["versions"].get("ra3"), attempt.get("code")))])
-        for attempt in (made_on, *made_on["earlier"])
-    }
-
-
-def rlvr_rewards(folder: Path) -> list[float]:
-    """Reward of each RLVR step."""
-    return [line["reward"] for line in read_lines(folder / "metrics.jsonl") if line.get("stage") == "rlvr"]
-
-
-def course(rewards: Sequence[float]) -> Record:
-    """What a comparison keeps of an RLVR course: smoothed rewards, and ScaleRL's sigmoid where the course shows it."""
-    fit = fit_sigmoid(rewards) if len(rewards) >= LEAST_REWARDS else None
-    return {"rewards": smoothed(rewards), "sigmoid": fit._asdict() if fit and fit.levels_off(len(rewards)) else {}}
 
 
 def smoothed(rewards: Sequence[float]) -> list[float]:
     """Rewards averaged over the last SMOOTH steps, at the start over those there are."""
     return [mean(rewards[max(0, i - SMOOTH + 1) : i + 1]) for i in range(len(rewards))]
+
+
+def course(rewards: Sequence[float]) -> dict[str, float]:
+    """The numbers of COURSE that a course of rewards shows."""
+    if not rewards:
+        return {}
+    found, fit = {"final_reward": smoothed(rewards)[-1]}, None
+    if len(rewards) >= LEAST_REWARDS and (fit := fit_sigmoid(rewards)).levels_off(len(rewards)):
+        found["asymptote"] = fit.asymptote
+        if fit.asymptote > fit.start:  # a level course has no midpoint and no steepness
+            found |= {"midpoint": fit.midpoint, "steepness": fit.steepness}
+    return found
+
+
+def scores_csv(cells: Sequence[Evaluation]) -> str:
+    """scores.csv, for spreadsheets and data frames, one line for each evaluation.
+
+    Columns: system, seed; scores, "edge pass@1"; measures on held-out text, "think_rate"; what the last stage of
+    training cost, "flops"; after RLVR also the numbers of COURSE. Empty: the run has no such number.
+    """
+    lines = [{"system": cell.system, "seed": cell.seed, **cell.numbers} for cell in cells]
+    text = io.StringIO()
+    table = csv.DictWriter(text, unique(column for line in lines for column in line), lineterminator="\n")
+    table.writeheader()
+    table.writerows(lines)
+    return text.getvalue()
+
+
+def compared(comparison: Comparison, cells: Sequence[Evaluation], budgets: Sequence[Budget] = ()) -> Compared:
+    """The evaluations, and what they say over the seeds."""
+    both = list(pairs(comparison, cells))
+    return Compared(
+        seeds=list(comparison.seeds),
+        baseline=baseline(comparison, cells),
+        equal_flops=comparison.equal_flops,
+        budgets=list(budgets),
+        code=dict(Counter(made_by for cell in cells for made_by in cell.code)),
+        cells=list(cells),
+        summary=[found for name, own in by_system(cells).items() for found in estimates(name, own)],
+        differences=[found for pair in both for found in differences(*pair)],
+        reach=list(reach_gains(cells)),
+        steps=[found for pair in both if (found := steps_to_reward(*pair))],
+    )
+
+
+def baseline(comparison: Comparison, cells: Sequence[Evaluation]) -> str:
+    """What costs are multiples of: the last of `against` that was mid-trained; the last of all if none was."""
+    trained = {cell.system for cell in cells if cell.cost}
+    return next((name for name in reversed(comparison.against) if name in trained), comparison.against[-1])
+
+
+def estimates(name: str, own: Sequence[Evaluation]) -> Iterator[Estimate]:
+    """For each band's pass@1 and all bands together, and for the course of RLVR."""
+    metrics = pass_metrics(own[:1])
+    tables = {metric: [[cell.scores[metric]] for cell in own] for metric in metrics}
+    if len(metrics) > 1:
+        tables["all pass@1"] = [[cell.scores[metric] for metric in metrics] for cell in own]
+    for metric, table in tables.items():
+        middle = stratified_bootstrap(table, derive(0, "compare", name, metric), interquartile_mean)
+        yield Estimate(name, metric, len(own), average([mean(scores) for scores in table]), middle)
+    for metric in COURSE:
+        if values := [cell.course[metric] for cell in own if metric in cell.course]:
+            yield Estimate(name, metric, len(values), average(values))
+
+
+Pairs = list[tuple[Evaluation, Evaluation]]
+"""Evaluations of two systems on the same seeds."""
+
+
+def pairs(comparison: Comparison, cells: Sequence[Evaluation]) -> Iterator[tuple[str, str, Pairs]]:
+    """(system, the one it is compared with, their evaluations on the same seeds), before and after RLVR."""
+    systems = by_system(cells)
+    for name, own in systems.items():
+        after = AFTER if name.endswith(AFTER) else ""
+        for rival in rivals(comparison, name.removesuffix(AFTER)):
+            if both := _on_same_seeds(own, systems.get(rival + after, [])):
+                yield name, rival + after, both
+
+
+def _on_same_seeds(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> Pairs:
+    second = {cell.seed: cell for cell in b}
+    return [(cell, second[cell.seed]) for cell in a if cell.seed in second]
+
+
+def differences(a: str, b: str, both: Pairs) -> Iterator[PairedDifference]:
+    """For each band's pass@1, and of RLVR the final reward and the asymptote, on the seeds where both have them."""
+    for metric in (*pass_metrics([both[0][0]]), *COURSE[:2]):
+        if there := [pair for pair in both if all(metric in cell.numbers for cell in pair)]:
+            yield difference(a, b, metric, there)
+
+
+def difference(a: str, b: str, metric: str, both: Pairs) -> PairedDifference:
+    """The difference of two systems in one number, which all of these evaluations have."""
+    first, second = ([cell.numbers[metric] for cell in side] for side in zip(*both, strict=True))
+    gaps = [one - other for one, other in zip(first, second, strict=True)]
+    above, decision = sum(gap > 0 for gap in gaps), sequential_test(first, second, derive(0, "compare", a, metric))
+    return PairedDifference(a, b, metric, len(gaps), above, (mean(first), mean(second)), average(gaps), decision)
+
+
+def reach_gains(cells: Sequence[Evaluation]) -> Iterator[PairedDifference]:
+    """What RLVR did to pass@k at the smallest k and the largest: did it sharpen only, or also widen what is there?"""
+    systems = by_system(cells)
+    for name, own in systems.items():
+        both = _on_same_seeds(own, systems.get(name.removesuffix(AFTER), [])) if name.endswith(AFTER) else []
+        for curve, band in reach_curves(own) if both else ():
+            shared = set.intersection(*(set(cell.curves.get(curve, {})) for pair in both for cell in pair))
+            for k in unique([min(shared), max(shared)]) if shared else ():
+                yield difference(name, name.removesuffix(AFTER), f"{band} pass@{k:g}", both)
+
+
+def reach_curves(cells: Iterable[Evaluation]) -> list[tuple[str, str]]:
+    """(curve, band) of pass@k by k: [("pass_on_edge_by_k", "edge")]."""
+    before, after = REACH.split("{}")
+    names = unique(name for cell in cells for name in cell.curves if name.startswith(before) and name.endswith(after))
+    return [(name, name.removeprefix(before).removesuffix(after)) for name in names]
+
+
+def steps_to_reward(a: str, b: str, both: Pairs) -> StepsToReward | None:
+    """How soon a reaches in RLVR what b does; None where there was none."""
+    courses = [(one.rewards, other.rewards) for one, other in both if one.rewards and other.rewards]
+    shares = [steps_share(own, other) for own, other in courses]
+    return StepsToReward(a, b, shares, median(shares)) if shares else None
+
+
+def steps_share(own: Sequence[float], other: Sequence[float]) -> float:
+    """Steps until `own` reaches the last of `other`, as a share of the other's steps; inf if it never does."""
+    return next((step for step, reward in enumerate(own) if reward >= other[-1]), math.inf) / len(other)
+
+
+def average(values: Sequence[float]) -> Interval:
+    """Mean over seeds with Student's interval; one seed has none (NaN)."""
+    return student_t(values) if len(values) > 1 else Interval(values[0], math.nan, math.nan)
+
+
+def by_system(cells: Iterable[Evaluation]) -> dict[str, list[Evaluation]]:
+    """The evaluations by system, in order of appearance; those after RLVR last."""
+    found: dict[str, list[Evaluation]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.system.endswith(AFTER)):
+        found.setdefault(cell.system, []).append(cell)
+    return found
+
+
+def pass_metrics(cells: Iterable[Evaluation]) -> list[str]:
+    """The scores that are a pass@1: ["known pass@1", "edge pass@1"]."""
+    return unique(metric for cell in cells for metric in cell.scores if metric.endswith("pass@1"))
+
+
+def shown_metric(cells: Iterable[Evaluation]) -> str:
+    """The pass@1 that single numbers are about: of the edge band, else of the first band there is."""
+    metrics = pass_metrics(cells)
+    return next((metric for metric in metrics if metric.startswith("edge")), metrics[0] if metrics else "")
+
+
+def over_seeds(cells: Sequence[Evaluation], pick: Callable[[Evaluation], float | None]) -> str:
+    """Median and range over the seeds of what `pick` finds; "" if it finds nothing."""
+    there = [value for cell in cells if (value := pick(cell)) is not None and not math.isnan(value)]
+    return f"{median(there):.2f} ({min(there):.2f} to {max(there):.2f})" if there else ""
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """Each value once, in order of appearance."""
+    return list(dict.fromkeys(values))

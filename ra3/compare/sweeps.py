@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from ra3.compare.plan import PLACE, Comparison, Figure, Line, cell_name
+from ra3.compare.definition import PLACE, Comparison, Figure, Line, cell_name
 from ra3.config.help import settings, show
 from ra3.config.load import COMMAND_LINE, dotted_key, load, nearest
 from ra3.errors import UserError
@@ -38,7 +38,7 @@ def swept(words: Sequence[str], recipe: str | None, seeds: str, rlvr: bool) -> C
     usual = load(recipes).flat()
     unchanged = variant_name({key: show(usual[key]) for key in axes})
     return Comparison(
-        name=cell_name("sweep " + " ".join(map(short, axes)), 0).removesuffix("-0"),
+        name=cell_name("sweep " + " ".join(map(short, axes)), None),
         recipes=recipes,
         seeds=read_seeds(seeds),
         variants=variants,

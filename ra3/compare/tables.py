@@ -3,82 +3,141 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from statistics import mean
 
-from ra3.compare.aggregate import by_system, shown_metric
-from ra3.compare.latent_tables import chain_table, heldout_table
-from ra3.compare.plan import AFTER
-from ra3.compare.results import Record
-from ra3.compare.table import Table, points, shown, unique
-from ra3.compare.training_tables import budget_table, cost_table, sigmoids_table, steps_table
-from ra3.measure.statistics import BATCH, LOOKS
+from ra3.compare.definition import AFTER
+from ra3.compare.equal_flops import twin_of
+from ra3.compare.results import (
+    COURSE,
+    SMOOTH,
+    Compared,
+    Estimate,
+    Evaluation,
+    PairedDifference,
+    by_system,
+    over_seeds,
+    shown_metric,
+    unique,
+)
+from ra3.measure.statistics import BATCH, LOOKS, Decision, Interval
+from ra3.run.results import Cell, Table
+
+THINKS = "think_rate_by_chain"
+HELDOUT = {
+    "think_rate": "thinks",
+    "boundary_f1": "boundary F1",
+    "comments_right": "comments right",
+    "swap_changes_code": "swapped: code changes",
+    "delete_changes_code": "deleted: code changes",
+    "latent_information_share": "information on the operation",
+    "duration": "steps per intention (tau)",
+    "discount_per_intention": "implied discount",
+}
 
 
-def tables(results: Record) -> list[Table]:
-    """Every table for which there is something to show."""
-    cells = results["cells"]
-    found = (
-        scores_table(results), differences_table(results), reach_table(results), cost_table(results),
-        budget_table(results), steps_table(results), sigmoids_table(results), chain_table(cells), heldout_table(cells),
-        seeds_table(cells),
-    )  # fmt: skip
-    return [table for table in found if table.rows]
+def tables(results: Compared) -> dict[str, list[Table]]:
+    """The tables of each section of the page for which there is something to show."""
+    found = {
+        "Results": [scores_table(results), differences_table(results)],
+        "What is reachable": [reach_table(results)],
+        "Cost": [cost_table(results), budget_table(results)],
+        "RLVR": [steps_table(results), sigmoids_table(results)],
+        "Intentions": [chain_table(results.cells), heldout_table(results.cells)],
+        "Seeds": [seeds_table(results.cells)],
+    }
+    filled = {section: [table for table in own if table.rows] for section, own in found.items()}
+    return {section: own for section, own in filled.items() if own}
 
 
-def scores_table(results: Record) -> Table:
+def shown(system: str) -> str:
+    """A system's name for people: shown("ra3+rlvr") == "ra3 + RLVR"."""
+    return f"{system.removesuffix(AFTER)} + RLVR" if system.endswith(AFTER) else system
+
+
+def share_cell(found: Interval, note: str = "") -> Cell:
+    """A share in percent with its interval: "50.0 [40.0, 60.0]"; one seed has none."""
+    return number_cell(Interval(*(100 * part for part in found)), note)
+
+
+def number_cell(found: Interval, note: str = "") -> Cell:
+    """A number with its interval: "12.0 [10.0, 14.0]"; one seed has none."""
+    texts = [f"{part:.1f}" for part in found]
+    return Cell(*texts, note=note) if found.low == found.low else Cell(texts[0], note=note)
+
+
+def gap_cell(found: Interval, note: str = "") -> Cell:
+    """A difference in points with its interval; coloured where that, as it is written, leaves out 0."""
+    texts = [f"{100 * part:+.1f}" for part in found]
+    if math.isnan(found.low):
+        return Cell(texts[0], note=note)
+    trend = "up" if float(texts[1]) > 0 else "down" if float(texts[2]) < 0 else ""
+    return Cell(*texts, note=note, trend=trend)
+
+
+def scores_table(results: Compared) -> Table:
     """pass@1 by variant and band, before RLVR and after it."""
-    rows = {(row["system"], row["metric"]): row for row in results["summary"]}
-    columns = _columns(results["summary"], "system")
-    seeds = {row["system"].removesuffix(AFTER): row["seeds"] for row in reversed(results["summary"])}
+    rows = {(row.system, row.metric): row for row in results.summary if row.iqm}
+    columns = _columns((row.metric, row.system) for row in rows.values())
+    seeds = {row.system.removesuffix(AFTER): row.seeds for row in reversed(rows.values())}
     body = []
-    for name in unique(row["system"].removesuffix(AFTER) for row in results["summary"]):
+    for name in unique(row.system.removesuffix(AFTER) for row in rows.values()):
         found = [rows.get((name + after, metric)) for metric, after in columns]
         body.append((name, str(seeds[name]), *(_score(row) if row else "" for row in found)))
     intro = (
         "Percent of problems solved at the first try: mean over seeds with 95% interval (Student's t). All bands "
         "together: interquartile mean with stratified bootstrap interval (rliable)."
     )
-    return Table("pass@1", intro, ("mid-training", "seeds", *map(_column_name, columns)), body)
+    return Table("pass@1", ("mid-training", "seeds", *map(_column_name, columns)), body, intro)
 
 
-def _score(row: Record) -> str:
-    own = row["iqm"] if row["bands"] > 1 else row
-    return points(own["mean"], own["low"] if row["seeds"] > 1 else math.nan, own["high"])
+def _score(row: Estimate) -> Cell:
+    found = row.iqm if row.iqm and row.metric.startswith("all ") else row.interval
+    return share_cell(found if row.seeds > 1 else Interval(found.mean, math.nan, math.nan))
 
 
-def differences_table(results: Record) -> Table:
+def differences_table(results: Compared) -> Table:
     """Paired differences over the seeds, before RLVR and after it."""
-    rows = {(row["a"], row["b"], row["metric"]): row for row in results["differences"]}
-    columns, metric = _columns(results["differences"], "a"), shown_metric(results["cells"])
+    rows = {(row.a, row.b, row.metric): row for row in results.differences if row.metric.endswith("pass@1")}
+    columns, metric = _columns((row.metric, row.a) for row in rows.values()), shown_metric(results.cells)
     body = []
-    for a, b in unique((row["a"].removesuffix(AFTER), row["b"].removesuffix(AFTER)) for row in results["differences"]):
+    for a, b in unique((row.a.removesuffix(AFTER), row.b.removesuffix(AFTER)) for row in rows.values()):
         own = [rows.get((a + after, b + after, band)) for band, after in columns]
-        gaps = [points(row["mean"], row["low"], row["high"], signed=True) if row else "" for row in own]
         judged = [row for after in ("", AFTER) if (row := rows.get((a + after, b + after, metric)))]
-        above = "; ".join(unique(f"{row['above']} of {row['seeds']}" for row in judged))
-        enough = "; ".join(unique(decision_text(row["decision"]) for row in judged))
-        body.append((f"{a} \u2212 {b}", *gaps, above, enough))
+        above = "; ".join(unique(f"{row.above} of {row.seeds}" for row in judged))
+        enough = "; ".join(unique(decision_text(row.decision) for row in judged))
+        body.append((f"{a} \u2212 {b}", *(gap_cell(row.gap) if row else "" for row in own), above, enough))
     intro = (
         "Paired by seed, with 95% interval (Student's t). Enough seeds: a group sequential permutation test (AdaStop), "
         f"batches of {BATCH}, at most {BATCH * LOOKS}. The last two columns are about {metric}, before RLVR; after it, "
         "where it differs."
     )
-    head = ("pair", *map(_column_name, columns), "seeds above 0", "enough seeds?")
-    return Table("Differences in points of pass@1", intro, head, body)
+    heads = ("pair", *map(_column_name, columns), "seeds above 0", "enough seeds?")
+    return Table("Differences in points of pass@1", heads, body, intro)
 
 
-def decision_text(decision: Record) -> str:
-    """The sequential test's verdict: decision_text({"verdict": "go on", "seeds": 5}) == "no: go on to 10"."""
-    verdict, seeds = decision["verdict"], decision["seeds"]
+def decision_text(decision: Decision) -> str:
+    """The sequential test's verdict: decision_text(Decision("go on", 5)) == "no: go on to 10"."""
+    verdict, seeds = decision
     return f"no: go on to {seeds + BATCH}" if verdict == "go on" else f"{verdict} after {seeds}"
 
 
-def reach_table(results: Record) -> Table:
+def _columns(places: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(metric, "" or "+rlvr") of the columns for which there is a (metric, system)."""
+    there = [(metric, AFTER if system.endswith(AFTER) else "") for metric, system in places]
+    return [column for metric, _ in unique(there) for column in ((metric, ""), (metric, AFTER)) if column in there]
+
+
+def _column_name(column: tuple[str, str]) -> str:
+    return f"{column[0].removesuffix(' pass@1')}{' + RLVR' if column[1] else ''}"
+
+
+def reach_table(results: Compared) -> Table:
     """Whether RLVR widened what is reachable, or only sharpened it."""
-    rows = {(row["variant"], row["band"], row["k"]): row for row in results["reach"]}
+    rows = {(row.b, *_band_and_k(row)): row for row in results.reach}
     ks = sorted({k for _, _, k in rows})
     body = [
-        (name, band, *(_moved(rows.get((name, band, k))) for k in ks))
+        (name, band, *(_moved(rows[name, band, k]) if (name, band, k) in rows else "" for k in ks))
         for name, band in unique((name, band) for name, band, _ in rows)
     ]
     intro = (
@@ -86,32 +145,130 @@ def reach_table(results: Record) -> Table:
         "by seed with 95% interval. More at k = 1 alone: RLVR has sharpened what was there; more at the largest k, "
         "too: it has widened what can be reached."
     )
-    return Table("What RLVR reaches", intro, ("mid-training", "band", *(f"k = {k}" for k in ks)), body)
+    return Table("What RLVR reaches", ("mid-training", "band", *(f"k = {k}" for k in ks)), body, intro)
 
 
-def _moved(row: Record | None) -> str:
-    if row is None:
-        return ""
-    gap = points(row["mean"], row["low"], row["high"], signed=True)
-    return f"{gap}; {100 * row['before']:.1f} to {100 * row['after']:.1f}"
+def _band_and_k(row: PairedDifference) -> tuple[str, int]:
+    band, _, k = row.metric.rpartition(" pass@")
+    return band, int(k)
 
 
-def seeds_table(cells: Sequence[Record]) -> Table:
+def _moved(row: PairedDifference) -> Cell:
+    after, before = row.means
+    return gap_cell(row.gap, note=f"{100 * before:.1f} to {100 * after:.1f}")
+
+
+def cost_table(results: Compared) -> Table:
+    """What training cost, mean over seeds, and how many times the FLOPs and CPU time of the baseline."""
+    keys, body = ("flops", "generated", "scored", "trained", "cpu_s"), []
+    costs = {name: [c.cost for c in own if c.cost] for name, own in by_system(results.cells).items()}
+    means = {name: {key: mean(cost[key] for cost in own) for key in keys} for name, own in costs.items() if own}
+    for name, own in means.items():
+        unit = means.get(results.baseline + (AFTER if name.endswith(AFTER) else ""), {})
+        times = [f"{own[key] / unit[key]:.2f}" if unit.get(key) else "" for key in ("flops", "cpu_s")]
+        peak = max(cost["peak_mib"] for cost in costs[name])
+        counts = [count(own[key]) for key in keys[1:4]]
+        line = (f"{own['flops'] / 1e12:.3g}", times[0], *counts, f"{own['cpu_s']:.0f}", times[1], f"{peak:.0f}")
+        body.append((shown(name), *line))
+    intro = (
+        "Mean over seeds of the last stage, mid-training or RLVR, held-out measuring left out. Overhead: multiples of "
+        f"{results.baseline}."
+    )
+    heads = ("system", "TFLOP", "overhead", "generated", "scored", "trained", "CPU s", "overhead", "peak MiB")
+    return Table("Cost of training", heads, body, intro)
+
+
+def count(value: float) -> str:
+    """Many in thousands: count(217000) == "217k"; few as they are."""
+    return f"{value / 1000:.0f}k" if value >= 10_000 else f"{value:.0f}"
+
+
+def budget_table(results: Compared) -> Table:
+    """What the twins at equal FLOPs got, what it was read from, and what they took."""
+    took, body = {(cell.system, cell.seed): cell.cost for cell in results.cells}, []
+    for name in unique(budget.variant for budget in results.budgets):
+        own = [budget for budget in results.budgets if budget.variant == name]
+        share = f"{100 * mean(budget.before / budget.flops for budget in own):.0f}%"
+        keys = unique(key for budget in own for key in budget.settings)
+        given = {key: [count(b.settings[key]) for b in own if key in b.settings] for key in keys}
+        found = [cost["flops"] / b.flops for b in own if (cost := took.get((twin_of(name), b.seed)))]
+        words = "; ".join(f"{key.rpartition('.')[2]} = {', '.join(values)}" for key, values in given.items())
+        body.append((name, share, words or "none: it costs nothing", f"{mean(found):.2f}" if found else ""))
+    intro = (
+        f"Budget: what the mid-training of {results.equal_flops} takes on the same seed, by the ledgers. Seed by seed; "
+        "tokens are for each EM round. What is cheaper spends the rest on its M-steps; what is dearer is made smaller "
+        "in all its parts."
+    )
+    heads = ("variant", "E-step and annotation, share of the budget", "what the twin got", "taken over budget")
+    return Table("Equal FLOPs", heads, body, intro)
+
+
+def steps_table(results: Compared) -> Table:
+    """RLVR steps to the other's final reward."""
+    final = {(row.a, row.b): row.gap for row in results.differences if row.metric == "final_reward"}
+    body = [
+        (f"{shown(row.a)} to {shown(row.b)}", f"{row.median_share:.2f}", ", ".join(f"{s:.2f}" for s in row.shares),
+         gap_cell(final[row.a, row.b]))
+        for row in results.steps
+    ]  # fmt: skip
+    intro = (
+        "RLVR steps until the other's final reward is reached, as a share of its steps; inf: never. Rewards are "
+        f"averaged over {SMOOTH} steps, at the start over those there are."
+    )
+    return Table("RLVR: how soon", ("pair", "median", "seed by seed", "final reward, points apart"), body, intro)
+
+
+def sigmoids_table(results: Compared) -> Table:
+    """ScaleRL's parameters of the RLVR courses, and how far the asymptotes lie apart."""
+    found = {(row.system, row.metric): row for row in results.summary if row.metric in COURSE}
+    body = []
+    for name, (final, level, *bend) in {n: [found.get((n, m)) for m in COURSE] for n, _ in found}.items():
+        if final and level:
+            apart = [row for row in results.differences if (row.a, row.metric) == (name, "asymptote")]
+            gaps = "; ".join(f"{gap_cell(row.gap)} over {row.b.removesuffix(AFTER)} ({row.seeds})" for row in apart)
+            parts = [number_cell(row.interval) if row else "" for row in bend]
+            of_all = f"{level.seeds} of {final.seeds}"
+            body.append((name.removesuffix(AFTER), of_all, share_cell(level.interval), *parts, gaps))
+    intro = (
+        "R = R_0 + (A - R_0) / (1 + (C_mid / C)^B), fitted to each seed; mean with 95% interval over the seeds whose "
+        "course shows its asymptote, because it levels off; in brackets over how many seeds A is paired."
+    )
+    heads = ("mid-training", "seeds", "A, percent", "C_mid, updates", "B", "A, paired by seed")
+    return Table("RLVR: curves as sigmoids", heads, body, intro)
+
+
+def chain_table(cells: Sequence[Evaluation]) -> Table:
+    """Embedded world: selective thinking by chain length."""
+    lengths = sorted({x for cell in cells for x in cell.curves.get(THINKS, {})})
+    body = [
+        (shown(name), *(over_seeds(own, lambda c, x=x: c.curves.get(THINKS, {}).get(x)) for x in lengths))
+        for name, own in by_system(cells).items()
+        if lengths
+    ]
+    intro = (
+        "Share of answers that open with an intention, by the chain of references that the problem needs; median over "
+        "seeds and range."
+    )
+    return Table("When it thinks", ("system", *(f"length {x:g}" for x in lengths)), body, intro)
+
+
+def heldout_table(cells: Sequence[Evaluation]) -> Table:
+    """Whether the intentions are real: what they are like on held-out text."""
+    names = [name for name in HELDOUT if any(name in cell.heldout for cell in cells)]
+    body = [
+        (name, *(over_seeds(own, lambda c, n=n: c.heldout.get(n)) for n in names))
+        for name, own in by_system(cells).items()
+        if any(cell.heldout for cell in own)
+    ]
+    heads = ("mid-training", *(HELDOUT[name] for name in names))
+    return Table("Are the intentions real", heads, body, "On held-out text; median over seeds and range.")
+
+
+def seeds_table(cells: Sequence[Evaluation]) -> Table:
     """Each seed's pass@1 on the middle band, systems down."""
-    metric, seeds = shown_metric(cells), sorted({cell["seed"] for cell in cells})
+    metric, seeds = shown_metric(cells), sorted({cell.seed for cell in cells})
     body = []
     for name, own in by_system(cells).items():
-        scores = {cell["seed"]: cell["scores"].get(metric) for cell in own}
-        body.append((shown(name), *("" if (s := scores.get(seed)) is None else f"{100 * s:.1f}" for seed in seeds)))
-    return Table(f"Seed by seed, {metric}", "Percent.", ("system", *map(str, seeds)), body)
-
-
-def _columns(rows: Sequence[Record], key: str) -> list[tuple[str, str]]:
-    """(metric, "" or "+rlvr") of the columns for which there is a row."""
-    there = {(row["metric"], AFTER if row[key].endswith(AFTER) else "") for row in rows}
-    metrics = unique(row["metric"] for row in rows)
-    return [(metric, after) for metric in metrics for after in ("", AFTER) if (metric, after) in there]
-
-
-def _column_name(column: tuple[str, str]) -> str:
-    return f"{column[0].removesuffix(' pass@1')}{' + RLVR' if column[1] else ''}"
+        scores = {cell.seed: f"{100 * cell.scores[metric]:.1f}" for cell in own if metric in cell.scores}
+        body.append((shown(name), *(scores.get(seed, "") for seed in seeds)))
+    return Table(f"Seed by seed, {metric}", ("system", *map(str, seeds)), body, "Percent.")

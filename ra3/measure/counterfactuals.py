@@ -39,20 +39,12 @@ class Changes(NamedTuple):
 def places(rows: Rows, stray: int = 0) -> list[Place]:
     """Every intention of `rows`, with the next different one of its row; `stray` tokens of its start are left out."""
     found = []
-    for r in range(len(rows)):
-        written = _intentions(rows, r)
-        for at, (start, own) in enumerate(written):
-            others = [other for _, other in written[at + 1 :] + written[:at] if other != own]
-            found.append(Place(rows.ids[r, stray:start].tolist(), own, others[0] if others else None))
-    return found
-
-
-def _intentions(rows: Rows, r: int) -> list[tuple[int, list[int]]]:
-    """(position of its first token, tokens) of each intention in row r."""
-    found = []
-    for t in rows.step[r][rows.latent[r]].unique().tolist():
-        at = ((rows.step[r] == t) & rows.latent[r]).nonzero()[:, 0]
-        found.append((int(at[0]), rows.ids[r][at].tolist()))
+    for ids, step, latent in zip(rows.ids, rows.step, rows.latent, strict=True):
+        at = [((step == t) & latent).nonzero()[:, 0] for t in step[latent].unique()]
+        written = [(int(tokens[0]), ids[tokens].tolist()) for tokens in at]
+        for number, (start, own) in enumerate(written):
+            others = [other for _, other in written[number + 1 :] + written[:number] if other != own]
+            found.append(Place(ids[stray:start].tolist(), own, others[0] if others else None))
     return found
 
 

@@ -12,7 +12,7 @@ from ra3.data.latents import EncodedDocument
 from ra3.em.annotate import comment_texts
 from ra3.measure.counterfactuals import code_changes
 from ra3.measure.latent_index import last_word
-from ra3.measure.statistics import bootstrap, boundary_agreement, information, wilson
+from ra3.measure.statistics import Interval, bootstrap, boundary_agreement, information, wilson
 from ra3.model.action_spaces import TokenScores, step_logp
 from ra3.model.policy import Policy
 from ra3.model.update import sampling_cost, score, scoring_cost
@@ -26,22 +26,20 @@ from ra3.run.results import CurvePoint, Results, Score
 from ra3.seeds import derive
 
 DISCOUNT = 0.95
-"""Per step, to say what latents make of a horizon."""
+"""Per step, to say what latents make of a horizon: the mean of DISCOUNT^tau over the steps tau that each covers."""
+Measure = tuple[str, int, Interval]
+"""Metric, how many documents or latents it is of, and its value."""
 
 
 def measure_heldout(
-    model: str,
-    policy: Policy,
-    documents: Sequence[EncodedDocument],
-    max_latent_tokens: int,
-    update: UpdateSettings,
-    seed: int,
-    ledger: Ledger | None = None,
-) -> Results:
+    model: str, policy: Policy, documents: Sequence[EncodedDocument], max_latent_tokens: int, update: UpdateSettings,
+    seed: int, ledger: Ledger | None = None,
+) -> Results:  # fmt: skip
     """Measures one model on held-out text.
 
-    Nats per expert token without latents and given sampled ones, and the think rate, each a mean over documents; does
-    the code follow the latents; for an embedded world also, do they agree with the true boundaries and chains.
+    Nats per expert token without latents and given sampled ones, and the think rate, each a mean over documents; share
+    of the latents whose code changes when another one of the document takes their place, and when they are deleted;
+    how many steps a latent covers; for an embedded world also, do they agree with the true boundaries and chains.
     """
     ledger = ledger or Ledger()
 
@@ -57,22 +55,31 @@ def measure_heldout(
     boundaries = Boundaries.of(rows, policy.syntax.newline_id)
     without, given = scored(plain).logp, scored(rows)
     logp, tokens = step_logp(given.logp, given.logp_action, rows), plain.expert.sum(1)
-    measured = {
+    means = {
         "nll_per_token": -without.sum(1) / tokens,
         "nll_per_token_given_latents": -logp.sum(1) / tokens,
         "think_rate": boundaries.think.sum(1) / boundaries.decided.sum(1).clamp(min=1),
     }
-    scores = [
-        _score(model, metric, len(documents), *bootstrap(values.tolist(), derive(seed, metric)))
-        for metric, values in measured.items()
-    ]
+    found = [(name, len(documents), bootstrap(own.tolist(), derive(seed, name))) for name, own in means.items()]
     with ledger.phase("rollouts"):
-        scores += probe_scores(model, policy, rows)
-    scores += duration_scores(model, boundaries)
-    scores += truth_scores(model, policy, documents, rows, boundaries, seed)
+        changed = code_changes(policy, rows)
+    probes = (("swap_changes_code", changed.swapped), ("delete_changes_code", changed.deleted))
+    found += [(name, len(own), wilson(sum(own), len(own))) for name, own in probes if own]
+    if taus := durations(boundaries.think, boundaries.exists):
+        found += [
+            ("duration", len(taus), exactly(mean(taus))),
+            ("discount_per_intention", len(taus), exactly(mean(DISCOUNT**tau for tau in taus))),
+        ]
+    found += truth_measures(policy, documents, rows, boundaries, seed)
     steps = rows.num_steps
     gain = step_sums(logp, rows.step, steps) - step_sums(without * plain.expert, plain.step, steps)
+    scores = [Score(model, "heldout", name, *measured, problems=count) for name, count, measured in found]
     return Results(scores=scores, curves=gain_curves(model, documents, boundaries, gain, seed))
+
+
+def exactly(value: float) -> Interval:
+    """A number without an interval, which has itself for both bounds."""
+    return Interval(value, value, value)
 
 
 def gain_curves(
@@ -97,25 +104,6 @@ def gain_curves(
     return {"latent_gain_by_chain": points} if points else {}
 
 
-def probe_scores(model: str, policy: Policy, rows: Rows) -> list[Score]:
-    """Share of the latents whose code changes when another one of the document takes their place, and when they are
-    deleted; a score only where there is a latent to swap, or to delete."""
-    changed = code_changes(policy, rows)
-    found = (("swap_changes_code", changed.swapped), ("delete_changes_code", changed.deleted))
-    return [
-        _score(model, metric, len(changes), *wilson(sum(changes), len(changes))) for metric, changes in found if changes
-    ]
-
-
-def duration_scores(model: str, boundaries: Boundaries) -> list[Score]:
-    """Mean number of steps tau that a latent covers, and what it makes of a discount: mean of DISCOUNT^tau."""
-    taus = durations(boundaries.think, boundaries.exists)
-    if not taus:
-        return []
-    measured = {"duration": mean(taus), "discount_per_intention": mean(DISCOUNT**tau for tau in taus)}
-    return [_score(model, name, len(taus), value) for name, value in measured.items()]
-
-
 def durations(think: Tensor, exists: Tensor) -> list[int]:
     """think, exists [B,S] -> for each latent the steps up to the next one or the end of its document."""
     found = []
@@ -125,53 +113,30 @@ def durations(think: Tensor, exists: Tensor) -> list[int]:
     return found
 
 
-def truth_scores(
-    model: str,
-    policy: Policy,
-    documents: Sequence[EncodedDocument],
-    rows: Rows,
-    boundaries: Boundaries,
-    seed: int,
-) -> list[Score]:
+def truth_measures(
+    policy: Policy, documents: Sequence[EncodedDocument], rows: Rows, boundaries: Boundaries, seed: int
+) -> list[Measure]:
     """Embedded worlds only: precision, recall and F1 of the places of thought against the true boundaries, the share
     of the comments written there that are the true ones, and what the latents say about what was to be done."""
     truth_of = {r: d.document.truth for r, d in enumerate(documents) if d.document.truth}
     if not truth_of:
         return []
-    known, truths = list(truth_of), list(truth_of.values())
-    predicted = [set(boundaries.think[r].nonzero()[:, 0].tolist()) for r in known]
-    agreement = boundary_agreement(predicted, [set(truth.boundaries) for truth in truths])
+    predicted = [set(boundaries.think[r].nonzero()[:, 0].tolist()) for r in truth_of]
+    agreement = boundary_agreement(predicted, [set(truth.boundaries) for truth in truth_of.values()])
     found = [
-        _score(model, f"boundary_{name}", len(known), value)
+        (f"boundary_{name}", len(truth_of), exactly(value))
         for name, value in agreement._asdict().items()
         if name != "precision" or any(predicted)
     ]
-    comments = [comment_texts(policy, rows, r, len(documents[r].step_ids)) for r in known]
-    pairs = [
-        (own[t], wanted)
-        for own, truth in zip(comments, truths, strict=True)
-        for t, wanted in zip(truth.boundaries, truth.comments, strict=True)
-    ]
-    written = [(comment, wanted) for comment, wanted in pairs if comment is not None]
-    if written:
-        right = sum(comment == wanted for comment, wanted in written)
-        found.append(_score(model, "comments_right", len(written), *wilson(right, len(written))))
-    return found + information_scores(model, pairs, derive(seed, "information"))
-
-
-def information_scores(model: str, pairs: Sequence[tuple[str | None, str]], seed: int) -> list[Score]:
-    """What the latent at a true boundary, its last word or none, says about the true one, beyond chance; `pairs` are
-    (comment written or None, true comment)."""
-    if not pairs:
-        return []
-    said = [last_word(comment or "") for comment, _ in pairs]
-    found = information(said, [last_word(wanted) for _, wanted in pairs], seed)
-    measured = {"latent_information": found.bits, "latent_information_share": found.share}
-    return [_score(model, name, len(pairs), value) for name, value in measured.items()]
-
-
-def _score(
-    model: str, metric: str, count: int, mean: float, low: float | None = None, high: float | None = None
-) -> Score:
-    """A score on held-out text; one without an interval has its mean for both bounds."""
-    return Score(model, "heldout", metric, mean, mean if low is None else low, mean if high is None else high, count)
+    pairs = []
+    for r, truth in truth_of.items():
+        comments = comment_texts(policy, rows, r, len(documents[r].step_ids))
+        pairs += [(comments[t], wanted) for t, wanted in zip(truth.boundaries, truth.comments, strict=True)]
+    if written := [comment == wanted for comment, wanted in pairs if comment is not None]:
+        found.append(("comments_right", len(written), wilson(sum(written), len(written))))
+    if pairs:  # what the last word of a latent, or none, says about the last of the true one
+        said, wanted = ([last_word(comment or "") for comment in side] for side in zip(*pairs, strict=True))
+        known = information(said, wanted, derive(seed, "information"))
+        found.append(("latent_information", len(pairs), exactly(known.bits)))
+        found.append(("latent_information_share", len(pairs), exactly(known.share)))
+    return found

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 from ra3.config.settings import EvalSettings
 from ra3.grading.grade import Verdict
 from ra3.grading.problems import Problem
-from ra3.measure.statistics import interval, paired_difference, pass_at_k, powers_of_two
+from ra3.measure.statistics import interval, paired_difference, pass_at_k
 from ra3.run.results import CurvePoint, Difference, ProblemCount, Results, Score
 from ra3.seeds import derive
 
 Item = TypeVar("Item")
+CHAIN_CURVES = ("think_rate_by_chain", "comment_right_by_chain", "pass_by_chain")
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,10 @@ def reach_curves(model: str, counts: Sequence[ProblemCount], seed: int) -> dict[
     """pass@k by k, for k = 1, 2, 4, ... up to the samples that every problem of the band has: what is reachable."""
     curves = {}
     for band, own in grouped(counts, lambda c: c.band).items():
-        ks = powers_of_two(min(c.judged for c in own))
-        values = {k: [pass_at_k(c.judged, c.passed, k) for c in own] for k in ks}
-        points = [CurvePoint(model, k, *interval(values[k], derive(seed, "interval", band, k))) for k in ks]
-        curves[f"pass_on_{band}_by_k"] = points
+        curves[f"pass_on_{band}_by_k"] = points = []
+        for k in (2**i for i in range(min(c.judged for c in own).bit_length())):
+            values = [pass_at_k(c.judged, c.passed, k) for c in own]
+            points.append(CurvePoint(model, k, *interval(values, derive(seed, "interval", band, k))))
     return curves
 
 
@@ -119,24 +120,20 @@ def paired_differences(a: Sequence[ProblemCount], b: Sequence[ProblemCount], see
 
 def chain_curves(model: str, answers: Sequence[Answer], seed: int) -> dict[str, list[CurvePoint]]:
     """Embedded worlds only, by chain length: how often a latent comes first, whether it is right, the pass rate."""
-    curves: dict[str, list[CurvePoint]] = {"think_rate_by_chain": [], "comment_right_by_chain": [], "pass_by_chain": []}
+    curves: dict[str, list[CurvePoint]] = {name: [] for name in CHAIN_CURVES}
     known = [a for a in answers if "intention" in a.problem.meta]
     for length, own in sorted(grouped(known, lambda a: a.problem.meta["chain_length"]).items()):
+        thought = [a for a in own if a.written.startswith("#")]
         judged = [a for a in own if a.verdict.passed is not None]
         measured = {
-            "think_rate_by_chain": shares_by_problem(own, thinks_first),
-            "comment_right_by_chain": shares_by_problem([a for a in own if thinks_first(a)], latent_is_right),
+            "think_rate_by_chain": shares_by_problem(own, lambda a: a.written.startswith("#")),
+            "comment_right_by_chain": shares_by_problem(thought, latent_is_right),
             "pass_by_chain": shares_by_problem(judged, lambda a: bool(a.verdict.passed)),
         }
         for name, values in measured.items():
             if values:
                 curves[name].append(CurvePoint(model, length, *interval(values, derive(seed, name, length))))
     return curves
-
-
-def thinks_first(answer: Answer) -> bool:
-    """Whether the completion opens with a latent."""
-    return answer.written.startswith("#")
 
 
 def latent_is_right(answer: Answer) -> bool:

@@ -25,6 +25,8 @@ BATCH, LOOKS, PERMUTATIONS = 5, 5, 10_000
 """Of the sequential test."""
 
 Values = Sequence[float] | np.ndarray
+Statistic = Callable[..., Any]
+"""Reduces an array along an `axis`, as np.mean does."""
 
 
 class Interval(NamedTuple):
@@ -52,17 +54,10 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return float(1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1)))
 
 
-def powers_of_two(n: int) -> list[int]:
-    """The k of a pass@k curve from n samples: powers_of_two(20) == [1, 2, 4, 8, 16]."""
-    return [2**i for i in range(n.bit_length())]
-
-
 def wilson(successes: int, trials: int) -> Interval:
-    """Interval for one proportion p̂ = successes / trials, useful also at 0 and at 1 (Wilson 1927).
+    """Wilson's interval for one proportion, useful also at 0 and at 1; `mean` is the proportion itself.
 
-    centre = (p̂ + z²/2n) / (1 + z²/n),   half = z/(1 + z²/n) · sqrt(p̂(1-p̂)/n + z²/4n²),   z = Φ⁻¹(0.975)
-
-    `mean` is p̂ itself, not the centre. The trials must be independent: for samples of several problems use `interval`.
+    The trials must be independent: for samples of several problems use `interval`.
     """
     from scipy.stats import binomtest
 
@@ -95,15 +90,12 @@ def interquartile_mean(values: Values, axis: int = -1) -> Any:
     return trim_mean(values, 0.25, axis)
 
 
-def bootstrap(
-    scores_P: Values, seed: int, resamples: int = RESAMPLES, statistic: Callable[..., Any] = np.mean
-) -> Interval:
+def bootstrap(scores_P: Values, seed: int, resamples: int = RESAMPLES, statistic: Statistic = np.mean) -> Interval:
     """Percentile bootstrap over problems: θ̂ on P scores; bounds = quantiles of θ̂ on P scores drawn with replacement.
 
     low, high = Q_{0.025}, Q_{0.975} of { θ(scores[draw_r]) }_{r=1..R}   (arXiv 2108.13264, §4)
 
-    `statistic` reduces an array along an `axis`, as np.mean does. Same seed, same bounds. With all scores equal the
-    bounds coincide with the mean, which claims too much: see `interval`.
+    With all scores equal the bounds coincide with the mean, which claims too much: see `interval`.
     """
     return _bootstrap([_vector(scores_P)], seed, resamples, statistic)
 
@@ -132,13 +124,13 @@ def paired_difference(a_P: Values, b_P: Values, seed: int) -> Interval:
 
 
 def stratified_bootstrap(
-    scores_ST: Sequence[Sequence[float]] | np.ndarray, seed: int, statistic: Callable[..., Any]
+    scores_ST: Sequence[Sequence[float]] | np.ndarray, seed: int, statistic: Statistic
 ) -> Interval:
     """Percentile bootstrap of θ over all scores, seeds redrawn with replacement within each task (rliable).
 
     scores [S seeds, T tasks];   θ*_r = θ({ s_{i_rt(j), t} }),   i_rt(j) ~ U{1..S} for each t   (arXiv 2108.13264, §4)
 
-    `statistic` reduces an array along an `axis`, as `interquartile_mean` does. One seed gives an interval of no width.
+    One seed gives an interval of no width.
     """
     scores = np.asarray(scores_ST, dtype=np.float64)
     if scores.ndim != 2 or not scores.size:
@@ -147,7 +139,7 @@ def stratified_bootstrap(
 
 
 def _bootstrap(
-    tasks: Sequence[np.ndarray] | np.ndarray, seed: int, resamples: int, statistic: Callable[..., Any]
+    tasks: Sequence[np.ndarray] | np.ndarray, seed: int, resamples: int, statistic: Statistic
 ) -> Interval:
     """Percentile bootstrap of a statistic of all values, each task's redrawn by themselves."""
     from scipy import stats
@@ -184,14 +176,9 @@ class Decision(NamedTuple):
 
 
 def sequential_test(
-    a_S: Sequence[float],
-    b_S: Sequence[float],
-    seed: int,
-    batch: int = BATCH,
-    looks: int = LOOKS,
-    permutations: int = PERMUTATIONS,
-    alpha: float = 0.05,
-) -> Decision:
+    a_S: Sequence[float], b_S: Sequence[float], seed: int, batch: int = BATCH, looks: int = LOOKS,
+    permutations: int = PERMUTATIONS, alpha: float = 0.05,
+) -> Decision:  # fmt: skip
     """Decides by a group sequential permutation test whether a is higher or lower than b, or more seeds are needed
     (AdaStop, arXiv 2306.10882).
 
@@ -251,14 +238,11 @@ def boundary_agreement(predicted: Iterable[Collection[int]], true: Iterable[Coll
     Each item is one document's set of step indices. A ratio without a denominator is 1: nothing claimed, nothing wrong;
     nothing to find, nothing missed.
     """
-    pairs = [(set(p), set(t)) for p, t in zip(predicted, true, strict=True)]
-    hits = sum(len(p & t) for p, t in pairs)
-    num_predicted, num_true = sum(len(p) for p, _ in pairs), sum(len(t) for _, t in pairs)
-
-    def ratio(share: int, whole: int) -> float:
-        return share / whole if whole else 1.0
-
-    return Agreement(ratio(hits, num_predicted), ratio(hits, num_true), ratio(2 * hits, num_predicted + num_true))
+    hits = num_predicted = num_true = 0
+    for p, t in zip(predicted, true, strict=True):
+        hits, num_predicted, num_true = hits + len({*p} & {*t}), num_predicted + len({*p}), num_true + len({*t})
+    ratios = ((hits, num_predicted), (hits, num_true), (2 * hits, num_predicted + num_true))
+    return Agreement(*(share / whole if whole else 1.0 for share, whole in ratios))
 
 
 class Information(NamedTuple):

@@ -13,8 +13,7 @@ import pytest
 from cli_runs import Started, ra3
 
 import ra3 as ra3_package
-from ra3.compare.definition import read_comparison, shipped
-from ra3.compare.plan import cell_name
+from ra3.compare.definition import cell_name, read_comparison, shipped
 from ra3.errors import UserError
 from ra3.run.files import fingerprint_code
 
@@ -42,9 +41,9 @@ def file(tmp_path):
 def test_a_cell_is_trained_evaluated_put_through_rlvr_and_evaluated_again(file, tmp_path):
     comparison = read_comparison(file(TEXT))
     base, ntp, *_ = comparison.cells(tmp_path)
-    assert [step.command for step in base.steps] == ["eval"]
-    assert [step.command for step in ntp.steps] == ["midtrain", "eval", "rlvr", "eval"]
-    train, first, learn, last = ntp.steps
+    assert [command.name for command in base.commands] == ["eval"]
+    assert [command.name for command in ntp.commands] == ["midtrain", "eval", "rlvr", "eval"]
+    train, first, learn, last = ntp.commands
     assert first.settings["model.path"] == learn.settings["model.path"] == str(train.folder / "model")
     assert last.settings["model.path"] == str(learn.folder / "model")
     assert ntp.folder("rlvr-eval") == last.folder and base.folder("midtrain") is None

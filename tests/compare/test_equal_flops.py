@@ -7,9 +7,10 @@ import json
 import pytest
 from cli_runs import ra3
 
-from ra3.compare.equal_flops import Size, equalised, midtraining, rivals
-from ra3.compare.plan import Comparison
-from ra3.compare.training_tables import budget_table
+from ra3.compare.definition import Comparison
+from ra3.compare.equal_flops import Budget, Size, equalised, midtraining, rivals
+from ra3.compare.results import Evaluation, compared
+from ra3.compare.tables import budget_table
 from ra3.run.ledger import Spent
 
 COSTS = {
@@ -83,12 +84,12 @@ def test_twins_are_compared_with_twins_and_the_reference_with_both(against, vari
 
 
 def test_the_table_says_what_the_twins_got_and_took():
-    own = {"variant": "iwae", "flops": 4e9, "before": 6e9}
-    one = {**own, "seed": 1, "settings": {"midtrain.estep.updates": 12, "midtrain.mstep.tokens": 50_000}}
-    other = {**own, "seed": 2, "settings": {"midtrain.estep.updates": 11, "midtrain.mstep.tokens": 48_000}}
-    nothing = {**own, "variant": "idle", "before": 0.0, "seed": 1, "settings": {}}
-    cells = [{"system": "iwae, equal FLOPs", "seed": 2, "cost": {"flops": 5e9}}]
-    table = budget_table({"budgets": [one, other, nothing], "cells": cells, "equal_flops": "ra3"})
+    one = Budget("iwae", 1, 4e9, 6e9, {"midtrain.estep.updates": 12, "midtrain.mstep.tokens": 50_000})
+    other = Budget("iwae", 2, 4e9, 6e9, {"midtrain.estep.updates": 11, "midtrain.mstep.tokens": 48_000})
+    nothing = Budget("idle", 1, 4e9, 0.0, {})
+    cells = [Evaluation("iwae, equal FLOPs", "iwae, equal FLOPs", 2, {}, cost={"flops": 5e9})]
+    comparison = Comparison("x", (), (1, 2), {}, (), ("ra3",), equal_flops="ra3")
+    table = budget_table(compared(comparison, cells, [one, other, nothing]))
     assert table.rows == [
         ("iwae", "150%", "updates = 12, 11; tokens = 50k, 48k", "1.25"), ("idle", "0%", "none: it costs nothing", ""),
     ]  # fmt: skip

@@ -8,9 +8,9 @@ import re
 import pytest
 from cli_runs import ra3
 
-from ra3.compare.curves import setting_plot
-from ra3.compare.palette import Look
-from ra3.compare.plan import Line
+from ra3.compare.definition import Line
+from ra3.compare.figures import Palette, setting_plot
+from ra3.compare.results import Evaluation
 from ra3.compare.sweeps import swept
 from ra3.errors import UserError
 
@@ -74,8 +74,8 @@ def test_a_figure_has_one_sentence():
     """Means 0.3 and 0.6; paired by seed 0.2 and 0.4 apart: +30.0, half width 12.706 * 0.1 = 127.1 points."""
     found = swept(["gamma=0.5,1"], None, "1,2", rlvr=False)
     scores = {("gamma = 0.5", 1): 0.2, ("gamma = 1.0", 1): 0.4, ("gamma = 0.5", 2): 0.4, ("gamma = 1.0", 2): 0.8}
-    cells = [{"system": s, "seed": seed, "scores": {"edge pass@1": x}} for (s, seed), x in scores.items()]
-    plot = setting_plot(found.figures[0], cells, Look.of(list(found.variants), found.figures))
+    cells = [Evaluation(s, s, seed, {"edge pass@1": x}) for (s, seed), x in scores.items()]
+    plot = setting_plot(found.figures[0], cells, Palette.of(list(found.variants), found.figures))
     assert plot is not None and plot.title == "gamma"
     assert plot.caption.endswith("Best 1.0 (60.0), worst 0.5 (30.0).")
 

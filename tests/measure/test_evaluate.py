@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ra3.compare.latent_tables import HELDOUT
+from ra3.compare.tables import HELDOUT
 from ra3.config.settings import EvalSettings, UpdateSettings
 from ra3.data.latents import encode_all
 from ra3.evaluate import answers_of
