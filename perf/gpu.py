@@ -14,14 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 from random_models import save_config
 from transformers import GenerationConfig
 
-from ra3.commands.plan import median_seconds
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
 from ra3.model.optimizers import make_optimizer
@@ -47,6 +49,20 @@ def make_policy(sizes: dict[str, int], device: torch.device) -> Policy:
     with tempfile.TemporaryDirectory() as folder:
         save_config("qwen3", sizes, Path(folder))
         return Policy.load(Path(folder), "random", torch.bfloat16, device, 0)
+
+
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Median seconds of a call, after one that does not count."""
+    found = []
+    for _ in range(repeats + 1):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - start)
+    return median(found[1:])
 
 
 def matrix_peak(size: int, device: torch.device, repeats: int) -> float:

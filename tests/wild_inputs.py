@@ -33,7 +33,7 @@ from ra3.errors import UserError
 from ra3.grading.problem_tests import CallTest, StdioTest
 from ra3.grading.problems import Problem, program
 from ra3.grading.problems import load as load_problems
-from ra3.run.files import fingerprint_items
+from ra3.run.files import fingerprint_items, to_json
 from ra3.run.folder import config_changes
 
 FOLDER = Path(tempfile.mkdtemp(prefix="ra3-wild-"))
@@ -113,7 +113,8 @@ def settings_from_code(overrides: dict) -> None:
     config = told(lambda: load(overrides=overrides))
     if config is not None:
         path = FOLDER / "config.json"
-        path.write_text(config.to_json(), encoding="utf-8", errors="surrogatepass")
+        text = json.dumps(to_json(config.model_dump()), ensure_ascii=False)
+        path.write_text(text, encoding="utf-8", errors="surrogatepass")
         again = told(lambda: load([path]))
         assert again is None or config_changes(again.model_dump(), config.model_dump()) == []
 

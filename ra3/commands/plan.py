@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -244,10 +243,10 @@ def _probe(policy: Policy, documents: Sequence[EncodedDocument], config: Config)
     """Seconds per rollout: (sampling it, one training pass over it)."""
     few, group = documents[:PROBE_DOCUMENTS], config.midtrain.estep.group_size
     rules, seeds = LatentRules(config.midtrain.estep.max_latent_tokens), list(range(len(few) * group))
-    sampling_s = median_seconds(lambda: interleave(policy, few, group, rules, seeds))
+    sampling_s = _seconds(lambda: interleave(policy, few, group, rules, seeds))
     twin = policy.snapshot()
     optimizer = make_optimizer(twin.model, config.midtrain.mstep.optimizer, 0.0)
-    fitting_s = median_seconds(lambda: next_token_step(twin, optimizer, expert_rows(twin, few), config.update))
+    fitting_s = _seconds(lambda: next_token_step(twin, optimizer, expert_rows(twin, few), config.update))
     return sampling_s / len(seeds), fitting_s / len(few)
 
 
@@ -255,21 +254,18 @@ def _generation_s(policy: Policy, problems: Sequence[Problem], max_new_tokens: i
     """Seconds per generated completion."""
     ids = [policy.tokenizer(problem.prompt, add_special_tokens=False)["input_ids"] for problem in problems[:4]]
     params, seeds = SamplingParams(max_new_tokens), list(range(PROBE_SAMPLES * len(ids)))
-    return median_seconds(lambda: generate(policy, ids, PROBE_SAMPLES, params, seeds)) / len(seeds)
+    return _seconds(lambda: generate(policy, ids, PROBE_SAMPLES, params, seeds)) / len(seeds)
 
 
-def median_seconds(work: Callable[[], object], repeats: int = 1) -> float:
-    """Median seconds of a call, after one that does not count."""
-    found = []
-    for _ in range(repeats + 1):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+def _seconds(work: Callable[[], object]) -> float:
+    """Seconds of a call, after one that does not count."""
+    start = 0.0
+    for _ in range(2):
         start = time.perf_counter()
         work()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - start)
-    return median(found[1:])
+    return time.perf_counter() - start
 
 
 def duration(seconds: float) -> str:

@@ -127,14 +127,10 @@ def refuse_gaps(samples: Sequence[Sample], problems: Sequence[Problem], path: st
     """UserError where tasks have no sample: a score over those that somebody chose to answer is none of the
     benchmark's."""
     there = {sample.problem.id for sample in samples}
-    missing = [problem.id for problem in problems if problem.id not in there]
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(problems)} tasks have no sample: {', '.join(missing[:5])}"
-            + (", ..." if len(missing) > 5 else ""),
-            where=path,
-            fix="add them; an empty completion counts as a wrong one",
-        )
+    if missing := [problem.id for problem in problems if problem.id not in there]:
+        first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        what = f"{len(missing)} of {len(problems)} tasks have no sample: {first}"
+        raise UserError(what, where=path, fix="add them; an empty completion counts as a wrong one")
 
 
 def refuse_long(too_long: Mapping[str, str], where: str) -> None:
@@ -185,8 +181,7 @@ def open_run(
 ) -> Iterator[Recorder]:
     """Opens the run folder of a command, with its recorder; shows the start box and the memory plan. Samples of a file
     need no policy. UserError where rows of `longest` tokens, or of as many as the settings allow, cannot fit."""
-    plan = memory_plan(policy, config, options.command, longest) if policy else None
-    if plan:
+    if plan := memory_plan(policy, config, options.command, longest) if policy else None:
         refuse_too_large(plan, config)
     own, tree = config.run, config.model_dump(mode="json")
     with ExitStack() as stack:
@@ -238,7 +233,7 @@ def write_annotated(
 ) -> list[LatentEntry]:
     """Writes annotated.jsonl, the documents with the latents that were sampled for the last M-step, if any were;
     returns the index of what these latents are about."""
-    index, kind = LatentIndex(config.corpus.steps), config.corpus.steps
+    kind, index = config.corpus.steps, LatentIndex(config.corpus.steps)
     if not (parts := recorder.finished_parts(f"annotate-{config.midtrain.em_rounds - 1}")):
         return []
     with recorder.run.guard("write annotated.jsonl"), recorder.run.path("annotated.jsonl").open("w") as file:
