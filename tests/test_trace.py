@@ -47,7 +47,7 @@ def trace() -> Iterator[set[str]]:
         yield modules
     finally:
         sys.setprofile(before)
-        inside = [Path(file) for file in files if file.startswith(str(PACKAGE))]
+        inside = [Path(file) for file in files if file.startswith(str(PACKAGE)) and file.endswith(".py")]  # no template
         modules |= {path.relative_to(PACKAGE).as_posix() for path in inside}
 
 
