@@ -74,6 +74,10 @@ def report_page(view: View) -> str:
     systems, results = view.systems, view.results
     points = [point for curve in results.curves.values() for point in curve]
     rollouts, left_out = _rollouts(systems)
+    environments = {}  # what each run ran on, by dotted key
+    for name, run in ((system.name, system.run) for system in systems):
+        facts = {key: value for key, value in run.environment.items() if key not in ("earlier", "argv")}
+        environments[name] = {**dict(flatten(facts)), "attempts": len(run.facts.attempts)}
     return render(
         TEMPLATES / "report.html",
         kind="report", title=view.title, troubles=view.troubles, colours=view.colours, systems=systems,
@@ -88,7 +92,7 @@ def report_page(view: View) -> str:
         runs=_runs_table(view),
         costs={system.name: cost_table(own) for system in systems if (own := system.run.costs)},
         glossary=_glossary(systems),
-        environments={system.name: _environment_facts(system) for system in systems},
+        environments=environments,
     )  # fmt: skip
 
 
@@ -139,12 +143,6 @@ def _glossary(systems: list[System]) -> list[tuple[str, Meaning, list[tuple[str,
                 found.setdefault(key, []).append((system.name, stage, value_text(value)))
     unknown = Meaning("(not in the glossary)", "", "")
     return [(key, GLOSSARY.get(key, unknown), found[key]) for key in in_order(sorted(found), list(GLOSSARY))]
-
-
-def _environment_facts(system: System) -> dict[str, Any]:
-    """Lists what the run ran on, by dotted key."""
-    facts = {key: value for key, value in system.run.environment.items() if key not in ("earlier", "argv")}
-    return {**dict(flatten(facts)), "attempts": len(system.run.facts.attempts)}
 
 
 def headline(view: View) -> tuple[str, str]:

@@ -63,7 +63,9 @@ class Display:
         known = [key for key in SHOWN.get(stage, ()) if key in numbers]
         for key in (known or sorted(numbers))[:NUM_SHOWN]:
             self._history.setdefault(key, []).append(numbers[key])
-        title = f"{stage} round {em_round}  step {step + 1}/{total}  {self._time_left(step, total)}"
+        done, elapsed = step + 1 - self._first_step, time.monotonic() - self._began
+        left = f"{duration(elapsed)} gone, {duration(elapsed / done * (total - step - 1))} to go" if done > 1 else ""
+        title = f"{stage} round {em_round}  step {step + 1}/{total}  {left}"
         if self._live:
             self._live.update(live_table(title, self._history), refresh=True)
         elif step % self._every == 0 or step + 1 == total:
@@ -87,11 +89,6 @@ class Display:
         if self._live:
             self._live.stop()
         self._live, self._key = None, None
-
-    def _time_left(self, step: int, total: int) -> str:
-        done, elapsed = step + 1 - self._first_step, time.monotonic() - self._began
-        left = elapsed / done * (total - step - 1)
-        return f"{duration(elapsed)} gone, {duration(left)} to go" if done > 1 else ""
 
 
 def live_table(title: str, history: Mapping[str, list[float]]) -> RichTable:

@@ -92,14 +92,9 @@ class Meaning(NamedTuple):
     alarm: Alarm | None = None
 
 
-def read_glossary(file: Path) -> dict[str, Meaning]:
-    """The metrics in a file like metrics.toml, in its order."""
-    entries = tomllib.loads(file.read_text(encoding="utf-8"))
-    alarms = {key: Alarm(**entry.pop("alarm")) for key, entry in entries.items() if "alarm" in entry}
-    return {key: Meaning(**entry, alarm=alarms.get(key)) for key, entry in entries.items()}
-
-
-GLOSSARY = read_glossary(Path(__file__).with_name("metrics.toml"))
+_entries = tomllib.loads(Path(__file__).with_name("metrics.toml").read_text(encoding="utf-8"))
+_alarms = {key: Alarm(**entry.pop("alarm")) for key, entry in _entries.items() if "alarm" in entry}
+GLOSSARY = {key: Meaning(**entry, alarm=_alarms.get(key)) for key, entry in _entries.items()}
 
 
 class Alarms:
