@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,6 @@ CHAINS = {
     "comment_right_by_chain": ("Right where it thinks", "Share of those intentions that spell out the chain."),
     "latent_gain_by_chain": ("Nats gained", "By an intention, over the function it opens, on held-out text."),
 }
-Points = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -177,16 +177,15 @@ def setting_plot(figure: Figure, cells: Sequence[Evaluation], palette: Palette) 
     drawn = {variant: label for line in figure.lines for label, variant in line.points if variant in systems}
     if len(drawn) < 2:
         return None
-    scores = {system: [cell.scores[metric] for cell in own] for system, own in systems.items()}
-    svg = _by_value(figure, scores) if figure.ordered else _by_name(list(drawn), scores, palette)
-    caption, by_seed = f"{metric}, 95% intervals; small points: seeds.", {
-        variant if len(figure.lines) > 1 else label: {cell.seed: cell.scores[metric] for cell in systems[variant]}
-        for variant, label in drawn.items()
-    }  # fmt: skip
+    scores = {system: {cell.seed: cell.scores[metric] for cell in own} for system, own in systems.items()}
+    by_seed = {variant if len(figure.lines) > 1 else label: scores[variant] for variant, label in drawn.items()}
+    caption = f"{metric}, 95% intervals; small points: seeds."
     if seeds := sorted(set.intersection(*map(set, by_seed.values()))):
         means = {label: 100 * mean(own[seed] for seed in seeds) for label, own in by_seed.items()}
         best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
         caption += f" Best {best} ({means[best]:.1f}), worst {worst} ({means[worst]:.1f})."
+    values = {system: list(own.values()) for system, own in scores.items()}
+    svg = _by_value(figure, values) if figure.ordered else _by_name(list(drawn), values, palette)
     return Plot(figure.title, caption, svg)
 
 
@@ -196,17 +195,14 @@ def _by_value(figure: Figure, scores: Mapping[str, list[float]]) -> Markup:
     drawn, axes = new_axes(figure.title, True, LARGE)
     palette = Palette.of(variants, (figure,))  # a colour for each line
     ends: dict[str, tuple[float, float]] = {}
-    for line in figure.lines:
-        for after in ("", AFTER):
-            there = [(labels.index(label), v + after) for label, v in line.points if v + after in scores]
-            for x, name in there:
-                _spread(axes, name, scores[name], palette, lambda value, x=x: (x, value))
-            if there:
-                y, first = [mean(scores[name]) for _, name in there], there[0][1]
-                axes.plot(
-                    [x for x, _ in there], y, palette.line(first), color=palette.paint(first), linewidth=1.2, alpha=0.7
-                )
-                ends[f"{line.name}{' + RLVR' if after else ''}"] = (there[-1][0], y[-1])
+    for line, after in product(figure.lines, ("", AFTER)):
+        there = [(labels.index(label), v + after) for label, v in line.points if v + after in scores]
+        for x, name in there:
+            _spread(axes, name, scores[name], palette, lambda value, x=x: (x, value))
+        if there:
+            y, style = [mean(scores[name]) for _, name in there], palette.line(there[0][1])
+            axes.plot([x for x, _ in there], y, style, color=palette.paint(there[0][1]), linewidth=1.2, alpha=0.7)
+            ends[line.name + (" + RLVR" if after else "")] = (there[-1][0], y[-1])
     axes.set_ylim(*_room(variants, scores))
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.4, len(labels) - 0.4)
@@ -254,7 +250,7 @@ def _labels_left(axes: Axes, labels: Sequence[str]) -> None:
     axes.grid(True, axis="x", linewidth=0.8)
 
 
-def _name_points(axes: Axes, places: Points) -> None:
+def _name_points(axes: Axes, places: Mapping[str, tuple[float, float]]) -> None:
     """Names beside their points, moved apart where they would lie on each other."""
     low, high = axes.get_ylim()
     apart, below = 0.052 * (high - low), high + (high - low)

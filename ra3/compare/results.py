@@ -18,15 +18,9 @@ from typing import Any
 from ra3.compare.definition import AFTER, Comparison, GridCell, system_of
 from ra3.compare.equal_flops import Budget, rivals
 from ra3.errors import UserError
+from ra3.measure import statistics
 from ra3.measure.learning_curve import LEAST_REWARDS, fit_sigmoid
-from ra3.measure.statistics import (
-    Decision,
-    Interval,
-    interquartile_mean,
-    sequential_test,
-    stratified_bootstrap,
-    student_t,
-)
+from ra3.measure.statistics import Decision, Interval
 from ra3.run.checkpoints import CHECKSUMS
 from ra3.run.inspect import InspectedRun, finished_run
 from ra3.run.ledger import by_kind, total
@@ -144,10 +138,10 @@ def read_evaluations(cells: Sequence[GridCell]) -> tuple[list[Evaluation], list[
     found, problems = [], []
     for cell, stage in product(cells, ("eval", "rlvr-eval")):
         try:
-            found.append(read_evaluation(cell, stage))
+            found += filter(None, [read_evaluation(cell, stage)])
         except UserError as error:
             problems.append(str(error))
-    return [evaluation for evaluation in found if evaluation], problems
+    return found, problems
 
 
 def read_evaluation(cell: GridCell, stage: str) -> Evaluation | None:
@@ -251,7 +245,8 @@ def estimates(name: str, own: Sequence[Evaluation]) -> Iterator[Estimate]:
     if len(metrics) > 1:
         tables["all pass@1"] = [[cell.scores[metric] for metric in metrics] for cell in own]
     for metric, table in tables.items():
-        middle = stratified_bootstrap(table, derive(0, "compare", name, metric), interquartile_mean)
+        seed = derive(0, "compare", name, metric)
+        middle = statistics.stratified_bootstrap(table, seed, statistics.interquartile_mean)
         yield Estimate(name, metric, len(own), average([mean(scores) for scores in table]), middle)
     for metric in COURSE:
         if values := [cell.course[metric] for cell in own if metric in cell.course]:
@@ -288,8 +283,9 @@ def difference(a: str, b: str, metric: str, both: Pairs) -> PairedDifference:
     """The difference of two systems in one number, which all of these evaluations have."""
     first, second = ([cell.numbers[metric] for cell in side] for side in zip(*both, strict=True))
     gaps = [one - other for one, other in zip(first, second, strict=True)]
-    above, decision = sum(gap > 0 for gap in gaps), sequential_test(first, second, derive(0, "compare", a, metric))
-    return PairedDifference(a, b, metric, len(gaps), above, (mean(first), mean(second)), average(gaps), decision)
+    decision = statistics.sequential_test(first, second, derive(0, "compare", a, metric))
+    means, above = (mean(first), mean(second)), sum(gap > 0 for gap in gaps)
+    return PairedDifference(a, b, metric, len(gaps), above, means, average(gaps), decision)
 
 
 def reach_gains(cells: Sequence[Evaluation]) -> Iterator[PairedDifference]:
@@ -312,8 +308,7 @@ def reach_curves(cells: Iterable[Evaluation]) -> list[tuple[str, str]]:
 
 def steps_to_reward(a: str, b: str, both: Pairs) -> StepsToReward | None:
     """How soon a reaches in RLVR what b does; None where there was none."""
-    courses = [(one.rewards, other.rewards) for one, other in both if one.rewards and other.rewards]
-    shares = [steps_share(own, other) for own, other in courses]
+    shares = [steps_share(one.rewards, other.rewards) for one, other in both if one.rewards and other.rewards]
     return StepsToReward(a, b, shares, median(shares)) if shares else None
 
 
@@ -324,7 +319,7 @@ def steps_share(own: Sequence[float], other: Sequence[float]) -> float:
 
 def average(values: Sequence[float]) -> Interval:
     """Mean over seeds with Student's interval; one seed has none (NaN)."""
-    return student_t(values) if len(values) > 1 else Interval(values[0], math.nan, math.nan)
+    return statistics.student_t(values) if len(values) > 1 else Interval(values[0], math.nan, math.nan)
 
 
 def by_system(cells: Iterable[Evaluation]) -> dict[str, list[Evaluation]]:
