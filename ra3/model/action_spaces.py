@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ra3.rows import COMMENT, DECISION, FULL, Rows
 
@@ -60,7 +60,22 @@ class TokenScores:
 
 def log_probability(logits: Tensor, ids: Tensor) -> Tensor:
     """[N,V] logits, [N] ids -> [N], log p_i = x_i - log sum_v exp x_v."""
-    return -cross_entropy(logits, ids, reduction="none")
+    return _LogProbability.apply(logits, ids)
+
+
+class _LogProbability(torch.autograd.Function):
+    """d log p_i / dx_v = [v = i] - p_v, with one [N,V] less than autograd makes: 5% of an M-step of 152,000 words."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> Tensor:
+        logp = logits.log_softmax(-1)
+        ctx.save_for_backward(logp, ids)
+        return logp.gather(-1, ids[:, None])[:, 0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (logp, ids), gradient = ctx.saved_tensors, gradients[0][:, None]
+        return logp.exp().mul_(-gradient).scatter_add_(-1, ids[:, None], gradient), None
 
 
 def decision_logps(logits: Tensor, think_id: int) -> tuple[Tensor, Tensor]:
