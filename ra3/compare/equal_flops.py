@@ -53,11 +53,6 @@ class Size(NamedTuple):
     """Held-out ones among them."""
 
 
-def twin_of(variant: str) -> str:
-    """What the twin at equal FLOPs is called: twin_of("ntp") == "ntp, equal FLOPs"."""
-    return variant + TWIN
-
-
 def midtraining(costs: Costs) -> dict[str, Spent]:
     """What mid-training took: "before" (E-step and annotation) and "mstep"; measuring left out."""
     kinds = by_kind(costs)
@@ -100,7 +95,7 @@ def twins(comparison: Comparison, known: list[Budget], out: Path) -> list[GridCe
     """The cells of the twins whose budgets are known."""
     variants, rlvr = comparison.variants, comparison.rlvr
     return [
-        comparison.cell(twin_of(b.variant), b.seed, {**variants[b.variant], **b.settings}, b.variant in rlvr, out)
+        comparison.cell(b.variant + TWIN, b.seed, {**variants[b.variant], **b.settings}, b.variant in rlvr, out)
         for b in known
         if b.settings
     ]
@@ -114,9 +109,8 @@ def rivals(comparison: Comparison, variant: str) -> Iterator[str]:
     twin, both = variant.endswith(TWIN), variant == comparison.equal_flops
     plain, all_ = variant.removesuffix(TWIN), comparison.against
     for against in all_[all_.index(plain) + 1 :] if plain in all_ else all_:
-        its_twin = against if against in (comparison.equal_flops, BASE) else twin_of(against)
-        others = [] if twin else [against]
-        others += [its_twin] if twin or both else []
+        its_twin = against if against in (comparison.equal_flops, BASE) else against + TWIN
+        others = [*([] if twin else [against]), *([its_twin] if twin or both else [])]
         yield from dict.fromkeys(other for other in others if other != variant)
 
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from ra3.compare.definition import AFTER, Figure
-from ra3.compare.equal_flops import twin_of
+from ra3.compare.definition import AFTER, TWIN, Figure
 from ra3.compare.results import Compared, Evaluation, average, by_system, reach_curves, shown_metric, unique
 from ra3.compare.tables import shown
 from ra3.report.plots import GRID, PAINT, Plot, doubled, new_axes, svg_text
@@ -47,7 +46,7 @@ class Palette:
         same = {name: line_of.get(name, name) for name in variants}
         colours = colour_names(unique(same.values()))
         plain = {name: PAINT[colours[same[name]]] for name in variants}
-        return cls(plain | {twin_of(name): paint for name, paint in plain.items()})
+        return cls(plain | {name + TWIN: paint for name, paint in plain.items()})
 
     def paint(self, system: str) -> str:
         """A system's colour."""

@@ -6,15 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import mean
 
-from ra3.compare.definition import AFTER
-from ra3.compare.equal_flops import twin_of
+from ra3.compare.definition import AFTER, TWIN
 from ra3.compare.results import (
     COURSE,
     SMOOTH,
     Compared,
     Estimate,
     Evaluation,
-    PairedDifference,
     by_system,
     over_seeds,
     shown_metric,
@@ -55,24 +53,23 @@ def shown(system: str) -> str:
     return f"{system.removesuffix(AFTER)} + RLVR" if system.endswith(AFTER) else system
 
 
-def share_cell(found: Interval, note: str = "") -> Cell:
+def share_cell(found: Interval) -> Cell:
     """A share in percent with its interval: "50.0 [40.0, 60.0]"; one seed has none."""
-    return number_cell(Interval(*(100 * part for part in found)), note)
+    return number_cell(Interval(*(100 * part for part in found)))
 
 
-def number_cell(found: Interval, note: str = "") -> Cell:
+def number_cell(found: Interval) -> Cell:
     """A number with its interval: "12.0 [10.0, 14.0]"; one seed has none."""
-    texts = [f"{part:.1f}" for part in found]
-    return Cell(*texts, note=note) if found.low == found.low else Cell(texts[0], note=note)
+    text, low, high = (f"{part:.1f}" for part in found)
+    return Cell(text) if math.isnan(found.low) else Cell(text, low, high)
 
 
 def gap_cell(found: Interval, note: str = "") -> Cell:
     """A difference in points with its interval; coloured where that, as it is written, leaves out 0."""
-    texts = [f"{100 * part:+.1f}" for part in found]
+    text, low, high = (f"{100 * part:+.1f}" for part in found)
     if math.isnan(found.low):
-        return Cell(texts[0], note=note)
-    trend = "up" if float(texts[1]) > 0 else "down" if float(texts[2]) < 0 else ""
-    return Cell(*texts, note=note, trend=trend)
+        return Cell(text, note=note)
+    return Cell(text, low, high, note, trend="up" if float(low) > 0 else "down" if float(high) < 0 else "")
 
 
 def scores_table(results: Compared) -> Table:
@@ -134,28 +131,19 @@ def _column_name(column: tuple[str, str]) -> str:
 
 def reach_table(results: Compared) -> Table:
     """Whether RLVR widened what is reachable, or only sharpened it."""
-    rows = {(row.b, *_band_and_k(row)): row for row in results.reach}
-    ks = sorted({k for _, _, k in rows})
-    body = [
-        (name, band, *(_moved(rows[name, band, k]) if (name, band, k) in rows else "" for k in ks))
-        for name, band in unique((name, band) for name, band, _ in rows)
-    ]
+    cells = {}
+    for row in results.reach:
+        (band, _, k), (after, before) = row.metric.rpartition(" pass@"), row.means
+        cells[row.b, band, int(k)] = gap_cell(row.gap, note=f"{100 * before:.1f} to {100 * after:.1f}")
+    ks = sorted({k for _, _, k in cells})
+    places = unique((name, band) for name, band, _ in cells)
+    body = [(name, band, *(cells.get((name, band, k), "") for k in ks)) for name, band in places]
     intro = (
         "pass@k, unbiased, in percent, before and after RLVR, at the smallest and the largest k; the difference paired "
         "by seed with 95% interval. More at k = 1 alone: RLVR has sharpened what was there; more at the largest k, "
         "too: it has widened what can be reached."
     )
     return Table("What RLVR reaches", ("mid-training", "band", *(f"k = {k}" for k in ks)), body, intro)
-
-
-def _band_and_k(row: PairedDifference) -> tuple[str, int]:
-    band, _, k = row.metric.rpartition(" pass@")
-    return band, int(k)
-
-
-def _moved(row: PairedDifference) -> Cell:
-    after, before = row.means
-    return gap_cell(row.gap, note=f"{100 * before:.1f} to {100 * after:.1f}")
 
 
 def cost_table(results: Compared) -> Table:
@@ -191,7 +179,7 @@ def budget_table(results: Compared) -> Table:
         share = f"{100 * mean(budget.before / budget.flops for budget in own):.0f}%"
         keys = unique(key for budget in own for key in budget.settings)
         given = {key: [count(b.settings[key]) for b in own if key in b.settings] for key in keys}
-        found = [cost["flops"] / b.flops for b in own if (cost := took.get((twin_of(name), b.seed)))]
+        found = [cost["flops"] / b.flops for b in own if (cost := took.get((name + TWIN, b.seed)))]
         words = "; ".join(f"{key.rpartition('.')[2]} = {', '.join(values)}" for key, values in given.items())
         body.append((name, share, words or "none: it costs nothing", f"{mean(found):.2f}" if found else ""))
     intro = (

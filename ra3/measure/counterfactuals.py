@@ -87,10 +87,6 @@ def block(text: str) -> str:
     Example: ``block("    y = 1\\n    return y\\ndef f():\\n")`` is ``"    y = 1\\n    return y\\n"``.
     """
     lines = before_stop(text, ("\n#",)).splitlines(keepends=True)
-    depth = _indentation(lines[0]) if lines else 0
-    end = next((n for n, line in enumerate(lines) if line.strip() and _indentation(line) < depth), len(lines))
+    depths = [len(line) - len(line.lstrip()) for line in lines]
+    end = next((n for n, line in enumerate(lines) if line.strip() and depths[n] < depths[0]), len(lines))
     return "".join(lines[:end])
-
-
-def _indentation(line: str) -> int:
-    return len(line) - len(line.lstrip())

@@ -30,14 +30,13 @@ class _Gathered:
 
     comments: Counter[str] = field(default_factory=Counter)
     code: Counter[str] = field(default_factory=Counter)
-    right: int = 0
-    judged: int = 0
+    right: list[bool] = field(default_factory=list)
 
     def entry(self, word: str) -> LatentEntry:
         """How often, an example, the code that follows most often, how often it is right."""
         count = self.comments.total()
         (example, _), (code, follows) = self.comments.most_common(1)[0], self.code.most_common(1)[0]
-        right = self.right / self.judged if self.judged else None
+        right = sum(self.right) / len(self.right) if self.right else None
         return LatentEntry(word, count, len(self.comments), example.strip(), code, follows / count, right)
 
 
@@ -60,8 +59,7 @@ class LatentIndex:
             found.comments[comment] += 1
             found.code[block("".join(steps[t:end]))[:CODE_CHARACTERS]] += 1
             if truth:
-                found.judged += 1
-                found.right += comment == true.get(t)
+                found.right.append(comment == true.get(t))
 
     def entries(self) -> list[LatentEntry]:
         """The words used most, most frequent first."""

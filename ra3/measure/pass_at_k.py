@@ -125,12 +125,12 @@ def chain_curves(model: str, answers: Sequence[Answer], seed: int) -> dict[str, 
     for length, own in sorted(grouped(known, lambda a: a.problem.meta["chain_length"]).items()):
         thought = [a for a in own if a.written.startswith("#")]
         judged = [a for a in own if a.verdict.passed is not None]
-        measured = {
-            "think_rate_by_chain": shares_by_problem(own, lambda a: a.written.startswith("#")),
-            "comment_right_by_chain": shares_by_problem(thought, latent_is_right),
-            "pass_by_chain": shares_by_problem(judged, lambda a: bool(a.verdict.passed)),
-        }
-        for name, values in measured.items():
+        shares = (
+            shares_by_problem(own, lambda a: a.written.startswith("#")),
+            shares_by_problem(thought, latent_is_right),
+            shares_by_problem(judged, lambda a: bool(a.verdict.passed)),
+        )
+        for name, values in zip(CHAIN_CURVES, shares, strict=True):
             if values:
                 curves[name].append(CurvePoint(model, length, *interval(values, derive(seed, name, length))))
     return curves
