@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ra3.compare import figures
 from ra3.compare.definition import AFTER, Comparison, GridCell
-from ra3.compare.figures import (
-    Palette,
-    chain_plots,
-    difference_plot,
-    pareto_plot,
-    reach_plots,
-    reward_plots,
-    setting_plots,
-)
 from ra3.compare.results import Compared, shown_metric
 from ra3.compare.tables import gap_cell, shown, tables
 from ra3.report.page import render
@@ -43,16 +35,16 @@ def comparison_page(
 
 def _sections(comparison: Comparison, results: Compared) -> list[tuple[str, list[Plot], list[Table]]]:
     """Title, figures and tables of each section."""
-    cells, palette = results.cells, Palette.of(list(comparison.variants), comparison.figures)
+    cells, palette = results.cells, figures.Palette.of(list(comparison.variants), comparison.figures)
     found = tables(results)
     plots = {
         "Results": [],
-        "Overview": [*difference_plot(results, palette), *pareto_plot(results, palette)],
-        "What each part does": setting_plots(comparison.figures, cells, palette),
-        "What is reachable": reach_plots(cells, palette),
-        "RLVR": reward_plots(cells, palette),
+        "Overview": [*figures.difference_plot(results, palette), *figures.pareto_plot(results, palette)],
+        "What each part does": figures.setting_plots(comparison.figures, cells, palette),
+        "What is reachable": figures.reach_plots(cells, palette),
+        "RLVR": figures.reward_plots(cells, palette),
         "Cost": [],
-        "Intentions": chain_plots(cells, palette),
+        "Intentions": figures.chain_plots(cells, palette),
         "Seeds": [],
     }
     return [(title, own, found.get(title, [])) for title, own in plots.items() if own or title in found]

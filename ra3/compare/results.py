@@ -9,7 +9,7 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from itertools import product
 from statistics import mean, median
@@ -339,12 +339,6 @@ def shown_metric(cells: Iterable[Evaluation]) -> str:
     """The pass@1 that single numbers are about: of the edge band, else of the first band there is."""
     metrics = pass_metrics(cells)
     return next((metric for metric in metrics if metric.startswith("edge")), metrics[0] if metrics else "")
-
-
-def over_seeds(cells: Sequence[Evaluation], pick: Callable[[Evaluation], float | None]) -> str:
-    """Median and range over the seeds of what `pick` finds; "" if it finds nothing."""
-    there = [value for cell in cells if (value := pick(cell)) is not None and not math.isnan(value)]
-    return f"{median(there):.2f} ({min(there):.2f} to {max(there):.2f})" if there else ""
 
 
 def unique(values: Iterable[Any]) -> list[Any]:

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from statistics import mean
+from collections.abc import Callable, Iterable, Sequence
+from statistics import mean, median
 
 from ra3.compare.definition import AFTER, TWIN
-from ra3.compare.results import (
-    COURSE,
-    SMOOTH,
-    Compared,
-    Estimate,
-    Evaluation,
-    by_system,
-    over_seeds,
-    shown_metric,
-    unique,
-)
+from ra3.compare.results import COURSE, SMOOTH, Compared, Estimate, Evaluation, by_system, shown_metric, unique
 from ra3.measure.statistics import BATCH, LOOKS, Decision, Interval
 from ra3.run.results import Cell, Table
 
@@ -250,6 +240,12 @@ def heldout_table(cells: Sequence[Evaluation]) -> Table:
     ]
     heads = ("mid-training", *(HELDOUT[name] for name in names))
     return Table("Are the intentions real", heads, body, "On held-out text; median over seeds and range.")
+
+
+def over_seeds(cells: Sequence[Evaluation], pick: Callable[[Evaluation], float | None]) -> str:
+    """Median and range over the seeds of what `pick` finds; "" if it finds nothing."""
+    there = [value for cell in cells if (value := pick(cell)) is not None and not math.isnan(value)]
+    return f"{median(there):.2f} ({min(there):.2f} to {max(there):.2f})" if there else ""
 
 
 def seeds_table(cells: Sequence[Evaluation]) -> Table:
