@@ -12,12 +12,11 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 FULL, DECISION, COMMENT = 0, 1, 2
-"""Action spaces. A token that the policy chose was drawn from: the full vocabulary; the binary choice think / act at
-the start of a line (the token is "#" for think, the first token of the forced step for act); the ids allowed inside a
-comment."""
-
+"""Action spaces, from which a token was chosen: the full vocabulary; think or act at the start of a line (the token is
+"#" for think, the first of the forced step for act); the ids allowed inside a comment."""
 CONTEXT = -1
 """`step` of tokens that belong to no step: the prompt, and padding."""
 
@@ -48,10 +47,9 @@ class Rows:
     step: Tensor
     """[B,T] int64, index of the step (or turn) that a token belongs to, CONTEXT outside."""
     logp: Tensor
-    """[B,T] float32, log-probability of the token under the full vocabulary as the sampler saw it; 0 where unscored."""
+    """[B,T] float32, log-probability under the full vocabulary as the sampler saw it; 0 where unscored."""
     logp_old: Tensor
-    """[B,T] float32, log-probability of the choice in its action space under the sampling policy; 0 where nothing was
-    chosen."""
+    """[B,T] float32, log-probability of the choice in its action space, while sampling; 0 where nothing was chosen."""
     importance: Tensor
     """[B,T] float32, policy over behaviour probability of the choice: 1 unless exploration forced other odds."""
     group: Tensor
@@ -91,22 +89,18 @@ class Rows:
 
 
 _PADDING = {"step": CONTEXT, "importance": 1.0}
-
-
-def pad_time(x: Tensor, num_tokens: int, value: float) -> Tensor:
-    """[B,t] -> [B,num_tokens], right-padded with `value`."""
-    return torch.nn.functional.pad(x, (0, num_tokens - x.shape[1]), value=value)
+"""What stands behind the valid tokens; 0 in all other fields."""
 
 
 def concatenate(parts: Sequence[Rows]) -> Rows:
     """Rows of several batches as one batch; group numbers are taken as they are."""
-    width = max(p.ids.shape[1] for p in parts)
+    width = max(part.ids.shape[1] for part in parts)
 
     def join(name: str) -> Tensor:
-        tensors = [getattr(p, name) for p in parts]
-        if tensors[0].dim() == 2:
-            tensors = [pad_time(x, width, _PADDING.get(name, 0)) for x in tensors]
-        return torch.cat(tensors)
+        found = [getattr(part, name) for part in parts]
+        if found[0].dim() == 2:
+            found = [pad(x, (0, width - x.shape[1]), value=_PADDING.get(name, 0)) for x in found]
+        return torch.cat(found)
 
     return Rows(**{f.name: join(f.name) for f in fields(Rows)})
 
@@ -127,9 +121,8 @@ class RowBuilder:
     @classmethod
     def start(cls, group: int, prefix_ids: Sequence[int]) -> Self:
         """Begins a row with its prompt."""
-        builder = cls(group)
-        builder.force(prefix_ids, CONTEXT, [0.0] * len(prefix_ids), expert=False)
-        return builder
+        size = len(prefix_ids)
+        return cls(group, list(prefix_ids), [CONTEXT] * size, [0.0] * size, [False] * size)
 
     def append(self, token: int, step: int, space: int, logp: float, logp_old: float, importance: float = 1.0) -> None:
         """Adds a token that the policy sampled."""
@@ -148,34 +141,32 @@ class RowBuilder:
         self.chosen.append((position, DECISION, logp_old, importance))
 
 
+_TOKEN_LISTS = {"ids": torch.int64, "step": torch.int64, "logp": torch.float32, "expert": torch.bool}
+_CHOICES = {
+    "action_space": torch.int8, "logp_old": torch.float32, "importance": torch.float32, "action_mask": torch.bool,
+}  # fmt: skip
+
+
 def build(builders: Sequence[RowBuilder]) -> Rows:
     """Makes rows of what was built, padded on the CPU to the longest."""
     length = torch.tensor([len(b.ids) for b in builders], dtype=torch.int64)
     shape = len(builders), int(length.max()) if len(builders) else 0
-    valid = torch.arange(shape[1]) < length[:, None]
-    chosen = [choice for builder in builders for choice in builder.chosen]
-    position, space, logp_old, importance = ([choice[column] for choice in chosen] for column in range(4))
-    counts = torch.tensor([len(builder.chosen) for builder in builders], dtype=torch.int64)
-    where_chosen = torch.arange(len(builders)).repeat_interleave(counts), torch.tensor(position, dtype=torch.int64)
+    lists = [list(chain.from_iterable(getattr(b, name) for b in builders)) for name in _TOKEN_LISTS]
+    chosen = [(row, *choice, True) for row, builder in enumerate(builders) for choice in builder.chosen]
+    row, position, *choices = ([choice[column] for choice in chosen] for column in range(2 + len(_CHOICES)))
+    chosen_at = tuple(torch.tensor([row, position], dtype=torch.int64))
 
-    def matrix(name: str, dtype: torch.dtype, where: Any, values: Sequence[float]) -> Tensor:
-        out = torch.full(shape, _PADDING.get(name, 0), dtype=dtype)
-        out[where] = torch.tensor(values, dtype=dtype)
-        return out
-
-    def every_token(name: str, dtype: torch.dtype) -> Tensor:
-        return matrix(name, dtype, valid, list(chain.from_iterable(getattr(b, name) for b in builders)))
+    def matrices(dtypes: dict[str, torch.dtype], where: Any, columns: Sequence[list]) -> dict[str, Tensor]:
+        """[B,T] of each name: a column of values at `where`, padding elsewhere."""
+        made = {name: torch.full(shape, _PADDING.get(name, 0), dtype=dtype) for name, dtype in dtypes.items()}
+        for matrix, values in zip(made.values(), columns, strict=True):
+            matrix[where] = torch.tensor(values, dtype=matrix.dtype)
+        return made
 
     return Rows(
-        ids=every_token("ids", torch.int64),
         length=length,
-        action_mask=matrix("action_mask", torch.bool, where_chosen, [True] * len(chosen)),
-        action_space=matrix("action_space", torch.int8, where_chosen, space),
-        expert=every_token("expert", torch.bool),
-        step=every_token("step", torch.int64),
-        logp=every_token("logp", torch.float32),
-        logp_old=matrix("logp_old", torch.float32, where_chosen, logp_old),
-        importance=matrix("importance", torch.float32, where_chosen, importance),
         group=torch.tensor([b.group for b in builders], dtype=torch.int64),
         finished=torch.tensor([b.finished for b in builders], dtype=torch.bool),
+        **matrices(_TOKEN_LISTS, torch.arange(shape[1]) < length[:, None], lists),
+        **matrices(_CHOICES, chosen_at, choices),
     )

@@ -3,7 +3,6 @@
 A world goes by its name wherever a model, a corpus or problems are named: ``--corpus word-problems``.
 """
 
-from ra3.worlds.functions import world as functions
-from ra3.worlds.word_problems import world as word_problems
+from ra3.worlds import functions, word_problems
 
-WORLDS = {"functions": functions, "word-problems": word_problems}
+WORLDS = {world.name: world for world in (functions.world, word_problems.world)}

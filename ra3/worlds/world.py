@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,9 +78,9 @@ class Page:
 
 @dataclass(frozen=True)
 class World:
-    """An embedded world; its package holds the base model in the folder ``model``."""
+    """An embedded world."""
 
-    package: str
+    name: str
     first_name: str
     """Part of every seed and id. The world has another name today; with another word here all its text would change."""
     levels: dict[str, Level]
@@ -104,7 +103,7 @@ class World:
     @property
     def model(self) -> Path:
         """The folder of the base model that ships with the package."""
-        return Path(str(files(self.package) / "model"))
+        return Path(__file__).parent / "models" / self.name
 
     def documents(self, split: str, seed: int, count: int) -> list[Document]:
         """Make documents of "pretrain" (some intentions written) or "expert" (none, longer, new kinds of step)."""
@@ -186,8 +185,7 @@ def word_tokenizer(alone: str, texts: Sequence[str]) -> PreTrainedTokenizerFast:
     entries = [END, *sorted(bytes_.alphabet()), *("".join(merge) for merge in merges), *pieces]
     vocab = {entry: index for index, entry in enumerate(dict.fromkeys(entries))}
     built = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
-    built.pre_tokenizer = cut
-    built.decoder = decoders.ByteLevel()
+    built.pre_tokenizer, built.decoder = cut, decoders.ByteLevel()
     built.add_special_tokens([END])
     return PreTrainedTokenizerFast(
         tokenizer_object=built, eos_token=END, bos_token=END, pad_token=END, clean_up_tokenization_spaces=False

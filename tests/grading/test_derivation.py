@@ -21,8 +21,7 @@ from ra3.grading.derivation import (
 from ra3.grading.grade import Verdict, grade
 from ra3.grading.problems import DerivationTest, Problem, load
 from ra3.sandbox import Sandbox
-from ra3.worlds.word_problems import world
-from ra3.worlds.word_problems.generator import NAMES
+from ra3.worlds.word_problems import NAMES, world
 
 FACTS = (
     "The big hats are 7.",

@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import make_policy
 from torch import distributed
+from torch.nn.functional import pad
 
 from ra3.config.settings import EstepSettings, UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
@@ -26,7 +27,7 @@ from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES, clipped_policy_loss
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import interleave
-from ra3.rows import Rows, pad_time
+from ra3.rows import Rows
 
 G, TEMPERATURE, MAX_NEW = 2, 0.7, 8
 TOLERANCE = {"float32": 1e-6, "float64": 1e-12}
@@ -54,10 +55,9 @@ class Batch:
         return replace(self, rows=self.rows.select(index), advantage=self.advantage[index])
 
     def padded(self, extra: int) -> Batch:
-        width = self.rows.ids.shape[1] + extra
-        grown = {f.name: pad_time(x, width, 0) for f in fields(Rows) if (x := getattr(self.rows, f.name)).dim() == 2}
-        grown["step"] = pad_time(self.rows.step, width, -1)
-        return Batch(self.act, replace(self.rows, **grown), pad_time(self.advantage, width, 0))
+        grown = {f.name: pad(x, (0, extra)) for f in fields(Rows) if (x := getattr(self.rows, f.name)).dim() == 2}
+        grown["step"] = pad(self.rows.step, (0, extra), value=-1)
+        return Batch(self.act, replace(self.rows, **grown), pad(self.advantage, (0, extra)))
 
     def step(self, policy, optimizer, max_tokens: int) -> list[float]:
         update = UpdateSettings(micro_batch_tokens=max_tokens, max_grad_norm=1e3)

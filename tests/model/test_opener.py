@@ -27,8 +27,8 @@ from ra3.rollout.interleave import interleave
 from ra3.rollout.programs import completion_of_text, completions
 from ra3.rows import FULL, RowBuilder, build
 from ra3.worlds import WORLDS
+from ra3.worlds.functions import OPERATIONS, body
 from ra3.worlds.functions import world as functions
-from ra3.worlds.functions.generator import OPERATIONS, body
 
 PLAN = "<|plan|>"
 BASE = WORLDS["functions"].model

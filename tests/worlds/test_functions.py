@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from ra3.data.steps import split
 from ra3.seeds import derive
 from ra3.worlds import WORLDS
-from ra3.worlds.functions import generator, world
-from ra3.worlds.functions.generator import BY_NAME, NEW, OLD, OPERATIONS, body
+from ra3.worlds.functions import BY_NAME, NAMES, NEW, OLD, OPERATIONS, _argument, body, world
 from ra3.worlds.word_problems import world as word_problems
 
 TOKENIZER = world.tokenizer()
-WORDS = (*generator.NAMES, *BY_NAME)
+WORDS = (*NAMES, *BY_NAME)
 LISTS = [[], [0], [3, -1, 3, 0], [-9, -9], [8, 1, -4, 2, 2, 9, 7], list(range(-9, 10))]
 
 
@@ -47,7 +46,7 @@ def test_an_idiom_computes_its_operation(operation):
 
 def test_operations_are_told_apart_by_the_lists_problems_draw():
     rng = random.Random(0)
-    inputs = [generator._argument(rng, number) for number in range(40)]
+    inputs = [_argument(rng, number) for number in range(40)]
     results = {repr([operation.run(list(values)) for values in inputs]) for operation in OPERATIONS}
     assert len(results) == len(OPERATIONS)
 

@@ -12,8 +12,7 @@ from ra3.data.steps import split
 from ra3.grading.derivation import facts_by_name, solution, verdict
 from ra3.model.policy import Policy
 from ra3.worlds import WORLDS
-from ra3.worlds.word_problems import world
-from ra3.worlds.word_problems.generator import LARGEST, LEVELS, NAMES, NEW, OLD
+from ra3.worlds.word_problems import LARGEST, LEVELS, NAMES, NEW, OLD, world
 
 TOKENIZER = world.tokenizer()
 

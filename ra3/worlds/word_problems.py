@@ -159,14 +159,6 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 world = World(
-    package="ra3.worlds.word_problems",
-    first_name="chains",
-    levels=LEVELS,
-    steps="sentence",
-    stop="\nHow ",
-    useless=USELESS,
-    page=page,
-    task=task,
-    drill=drill,
-    tokenizer=tokenizer,
-)
+    name="word-problems", first_name="chains", levels=LEVELS, steps="sentence", stop="\nHow ", useless=USELESS,
+    page=page, task=task, drill=drill, tokenizer=tokenizer,
+)  # fmt: skip

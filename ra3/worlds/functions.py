@@ -63,7 +63,7 @@ def _fold(value: str) -> tuple[str, ...]:
     return (*FOLD, f"    s += {value}", "return s")
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS = (
     Operation("evens", _keep("v % 2 == 0"), lambda x: [v for v in x if v % 2 == 0]),
     Operation("odds", _keep("v % 2 == 1"), lambda x: [v for v in x if v % 2 == 1]),
     Operation("positives", _keep("v > 0"), lambda x: [v for v in x if v > 0]),
@@ -87,13 +87,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("mirror", _map("v + 1", "-v"), lambda x: [w for v in x for w in (v + 1, -v)], new=True),
     Operation("fan", _map("v * v", "v + v"), lambda x: [w for v in x for w in (v * v, v + v)], new=True),
     Operation("echo", _keep("v > 0", "-v"), lambda x: [w for v in x for w in ((v, -v) if v > 0 else (-v,))], new=True),
-    Operation(
-        "stutter",
-        _keep("v % 2 == 0", "v + 1"),
-        lambda x: [w for v in x for w in ((v, v + 1) if v % 2 == 0 else (v + 1,))],
-        new=True,
-    ),
-)
+    Operation("stutter", _keep("v % 2 == 0", "v + 1"),
+              lambda x: [w for v in x for w in ((v, v + 1) if v % 2 == 0 else (v + 1,))], new=True),
+)  # fmt: skip
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 OLD = tuple(operation.name for operation in OPERATIONS if not operation.new)
 NEW = tuple(operation.name for operation in OPERATIONS if operation.new)
@@ -130,8 +126,7 @@ def page(level: Level, seed: int) -> Page:
 
 def _chains(rng: random.Random, level: Level) -> tuple[list[Chain], int]:
     """Disjoint chains with distinct operations, and how many of them, from the first on, are used by functions."""
-    functions = rng.randint(*level.exercises)
-    unused = rng.randint(*level.unused)
+    functions, unused = rng.randint(*level.exercises), rng.randint(*level.unused)
     operations: list[str] = []
     while len(operations) < functions:
         operations += [op for op in [rng.choice(level.kinds)] if op not in operations]
@@ -200,14 +195,6 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 world = World(
-    package="ra3.worlds.functions",
-    first_name="testbed",
-    levels=LEVELS,
-    steps="line",
-    stop="\ndef ",
-    useless=USELESS,
-    page=page,
-    task=task,
-    drill=glossary,
-    tokenizer=tokenizer,
-)
+    name="functions", first_name="testbed", levels=LEVELS, steps="line", stop="\ndef ", useless=USELESS,
+    page=page, task=task, drill=glossary, tokenizer=tokenizer,
+)  # fmt: skip
