@@ -30,7 +30,6 @@ from transformers import AutoModelForCausalLM
 
 from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, encode
-from ra3.model.action_spaces import ActionSpaces
 from ra3.model.policy import Policy
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import interleave
@@ -49,9 +48,8 @@ class EvenPolicy(Policy):
     @classmethod
     def of(cls, policy: Policy) -> "EvenPolicy":
         even = cls(**{f.name: getattr(policy, f.name) for f in fields(policy)})
-        mask = policy.spaces.comment_mask.clone()
-        mask[policy.syntax.newline_id] = False
-        even.spaces = ActionSpaces(policy.syntax.think_id, policy.syntax.newline_id, mask)
+        even.comment_mask = policy.comment_mask.clone()
+        even.comment_mask[policy.syntax.newline_id] = False
         return even
 
     def logits(self, hidden: Tensor, learning: bool = False) -> Tensor:

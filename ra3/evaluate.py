@@ -1,5 +1,4 @@
-"""Evaluation: problems -> sampled programs -> verdicts -> pass@k with intervals. What is graded is saved part by
-part."""
+"""Evaluation: problems -> sampled programs -> verdicts -> pass@k with intervals. Each part is saved when graded."""
 
 from __future__ import annotations
 
@@ -22,14 +21,9 @@ from ra3.seeds import derive
 
 
 def evaluate(
-    recorder: Recorder,
-    model: str,
-    policy: Policy,
-    problems: Sequence[Problem],
-    sandbox: Sandbox,
-    settings: EvalSettings,
-    seed: int,
-) -> Results:
+    recorder: Recorder, model: str, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox,
+    settings: EvalSettings, seed: int,
+) -> Results:  # fmt: skip
     """Measures `policy`, called `model` in the results, on the problems."""
     seed, at_once = derive(seed, "evaluate"), max(1, MAX_SAMPLED_ROWS // settings.samples)
 
@@ -42,13 +36,9 @@ def evaluate(
 
 
 def evaluate_samples(
-    recorder: Recorder,
-    model: str,
-    attempts: Sequence[tuple[Problem, Completion]],
-    sandbox: Sandbox,
-    settings: EvalSettings,
-    seed: int,
-) -> Results:
+    recorder: Recorder, model: str, attempts: Sequence[tuple[Problem, Completion]], sandbox: Sandbox,
+    settings: EvalSettings, seed: int,
+) -> Results:  # fmt: skip
     """Measures completions that were written elsewhere."""
 
     def grade_part(part: slice) -> list[Answer]:

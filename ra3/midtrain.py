@@ -21,13 +21,9 @@ from ra3.run.recorder import Recorder
 
 
 def midtrain(
-    recorder: Recorder,
-    pi: Policy,
-    documents: Sequence[EncodedDocument],
-    settings: MidtrainSettings,
-    update: UpdateSettings,
-    seed: int,
-) -> Policy:
+    recorder: Recorder, pi: Policy, documents: Sequence[EncodedDocument], settings: MidtrainSettings,
+    update: UpdateSettings, seed: int,
+) -> Policy:  # fmt: skip
     """Mid-trains a copy of `pi` on `documents` and returns it. Every act is done once, also after a restart."""
     method = METHODS[settings.method]
     for em_round in range(settings.em_rounds):

@@ -36,29 +36,18 @@ from ra3.seeds import Order, derive
 
 
 def rlvr(
-    recorder: Recorder,
-    policy: Policy,
-    problems: Sequence[Problem],
-    sandbox: Sandbox,
-    settings: RlvrSettings,
-    update: UpdateSettings,
-    seed: int,
-) -> Policy:
+    recorder: Recorder, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, settings: RlvrSettings,
+    update: UpdateSettings, seed: int,
+) -> Policy:  # fmt: skip
     """Trains `policy` in place on the problems and returns it."""
     return reinforce(recorder, policy, SolveProblems(recorder, problems, sandbox, settings, update, seed))
 
 
 def attempted(
-    recorder: Recorder | Ledger,
-    policy: Policy,
-    problems: Sequence[Problem],
-    sandbox: Sandbox,
-    settings: RlvrSettings | EvalSettings,
-    seed: int,
-    *place: object,
-) -> Programs:
-    """Samples `samples` programs for each problem and has them graded; their seeds follow from `place`. SandboxError if
-    none of them could be judged."""
+    recorder: Recorder | Ledger, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox,
+    settings: RlvrSettings | EvalSettings, seed: int, *place: object,
+) -> Programs:  # fmt: skip
+    """Samples programs for each problem, by seeds from `place`, and has them graded. SandboxError if none could be."""
     params = SamplingParams(settings.max_new_tokens, settings.temperature, problems[0].stop)
     seeds = [derive(seed, *place, problem.id, n) for problem in problems for n in range(settings.samples)]
     with Grader(sandbox) as grader:

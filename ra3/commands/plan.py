@@ -104,7 +104,7 @@ def memory_plan(policy: Policy, config: Config, command: str, longest: int | Non
         gradients=copy * trained,
         moments=2 * copy * trained,
         activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,
-        logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, policy.spaces.comment_mask.numel()),
+        logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, policy.comment_mask.numel()),
         sampling=sampling(policy, rows, longest),
         pass_tokens=pass_tokens,
         machine=machine_bytes(policy.device),
@@ -144,7 +144,7 @@ def sampling(policy: Policy, rows: int, tokens: int) -> float:
     text = policy.model.config.get_text_config()
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    logits = 4.0 * LOGITS_HELD * policy.spaces.comment_mask.numel()
+    logits = 4.0 * LOGITS_HELD * policy.comment_mask.numel()
     return rows * (2 * 4.0 * tokens * text.num_hidden_layers * heads * size + logits)
 
 

@@ -86,12 +86,9 @@ Item = tuple[str, Document | str]
 
 
 def read(
-    path: str | Path,
-    pattern: str = "**/*.py",
-    columns: tuple[str, str, str] = ("text", "context", "id"),
-    documents: int = 0,
-    max_bad: float = 0.1,
-) -> Corpus:
+    path: str | Path, pattern: str = "**/*.py", columns: tuple[str, str, str] = ("text", "context", "id"),
+    documents: int = 0, max_bad: float = 0.1,
+) -> Corpus:  # fmt: skip
     """Read the corpus at ``path``: at most ``documents`` of its documents (0: all), files in the order of their names.
 
     Raises UserError if the path or the format is wrong, if more than the share ``max_bad`` cannot be used, or if there

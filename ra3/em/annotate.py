@@ -35,16 +35,9 @@ Latents = Literal["sample", "best", "resample"]
 
 
 def annotate(
-    q: Policy,
-    pi: Policy,
-    documents: Sequence[EncodedDocument],
-    settings: MidtrainSettings,
-    update: UpdateSettings,
-    seed: int,
-    em_round: int = 0,
-    ledger: Ledger | None = None,
-    latents: Latents = "sample",
-) -> Rows:
+    q: Policy, pi: Policy, documents: Sequence[EncodedDocument], settings: MidtrainSettings, update: UpdateSettings,
+    seed: int, em_round: int = 0, ledger: Ledger | None = None, latents: Latents = "sample",
+) -> Rows:  # fmt: skip
     """Writes one row per document, in order: its steps with latents sampled from q. c = inf writes none."""
     own, ledger = settings.estep, ledger or Ledger()
     if math.isinf(own.switch_penalty):
@@ -58,8 +51,7 @@ def annotate(
         ledger.count(**sampling_cost(q, rows))
     if samples == 1:
         return rows
-    with ledger.phase("scoring"):
-        ledger.count(**scoring_cost(pi, rows, rows.expert))
+    with ledger.phase("scoring", **scoring_cost(pi, rows, rows.expert)):
         scores = score(pi, rows, rows.expert, update.micro_batch_tokens)
     credit = estep_credit(rows, q.syntax.newline_id, scores, own, own.price(em_round))
     reward = credit.reward.sum(1).unflatten(0, (-1, samples))
@@ -82,13 +74,9 @@ def resample(reward: Tensor, uniform: Tensor) -> Tensor:
 
 
 def annotate_whole(
-    policy: Policy,
-    documents: Sequence[EncodedDocument],
-    settings: MidtrainSettings,
-    update: UpdateSettings,
-    max_tokens: int,
-    seed: int,
-) -> list[list[str | None]]:
+    policy: Policy, documents: Sequence[EncodedDocument], settings: MidtrainSettings, update: UpdateSettings,
+    max_tokens: int, seed: int,
+) -> list[list[str | None]]:  # fmt: skip
     """Comments before the steps of documents of any length: the policy reads them window by window."""
     comments: list[list[str | None]] = [[None] * len(d.step_ids) for d in documents]
     parts = [(i, first, part) for i, d in enumerate(documents) for first, part in windows(d, max_tokens)]

@@ -65,15 +65,10 @@ class EStep(Task):
     stage = "estep"
 
     def __post_init__(self):
-        own = self.settings
+        own, self.name = self.settings, f"estep-{self.em_round}"
         self.learning_rate, self.num_steps = own.learning_rate, num_updates(own, len(self.documents))
         self.loss = PolicyLoss(clip_low=own.clip[0], clip_high=own.clip[1])
         self.penalty = own.price(self.em_round)
-
-    @property
-    def name(self) -> str:
-        """The stage of the run: one for each EM round."""
-        return f"estep-{self.em_round}"
 
     def items(self, step: int) -> list[EncodedDocument]:
         """The documents of one update."""
@@ -124,15 +119,13 @@ class EStep(Task):
 
     def _score(self, policy: Policy, rows: Rows) -> TokenScores:
         """Scores of the expert's steps, booked."""
-        with self.recorder.phase("scoring"):
-            self.recorder.count(**scoring_cost(policy, rows, rows.expert))
+        with self.recorder.phase("scoring", **scoring_cost(policy, rows, rows.expert)):
             return score(policy, rows, rows.expert, self.update.micro_batch_tokens)
 
 
 def num_updates(settings: EstepSettings, num_documents: int) -> int:
-    """Updates of a round over D documents: as set, or max(8, ceil(0.4 D / (documents * group_size))), so that the
-    E-step costs a share of the M-step."""
-    share = math.ceil(0.4 * num_documents / (settings.documents * settings.group_size))
+    """Updates of a round over D documents: as set, or max(8, ceil(0.4 D / (documents * group_size)))."""
+    share = math.ceil(0.4 * num_documents / (settings.documents * settings.group_size))  # of what the M-step costs
     return max(8, share) if settings.updates is None else settings.updates
 
 
@@ -160,8 +153,7 @@ def expert_nll(rows: Rows, scores: TokenScores) -> float:
 
 
 def copy_rates(policy: Policy, rows: Rows, documents: Sequence[EncodedDocument], group_size: int) -> dict[str, float]:
-    """Shares of the comments that repeat the line they precede, and the line before it: at least 4/5 of their tokens
-    stand in it, in a row."""
+    """Shares of the comments that repeat the line they precede, and the line before it (`repeats`)."""
     copies, echoes, comments = 0, 0, 0
     words = rows.action_mask & (rows.action_space == COMMENT)
     for r in words.any(1).nonzero()[:, 0].tolist():

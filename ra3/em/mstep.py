@@ -30,15 +30,9 @@ WARMUP = 0.05
 
 
 def mstep(
-    recorder: Recorder,
-    policy: Policy,
-    rows: Rows,
-    names: Sequence[str],
-    settings: MstepSettings,
-    update: UpdateSettings,
-    seed: int,
-    em_round: int = 0,
-) -> Policy:
+    recorder: Recorder, policy: Policy, rows: Rows, names: Sequence[str], settings: MstepSettings,
+    update: UpdateSettings, seed: int, em_round: int = 0,
+) -> Policy:  # fmt: skip
     """Trains `policy` in place on the rows, whose documents are called `names`, and returns it."""
     optimizer = make_optimizer(policy.model, settings.optimizer, settings.learning_rate, settings.weight_decay)
     batches = mstep_batches(rows, settings, derive(seed, "mstep", em_round))
@@ -47,9 +41,9 @@ def mstep(
         optimizer.scale(factor)
         own, place = rows.select(batches[step]), {"stage": "mstep", "round": em_round, "step": step}
         own_names = [names[i] for i in batches[step]]
-        with recorder.phase("training"), nonfinite_explained(recorder, place, policy, own_names):
+        cost = training_cost(policy, own, trained_tokens(own))
+        with recorder.phase("training", **cost), nonfinite_explained(recorder, place, policy, own_names):
             numbers = next_token_step(policy, optimizer, own, update)
-            recorder.count(**training_cost(policy, own, trained_tokens(own)))
         numbers["learning_rate"] = settings.learning_rate * factor
         recorder.log("mstep", em_round, step, len(batches), numbers)
     return policy
@@ -72,8 +66,7 @@ def mstep_batches(rows: Rows, settings: MstepSettings, seed: int) -> list[list[i
 
 
 def next_token_step(policy: Policy, optimizer: Optimizer, rows: Rows, update: UpdateSettings) -> dict[str, float]:
-    """Takes one step of next-token prediction on `rows`. Rows without a token to train on leave everything as it
-    was."""
+    """Takes one step of next-token prediction on `rows`. Without a token to train on everything stays as it was."""
     trained = trained_tokens(rows)
     count = float(trained.sum())
     if not count:

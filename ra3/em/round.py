@@ -83,9 +83,8 @@ class EMRound:
         def compute() -> dict[str, list[int]]:
             rows = expert_rows(self.pi, self.documents, decisions=True)
             decisions = rows.action_mask & (rows.action_space == DECISION)
-            with self.recorder.phase("scoring"):
+            with self.recorder.phase("scoring", **scoring_cost(self.pi, rows, decisions)):
                 log_act = score(self.pi, rows, decisions, self.update.micro_batch_tokens).logp_action * decisions
-                self.recorder.count(**scoring_cost(self.pi, rows, decisions))
             return {"places": step_sums(log_act, rows.step, rows.num_steps).argmin(1).tolist()}
 
         return self.recorder.once(f"estep-{self.em_round}.places", compute)["places"]

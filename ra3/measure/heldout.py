@@ -44,8 +44,7 @@ def measure_heldout(
     ledger = ledger or Ledger()
 
     def scored(rows: Rows) -> TokenScores:
-        with ledger.phase("scoring"):
-            ledger.count(**scoring_cost(policy, rows, rows.expert))
+        with ledger.phase("scoring", **scoring_cost(policy, rows, rows.expert)):
             return score(policy, rows, rows.expert, update.micro_batch_tokens)
 
     plain, seeds = expert_rows(policy, documents), [derive(seed, "heldout", d.id) for d in documents]

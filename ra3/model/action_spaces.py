@@ -22,22 +22,6 @@ from ra3.rows import COMMENT, DECISION, FULL, Rows
 
 
 @dataclass(frozen=True)
-class ActionSpaces:
-    """Which tokens the spaces DECISION and COMMENT are made of."""
-
-    think_id: int
-    """The token that opens an intention ("#")."""
-    newline_id: int
-    """The token that closes it."""
-    comment_mask: Tensor
-    """[V] bool, ids allowed inside a comment (the newline among them)."""
-
-    def to(self, device: torch.device | str) -> ActionSpaces:
-        """The same spaces on another device."""
-        return ActionSpaces(self.think_id, self.newline_id, self.comment_mask.to(device))
-
-
-@dataclass(frozen=True)
 class TokenScores:
     """Scores of N tokens under one model."""
 
@@ -98,9 +82,9 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def token_scores(
-    logits: Tensor, ids: Tensor, space: Tensor, chosen: Tensor, spaces: ActionSpaces, temperature: float = 1.0
+    logits: Tensor, ids: Tensor, space: Tensor, chosen: Tensor, think_id: int, allowed: Tensor, temperature: float = 1.0
 ) -> TokenScores:
-    """Scores of tokens `ids` [N] with action space `space` [N] under `logits` [N,V].
+    """Scores of tokens `ids` [N] with action space `space` [N] under `logits` [N,V]; comments may hold `allowed` [V].
 
     `temperature` divides the logits of the chosen tokens (the sampling distribution); `logp` is at temperature 1.
     """
@@ -114,9 +98,9 @@ def token_scores(
             continue
         own, choice = tempered if at.all() else tempered[at], ids[at]
         if kind == DECISION:  # two log-probabilities are logits, too
-            own, choice = torch.stack(decision_logps(own, spaces.think_id), -1), (choice != spaces.think_id).long()
+            own, choice = torch.stack(decision_logps(own, think_id), -1), (choice != think_id).long()
         elif kind == COMMENT:
-            own = mask_logits(own, spaces.comment_mask)
+            own = mask_logits(own, allowed)
         if kind != FULL:
             action[at] = log_probability(own, choice)
         uncertainty[at] = entropy(own.detach())

@@ -40,8 +40,7 @@ class ForwardBatch:
     """
 
     def __init__(self, rows: Index, starts: Index, lengths: Index, device: torch.device):
-        """rows, starts, lengths [R]: the row of the cache that each chunk belongs to, the position of its first token
-        there, and its tokens, at least one."""
+        """[R]: the row of the cache that each chunk belongs to, the place of its first token there, and its length."""
         self.rows, starts, lengths = (np.asarray(x, np.int64) for x in (rows, starts, lengths))
         self.ends = starts + lengths
         """[R] slots that a chunk's last token sees."""
@@ -122,15 +121,6 @@ class SlotLayer(CacheLayerMixin):
         self.states = _zeros((len(old), slots, old.shape[2]), old.dtype, old.device)
         self.states[:, : old.shape[1]] = old
 
-    def select(self, index: Tensor) -> None:
-        """Keeps the rows at `index` [B']."""
-        if self.is_initialized:
-            self.states = self.states.index_select(0, index)
-
-    def copy(self, source: Tensor, target: Tensor, num_slots: int) -> None:
-        """The first slots of the rows `target` become those of the rows `source`."""
-        self.states[target, :num_slots] = self.states[source, :num_slots]
-
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """(number of visible slots, offset)."""
         return self.cache.end, 0
@@ -174,13 +164,13 @@ class SlotCache(Cache):
     def select(self, index: Tensor) -> None:
         """Keeps the rows at `index` [B']; they are renumbered from 0."""
         for layer in self.layers:
-            layer.select(index)
+            layer.states = layer.states.index_select(0, index)
         self.num_rows = len(index)
 
     def copy(self, source: Tensor, target: Tensor, num_slots: int) -> None:
         """The first slots of the rows `target` become those of the rows `source`."""
         for layer in self.layers:
-            layer.copy(source, target, num_slots)
+            layer.states[target, :num_slots] = layer.states[source, :num_slots]
 
 
 @dataclass(frozen=True)

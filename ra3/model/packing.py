@@ -34,11 +34,9 @@ class Packed:
 
 
 def micro_batches(rows: Rows, max_tokens: int, rank: int = 0, ranks: int = 1) -> Iterator[Packed]:
-    """Packs all rows, longest first but group by group, at most `max_tokens` tokens to read a micro-batch, or one
-    longer row.
+    """Packs all rows, longest first but group by group, at most `max_tokens` tokens to read at once, or a longer row.
 
-    Rank `rank` of `ranks` gets every `ranks`-th row. The micro-batch that needs the most memory comes first, so that a
-    run which cannot fit fails at once.
+    Rank `rank` of `ranks` gets every `ranks`-th row. What needs the most memory comes first, to fail at once.
     """
     first, shared = alike(rows)
     lengths, families, saved = rows.length.tolist(), first.tolist(), shared.tolist()

@@ -23,7 +23,6 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ra3.data.latents import LatentSyntax
 from ra3.errors import UserError
-from ra3.model.action_spaces import ActionSpaces
 from ra3.model.attention import ATTENTION, RowLayout
 from ra3.model.kv_cache import SlotCache
 from ra3.model.load import check_model, load_model, load_tokenizer, resolve_latent_token
@@ -40,7 +39,8 @@ class Policy:
     model: Any
     tokenizer: Any
     syntax: LatentSyntax
-    spaces: ActionSpaces
+    comment_mask: Tensor
+    """[V] bool, ids allowed inside a comment (the newline among them)."""
     source: str
     """Folder that the model was loaded from."""
     dtype: torch.dtype = torch.float32
@@ -49,14 +49,9 @@ class Policy:
 
     @classmethod
     def load(
-        cls,
-        folder: Path,
-        weights: str,
-        dtype: torch.dtype,
-        device: torch.device,
-        seed: int,
+        cls, folder: Path, weights: str, dtype: torch.dtype, device: torch.device, seed: int,
         latent_token: str | None = None,
-    ) -> Self:
+    ) -> Self:  # fmt: skip
         """Loads the model in `folder`; weights = "random" builds it from its config alone, from `seed`. Its latents
         begin with `latent_token`; None: as the folder says, or with "#".
 
@@ -69,15 +64,14 @@ class Policy:
         model.set_attn_implementation(ATTENTION)
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
         mask[torch.tensor(syntax.comment_ids)] = True
-        spaces = ActionSpaces(syntax.think_id, syntax.newline_id, mask).to(device)
-        policy = cls(model, tokenizer, syntax, spaces, str(folder), dtype)
+        policy = cls(model, tokenizer, syntax, mask.to(device), str(folder), dtype)
         policy._check_forward()
         return policy
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.spaces.comment_mask.device
+        return self.comment_mask.device
 
     @property
     def score_dtype(self) -> torch.dtype:
@@ -130,11 +124,7 @@ class Policy:
         self.tokenizer.save_pretrained(folder)
 
     def hidden(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        cache: SlotCache | None = None,
-        layout: RowLayout | None = None,
+        self, ids: Tensor, positions: Tensor, cache: SlotCache | None = None, layout: RowLayout | None = None
     ) -> Tensor:
         """[B,C] ids at [B,C] positions -> [B,C,D] last hidden states: the one forward pass.
 
@@ -153,7 +143,7 @@ class Policy:
     @property
     def head_rows(self) -> int:
         """Hidden states that go through the output head at once."""
-        return max(1, HEAD_CHUNK_LOGITS // self.spaces.comment_mask.numel())
+        return max(1, HEAD_CHUNK_LOGITS // self.comment_mask.numel())
 
     def logits(self, hidden: Tensor, learning: bool = False) -> Tensor:
         """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them. `learning`: a backward pass will
@@ -248,8 +238,7 @@ class _Projection(torch.autograd.Function):
 
 
 def project_to_vocabulary(head: nn.Module, hidden: Tensor) -> Tensor:
-    """[n,D] -> [n,V]. What is no plain float linear layer with a gradient of its own, as a shadowed or adapted one, is
-    simply called."""
+    """[n,D] -> [n,V]. What is no plain float linear layer with a gradient of its own, as an adapted one, is called."""
     plain = type(head) is nn.Linear and head.bias is None and head.weight.requires_grad and hidden.requires_grad
     hooked = bool(head._backward_hooks or head._forward_hooks)
     if not plain or hooked or torch.is_autocast_enabled(hidden.device.type) or hidden.dtype != head.weight.dtype:

@@ -85,15 +85,9 @@ def score(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperatu
 
 
 def fit(
-    policy: Policy,
-    optimizer: Optimizer,
-    rows: Rows,
-    wanted: Tensor,
-    loss_fn: TokenLoss,
-    update: UpdateSettings,
-    temperature: float = 1.0,
-    live: Tensor | None = None,
-) -> tuple[TokenScores, dict[str, float]]:
+    policy: Policy, optimizer: Optimizer, rows: Rows, wanted: Tensor, loss_fn: TokenLoss, update: UpdateSettings,
+    temperature: float = 1.0, live: Tensor | None = None,
+) -> tuple[TokenScores, dict[str, float]]:  # fmt: skip
     """Takes one optimiser step on the sum of `loss_fn` over all micro-batches of all ranks. Rows that are not in `live`
     [B] are known to have no gradient: they are scored, and cost no backward pass.
 
@@ -124,8 +118,7 @@ def fit(
 
 
 def forward_trunk(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int) -> Iterator[ForwardTokens]:
-    """Runs the trunk over this rank's share of the rows, a micro-batch at a time; only tokens in `wanted` [B,T] go on
-    to the output head."""
+    """Runs the trunk over this rank's rows, by micro-batches; only tokens in `wanted` [B,T] go on to the head."""
     rows, wanted = rows.to(policy.device), wanted.to(policy.device)
     limit = min(max_tokens, MAX_PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
     for packed in micro_batches(rows, limit, *rank_and_count()):
@@ -150,7 +143,8 @@ def run_head(
     for few in replace(tokens, hidden=tokens.hidden.detach()).split(policy.head_rows):
         leaf = few.hidden.requires_grad_(torch.is_grad_enabled())
         logits = policy.logits(leaf, learning=leaf.requires_grad)
-        scores = token_scores(logits, few.ids, few.space, few.chosen, policy.spaces, temperature)
+        spaces = policy.syntax.think_id, policy.comment_mask
+        scores = token_scores(logits, few.ids, few.space, few.chosen, *spaces, temperature)
         del logits
         if loss_fn:
             loss = loss_fn(scores, few)
@@ -245,8 +239,10 @@ def scoring_cost(policy: Policy, rows: Rows, wanted: Tensor) -> dict[str, float]
 
 
 def training_cost(policy: Policy, rows: Rows, wanted: Tensor, live: Tensor | None = None) -> dict[str, float]:
-    """What it takes to learn from the tokens in `wanted` [B,T]: {"trained", "flops"}; see `fit` for `live`."""
+    """What it takes to learn from the tokens in `wanted` [B,T]: {"trained", "flops"}, nothing if no row is `live`."""
     live = torch.ones_like(rows.finished) if live is None else live
+    if not bool(live.any()):
+        return {}
     passes = [(live, 3), (~live, 1)]  # forward and backward cost three times a forward pass
     flops = sum(times * forward_flops(policy, rows.length[own], float(wanted[own].sum())) for own, times in passes)
     return {"trained": float(wanted.sum()), "flops": flops}

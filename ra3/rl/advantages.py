@@ -28,17 +28,14 @@ def group_mean(returns: Tensor, counted: Tensor) -> Tensor:
 def group_std(returns: Tensor, counted: Tensor, epsilon: float = 1e-6) -> Tensor:
     """A_g = (R_g - mean_h R_h) / (std_h R_h + eps) (GRPO, arXiv 2402.03300; std with n - 1). Biased: up-weights groups
     of nearly equal returns. A group of one, or of equal returns, gets 0."""
-    centred = group_mean(returns, counted)
-    n = counted.sum(1, keepdim=True)
+    centred, n = group_mean(returns, counted), counted.sum(1, keepdim=True)
     std = (centred.square().sum(1, keepdim=True) / (n - 1).clamp(min=1)).sqrt()
     return centred / (std + epsilon)
 
 
 def batch_std(returns: Tensor, counted: Tensor, epsilon: float = 1e-6) -> Tensor:
-    """A_g = (R_g - mean_h R_h) / (std over the batch + eps): group baseline, one scale for all (REINFORCE++-baseline,
-    arXiv 2501.03262)."""
-    centred = group_mean(returns, counted)
-    n = counted.sum()
+    """A_g = (R_g - mean_h R_h) / (std over the batch + eps): one scale for all (REINFORCE++-baseline, 2501.03262)."""
+    centred, n = group_mean(returns, counted), counted.sum()
     std = (centred.square().sum() / (n - 1).clamp(min=1)).sqrt()
     return centred / (std + epsilon)
 
@@ -65,12 +62,8 @@ def iwae(returns: Tensor, counted: Tensor) -> Tensor:
 
 
 ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "leave_one_out": leave_one_out,
-    "group_mean": group_mean,
-    "group_std": group_std,
-    "batch_std": batch_std,
+    **{estimator.__name__: estimator for estimator in (leave_one_out, group_mean, group_std, batch_std, iwae)},
     "none": no_baseline,
-    "iwae": iwae,
 }
 
 

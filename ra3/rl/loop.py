@@ -6,8 +6,7 @@
         advantage  <- task.advantage(rollouts, reward)                  [B,T]
         policy     <- one step of policy gradient on the chosen tokens, guarded against NaN
 
-A method is a `Task` that replaces what it needs of these; the loop stays as it is. It logs, keeps rollouts to be read,
-saves and resumes.
+A method is a `Task` that replaces what it needs. The loop logs, keeps rollouts to be read, saves and resumes.
 """
 
 from __future__ import annotations
@@ -73,16 +72,13 @@ class Task:
 
     stage: str
     """Under which metrics are logged: "estep" or "rlvr"."""
+    name: str = ""
+    """The stage of the run that the loop is, for checkpoints; "": as above."""
     num_steps: int
     learning_rate: float
     update: UpdateSettings
     em_round: int = 0
     loss: PolicyLoss = PolicyLoss()
-
-    @property
-    def name(self) -> str:
-        """The stage of the run that the loop is, for checkpoints."""
-        return self.stage
 
     def start(self, policy: Policy) -> Policy:
         """The policy that learns; an adapter may be put over it here."""
@@ -128,16 +124,17 @@ def reinforce(recorder: Recorder, policy: Policy, task: Task) -> Policy:
     """Trains `policy` in place by the task and returns it; a restart goes on where the last checkpoint stands."""
     policy = task.start(policy)
     optimizer = make_optimizer(policy.model, "adamw", task.learning_rate)
-    for step in recorder.loop(task.name, task.num_steps, policy=policy.model, optimizer=optimizer, **task.state()):
+    saved = {"policy": policy.model, "optimizer": optimizer, **task.state()}
+    for step in recorder.loop(task.name or task.stage, task.num_steps, **saved):
         rollouts = task.rollout(policy, task.items(step), step)
         reward = task.reward(policy, rollouts)
         advantage = task.advantage(rollouts, reward)
         rows, weighted = task.select(rollouts, advantage)
         place = {"stage": task.stage, "round": task.em_round, "step": step}
         names = [rollouts.items[group].id for group in rows.group.tolist()]
-        with recorder.phase("training"), nonfinite_explained(recorder, place, policy, names):
+        cost = training_cost(policy, rows, rows.action_mask & rows.valid, has_signal(rows, weighted))
+        with recorder.phase("training", **cost), nonfinite_explained(recorder, place, policy, names):
             numbers = policy_step(policy, optimizer, rows, weighted, task.loss, task.update)
-            recorder.count(**policy_step_cost(policy, rows, weighted))
         numbers |= task.metrics(policy, rollouts, reward)
         recorder.log(task.stage, task.em_round, step, task.num_steps, numbers)
         if recorder.wants_rollouts(step, task.num_steps):
@@ -184,12 +181,6 @@ def has_signal(rows: Rows, advantage: Tensor) -> Tensor:
     return ((advantage != 0) & rows.action_mask & rows.valid).any(1)
 
 
-def policy_step_cost(policy: Policy, rows: Rows, advantage: Tensor) -> dict[str, float]:
-    """What `policy_step` takes, for the ledger."""
-    live = has_signal(rows, advantage)
-    return training_cost(policy, rows, rows.action_mask & rows.valid, live) if bool(live.any()) else {}
-
-
 @contextmanager
 def nonfinite_explained(
     recorder: Recorder, place: Mapping[str, object], policy: Policy, names: Sequence[str]
@@ -220,8 +211,7 @@ def nonfinite_explained(
 def rollout_records(
     policy: Policy, rollouts: Rollouts, advantage: Tensor, reward: Tensor, notes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """The first samples of the first groups as records for rollouts.jsonl: each token with its text, its role and the
-    credit it received."""
+    """The first samples of the first groups for rollouts.jsonl: each token with its text, role and credit."""
     rows, total = rollouts.rows, reward if reward.dim() == 1 else reward.sum(1)
     for group, sample in product(range(min(SHOWN_GROUPS, len(rollouts.items))), range(SHOWN_SAMPLES)):
         r = group * rollouts.group_size + sample

@@ -1,8 +1,7 @@
 """Losses: pure functions of token tensors; each returns a weighted sum over tokens, the weights (mask / denominator)
 being those of the whole step, so that micro-batches and ranks simply add up.
 
-Losses take tensors [N] (or any equal shape); aggregations turn the chosen tokens [B,T] of a whole step into its
-weights, in float64.
+Losses take tensors of one shape; aggregations turn the chosen tokens [B,T] of a step into its weights, in float64.
 """
 
 from __future__ import annotations
@@ -43,10 +42,7 @@ def cispo_loss(
 TokenLossFn = Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Tensor]
 """(logp, logp_old, advantage, weight, clip_low, clip_high) -> the loss of these tokens."""
 
-POLICY_LOSSES: dict[str, TokenLossFn] = {
-    "clip": clipped_policy_loss,
-    "cispo": cispo_loss,
-}
+POLICY_LOSSES: dict[str, TokenLossFn] = {"clip": clipped_policy_loss, "cispo": cispo_loss}
 
 
 def token_mean(chosen: Tensor, max_tokens: int) -> Tensor:
@@ -76,11 +72,7 @@ def constant(chosen: Tensor, max_tokens: int) -> Tensor:
 Aggregation = Callable[[Tensor, int], Tensor]
 """(chosen tokens [B,T], the most of a row) -> their weights [B,T]."""
 
-AGGREGATIONS: dict[str, Aggregation] = {
-    "token_mean": token_mean,
-    "sequence_mean": sequence_mean,
-    "constant": constant,
-}
+AGGREGATIONS: dict[str, Aggregation] = {w.__name__: w for w in (token_mean, sequence_mean, constant)}
 
 
 def next_token_loss(logp: Tensor, weight: Tensor) -> Tensor:

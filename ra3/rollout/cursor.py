@@ -132,8 +132,7 @@ class Cursor:
         return self.steps[self.t : self.t + self.num_steps_read]
 
     def take_read(self, scored: Iterator[tuple[int, float]]) -> None:
-        """Takes note that the chunk was read; `scored` goes on with (place in the pass, log-probability) of each token
-        of its steps."""
+        """Takes note that the chunk was read; `scored` goes on with (place, log-probability) of its steps' tokens."""
         for step in self.next_steps():
             places, logp = zip(*islice(scored, len(step)), strict=True)
             self.ahead.append(StepRead(places[0], list(logp)))

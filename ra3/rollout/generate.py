@@ -36,14 +36,9 @@ class SamplingParams:
 
 @torch.no_grad()
 def generate(
-    policy: Policy,
-    prompts: Sequence[Sequence[int]],
-    samples: int,
-    params: SamplingParams,
-    seeds: Sequence[int],
-    at_once: int | None = None,
-    on_finished: Callable[[dict[int, list[int]]], None] | None = None,
-) -> Rows:
+    policy: Policy, prompts: Sequence[Sequence[int]], samples: int, params: SamplingParams, seeds: Sequence[int],
+    at_once: int | None = None, on_finished: Callable[[dict[int, list[int]]], None] | None = None,
+) -> Rows:  # fmt: skip
     """Samples `samples` completions of every prompt; row p * samples + i is the i-th of prompt p, `seeds` one per row.
 
     A prompt is read once for all its samples. Rows that end (end of text, stop string) leave the batch, and others take
@@ -73,8 +68,7 @@ def generate(
 
 
 def _sample(logits: Tensor, uniform: Tensor, params: SamplingParams, first: Tensor) -> list[list]:
-    """[R] the next token of each row, its log-probability, and that at the temperature; `first` [R]: it is the
-    completion's first token."""
+    """[R] the next token of each row, log-probability, and that at the temperature; `first` [R]: it begins the row."""
     warm = params.temperature > 0
     tempered = logits / params.temperature if warm and params.temperature != 1 else logits
     if params.not_first is not None and first.any():

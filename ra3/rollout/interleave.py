@@ -9,7 +9,7 @@ others share its batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,13 +22,15 @@ from ra3.rollout.cursor import Choice, Cursor, LatentRules, forced_steps
 from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids
 from ra3.rows import RowBuilder, Rows, build
 
+GivenLatents = Sequence[Mapping[int, Sequence[int]]]
+"""For each document {step: ids of the latent before it}."""
+
 
 @torch.no_grad()
 def interleave(
     policy: Policy, documents: Sequence[EncodedDocument], group_size: int, rules: LatentRules, seeds: Sequence[int]
 ) -> Rows:
-    """Samples `group_size` rollouts of every document; row d * group_size + g is the g-th of document d, `seeds` one
-    per row.
+    """Samples `group_size` rollouts of every document, row d * group_size + g the g-th of document d; each has a seed.
 
     At each boundary where the document allows it the policy decides between think and act; if it thinks, it writes a
     comment until the line ends or `max_latent_tokens`; then the expert's step is forced in.
@@ -48,12 +50,16 @@ def interleave(
     return build([cursor.row for cursor in cursors])
 
 
-def expert_rows(policy: Policy, documents: Sequence[EncodedDocument], decisions: bool = False) -> Rows:
-    """The documents as they are, without any latent; `decisions` marks the boundaries where the policy may choose."""
+def expert_rows(
+    policy: Policy, documents: Sequence[EncodedDocument], decisions: bool = False, latents: GivenLatents | None = None
+) -> Rows:
+    """The documents as they are, or with these latents; `decisions` marks boundaries where the policy may choose."""
     builders = []
     for i, document in enumerate(documents):
-        builder = RowBuilder.start(i, [policy.start_id, *document.context_ids])
+        builder, own = RowBuilder.start(i, [policy.start_id, *document.context_ids]), latents[i] if latents else {}
         for t, step in enumerate(forced_steps(document, policy.end_id)):
+            latent = own.get(t, ())
+            builder.force(latent, t, [0.0] * len(latent), expert=False)
             builder.force(step, t, [0.0] * len(step))
             if decisions and document.may_think[t]:
                 builder.mark_decision(len(builder.ids) - len(step), 0.0)
@@ -75,8 +81,7 @@ class InterleavedSampler:
     """of so many: the more they act, the further ahead rows read."""
 
     def decide(self, rows: Sequence[int], before: Tensor) -> None:
-        """Decides between think and act at every boundary that these rows have come to; then each has something to
-        read, or is done.
+        """Decides between think and act at every boundary that these rows have come to; what they read next follows.
 
         `before` [N,D]: hidden states before each token of the last pass.
         """
@@ -98,7 +103,7 @@ class InterleavedSampler:
             return
         policy = self.batch.policy
         logits, newline = self.batch.logits(rows), policy.syntax.newline_id
-        allowed = mask_logits(logits, policy.spaces.comment_mask)
+        allowed = mask_logits(logits, policy.comment_mask)
         tokens = sample_ids(allowed, self.draws.next(rows))
         full, own = log_probability(logits, tokens).tolist(), log_probability(allowed, tokens).tolist()
         for r, token, logp, old in zip(rows, tokens.tolist(), full, own, strict=True):
@@ -108,8 +113,7 @@ class InterleavedSampler:
                 cursor.read_next(cursor.chunk, self.acts / self.boundaries)
 
     def read(self, rows: Sequence[int]) -> Tensor:
-        """Makes every row read its chunk and scores the steps among them; returns hidden states [N,D] before each
-        token."""
+        """Makes rows read their chunks, scores the steps among them; returns hidden states [N,D] before each token."""
         chunks = [self.cursors[r].chunk for r in rows]
         before = self.batch.read(rows, [token for chunk in chunks for token in chunk], [len(c) for c in chunks])
         places, targets, end = [], [], 0

@@ -37,15 +37,10 @@ class Programs:
 
 
 def write_programs(
-    policy: Policy,
-    problems: Sequence[Problem],
-    samples: int,
-    params: SamplingParams,
-    seeds: Sequence[int],
+    policy: Policy, problems: Sequence[Problem], samples: int, params: SamplingParams, seeds: Sequence[int],
     grader: Grader,
-) -> Programs:
-    """Samples `samples` completions of every problem; row p * samples + i is the i-th of problem p, `seeds` one per
-    row.
+) -> Programs:  # fmt: skip
+    """Samples `samples` completions of every problem, row p * samples + i the i-th of problem p; each has a seed.
 
     Those that are finished are graded while the others are still being written.
     """

@@ -82,10 +82,11 @@ class Ledger:
             self.flush()
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Books what happens inside under the phase `name`."""
+    def phase(self, name: str, **counts: float) -> Iterator[None]:
+        """Books what happens inside under the phase `name`, and counts what is known of it beforehand."""
         self._settle()
         self._open.append(name)
+        self.count(**counts)
         try:
             yield
         finally:

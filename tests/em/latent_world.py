@@ -19,7 +19,7 @@ from torch import Tensor
 from ra3.config.settings import EstepSettings
 from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, encode
-from ra3.model.action_spaces import ActionSpaces, TokenScores, token_scores
+from ra3.model.action_spaces import TokenScores, token_scores
 from ra3.model.policy import Policy
 from ra3.model.update import forward_trunk, score
 from ra3.rl.credit import Boundaries, Credit, estep_credit
@@ -47,7 +47,8 @@ class LatentWorld:
         out = torch.zeros(self.rows.ids.shape)
         for tokens in forward_trunk(self.q, self.rows, self.rows.action_mask, 10_000):
             logits = self.q.logits(tokens.hidden)
-            scores = token_scores(logits, tokens.ids, tokens.space, tokens.chosen, self.q.spaces)
+            spaces = self.q.syntax.think_id, self.q.comment_mask
+            scores = token_scores(logits, tokens.ids, tokens.space, tokens.chosen, *spaces)
             out = out.index_put((tokens.row, tokens.column), scores.logp_action)
         return out
 
@@ -93,9 +94,9 @@ def make_world(folder: Path) -> LatentWorld:
     q = make_policy(folder, tie_word_embeddings=False)
     disturb(q, 0.2, seed=3)
     words = [q.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in (" sort", " evens")]
-    mask = torch.zeros_like(q.spaces.comment_mask)
+    mask = torch.zeros_like(q.comment_mask)
     mask[torch.tensor([*words, q.syntax.newline_id])] = True
-    q.spaces = ActionSpaces(q.syntax.think_id, q.syntax.newline_id, mask)
+    q.comment_mask = mask
     document = encode(q.tokenizer, Document("d", "    return x\n    y = []\n", 'ba = "sort"\n'), q.syntax)
     assert isinstance(document, EncodedDocument) and all(document.may_think)
     document = replace(document, cut=True)

@@ -163,7 +163,7 @@ def alone(policy, batch: Batch) -> torch.Tensor:
         ids, space, act, old, advantage = (
             x[r, 1:n] for x in (rows.ids, rows.action_space, rows.action_mask, rows.logp_old, batch.advantage)
         )
-        scores = token_scores(logits, ids, space, act, twin.spaces, loss.temperature)
+        scores = token_scores(logits, ids, space, act, twin.syntax.think_id, twin.comment_mask, loss.temperature)
         if batch.act == "M-step":
             terms = scores.logp
         elif loss.loss is clipped_policy_loss:

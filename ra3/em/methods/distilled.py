@@ -15,8 +15,7 @@ from ra3.data.latents import EncodedDocument
 from ra3.em.round import AnnotatedText, EMRound
 from ra3.errors import UserError
 from ra3.model.policy import Policy
-from ra3.rollout.cursor import forced_steps
-from ra3.rows import RowBuilder, build
+from ra3.rollout.interleave import expert_rows
 from ra3.worlds import WORLDS
 
 
@@ -30,16 +29,8 @@ def with_true_latents(em: EMRound, which: Collection[int]) -> AnnotatedText:
 
     UserError where such a document has no truth, or one that fits no boundary (steps that are not lines).
     """
-    builders = []
-    for i, document in enumerate(em.documents):
-        latents = true_latents(em.pi, document) if i in which else {}
-        row = RowBuilder.start(i, [em.pi.start_id, *document.context_ids])
-        for t, step in enumerate(forced_steps(document, em.pi.end_id)):
-            latent = latents.get(t, [])
-            row.force(latent, t, [0.0] * len(latent), expert=False)
-            row.force(step, t, [0.0] * len(step))
-        builders.append(row)
-    return AnnotatedText(build(builders), em.pi)
+    latents = [true_latents(em.pi, document) if i in which else {} for i, document in enumerate(em.documents)]
+    return AnnotatedText(expert_rows(em.pi, em.documents, latents=latents), em.pi)
 
 
 def true_latents(policy: Policy, document: EncodedDocument) -> dict[int, list[int]]:
