@@ -53,17 +53,13 @@ for command in (runs, compare, sweep):
     app.command(command)
 
 
-def _usage(command: str) -> str:
-    return f"Usage: ra3 {command} [RECIPE ...] [--SECTION.NAME VALUE ...] [OPTIONS]"
-
-
-@app.command(usage=_usage("demo"))
+@app.command
 def demo(*words: Words, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False) -> None:
     """The whole story on the embedded world: base, NTP and RA3, RLVR from each, evaluation and a report."""
     _do("demo", words, dry_run, resume=resume, profile=profile)
 
 
-@app.command(usage=_usage("midtrain"))
+@app.command
 def midtrain(
     *words: Words, resume: Resume = False, fork: Fork = None, profile: Profile = False, dry_run: DryRun = False
 ) -> None:
@@ -71,7 +67,7 @@ def midtrain(
     _do("midtrain", words, dry_run, resume=resume, fork=fork, profile=profile)
 
 
-@app.command(usage=_usage("rlvr"))
+@app.command
 def rlvr(
     *words: Words, resume: Resume = False, fork: Fork = None, profile: Profile = False, dry_run: DryRun = False
 ) -> None:
@@ -79,13 +75,13 @@ def rlvr(
     _do("rlvr", words, dry_run, resume=resume, fork=fork, profile=profile)
 
 
-@app.command(name="eval", usage=_usage("eval"))
+@app.command(name="eval")
 def evaluate(*words: Words, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False) -> None:
     """Sample programs, or take those of a file (--samples), run them against the tests, and report pass@k."""
     _do("eval", words, dry_run, resume=resume, profile=profile)
 
 
-@app.command(usage=_usage("annotate"))
+@app.command
 def annotate(
     *words: Words, out: Out = Path("annotated"), check: Check = False, resume: Resume = False, dry_run: DryRun = False
 ) -> None:
@@ -93,7 +89,7 @@ def annotate(
     _do("annotate", words, dry_run, resume=resume, out=out, check=check)
 
 
-@app.command(usage=_usage("overlap"))
+@app.command
 def overlap(*words: Words) -> None:
     """List what the corpus and the RLVR problems share with the benchmarks of --run.benchmarks."""
     from ra3.config.load import load, parse
@@ -111,6 +107,10 @@ def report(folder: RunFolder, /) -> None:
     from ra3.report import write_report
 
     print(write_report(folder))
+
+
+for name in SECTIONS:
+    app[name].usage = f"Usage: ra3 {name} [RECIPE ...] [--SECTION.NAME VALUE ...] [OPTIONS]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +22,28 @@ LONGEST_NAME, LONGEST_PATH = 200, 1000
 """Bytes of a document's file name and path: what every file system can hold, a temporary name included."""
 
 
+@dataclass(frozen=True)
 class AnnotatedFolder:
-    """Writes `<folder>/<document id>` and `<folder>/manifest.jsonl` (id, sha256 of the source, spans of latents)."""
+    """`<path>/<document id>` for every document, and a line of `<path>/manifest.jsonl`: its id, the sha256 of its
+    source, the spans of its latents."""
 
-    def __init__(self, path: Path, check: bool, settings: dict[str, Any], resume: bool):
-        """The folder is new or empty, or with `resume` one that the same `settings` began. UserError if it is not."""
-        self.path, self.check = path, check
-        self.documents = self.latents = self.compiled = self.uncompilable = 0
-        self.written: dict[str, dict[str, Any]] = {}
-        """What an earlier attempt wrote, by document: lines of the manifest."""
+    path: Path
+    written: dict[str, dict[str, Any]]
+    """The lines of the manifest by document, those of an earlier attempt too."""
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, settings: dict[str, Any], resume: bool) -> Iterator[AnnotatedFolder]:
+        """Opens a folder that is new or empty, or with `resume` one that the same `settings` began. UserError if it is
+        neither."""
         with disk_errors(path, "create the folder"):
             path.mkdir(parents=True, exist_ok=True)
-            self.lock = FolderLock(path)
-            try:
-                self._begin(to_json(settings), resume)
-            except BaseException:
-                self.close()
-                raise
+            lock = FolderLock(path)
+        with closing(lock):
+            folder = cls(path, {})
+            with disk_errors(path, "create the folder"):
+                folder._begin(to_json(settings), resume)
+            yield folder
 
     def _begin(self, settings: dict[str, Any], resume: bool) -> None:
         content, file = {found.name for found in self.path.iterdir()} - set(LOCK_FILES), self.path / SETTINGS_FILE
@@ -44,71 +51,53 @@ class AnnotatedFolder:
             write_atomic(file, json.dumps(settings, indent=2).encode())
             return
         if not (resume and file.name in content):
-            raise UserError(
-                "the folder is not empty", where=str(self.path), fix="choose another with --out, or add --resume"
-            )
+            fix = "choose another with --out, or add --resume"
+            raise UserError("the folder is not empty", where=str(self.path), fix=fix)
         remove_temporary_files(self.path)
         if changes := config_changes(read_object(file), settings):
-            raise UserError(
-                "the annotation in this folder has other settings:\n  " + "\n  ".join(changes),
-                where=str(self.path),
-                fix="undo these changes, or choose another folder with --out",
-            )
-        self.written = {line["id"]: line for line in read_lines(self.path / MANIFEST) if self._intact(line)}
+            what = "the annotation in this folder has other settings:\n  " + "\n  ".join(changes)
+            fix = "undo these changes, or choose another folder with --out"
+            raise UserError(what, where=str(self.path), fix=fix)
+        self.written.update({line["id"]: line for line in read_lines(self.path / MANIFEST) if self._is_intact(line)})
         lines = [json.dumps(line) + "\n" for line in self.written.values()]
         write_atomic(self.path / MANIFEST, "".join(lines).encode())  # without what is half written or damaged
 
-    def _intact(self, line: dict[str, Any]) -> bool:
+    def _is_intact(self, line: dict[str, Any]) -> bool:
         """The annotated file is there and turns back into its source."""
         try:
-            return _digest(remove(self._text(line), line["latents"])) == line["sha256"]
+            return _digest(remove(self._text(line["id"]), line["latents"])) == line["sha256"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the line may be anything
             return False
 
-    def _text(self, line: dict[str, Any]) -> str:
-        return self.path.joinpath(*_safe_parts(line["id"])).read_bytes().decode("utf-8")
-
-    def close(self) -> None:
-        """Lets go of the folder."""
-        self.lock.close()
-
-    def holds(self, document: Document) -> bool:
-        """Whether an earlier attempt annotated this document; then it counts as done again."""
-        line = self.written.get(document.id)
-        if line is not None:
-            self._count({**line, "context": document.context, "text": self._text(line)}, document.text)
-        return line is not None
+    def _text(self, name: str) -> str:
+        return self.path.joinpath(*_safe_parts(name)).read_bytes().decode("utf-8")
 
     def write(self, record: dict[str, Any], source: str) -> None:
-        """Writes one annotated document; with `check`, proves first that it compiles and turns back into its source."""
+        """Writes one annotated document, after proof that it turns back into its source."""
         if remove(record["text"], record["latents"]) != source:
             raise AssertionError(f"{record['id']}: removing the latents does not give the source back")
-        self._count(record, source)
+        line = {"id": record["id"], "sha256": _digest(source), "latents": record["latents"]}
         with disk_errors(self.path, "write the annotated text"):
             file = self.path.joinpath(*_safe_parts(record["id"]))
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(file, record["text"].encode())
-        line = json.dumps({"id": record["id"], "sha256": _digest(source), "latents": record["latents"]})
-        with disk_errors(self.path, "write the manifest"), (self.path / MANIFEST).open("a") as manifest:
-            manifest.write(line + "\n")
+            with (self.path / MANIFEST).open("a") as manifest:
+                manifest.write(json.dumps(line) + "\n")
+        self.written[record["id"]] = line
 
-    def _count(self, record: dict[str, Any], source: str) -> None:
-        self.documents += 1
-        self.latents += len(record["latents"])
-        if not self.check:
-            return
-        if not _compiles(record["context"] + source):
-            self.uncompilable += 1
-        elif _compiles(record["context"] + record["text"]):
-            self.compiled += 1
-        else:
-            raise AssertionError(f"{record['id']}: the annotated text does not compile")
+    def compiles(self, document: Document) -> bool:
+        """Whether a document that is written compiles. AssertionError if its annotated text does no longer."""
+        sound = _compiles(document.context + document.text)
+        if sound and not _compiles(document.context + self._text(document.id)):
+            raise AssertionError(f"{document.id}: the annotated text does not compile")
+        return sound
 
-    def finish(self, corpus: Corpus) -> str:
-        """Writes down what could not be used; returns what was done in a sentence."""
-        done = f"{self.documents} documents with {self.latents} latents in {self.path}"
-        if self.check:
-            done += f"; {self.compiled} compile, {self.uncompilable} did not before either"
+    def finish(self, corpus: Corpus, compiled: int | None) -> str:
+        """Writes down what could not be used; returns what was done in a sentence. `compiled`: None if not checked."""
+        latents = sum(len(line["latents"]) for line in self.written.values())
+        done = f"{len(self.written)} documents with {latents} latents in {self.path}"
+        if compiled is not None:
+            done += f"; {compiled} compile, {len(self.written) - compiled} did not before either"
         if corpus.quarantine:
             with disk_errors(self.path, "write quarantine.jsonl"):
                 corpus.write_quarantine(self.path / QUARANTINE)

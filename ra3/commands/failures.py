@@ -23,14 +23,22 @@ from ra3.run.stopping import Stopped
 
 RESUMED_BY_FLAG = ("demo", "midtrain", "rlvr", "eval", "annotate")
 RESUMED_BY_ITSELF = ("compare", "sweep")
+FILES_OPEN = "too many files are open", "raise the limit (`ulimit -n`)"
+REASONS = DISK_REASONS | {
+    errno.EMFILE: FILES_OPEN,
+    errno.ENFILE: FILES_OPEN,
+    errno.EAGAIN: ("no further process can be started", "end some, or raise the limit (`ulimit -u`)"),
+}
+"""What the system refuses, and what helps, by the number of its error."""
 
 
 def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
     """Call `action`, which the command line `words` asked for: 0 done, 1 a bug, 2 an error of use, 130 Ctrl-C, 141
     nobody reads the output, 143 SIGTERM."""
     try:
-        action()
-        sys.stdout.flush()
+        with explain_failures():
+            action()
+            sys.stdout.flush()
         return 0
     except (UserError, CycloptsError) as error:
         return _complain(str(error), 2)
@@ -40,9 +48,14 @@ def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
-        if explained := explain(error):
-            return _complain(str(explained), 2)
         return _complain(f"this is a bug in ra3: {type(error).__name__}: {error}\nRA3_DEBUG=1 shows where.", 1)
+
+
+def _complain(message: str, code: int) -> int:
+    if os.environ.get("RA3_DEBUG") == "1":
+        traceback.print_exc()
+    print(f"ra3: {message}", file=sys.stderr)
+    return code
 
 
 def _stopped(words: Sequence[str]) -> str:
@@ -56,46 +69,29 @@ def _stopped(words: Sequence[str]) -> str:
     return f"stopped; go on with\n  ra3 {shlex.join(again)}"
 
 
-def _complain(message: str, code: int) -> int:
-    if os.environ.get("RA3_DEBUG") == "1":
-        traceback.print_exc()
-    print(f"ra3: {message}", file=sys.stderr)
-    return code
-
-
 @contextmanager
-def explain_failures(folder: Path, resume: str) -> Iterator[None]:
-    """Turns such a trouble into a UserError that says what the run folder kept and how to go on; others pass."""
+def explain_failures(folder: Path | None = None, resume: str = "") -> Iterator[None]:
+    """Turns such a trouble into a UserError, in a run with what its `folder` kept and how to go on; others pass."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
-        explained = explain(error, folder, resume)
-        if explained is None:
+        from ra3.sandbox import SandboxError  # not before it is needed: `ra3 --help` is instant
+
+        first = (str(error).splitlines() or [""])[0][:200]
+        code = error.errno if isinstance(error, OSError) else None
+        if is_out_of_memory(error):
+            what = f"out of memory: {first or type(error).__name__}"
+            fix = "free some memory, or lower update.micro_batch_tokens, corpus.max_tokens or sandbox.workers"
+        elif isinstance(error, SandboxError):
+            what = f"the sandbox is dead: {first}"
+            fix = "see that this Python can start processes (`ulimit -u`, memory)"
+        elif code in REASONS:
+            what, fix = REASONS[code]
+        else:
             raise
-        raise explained from error
-
-
-def explain(error: Exception, folder: Path | None = None, resume: str = "") -> UserError | None:
-    """The error as a UserError if it is one of these troubles, else None. `folder`: the run folder, if there is one."""
-    from ra3.sandbox import SandboxError  # not before it is needed: `ra3 --help` is instant
-
-    first = (str(error).splitlines() or [""])[0][:200]
-    code = error.errno if isinstance(error, OSError) else None
-    if is_out_of_memory(error):
-        what, fix = f"out of memory: {first or type(error).__name__}", (
-            "free some memory, or lower update.micro_batch_tokens, corpus.max_tokens or sandbox.workers"
-        )
-    elif isinstance(error, SandboxError):
-        what, fix = f"the sandbox is dead: {first}", "see that this Python can start processes (`ulimit -u`, memory)"
-    elif code in DISK_REASONS:
-        what, fix = DISK_REASONS[code]
-    elif code in (errno.EMFILE, errno.ENFILE):
-        what, fix = "too many files are open", "raise the limit (`ulimit -n`)"
-    elif code == errno.EAGAIN:
-        what, fix = "no further process can be started", "end some, or raise the limit (`ulimit -u`)"
-    else:
-        return None
-    if folder:
-        what += f"; kept: {saved_so_far(folder)}"
-        fix += f"; then go on with: {resume}\n  with settings changed: --fork {folder} and another run.name"
-    return UserError(what, where=str(getattr(error, "filename", None) or folder or "") or None, fix=fix)
+        if folder:
+            what += f"; kept: {saved_so_far(folder)}"
+            fix += f"; then go on with: {resume}\n  with settings changed: --fork {folder} and another run.name"
+        raise UserError(what, str(getattr(error, "filename", None) or folder or "") or None, fix=fix) from error

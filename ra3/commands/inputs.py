@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sysconfig
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from ra3.run.folder import Run
 from ra3.run.recorder import Recorder
 from ra3.sandbox import Sandbox
 from ra3.worlds import WORLDS
+from ra3.worlds.world import World
 
 SHOWN = 10
 WORLD_DOCUMENTS, WORLD_PROBLEMS = 1000, 2000
@@ -34,18 +35,24 @@ WORLD_DOCUMENTS, WORLD_PROBLEMS = 1000, 2000
 
 @dataclass(frozen=True)
 class ProblemSet:
-    """Problems to train on or to be measured by, and why others of their file are not among them."""
+    """Problems to train on or to be measured by, and why others of their source are not among them."""
 
+    source: str
     problems: list[Problem]
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def without(self, reasons: Mapping[str, str], where: str) -> ProblemSet:
+    def without(self, reasons: Mapping[str, str]) -> ProblemSet:
         """The set without the problems named, whose reasons join the others. UserError if none is left."""
         kept = [problem for problem in self.problems if problem.id not in reasons]
         if not kept:
             first = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:3])
-            raise UserError(f"none of its problems may be used ({first})", where=where)
-        return ProblemSet(kept, {**self.left_out, **reasons})
+            raise UserError(f"none of its problems may be used ({first})", where=self.source)
+        return replace(self, problems=kept, left_out={**self.left_out, **reasons})
+
+    def vacuous(self, sandbox: Sandbox) -> dict[str, str]:
+        """Why problems of a benchmark are nothing to train on: a program that solves nothing passes their tests."""
+        paid = paid_null_programs(self.problems, sandbox) if named(self.source) else {}
+        return {name: f"pays a program that gives {values[0]} whatever it is asked" for name, values in paid.items()}
 
     def record(self, recorder: Recorder) -> list[Problem]:
         """The problems, after it has been said which are not used and why, and environment.json has all of it."""
@@ -60,53 +67,39 @@ class ProblemSet:
 def load_rl_problems(config: Config) -> ProblemSet:
     """Problems to train on, without those that overlap `run.benchmarks`."""
     found = _rl_problems(config)
-    return found.without(find_overlaps(config.run.benchmarks, found.problems), config.rlvr.problems)
+    return found.without(find_overlaps(config.run.benchmarks, found.problems))
 
 
 def _rl_problems(config: Config) -> ProblemSet:
-    if world := WORLDS.get(config.rlvr.problems):
-        return ProblemSet(world.problems("rl", config.run.seed, WORLD_PROBLEMS, None))
-    return _read(config.rlvr.problems)
-
-
-def vacuous(found: ProblemSet, sandbox: Sandbox, source: str) -> dict[str, str]:
-    """Why problems of a benchmark are nothing to train on: a program that solves nothing passes their tests."""
-    if not named(source):
-        return {}
-    paid = paid_null_programs(found.problems, sandbox)
-    return {name: f"pays a program that gives {values[0]} whatever it is asked" for name, values in paid.items()}
+    return _read(config.rlvr.problems, lambda world: world.problems("rl", config.run.seed, WORLD_PROBLEMS, None))
 
 
 def load_eval_problems(config: Config) -> ProblemSet:
     """Problems to evaluate on: `per_band` of each band of an embedded world or a file, all of a benchmark."""
-    settings = config.eval
-    if world := WORLDS.get(settings.problems):
-        return ProblemSet(world.evaluation(config.run.seed, settings.per_band))
-    found, kept, taken = _read(settings.problems), [], Counter[str]()
-    if named(settings.problems) and "per_band" not in settings.model_fields_set:
+    own = config.eval
+    found = _read(own.problems, lambda world: world.evaluation(config.run.seed, own.per_band))
+    if named(own.problems) and "per_band" not in own.model_fields_set:
         return found
+    kept, taken = [], Counter[str]()
     for problem in found.problems:
         taken[band := problem.meta.get("band", "all")] += 1
-        if taken[band] <= settings.per_band:
+        if taken[band] <= own.per_band:
             kept.append(problem)
     return replace(found, problems=kept)
 
 
-def _read(path: str) -> ProblemSet:
-    """The problems of a file or a benchmark."""
-    if named(path) or not (path.endswith(".jsonl") or Path(path).exists()):
-        found = load_benchmark(path)
-        return ProblemSet(found.problems, found.left_out)
-    problems = load(path)
-    odd = next((p for p in problems if p.stop != problems[0].stop), None)
-    if odd is not None:
-        raise UserError(
-            f"problems {problems[0].id} and {odd.id} have different stop strings",
-            where=path,
-            allowed="one list of stop strings for all problems of a file",
-            fix="split the file",
-        )
-    return ProblemSet(problems)
+def _read(source: str, of_world: Callable[[World], list[Problem]]) -> ProblemSet:
+    """The problems of an embedded world, a benchmark or a file."""
+    if world := WORLDS.get(source):
+        return ProblemSet(source, of_world(world))
+    if named(source) or not (source.endswith(".jsonl") or Path(source).exists()):
+        found = load_benchmark(source)
+        return ProblemSet(source, found.problems, found.left_out)
+    problems = load(source)
+    if odd := [problem.id for problem in problems if problem.stop != problems[0].stop]:
+        what = f"problems {problems[0].id} and {odd[0]} have different stop strings"
+        raise UserError(what, source, "one list of stop strings for all problems of a file", "split the file")
+    return ProblemSet(source, problems)
 
 
 def read_corpus(config: Config) -> Corpus:
@@ -163,26 +156,20 @@ def load_policy(run: RunSettings, model: ModelSettings) -> Policy:
     that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(run.threads or cores)
-    device = run.device
+    has_gpu, device = torch.cuda.is_available(), run.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
+        device = "cuda" if has_gpu else "cpu"
+    if device.startswith("cuda") and not has_gpu:
         raise UserError("no CUDA device is available", where=f"run.device = {device}", fix="use run.device=cpu or auto")
     world = WORLDS.get(model.path)
     folder = world.model if world else Path(model.path)
+    where = f"model.path = {folder}"
     if not folder.is_dir():
-        raise UserError(
-            "there is no such model folder",
-            where=f"model.path = {folder}",
-            allowed=f"a Hugging Face folder on this machine, or an embedded world: {', '.join(WORLDS)}",
-            fix="check the path; nothing is downloaded",
-        )
+        allowed = f"a Hugging Face folder on this machine, or an embedded world: {', '.join(WORLDS)}"
+        raise UserError("there is no such model folder", where, allowed, "check the path; nothing is downloaded")
     if (folder / "environment.json").exists():
-        raise UserError(
-            "this is a run folder, not a model folder",
-            where=f"model.path = {folder}",
-            fix=f"use its model: --model {folder / 'model'}",
-        )
+        what = "this is a run folder, not a model folder"
+        raise UserError(what, where, fix=f"use its model: --model {folder / 'model'}")
     return Policy.load(folder, model.weights, getattr(torch, run.dtype), torch.device(device), run.seed, model.opener)
 
 
@@ -195,22 +182,22 @@ class TokenizedCorpus:
     corpus: Corpus
 
     @property
+    def documents(self) -> list[EncodedDocument]:
+        """All of them."""
+        return [*self.train, *self.heldout]
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest document with its context."""
-        return max(len(d.context_ids) + sum(map(len, d.step_ids)) for d in (*self.train, *self.heldout))
+        return max(len(document.context_ids) + sum(map(len, document.step_ids)) for document in self.documents)
 
-    def record(self, run: Run) -> tuple[list[EncodedDocument], list[EncodedDocument]]:
-        """(training, held-out) documents, after the run folder has got the facts and quarantine.jsonl.
-
-        UserError where the run began with other documents."""
+    def record(self, run: Run) -> None:
+        """Writes the facts and quarantine.jsonl into the run folder. UserError where it began with other documents."""
         if self.corpus.quarantine:
             with run.guard("write quarantine.jsonl"):
                 self.corpus.write_quarantine(run.path("quarantine.jsonl"))
         run.add_facts(corpus=self.facts())
-        run.pin_inputs(
-            corpus=fingerprint_items((d.document.id, d.context_ids, d.step_ids) for d in (*self.train, *self.heldout))
-        )
-        return self.train, self.heldout
+        run.pin_inputs(corpus=fingerprint_items((d.id, d.context_ids, d.step_ids) for d in self.documents))
 
     def facts(self) -> dict[str, int]:
         """What was read, in numbers."""
@@ -219,7 +206,7 @@ class TokenizedCorpus:
             "heldout": len(self.heldout),
             "steps": sum(len(d.step_ids) for d in self.train),
             "expert_tokens": sum(len(s) for d in self.train for s in d.step_ids),
-            "cut": sum(d.cut for d in (*self.train, *self.heldout)),
+            "cut": sum(d.cut for d in self.documents),
             "quarantined": len(self.corpus.quarantine),
         }
 
@@ -227,21 +214,19 @@ class TokenizedCorpus:
 def load_documents(config: Config, policy: Policy) -> TokenizedCorpus:
     """The corpus of a run, split into training and held-out documents. UserError where too few can be used, or where
     `corpus.max_tokens` is more than the model reads."""
-    if policy.positions and config.corpus.max_tokens > policy.positions:
-        raise UserError(
-            f"the model in {policy.source} has {policy.positions} positions",
-            where=f"corpus.max_tokens = {config.corpus.max_tokens}",
-            allowed=f"at most {policy.positions}; comments come on top",
-            fix="lower it: longer documents are cut",
-        )
-    corpus = read_corpus(config)
-    encoded = []
-    for part in split_heldout(corpus.documents, config.corpus.heldout, config.run.seed):
-        good, bad = encode_all(policy.tokenizer, part, policy.syntax, config.corpus.steps, config.corpus.max_tokens)
+    own, longest = config.corpus, config.corpus.max_tokens
+    if policy.positions and longest > policy.positions:
+        what, where = f"the model in {policy.source} has {policy.positions} positions", f"corpus.max_tokens = {longest}"
+        allowed = f"at most {policy.positions}; comments come on top"
+        raise UserError(what, where, allowed, "lower it: longer documents are cut")
+    corpus, encoded = read_corpus(config), []
+    for part in split_heldout(corpus.documents, own.heldout, config.run.seed):
+        good, bad = encode_all(policy.tokenizer, part, policy.syntax, own.steps, longest)
         encoded.append(good)
         corpus.quarantine.extend(bad)
-    if not encoded[0]:
+    train, heldout = encoded
+    if not train:
         reasons = "; ".join(f"{row.where}: {row.reason}" for row in corpus.quarantine[:3])
-        raise UserError(f"no document can be used: {reasons}", where=config.corpus.path, fix="see corpus.max_tokens")
-    refuse_bad(corpus.quarantine, len(encoded[0]) + len(encoded[1]), config.corpus.path, config.corpus.max_bad)
-    return TokenizedCorpus(encoded[0], encoded[1], corpus)
+        raise UserError(f"no document can be used: {reasons}", where=own.path, fix="see corpus.max_tokens")
+    refuse_bad(corpus.quarantine, len(train) + len(heldout), own.path, own.max_bad)
+    return TokenizedCorpus(train, heldout, corpus)

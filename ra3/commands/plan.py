@@ -14,17 +14,18 @@ Rows count as long as their text, or as the program they may write; latents and 
 from __future__ import annotations
 
 import os
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems
+from ra3.commands.inputs import TokenizedCorpus, load_documents, load_eval_problems, load_policy, load_rl_problems
 from ra3.config.settings import Config
-from ra3.data.latents import EncodedDocument
 from ra3.em.annotate import Latents
 from ra3.em.methods import METHODS
 from ra3.em.mstep import mstep_batches, next_token_step
@@ -89,26 +90,38 @@ class MemoryPlan:
 
 def memory_plan(policy: Policy, config: Config, command: str, longest: int | None = None) -> MemoryPlan:
     """The plan of a command whose longest row has `longest` tokens, or as many as the settings allow."""
-    copy, trained, rlvr = 4.0 * policy.num_parameters, command not in FROZEN, config.rlvr
-    on_cpu, pass_tokens = policy.device.type == "cpu", config.update.micro_batch_tokens
+    copy, trained, on_cpu = 4.0 * policy.num_parameters, command not in FROZEN, policy.device.type == "cpu"
     if longest is None:
-        own = {"rlvr": rlvr.max_new_tokens, "eval": config.eval.max_new_tokens}
+        own = {"rlvr": config.rlvr.max_new_tokens, "eval": config.eval.max_new_tokens}
         longest = own.get(command, config.corpus.max_tokens)
     rows = MAX_RUNNING_ROWS[policy.device.type]  # a corpus or a set of problems has more than that
     if command == "rlvr":
-        rows = min(rows, rlvr.batch_problems * rlvr.samples)
-    pass_tokens = max(min(pass_tokens, MAX_PASS_TOKENS_ON_CPU) if on_cpu else pass_tokens, longest)
+        rows = min(rows, config.rlvr.batch_problems * config.rlvr.samples)
+    most = MAX_PASS_TOKENS_ON_CPU if on_cpu else sys.maxsize
+    pass_tokens = max(min(config.update.micro_batch_tokens, most), longest)
+    text, vocabulary = policy.model.config.get_text_config(), policy.comment_mask.numel()
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    key_values = 2 * longest * text.num_hidden_layers * heads * size
     return MemoryPlan(
         libraries=LIBRARIES if on_cpu else 0.0,
         weights=copy * COPIES[command],
         gradients=copy * trained,
         moments=2 * copy * trained,
         activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,
-        logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, policy.comment_mask.numel()),
-        sampling=sampling(policy, rows, longest),
+        logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, vocabulary),
+        sampling=4.0 * rows * (key_values + LOGITS_HELD * vocabulary),
         pass_tokens=pass_tokens,
         machine=machine_bytes(policy.device),
     )
+
+
+def activations(policy: Policy, tokens: int, checkpointing: bool) -> float:
+    """Bytes that a forward pass over `tokens` keeps for its backward pass."""
+    text = policy.model.config.get_text_config()
+    layer = 16 * text.hidden_size + 4 * (getattr(text, "intermediate_size", None) or 4 * text.hidden_size)
+    kept = text.num_hidden_layers * text.hidden_size + layer if checkpointing else text.num_hidden_layers * layer
+    return tokens * kept * (2.0 if policy.dtype == torch.bfloat16 else 4.0)
 
 
 def refuse_too_large(plan: MemoryPlan, config: Config) -> None:
@@ -118,34 +131,14 @@ def refuse_too_large(plan: MemoryPlan, config: Config) -> None:
     if plan.fixed > plan.machine:
         fix = "take a smaller model, or a machine with more memory"
     elif plan.sampling > plan.activations + plan.logits:
-        fix = (
-            "sample shorter rows, or fewer: lower corpus.max_tokens, rlvr.max_new_tokens or eval.max_new_tokens; "
-            "or rlvr.batch_problems or samples"
-        )
+        shorter = "lower corpus.max_tokens, rlvr.max_new_tokens or eval.max_new_tokens"
+        fix = f"sample shorter rows, or fewer: {shorter}; or rlvr.batch_problems or samples"
     elif not config.update.checkpoint_activations:
         fix = "set update.checkpoint_activations to true, or lower update.micro_batch_tokens"
     else:
         fix = "lower update.micro_batch_tokens, and corpus.max_tokens below it"
     where = f"update.micro_batch_tokens = {config.update.micro_batch_tokens}"
     raise UserError(f"this run does not fit in memory: {plan.text()}", where=where, fix=fix)
-
-
-def activations(policy: Policy, tokens: int, checkpointing: bool) -> float:
-    """Bytes that a forward pass over `tokens` keeps for its backward pass."""
-    text = policy.model.config.get_text_config()
-    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
-    layer = 16 * text.hidden_size + 4 * inner
-    kept = text.num_hidden_layers * text.hidden_size + layer if checkpointing else text.num_hidden_layers * layer
-    return tokens * kept * (2.0 if policy.dtype == torch.bfloat16 else 4.0)
-
-
-def sampling(policy: Policy, rows: int, tokens: int) -> float:
-    """Bytes of keys, values and logits of `rows`."""
-    text = policy.model.config.get_text_config()
-    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    logits = 4.0 * LOGITS_HELD * policy.comment_mask.numel()
-    return rows * (2 * 4.0 * tokens * text.num_hidden_layers * heads * size + logits)
 
 
 def machine_bytes(device: torch.device) -> float:
@@ -162,92 +155,76 @@ def machine_bytes(device: torch.device) -> float:
 def describe(command: str, config: Config) -> str:
     """The plan as text. Loads the model and the corpus and times a few real steps; writes nothing."""
     policy = load_policy(config.run, config.model)
+    corpus = load_documents(config, policy) if command in ("midtrain", "demo", "annotate") else None
     lines = [
         f"plan of ra3 {command} (nothing has been run)",
         f"  model      {policy.source}: {policy.num_parameters:,} parameters, {policy.device}, {config.run.dtype}",
-        f"  memory     {memory_plan(policy, config, command).text()}",
+        f"  memory     {memory_plan(policy, config, command, corpus and corpus.longest).text()}",
     ]
-    if command in ("midtrain", "demo", "annotate"):
-        lines += _midtrain_lines(config, policy, command)
+    if corpus:
+        lines += _corpus_lines(config, policy, corpus, command)
     if command in ("rlvr", "demo"):
         own, runs = config.rlvr, 2 if command == "demo" else 1
         programs, problems = own.batch_problems * own.samples, load_rl_problems(config).problems
-        spent = duration(2 * runs * own.steps * programs * _generation_s(policy, problems, own.max_new_tokens))
+        spent = _about(2 * runs * own.steps * programs * _generation_s(policy, problems, own.max_new_tokens))
         lines.append(f"  RLVR       {runs} x {own.steps} updates of {programs} programs, {spent} and their tests")
     if command in ("eval", "demo"):
         own, problems = config.eval, load_eval_problems(config).problems
         programs = (5 if command == "demo" else 1) * len(problems) * own.samples
-        spent = duration(programs * _generation_s(policy, problems, own.max_new_tokens))
+        spent = _about(programs * _generation_s(policy, problems, own.max_new_tokens))
         lines.append(f"  evaluation {programs:,} programs, {spent} and their tests")
     return "\n".join([*lines, "settings", *(f"  {key} = {value}" for key, value in config.flat().items())])
 
 
-def _midtrain_lines(config: Config, policy: Policy, command: str) -> list[str]:
-    corpus, own = load_documents(config, policy), config.midtrain
-    train, facts = corpus.train, corpus.facts()
-    lines = [
-        f"  corpus     {len(train)} documents, {facts['steps']:,} steps, {facts['expert_tokens']:,} expert tokens; "
-        f"{len(corpus.heldout)} held out"
-    ]
-    sampling_s, fitting_s = _probe(policy, train, config)
+def _corpus_lines(config: Config, policy: Policy, corpus: TokenizedCorpus, command: str) -> list[str]:
+    """What there is, and what each act of the command would do; a method is run on rounds that only count."""
+    facts, own, num_train = corpus.facts(), config.midtrain, len(corpus.train)
+    found = f"{num_train} documents, {facts['steps']:,} steps, {facts['expert_tokens']:,} expert tokens"
+    lines = [f"  corpus     {found}; {len(corpus.heldout)} held out"]
+    few, group = corpus.train[:PROBE_DOCUMENTS], own.estep.group_size
+    rules, seeds, twin = LatentRules(own.estep.max_latent_tokens), list(range(len(few) * group)), policy.snapshot()
+    optimizer = make_optimizer(twin.model, own.mstep.optimizer, 0.0)
+    sampling_s = _seconds(lambda: interleave(policy, few, group, rules, seeds)) / len(seeds)
     if command == "annotate":
-        return [*lines, f"  annotate   {len(train)} documents, {duration(sampling_s * len(train))}"]
-    rollouts = own.estep.documents * own.estep.group_size
+        return [*lines, f"  annotate   {len(corpus.documents)} documents, {_about(sampling_s * len(corpus.documents))}"]
+    fitting_s = _seconds(lambda: next_token_step(twin, optimizer, expert_rows(twin, few), config.update)) / len(few)
+    rollouts = own.estep.documents * group
     units = {
         "E-step": (f"updates of {rollouts} rollouts", rollouts * (sampling_s + 2 * fitting_s)),
         "annotate": ("documents", sampling_s),
         "M-step": ("updates", own.mstep.batch_documents * fitting_s),
     }
     for method in ("ntp", "ra3") if command == "demo" else (own.method,):
-        for act, count in planned_acts(method, policy, train, config).items():
+        counts, no_recorder = Counter[str](), cast(Any, None)
+        for em_round in range(own.em_rounds):
+            place = (config.update, config.run.seed, em_round)
+            METHODS[method](_PlannedRound(no_recorder, policy, corpus.train, own, *place, counts))
+        for act, count in counts.items():
             unit, seconds = units[act]
-            lines.append(f"  {act:10} {method}: {count} {unit}, {duration(count * seconds)}")
+            lines.append(f"  {act:10} {method}: {count} {unit}, {_about(count * seconds)}")
     return lines
-
-
-def planned_acts(method: str, policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> dict[str, int]:
-    """What a method will do over all rounds: {"E-step": updates, "annotate": documents, "M-step": updates}, without
-    those that it does not have. The method itself is run, on a round that only counts."""
-    counts: dict[str, int] = {}
-    for em_round in range(config.midtrain.em_rounds):
-        recorder: Any = None  # planned acts write nothing
-        place = (config.midtrain, config.update, config.run.seed, em_round)
-        METHODS[method](_PlannedRound(recorder, policy, documents, *place, counts))
-    return counts
 
 
 @dataclass(frozen=True)
 class _PlannedRound(EMRound):
     """A round whose acts do nothing but count what they would do."""
 
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
 
     def reinforce(self, task: Task) -> Policy:
-        return self._counted("E-step", task.num_steps, self.pi)
+        self.counts["E-step"] += task.num_steps
+        return self.pi
 
     def likeliest_places(self) -> list[int]:
         return [0] * len(self.documents)
 
     def annotate(self, q: Policy, latents: Latents = "sample") -> AnnotatedText:
-        return self._counted("annotate", len(self.documents), self.plain())
+        self.counts["annotate"] += len(self.documents)
+        return self.plain()
 
     def m_step(self, text: AnnotatedText) -> Policy:
-        return self._counted("M-step", len(mstep_batches(text.rows, self.settings.mstep, self.seed)), self.pi)
-
-    def _counted(self, act: str, count: int, result: Any) -> Any:
-        self.counts[act] = self.counts.get(act, 0) + count
-        return result
-
-
-def _probe(policy: Policy, documents: Sequence[EncodedDocument], config: Config) -> tuple[float, float]:
-    """Seconds per rollout: (sampling it, one training pass over it)."""
-    few, group = documents[:PROBE_DOCUMENTS], config.midtrain.estep.group_size
-    rules, seeds = LatentRules(config.midtrain.estep.max_latent_tokens), list(range(len(few) * group))
-    sampling_s = _seconds(lambda: interleave(policy, few, group, rules, seeds))
-    twin = policy.snapshot()
-    optimizer = make_optimizer(twin.model, config.midtrain.mstep.optimizer, 0.0)
-    fitting_s = _seconds(lambda: next_token_step(twin, optimizer, expert_rows(twin, few), config.update))
-    return sampling_s / len(seeds), fitting_s / len(few)
+        self.counts["M-step"] += len(mstep_batches(text.rows, self.settings.mstep, self.seed))
+        return self.pi
 
 
 def _generation_s(policy: Policy, problems: Sequence[Problem], max_new_tokens: int) -> float:
@@ -268,6 +245,6 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def duration(seconds: float) -> str:
+def _about(seconds: float) -> str:
     """About how long: "about 40 s", "about 2.5 min"."""
     return f"about {seconds / 60:.1f} min" if seconds >= 60 else f"about {seconds:.0f} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ra3 import evaluate as evaluation
 from ra3.benchmarks.samples import Sample, read_samples
 from ra3.commands.annotated_folder import AnnotatedFolder, placeable
 from ra3.commands.failures import explain_failures
-from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems, read_corpus, vacuous
+from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems, read_corpus
 from ra3.commands.plan import memory_plan, refuse_too_large
 from ra3.config.settings import Config
 from ra3.data.latents import COMMENT_OPENER, EncodedDocument, encode_all
@@ -48,24 +48,18 @@ WALL_PER_CPU = 3
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a command was asked to do, beside its settings: RunOptions("midtrain", ("tiny-cpu",), resume=True)."""
+    """A command and the flags that are no settings: RunOptions("midtrain", ("tiny-cpu",), resume=True)."""
 
     command: str
-    """demo, midtrain, rlvr, eval or annotate."""
     recipes: tuple[str, ...] = ()
-    """The recipes as they were named; empty when the defaults and flags say it all."""
+    """As they were named; empty where the defaults and flags say it all."""
     resume: bool = False
-    """Go on with the run in the run folder; start it if there is none."""
     fork: Path | None = None
-    """A run folder whose checkpoints and metrics the new run begins with."""
     profile: bool = False
-    """Print at the end where the time went."""
+    out: Path = Path("annotated")
+    check: bool = False
     system: str = ""
     """The name of the model in the results of a part of `ra3 demo`, which shows those of all parts together."""
-    out: Path | None = None
-    """annotate only: the folder for the annotated text."""
-    check: bool = False
-    """annotate only: check that every annotated file compiles and turns back into its source byte for byte."""
 
 
 def midtrain(config: Config, options: RunOptions) -> Path:
@@ -73,11 +67,11 @@ def midtrain(config: Config, options: RunOptions) -> Path:
     policy = load_policy(config.run, config.model)
     corpus = load_documents(config, policy)
     with open_run(config, options, policy, corpus.longest) as recorder:
-        train, heldout = corpus.record(recorder.run)
-        trained = em_loop(recorder, policy, train, config.midtrain, config.update, config.run.seed)
+        corpus.record(recorder.run)
+        trained = em_loop(recorder, policy, corpus.train, config.midtrain, config.update, config.run.seed)
         save_model(recorder.run, trained)
-        latents = write_annotated(recorder, trained, train, config)
-        measured = heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, heldout, config)
+        latents = write_annotated(recorder, trained, corpus.train, config)
+        measured = heldout_results(recorder, {"base": policy, config.midtrain.method: trained}, corpus.heldout, config)
         return finish(recorder, Results.merge([measured, Results(latents=latents)]), options)
 
 
@@ -85,11 +79,10 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     """Trains the model by RLVR; returns the run folder."""
     settings, policy = config.rlvr, load_policy(config.run, config.model)
     found = load_rl_problems(config)
-    found = found.without(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
+    found = found.without(beyond_positions(policy, found.problems, settings.max_new_tokens))
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
         recorder.run.pin_inputs(problems=fingerprint_items(found.problems))
-        empty = recorder.once("unearned", lambda: vacuous(found, sandbox, settings.problems))
-        problems = found.without(empty, settings.problems).record(recorder)
+        problems = found.without(recorder.once("unearned", lambda: found.vacuous(sandbox))).record(recorder)
         start = policy.snapshot()
         train = lambda: rl_loop(recorder, start, problems, sandbox, settings, config.update, config.run.seed)  # noqa: E731
         save_model(recorder.run, trained_once(recorder, "rlvr", policy, train))
@@ -137,11 +130,8 @@ def refuse_long(too_long: Mapping[str, str], where: str) -> None:
     """UserError where problems are longer than the model reads: a score without them is none of the benchmark's."""
     if too_long:
         first = "; ".join(f"{name}: {why}" for name, why in list(too_long.items())[:3])
-        raise UserError(
-            f"{len(too_long)} of its problems are longer than the model reads ({first})",
-            where=where,
-            fix="lower eval.max_new_tokens, or take those problems out of a copy of the file",
-        )
+        what = f"{len(too_long)} of its problems are longer than the model reads ({first})"
+        raise UserError(what, where, fix="lower eval.max_new_tokens, or take those problems out of a copy of the file")
 
 
 def annotate(config: Config, options: RunOptions) -> Path:
@@ -154,9 +144,8 @@ def annotate(config: Config, options: RunOptions) -> Path:
     corpus, kind, size = read_corpus(config), config.corpus.steps, config.corpus.max_tokens
     inputs = {"model": fingerprint_weights(policy.model), "corpus": fingerprint_items(corpus.documents)}
     settings = config.model_dump(mode="json") | {"inputs": inputs}
-    folder = AnnotatedFolder(options.out or Path("annotated"), options.check, settings, options.resume)
-    deadline = Watchdog(config.run.stuck_after_s, None, resume_line("annotate", folder.path))
-    with closing(folder), StopRequest() as stop, deadline:
+    deadline, compiled = Watchdog(config.run.stuck_after_s, None, resume_line("annotate", options.out)), 0
+    with AnnotatedFolder.open(options.out, settings, options.resume) as folder, StopRequest() as stop, deadline:
         documents, bad = placeable(corpus.documents)
         corpus.quarantine.extend(bad)
         for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
@@ -164,15 +153,17 @@ def annotate(config: Config, options: RunOptions) -> Path:
             part = documents[start : start + DOCUMENTS_AT_ONCE]
             found, bad = encode_all(policy.tokenizer, part, policy.syntax, kind, sys.maxsize)
             corpus.quarantine.extend(bad)
-            missing = {d.id for d in found if not folder.holds(d.document)}
+            missing = {document.id for document in found} - folder.written.keys()
             if missing:  # all are sampled together, so that each comes out as it would have without the interruption
                 comments = annotate_whole(policy, found, config.midtrain, config.update, size, config.run.seed)
                 for document, own in zip(found, comments, strict=True):
                     if document.id in missing:
                         folder.write(text_record(document, own, kind), document.document.text)
+            if options.check:
+                compiled += sum(folder.compiles(document.document) for document in found)
             stop.raise_if_asked()
-        print(folder.finish(corpus))
-    return folder.path
+        print(folder.finish(corpus, compiled if options.check else None))
+    return options.out
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Settings that are each in bounds but contradict each other: one rule per contradiction, each with its remedy."""
+"""Settings that are each in bounds but contradict each other, each contradiction with its remedy."""
 
 from __future__ import annotations
 
@@ -26,48 +26,35 @@ class Conflicts(ValueError):
         self.found = found
 
 
-def exact_prior(config: Config) -> Iterator[Conflict]:
-    """The exact prior takes the place of the switch penalty."""
-    estep, key = config.midtrain.estep, "midtrain.estep.exact_prior"
-    if estep.exact_prior is None:
-        return
-    for name, given in (
-        ("switch_penalty", "switch_penalty" in estep.model_fields_set),
-        ("penalty_growth", estep.penalty_growth != 1),
-    ):
-        if given:
+def of_rewards(config: Config) -> Iterator[Conflict]:
+    """Prices and baselines of which one makes the other impossible or empty."""
+    estep, rlvr, method = config.midtrain.estep, config.rlvr, config.midtrain.method
+    prior = "midtrain.estep.exact_prior"
+    if estep.exact_prior is not None:  # it takes the place of the switch penalty
+        given = ["switch_penalty"] if "switch_penalty" in estep.model_fields_set else []
+        for name in given + ["penalty_growth"] * (estep.penalty_growth != 1):
             yield Conflict(
-                (f"midtrain.estep.{name}", key),
-                f"midtrain.estep.{name} sets the price of a switch, and so does {key}",
+                (f"midtrain.estep.{name}", prior),
+                f"midtrain.estep.{name} sets the price of a switch, and so does {prior}",
                 f"leave out {name} or exact_prior",
             )
-    if "iwae" in (estep.advantage, config.midtrain.method):
-        yield Conflict(
-            (key, "midtrain.estep.advantage" if estep.advantage == "iwae" else "midtrain.method"),
-            "the exact prior puts log q into the returns, for which the gradient of iwae has no term",
-            "leave out exact_prior, or choose another advantage and method than iwae",
-        )
-
-
-def endless_penalty(config: Config) -> Iterator[Conflict]:
-    """Thinking cannot be asked for at an infinite penalty."""
-    estep = config.midtrain.estep
+        if "iwae" in (estep.advantage, method):
+            yield Conflict(
+                (prior, "midtrain.estep.advantage" if estep.advantage == "iwae" else "midtrain.method"),
+                "the exact prior puts log q into the returns, for which the gradient of iwae has no term",
+                "leave out exact_prior, or choose another advantage and method than iwae",
+            )
     if estep.switch_penalty == float("inf") and estep.think_floor:
         yield Conflict(
             ("midtrain.estep.think_floor", "midtrain.estep.switch_penalty"),
             "midtrain.estep.think_floor asks for thinking, and switch_penalty = inf forbids it",
             "leave out think_floor, or set a finite switch_penalty",
         )
-
-
-def lone_rollouts(config: Config) -> Iterator[Conflict]:
-    """One rollout has nothing to be compared with or chosen among: every estimator but "none" gives it advantage 0."""
-    estep, rlvr, method = config.midtrain.estep, config.rlvr, config.midtrain.method
     for section, size, value, advantage in (
         ("midtrain.estep", "group_size", estep.group_size, estep.advantage),
         ("rlvr", "samples", rlvr.samples, rlvr.advantage),
     ):
-        if value == 1 and advantage != "none":
+        if value == 1 and advantage != "none":  # every other estimator gives a lone rollout the advantage 0
             yield Conflict(
                 (f"{section}.{size}", f"{section}.advantage"),
                 f"{section}.{size} = 1 leaves {section}.advantage = {advantage} nothing to compare with: no signal",
@@ -81,24 +68,17 @@ def lone_rollouts(config: Config) -> Iterator[Conflict]:
         )
 
 
-def long_sequences(config: Config) -> Iterator[Conflict]:
-    """A sequence is never cut between micro-batches, so the longest must fit into one."""
-    room = config.update.micro_batch_tokens
-    for key, tokens in (
-        ("corpus.max_tokens", config.corpus.max_tokens),
-        ("rlvr.max_new_tokens", config.rlvr.max_new_tokens),
-    ):
-        if tokens > room:
+def of_sizes(config: Config) -> Iterator[Conflict]:
+    """Lengths and numbers of samples that are too small for what is asked."""
+    room, own, k = config.update.micro_batch_tokens, config.eval, max(config.eval.k)
+    longest = {"corpus.max_tokens": config.corpus.max_tokens, "rlvr.max_new_tokens": config.rlvr.max_new_tokens}
+    for key, tokens in longest.items():
+        if tokens > room:  # a sequence is never cut between micro-batches
             yield Conflict(
                 ("update.micro_batch_tokens", key),
                 f"a sequence of {key} = {tokens} tokens does not fit into update.micro_batch_tokens = {room}",
                 f"set micro_batch_tokens to {tokens} or more, or {key} to {room} or less",
             )
-
-
-def samples_for_k(config: Config) -> Iterator[Conflict]:
-    """pass@k is estimated from n >= k samples, and greedy samples of one problem are all the same."""
-    own, k = config.eval, max(config.eval.k)
     if own.samples_file is not None:
         return
     if k > own.samples:
@@ -113,6 +93,3 @@ def samples_for_k(config: Config) -> Iterator[Conflict]:
             f"eval.temperature = 0 makes all eval.samples = {own.samples} samples of a problem the same",
             "set eval.samples = 1 and eval.k = 1, or a temperature above 0",
         )
-
-
-RULES = (exact_prior, endless_penalty, lone_rollouts, long_sequences, samples_for_k)

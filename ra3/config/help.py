@@ -45,6 +45,21 @@ def settings() -> dict[str, Setting]:
     return found
 
 
+def _setting(key: str, default: Any, schema: Mapping[str, Any]) -> Setting:
+    """`schema`: what pydantic says of the setting; "anyOf" where it may be none, the other kind first."""
+    value = schema.get("anyOf", [schema])[0]
+    kind, choices = value["type"], tuple(value.get("enum", ()))
+    if choices:
+        allowed = " | ".join(choices)
+    elif "examples" in schema:
+        allowed = schema["examples"][0]
+    else:
+        bounds = " and ".join(f"{sign} {value[name]:g}" for name, sign in BOUNDS.items() if name in value)
+        allowed = f"{WORDS[kind]} {bounds}".strip()
+    optional = ", or none" if "anyOf" in schema else ""
+    return Setting(key, default, kind, choices, allowed + optional, " ".join(schema["description"].split()))
+
+
 def show(value: Any) -> str:
     """A value as it is written after a flag: none, inf, 1,5,10."""
     if value is None:
@@ -54,31 +69,14 @@ def show(value: Any) -> str:
 
 def manual(first: tuple[str, ...], width: int = 100) -> str:
     """Every setting with its default, bounds and help, by section; sections under `first` come first."""
-    ours = [name for name in sections() if name.split(".")[0] in first]
-    others = [_section_block(name, width) for name in sections() if name not in ours]
-    title = ["Settings of other commands (one recipe may hold them all)\n"] if others else []
-    return "\n".join([*(_section_block(name, width) for name in ours), *title, *others])
-
-
-def _section_block(section: str, width: int) -> str:
-    lines = [f"{section}  {sections()[section].__doc__}"]
-    for setting in settings().values():
-        if setting.key.rpartition(".")[0] == section:
-            lines.append(f"  --{setting.key} {show(setting.default)}   ({setting.allowed})")
-            lines += textwrap.wrap(setting.help, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
-    return "\n".join(lines) + "\n"
-
-
-def _setting(key: str, default: Any, schema: Mapping[str, Any]) -> Setting:
-    """`schema`: what pydantic says of the setting; "anyOf" where it may be none, the other kind first."""
-    value = schema.get("anyOf", [schema])[0]
-    kind, choices = value["type"], tuple(value.get("enum", ()))
-    bounds = [f"{sign} {value[name]:g}" for name, sign in BOUNDS.items() if name in value]
-    if choices:
-        allowed = " | ".join(choices)
-    elif "examples" in schema:
-        allowed = schema["examples"][0]
-    else:
-        allowed = " ".join([WORDS[kind], " and ".join(bounds)]).strip()
-    optional = ", or none" if "anyOf" in schema else ""
-    return Setting(key, default, kind, choices, allowed + optional, " ".join(schema["description"].split()))
+    others, lines = [name for name in sections() if name.split(".")[0] not in first], []
+    for section in sorted(sections(), key=others.__contains__):
+        if section in others[:1]:
+            lines.append("Settings of other commands (one recipe may hold them all)\n")
+        lines.append(f"{section}  {sections()[section].__doc__}")
+        for setting in settings().values():
+            if setting.key.rpartition(".")[0] == section:
+                lines.append(f"  --{setting.key} {show(setting.default)}   ({setting.allowed})")
+                lines += textwrap.wrap(setting.help, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        lines.append("")
+    return "\n".join(lines)

@@ -46,9 +46,7 @@ def parse(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     parse(["a.toml", "--seed", "3", "--eval.per-band=10"]) == (["a.toml"], {"run.seed": "3", "eval.per_band": "10"})
     Nothing is checked here: `load` does, together with the recipes, so that all mistakes are told at once.
     """
-    files: list[str] = []
-    overrides: dict[str, str] = {}
-    rest = list(reversed(words))
+    files, overrides, rest = [], {}, list(reversed(words))
     while rest:
         word = rest.pop()
         if not word.startswith("-"):
@@ -75,13 +73,17 @@ def load(files: Iterable[str | Path] = (), overrides: Mapping[str, Any] | None =
     given |= {key: Given(value, COMMAND_LINE) for key, value in (overrides or {}).items()}
     known = {key: item for key, item in given.items() if key in DEFAULTS}
     problems = [_unknown(key, item) for key, item in given.items() if key not in known and item.value != {}]
+    config = None
     try:
         config = Config.model_validate(nest({key: item.value for key, item in known.items()}))
     except ValidationError as error:
-        raise _joined([*problems, *explain(error, known)]) from None
-    if problems:
-        raise _joined(problems)
-    return config
+        problems += explain(error, known)
+    if config and not problems:
+        return config
+    if len(problems) == 1:
+        raise problems[0]
+    items = [f"  {number}. " + str(problem).replace("\n", "\n   ") for number, problem in enumerate(problems, 1)]
+    raise UserError("\n".join([f"{len(problems)} settings are wrong", *items]))
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -126,11 +128,12 @@ def read_recipe(path: Path) -> dict[str, Given]:
         raise UserError(f"this file is not valid {'JSON' if is_json else 'TOML'}: {error}", where=str(path)) from error
     if not isinstance(tree, dict):
         raise UserError("this file must hold one JSON object", where=str(path))
-    if is_json:
-        flat = {key: value for key, value in flatten(tree) if key not in DEFAULTS or show(value) != show(DEFAULTS[key])}
-        return {key: Given(value, str(path)) for key, value in flat.items()}
-    lines = dict(_lines(text))
-    return {key: Given(value, f"{path}:{lines[key]}" if key in lines else str(path)) for key, value in flatten(tree)}
+    lines = {} if is_json else dict(_lines(text))
+    return {
+        key: Given(value, f"{path}:{lines[key]}" if key in lines else str(path))
+        for key, value in flatten(tree)
+        if not (is_json and key in DEFAULTS and show(value) == show(DEFAULTS[key]))
+    }
 
 
 def _lines(toml: str) -> Iterator[tuple[str, int]]:
@@ -179,9 +182,9 @@ def explain(error: ValidationError, known: Mapping[str, Given]) -> list[UserErro
     for detail in error.errors(include_url=False):
         raised = detail.get("ctx", {}).get("error")
         if isinstance(raised, Conflicts):
-            for conflict in raised.found:
-                places = dict.fromkeys(known[key].where for key in conflict.keys if key in known)
-                problems[conflict.what] = UserError(conflict.what, ", ".join(places), fix=conflict.fix)
+            for keys, what, fix in raised.found:
+                places = dict.fromkeys(known[key].where for key in keys if key in known)
+                problems[what] = UserError(what, ", ".join(places), fix=fix)
             continue
         key = next(key for key in known if tuple(key.split(".")) == detail["loc"][: key.count(".") + 1])
         setting, value = settings()[key], known[key].value
@@ -190,11 +193,3 @@ def explain(error: ValidationError, known: Mapping[str, Given]) -> list[UserErro
         got = json.dumps(value) if isinstance(value, (str, bool)) else show(value)
         problems[key] = UserError(f"{key} cannot be {got}", known[key].where, setting.allowed, fix)
     return list(problems.values())
-
-
-def _joined(problems: list[UserError]) -> UserError:
-    """One problem as itself; several as a numbered list."""
-    if len(problems) == 1:
-        return problems[0]
-    items = [f"  {number}. " + str(problem).replace("\n", "\n   ") for number, problem in enumerate(problems, 1)]
-    return UserError("\n".join([f"{len(problems)} settings are wrong", *items]))

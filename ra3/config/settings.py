@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from ra3.config.conflicts import RULES, Conflicts
+from ra3.config.conflicts import Conflicts, of_rewards, of_sizes
 
 Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "none", "iwae"]
 Name = Annotated[str, Field(min_length=1)]
@@ -264,7 +264,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        if found := [conflict for rule in RULES for conflict in rule(self)]:
+        if found := [*of_rewards(self), *of_sizes(self)]:
             raise Conflicts(found)
         return self
 
