@@ -39,24 +39,18 @@ REFERENCE_WALL_S, REFERENCE_OUTPUT, WORKERS = 300.0, 1 << 28, 2
 CACHE_FORMAT = 2
 
 
-@dataclass(frozen=True)
-class Reference:
-    """A row's reference solution, and the arguments of every test."""
-
-    row: Row
-    task_id: str
-    source: str
-    entry_point: str
-    inputs: list[list]
+Values = dict[str, Any]
+"""What a reference gives in the sandbox's encoding, by the number of the input as text; less what is too large."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A reference and what it gave."""
+    """A row, its reference with the arguments of every test, and what that gave."""
 
-    reference: Reference
-    values: dict[int, object]
-    """By the number of the input; what is too large for the memory of the sandbox is left out."""
+    row: Row
+    inputs: list[list]
+    reference: Job
+    values: Values
     cpu_s: float
     """CPU seconds for all of them."""
 
@@ -66,39 +60,41 @@ def answered(rows: Sequence[Row]) -> list[Answered]:
 
     UserError for the first bad row, or a reference that fails or gives what is not plain data.
     """
-    references = [_reference(row) for row in rows]
-    jobs = [_job(reference) for reference in references]
+    inputs = [[*_inputs(row, "base_input"), *_inputs(row, "plus_input")] for row in rows]
+    jobs = list(map(_reference, rows, inputs))
     path = _cache_file(jobs)
-    encoded = _stored(path, len(jobs))
-    if encoded is None:
+    found = _stored(path, len(jobs))
+    if found is None:
         with Sandbox(WORKERS, MAX_CPU_S, REFERENCE_WALL_S, MEMORY_MB) as sandbox:
-            encoded = [_encoded(*pair) for pair in zip(references, sandbox.run(jobs), strict=True)]
-        _store(path, encoded)
-    return [
-        Answered(reference, {int(i): values.from_wire(tree) for i, tree in trees.items()}, cpu_s)
-        for reference, (trees, cpu_s) in zip(references, encoded, strict=True)
-    ]
+            outcomes = sandbox.run(jobs)
+        found = [(_values(*ran), ran[-1].cpu_s) for ran in zip(rows, jobs, outcomes, strict=True)]
+        with contextlib.suppress(OSError):  # without a place to keep it, the next run computes it again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, gzip.compress(json.dumps(found).encode(), 3))
+    trees, cpu_s = zip(*found, strict=True)
+    return list(map(Answered, rows, inputs, jobs, trees, cpu_s))
 
 
 def evalplus(found: Answered, stop: tuple[str, ...]) -> Problem:
     """Convert a row whose reference was run. UserError if it is bad."""
-    reference, row = found.reference, found.reference.row
-    atol = tolerance(found.values.values(), row.number("atol"))
-    meta = {"numbers": "python", "atol": atol, "reference": reference.source}
+    row, entry_point = found.row, str(found.reference.entry_point)
+    expected = {int(number): values.from_wire(tree) for number, tree in found.values.items()}
+    atol = tolerance(expected.values(), row.number("atol"))
+    meta = {"numbers": "python", "atol": atol, "reference": found.reference.source}
     meta |= {"cpu_s": min(MAX_CPU_S, MIN_CPU_S + CPU_FACTOR * found.cpu_s), "memory_mb": MEMORY_MB}
-    cases = [(args, found.values[i]) for i, args in enumerate(reference.inputs) if i in found.values]
+    cases = [(args, expected[i]) for i, args in enumerate(found.inputs) if i in expected]
     try:
-        rule = rule_test(reference.entry_point, cases, atol)
-        tests = (rule,) if rule else tuple(CallTest(tuple(args), expected) for args, expected in cases)
-        return Problem(reference.task_id, row.text("prompt"), reference.entry_point, tests, stop, meta)
+        rule = rule_test(entry_point, cases, atol)
+        tests = (rule,) if rule else tuple(CallTest(tuple(args), value) for args, value in cases)
+        return Problem(row.text("task_id"), row.text("prompt"), entry_point, tests, stop, meta)
     except UserError as error:
         raise row.wrong(error.what, error.allowed or "") from error
     except ValueError as error:
         raise row.wrong(str(error)) from error
 
 
-def _reference(row: Row) -> Reference:
-    inputs = [*_inputs(row, "base_input"), *_inputs(row, "plus_input")]
+def _reference(row: Row, inputs: list[list]) -> Job:
+    """The job that calls a row's reference on all inputs."""
     if not inputs:
         raise row.wrong("it has no inputs", "'base_input' and 'plus_input' with one list of arguments per test")
     prompt, solution, entry = row.text("prompt"), row.text("canonical_solution"), row.text("entry_point")
@@ -106,7 +102,19 @@ def _reference(row: Row) -> Reference:
         raise row.wrong("'canonical_solution' is empty", "the solution whose values are expected")
     if not entry.isidentifier():
         raise row.wrong(f"'entry_point' is {entry!r}", "a function's name")
-    return Reference(row, row.text("task_id"), prompt + solution, entry, inputs)
+    try:
+        return Job.call(prompt + solution, entry, inputs, REFERENCE_OUTPUT)
+    except TypeError as error:
+        raise row.wrong(f"task {row.text('task_id')} has an input that is {error}") from error
+
+
+def _values(row: Row, reference: Job, outcome: Outcome) -> Values:
+    problem = outcome.fault or next((r.error for r in outcome.results if r.error not in (None, "MemoryError")), None)
+    if problem is None and len(outcome.results) != reference.tests:
+        problem = "it gave too few values"
+    if problem is not None:
+        raise row.wrong(f"the reference solution of {row.text('task_id')} fails on its own inputs: {problem}")
+    return {str(i): json.loads(result.data) for i, result in enumerate(outcome.results) if not result.error}
 
 
 def _inputs(row: Row, key: str) -> list[list]:
@@ -187,28 +195,6 @@ def rule_test(entry_point: str, cases: Sequence[tuple], atol: float) -> JudgeTes
     return JudgeTest(f"{source}    out = {entry_point}(*args)\n{rule['source']}")
 
 
-Encoded = tuple[dict[str, object], float]
-"""The values of a reference in the sandbox's encoding, by the number of the input, and its CPU seconds."""
-
-
-def _job(reference: Reference) -> Job:
-    try:
-        return Job.call(reference.source, reference.entry_point, reference.inputs, REFERENCE_OUTPUT)
-    except TypeError as error:
-        raise reference.row.wrong(f"task {reference.task_id} has an input that is {error}") from error
-
-
-def _encoded(reference: Reference, outcome: Outcome) -> Encoded:
-    problem = outcome.fault or next((r.error for r in outcome.results if r.error not in (None, "MemoryError")), None)
-    if problem is None and len(outcome.results) != len(reference.inputs):
-        problem = "it gave too few values"
-    if problem is not None:
-        what = f"the reference solution of {reference.task_id} fails on its own inputs: {problem}"
-        raise reference.row.wrong(what)
-    trees = {str(i): json.loads(result.data) for i, result in enumerate(outcome.results) if not result.error}
-    return trees, outcome.cpu_s
-
-
 def cache_folder() -> Path:
     """Return where computed and downloaded things are kept: ``$XDG_CACHE_HOME/ra3``, else ``~/.cache/ra3``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ra3"
@@ -222,17 +208,10 @@ def _cache_file(jobs: Sequence[Job]) -> Path:
     return cache_folder() / f"references-{digest.hexdigest()[:32]}.json.gz"
 
 
-def _stored(path: Path, count: int) -> list[Encoded] | None:
+def _stored(path: Path, count: int) -> list[tuple[Values, float]] | None:
     """Read a file of values; None if it is not there or not whole."""
     try:
         found = json.loads(gzip.decompress(path.read_bytes()))
         return [(dict(trees), float(cpu_s)) for trees, cpu_s in found] if len(found) == count else None
     except (OSError, EOFError, ValueError, TypeError):
         return None
-
-
-def _store(path: Path, encoded: Sequence[Encoded]) -> None:
-    """Write a file of values; without a place to keep it, the next run computes it again."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, gzip.compress(json.dumps(encoded).encode(), 3))

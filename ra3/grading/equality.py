@@ -50,32 +50,41 @@ def same_value(expected: bytes, actual: bytes, rule: Rule = STRICT) -> bool:
         return True
     try:
         wanted, given = parse_untrusted(expected), parse_untrusted(actual)
-        if rule.numbers == "python":
-            return _equal(wanted, given) or _all_close(wanted, given, rule)
-        return _same(rule, wanted, given)
+        return _same(rule, wanted, given) or (rule.numbers == "python" and _all_close(wanted, given, rule))
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
         return False
 
 
 def _same(rule: Rule, expected, actual) -> bool:
-    """Same types and equal. KeyError for a tree without a tag and a content: ``values.encode`` did not write it."""
+    """Equal by the rule. KeyError for a tree without a tag and a content: ``values.encode`` did not write it."""
+    python, same = rule.numbers == "python", partial(_same, rule)
+    if (verdict := _same_number(rule, expected, actual)) is not None:
+        return verdict
+    if type(expected) is not type(actual):
+        return False
+    if type(expected) is list:
+        return _pairwise(same, expected, actual)
+    if type(expected) is not dict or expected.keys() != actual.keys():
+        return expected == actual
+    tag, wanted, given, key = expected["t"], expected["v"], actual["v"], _key if python else canonical
+    if type(wanted) is not type(given) or not (actual["t"] == tag or python and {actual["t"], tag} == {"S", "F"}):
+        return False
+    if tag in ("T", "c"):
+        return _pairwise(same, wanted, given)
+    if tag in ("S", "F"):
+        return sorted(map(key, wanted)) == sorted(map(key, given))
+    return _by_key(key, same, wanted, given) if tag == "D" else wanted == given
+
+
+def _same_number(rule: Rule, expected, actual) -> bool | None:
+    """Whether two numbers are the same by the rule; None if these are none to which a rule of numbers applies."""
+    if rule.numbers == "python":
+        numbers = _number(expected), _number(actual)
+        return None if numbers == (None, None) else None not in numbers and numbers[0] == numbers[1]
     loose = rule.numbers == "loose"
     if type(expected) is float:
         return (type(actual) is float or (loose and type(actual) is int)) and rule.close(expected, actual)
-    if type(expected) is not type(actual):
-        return loose and type(expected) is int and type(actual) is float and actual == expected
-    if type(expected) is list:
-        return _pairwise(partial(_same, rule), expected, actual)
-    if type(expected) is not dict or expected.keys() != actual.keys():
-        return expected == actual
-    tag, wanted, given = expected["t"], expected["v"], actual["v"]
-    if actual["t"] != tag or type(wanted) is not type(given):
-        return False
-    if tag in ("T", "c"):
-        return _pairwise(partial(_same, rule), wanted, given)
-    if tag in ("S", "F"):
-        return len(wanted) == len(given) and set(map(canonical, wanted)) == set(map(canonical, given))
-    return _by_key(canonical, partial(_same, rule), wanted, given) if tag == "D" else wanted == given
+    return actual == expected if loose and type(expected) is int and type(actual) is float else None
 
 
 def _pairwise(same: Callable, wanted: list, given: list) -> bool:
@@ -100,29 +109,6 @@ def _number(tree) -> complex | int | None:
         real, imag = tree["v"]
         return complex(real, imag)
     return None
-
-
-def _equal(expected, actual) -> bool:
-    """Python's ``==`` of what two trees stand for."""
-    wanted, given = _number(expected), _number(actual)
-    if wanted is not None or given is not None:
-        return wanted is not None and given is not None and wanted == given
-    if type(expected) is not type(actual):
-        return False
-    if type(expected) is list:
-        return _pairwise(_equal, expected, actual)
-    if type(expected) is not dict:
-        return expected == actual
-    tag, wanted, given = expected["t"], expected["v"], actual["v"]
-    if tag in ("S", "F"):
-        return actual["t"] in ("S", "F") and sorted(map(_key, wanted)) == sorted(map(_key, given))
-    if tag != actual["t"]:
-        return False
-    if tag == "T":
-        return _pairwise(_equal, wanted, given)
-    if tag == "D":
-        return _by_key(_key, _equal, wanted, given)
-    return tag == "b" and type(given) is str and wanted == given
 
 
 def _key(tree) -> str:
