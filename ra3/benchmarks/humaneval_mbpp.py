@@ -116,20 +116,18 @@ def as_calls(source: str, function: str) -> list[CallTest] | None:
         match statement:
             case ast.Pass() | ast.Expr(ast.Constant() | ast.Name()) | ast.Assert(ast.Constant(True)):
                 continue  # says nothing: a docstring, the bare name ``print``
-            case ast.Assert(ast.Compare(ast.Call(ast.Name(name), args, []), [sign], [right])) if name == function:
-                test = _call(args, sign, right)
+            case ast.Assert(
+                ast.Compare(ast.Call(ast.Name(name), args, []), [ast.Eq()], [right])
+                | ast.Compare(ast.Call(ast.Name(name), args, []), [ast.Is()], [ast.Constant(None) as right])
+            ) if name == function and (test := _call(args, right)):
+                found.append(test)
             case _:
                 return None
-        if test is None:
-            return None
-        found.append(test)
     return found
 
 
-def _call(args: Sequence[ast.expr], sign: ast.cmpop, right: ast.expr) -> CallTest | None:
-    is_none = isinstance(sign, ast.Is) and isinstance(right, ast.Constant) and right.value is None
-    if not (isinstance(sign, ast.Eq) or is_none):
-        return None
+def _call(args: Sequence[ast.expr], right: ast.expr) -> CallTest | None:
+    """The test, unless it takes more than constants to say what is passed and expected."""
     try:
         test = CallTest(tuple(constant(arg) for arg in args), constant(right))
     except (NotConstant, RecursionError):

@@ -83,18 +83,10 @@ class Benchmark:
     """Runs once, on all rows, before ``convert``."""
 
 
-EVALPLUS = "https://github.com/evalplus"
-HUMANEVAL_PLUS = partial(
-    release_files,
-    f"{EVALPLUS}/humanevalplus_release/releases/download/v0.1.10/HumanEvalPlus.jsonl.gz",
-    "fe585eb4df8c88d844eeb463ea4d0302",
-)
-MBPP_PLUS = partial(
-    release_files,
-    f"{EVALPLUS}/mbppplus_release/releases/download/v0.2.0/MbppPlus.jsonl.gz",
-    "ee43ecabebf20deef4bb776a405ac5b1",
-)
+EVALPLUS = "https://github.com/evalplus/{}_release/releases/download/{}.jsonl.gz"
 HUMANEVAL = partial(hub_files, "openai/openai_humaneval", "openai_humaneval/test-*.parquet")
+HUMANEVAL_PLUS = EVALPLUS.format("humanevalplus", "v0.1.10/HumanEvalPlus"), "fe585eb4df8c88d844eeb463ea4d0302"
+MBPP_PLUS = EVALPLUS.format("mbppplus", "v0.2.0/MbppPlus"), "ee43ecabebf20deef4bb776a405ac5b1"
 MBPP = partial(hub_files, "google-research-datasets/mbpp", "full/*.parquet")
 LIVECODEBENCH = partial(hub_files, "livecodebench/code_generation_lite")
 CODE_CONTESTS = partial(hub_files, "deepmind/code_contests")
@@ -102,12 +94,12 @@ CODEFORCES = partial(hub_files, "open-r1/codeforces")
 APPS = partial(hub_files, "codeparrot/apps")
 BENCHMARKS = {
     "humaneval": Benchmark(HUMANEVAL, humaneval),
-    "humaneval+": Benchmark(HUMANEVAL_PLUS, partial(evalplus, stop=HUMANEVAL_STOP), answered),
+    "humaneval+": Benchmark(partial(release_files, *HUMANEVAL_PLUS), partial(evalplus, stop=HUMANEVAL_STOP), answered),
     "mbpp": Benchmark(MBPP, mbpp),
     "mbpp-validation": Benchmark(MBPP, partial(mbpp, split="validation")),
     "mbpp-train": Benchmark(MBPP, partial(mbpp, split="train")),
     "mbpp-all": Benchmark(MBPP, partial(mbpp, split="all")),
-    "mbpp+": Benchmark(MBPP_PLUS, partial(evalplus, stop=MBPP_STOP), answered),
+    "mbpp+": Benchmark(partial(release_files, *MBPP_PLUS), partial(evalplus, stop=MBPP_STOP), answered),
     "livecodebench": Benchmark(partial(LIVECODEBENCH, "test*.jsonl"), livecodebench),
     "livecodebench-v1": Benchmark(partial(LIVECODEBENCH, "test.jsonl"), livecodebench),
     "codecontests": Benchmark(partial(CODE_CONTESTS, "data/test-*.parquet"), code_contests),
@@ -137,15 +129,13 @@ def load_benchmark(text: str) -> Loaded:
     files = local_files(path) if path else benchmark.files()
     for item in benchmark.prepare([row for file in files for row in load_rows(file)]):
         try:
-            problem = benchmark.convert(item)
+            if problem := benchmark.convert(item):
+                if problem.id in problems:
+                    raise UserError(f"the task {problem.id!r} is there twice", where=path or name)
+                problem.meta["band"] = name
+                problems[problem.id] = problem
         except LeftOut as error:
             left_out[error.id] = str(error)
-            continue
-        if problem and problem.id in problems:
-            raise UserError(f"the task {problem.id!r} is there twice", where=path or name)
-        if problem:
-            problem.meta["band"] = name
-            problems[problem.id] = problem
     if not problems:
         raise UserError("this benchmark file holds no problem that can be graded", where=path or name)
     return Loaded(name, list(problems.values()), left_out)

@@ -73,12 +73,8 @@ def _task(row: Row, by_id: Mapping[str, tuple[Problem, Problem]]) -> tuple[Probl
         if name in by_id:
             return by_id[name]
     close = difflib.get_close_matches(str(found), by_id, n=1)
-    raise UserError(
-        f"this benchmark has no task {found!r}",
-        where=row.where,
-        allowed=f"tasks such as {next(iter(by_id))!r}",
-        fix=f"did you mean {close[0]!r}?" if close else "name the benchmark that these samples are for",
-    )
+    fix = f"did you mean {close[0]!r}?" if close else "name the benchmark that these samples are for"
+    raise UserError(f"this benchmark has no task {found!r}", row.where, f"tasks such as {next(iter(by_id))!r}", fix)
 
 
 def null_programs(problem: Problem) -> dict[str, str]:

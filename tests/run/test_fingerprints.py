@@ -49,8 +49,8 @@ def test_every_source_file_counts_in_the_fingerprint_of_the_code(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.py").write_text("1")
     found = [fingerprint_code(tmp_path)]
-    for name, text in (("a/x.py", "2"), ("y.py", ""), ("a/y.py", "")):
+    for name, text in (("a/x.py", "2"), ("y.py", ""), ("a/y.py", ""), ("a/y.toml", "")):
         (tmp_path / name).write_text(text)
         found.append(fingerprint_code(tmp_path))
     (tmp_path / "notes.txt").write_text("no code")
-    assert len(set(found)) == 4 and fingerprint_code(tmp_path) == found[-1]
+    assert len(set(found)) == 5 and fingerprint_code(tmp_path) == found[-1]
