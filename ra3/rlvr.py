@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from typing import Self
 
 import torch
@@ -93,10 +92,9 @@ class GradedPrograms(Rollouts):
     @staticmethod
     def join(parts: Sequence[GradedPrograms]) -> GradedPrograms:
         """The groups of all parts."""
-        rows = concatenate([part.rows for part in parts])
-        items, verdicts = (list(chain(*parts)) for parts in zip(*((p.items, p.verdicts) for p in parts), strict=True))
-        joined = GradedPrograms(rows, items, parts[0].group_size, verdicts)
-        return joined.select(range(len(items)))
+        rows, items = concatenate([part.rows for part in parts]), [item for part in parts for item in part.items]
+        verdicts = [verdict for part in parts for verdict in part.verdicts]
+        return GradedPrograms(rows, items, parts[0].group_size, verdicts).select(range(len(items)))
 
 
 @dataclass
@@ -123,29 +121,24 @@ class SolveProblems(Task):
         return {"order": self.order}
 
     def items(self, step: int) -> list[Problem]:
-        """The next problems."""
-        return self.next_problems(self.settings.batch_problems)
-
-    def next_problems(self, count: int) -> list[Problem]:
-        """As many problems, where the last step left off."""
-        return [self.problems[i] for i in self.order.take(count)]
+        """The next problems, where the last step left off."""
+        return [self.problems[i] for i in self.order.take(self.settings.batch_problems)]
 
     def rollout(self, policy: Policy, items: Sequence[Problem], step: int) -> GradedPrograms:
         """Programs for the problems, judged; with refills, dead groups make room for other problems' programs."""
         draws, kept = [], []
         for draw in range(self.settings.refills + 1):
             place = ("rlvr", step, draw) if draw else ("rlvr", step)
-            attempt = attempted(self.recorder, policy, items, self.sandbox, self.settings, self.seed, *place)
-            groups = GradedPrograms(attempt.rows, list(items), self.settings.samples, attempt.verdicts())
+            written = attempted(self.recorder, policy, items, self.sandbox, self.settings, self.seed, *place)
+            groups = GradedPrograms(written.rows, items, self.settings.samples, written.verdicts())
+            dead = groups.dead if draw < self.settings.refills else torch.zeros_like(groups.dead)
             draws.append(groups)
-            dead = int(groups.dead.sum())
-            last = draw == self.settings.refills or not dead
-            kept += [True] * len(items) if last else (~groups.dead).tolist()
-            if last:
+            kept.append(~dead)
+            if not dead.any():
                 break
-            items = self.next_problems(dead)
+            items = [self.problems[i] for i in self.order.take(int(dead.sum()))]
         sampled = GradedPrograms.join(draws)
-        return replace(sampled.select([p for p, keep in enumerate(kept) if keep]), sampled=sampled)
+        return replace(sampled.select(torch.cat(kept).nonzero()[:, 0].tolist()), sampled=sampled)
 
     def reward(self, policy: Policy, rollouts: GradedPrograms) -> Tensor:
         """[B] 1 for a program that passes all tests."""

@@ -127,10 +127,8 @@ def refuse_bad(quarantine: Sequence[BadRow], good: int, where: str, max_bad: flo
     first = "".join(f"\n  {row.where}: {row.reason}" for row in bad[:3])
     raise UserError(
         f"{len(bad)} of {total} documents cannot be used ({len(bad) / total:.1%}), the first of them:{first}",
-        where=where,
-        allowed=f"at most {max_bad:.1%} (corpus.max_bad)",
-        fix="repair them, or raise corpus.max_bad",
-    )
+        where=where, allowed=f"at most {max_bad:.1%} (corpus.max_bad)", fix="repair them, or raise corpus.max_bad",
+    )  # fmt: skip
 
 
 def _items(path: Path, pattern: str, keys: Sequence[str]) -> Iterator[Item]:

@@ -58,8 +58,8 @@ class EStep(Task):
     update: UpdateSettings
     seed: int
     em_round: int = 0
-    view: View | None = None
-    """What rollouts see in place of a document; None: itself."""
+    view: View = lambda document, seed: document
+    """What rollouts see in place of a document."""
     judge: Literal["frozen", "self"] = "frozen"
     """Whose likelihood is the reward: that of the frozen pi, or of the policy that learns."""
     stage = "estep"
@@ -74,9 +74,8 @@ class EStep(Task):
         """The documents of one update."""
         share = max(1, math.ceil(self.settings.document_share * len(self.documents)))
         index = batch_of(share, self.settings.documents, step, derive(self.seed, "estep", self.em_round))
-        view = self.view or (lambda document, seed: document)
         chosen = [self.documents[i] for i in index]
-        return [view(d, derive(self.seed, "view", self.em_round, step, d.id)) for d in chosen]
+        return [self.view(d, derive(self.seed, "view", self.em_round, step, d.id)) for d in chosen]
 
     def rollout(self, policy: Policy, items: Sequence[EncodedDocument], step: int) -> InterleavedRollouts:
         """Samples latents between the expert's steps."""

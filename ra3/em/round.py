@@ -12,14 +12,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument
 from ra3.em.annotate import Latents, annotate, document_parts
-from ra3.em.estep import EStep, View
+from ra3.em.estep import EStep
 from ra3.em.mstep import drop_latents, mstep
 from ra3.model.policy import Policy
 from ra3.model.update import score, scoring_cost
@@ -52,14 +52,12 @@ class EMRound:
     seed: int
     em_round: int = 0
 
-    def e_step(self, view: View | None = None, judge: Literal["frozen", "self"] = "frozen") -> Policy:
+    def e_step(self, task: type[EStep] = EStep, **seams: Any) -> Policy:
         """Trains a copy of pi by reinforcement to write latents under which the expert's steps are likely: q.
 
-        `view` and `judge` are what a method may put in the place of whole documents and of the frozen pi."""
-        own = self.settings.estep
-        return self.reinforce(
-            EStep(self.recorder, self.pi, self.documents, own, self.update, self.seed, self.em_round, view, judge)
-        )
+        A method may replace the `view` and the `judge` of the task (`seams`), or the task itself."""
+        given = self.recorder, self.pi, self.documents, self.settings.estep, self.update, self.seed, self.em_round
+        return self.reinforce(task(*given, **seams))
 
     def reinforce(self, task: Task) -> Policy:
         """Trains a copy of pi by any task of the RL loop, in the place of the E-step."""
@@ -111,8 +109,8 @@ class EMRound:
         return replace(self, settings=own.model_copy(update={"estep": own.estep.model_copy(update=estep)}))
 
     def always_thinking(self, horizon: int, **estep: Any) -> EMRound:
-        """The round with a latent at every boundary that allows one, for nothing, judged by the `horizon` steps after
-        it. A comment that is not closed still costs `format_penalty`."""
+        """The round with a latent at every boundary that allows one, judged by the `horizon` steps after it. Nothing
+        prices it but `format_penalty`, if it is not closed."""
         forced = {"switch_penalty": 0.0, "exact_prior": None, "think_floor": (1.0, sys.maxsize)}
         return self.with_settings(**{**forced, "horizon": horizon, **estep})
 

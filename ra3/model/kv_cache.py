@@ -116,9 +116,14 @@ class SlotLayer(CacheLayerMixin):
         return keys, values
 
     def _grow(self) -> None:
-        old, spare = self.states, 2 if self.states.device.type == "cpu" else 1.5
-        slots = int(self.cache.end * spare) if old.shape[1] else self.cache.end
-        self.states = _zeros((len(old), slots, old.shape[2]), old.dtype, old.device)
+        old, on_cpu = self.states, self.states.device.type == "cpu"
+        slots = int(self.cache.end * (2 if on_cpu else 1.5)) if old.shape[1] else self.cache.end
+        shape = len(old), slots, old.shape[2]
+        if on_cpu:  # zeros take memory only once they are written to: numpy asks for pages that the system zeroes
+            pages = torch.from_numpy(np.zeros(math.prod(shape) * old.dtype.itemsize, np.uint8))
+            self.states = pages.view(old.dtype).view(shape)
+        else:
+            self.states = old.new_zeros(shape)
         self.states[:, : old.shape[1]] = old
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -242,10 +247,3 @@ def _mask(seen: Tensor, num_slots: int) -> Tensor:
     """[G,C] slots that each token sees -> [G,1,C,num_slots]; on a CPU attention takes numbers to add faster."""
     visible = (torch.arange(num_slots, device=seen.device) < seen[..., None])[:, None]
     return visible if seen.device.type != "cpu" else torch.zeros(visible.shape).masked_fill_(~visible, -torch.inf)
-
-
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros; on a CPU they take memory only once they are written to (numpy asks for pages that the system zeroes)."""
-    if device.type != "cpu":
-        return torch.zeros(shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)

@@ -44,14 +44,12 @@ def check_model(model: Any, tokenizer: Any, folder: Path) -> None:
         raise UserError(
             "only full-attention models can be sampled line by line from one cache",
             where=f"{folder}/config.json: layer_types = {sorted(kinds)}",
-            allowed="full_attention in every layer",
-            fix="use another model",
+            allowed="full_attention in every layer", fix="use another model",
         )
     if len(tokenizer) > config.vocab_size:
         raise UserError(
             f"the tokenizer has {len(tokenizer)} tokens, the model only {config.vocab_size}",
-            where=str(folder),
-            fix="use the tokenizer that belongs to this model",
+            where=str(folder), fix="use the tokenizer that belongs to this model",
         )
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no end-of-text token", where=str(folder), fix="set eos_token in its config")
@@ -59,8 +57,8 @@ def check_model(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
     """What `load` gives; whatever it raises becomes a UserError, and nothing else is said."""
-    transformers_logging.disable_progress_bar()
     verbosity = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity(logging.CRITICAL)
     try:
         return load()
@@ -97,14 +95,10 @@ def _random(folder: Path, seed: int) -> Any:
 
 
 def _pretrained(folder: Path) -> Any:
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        local_files_only=True,
-        attn_implementation="sdpa",
-        output_loading_info=True,
+    model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+        folder, local_files_only=True, attn_implementation="sdpa", output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are refused here, by name
-    )
-    model, info = loaded
+    )  # fmt: skip
     mismatched = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in info["mismatched_keys"]]
     _refuse("missing from the weights, or of another shape there", [*info["missing_keys"], *mismatched])
     _refuse("in the weights that this config has no place for", filter(IN_A_LAYER.search, info["unexpected_keys"]))
@@ -114,18 +108,15 @@ def _pretrained(folder: Path) -> Any:
 
 
 def _refuse(what: str, tensors: Iterable[str]) -> None:
-    names = sorted(tensors)
-    if names:
+    if names := sorted(tensors):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise ValueError(f"tensors {what}: {', '.join(names[:3])}{more}")
 
 
 def resolve_latent_token(tokenizer: Any, model: Any, asked: str | None, folder: Path) -> str:
-    """Returns the token that opens this model's latents: what its config says, or what is `asked` for, or "#".
-    Tokenizer and model have it afterwards.
+    """Sees that tokenizer and model have the token that opens latents: what its config says, what is `asked`, or "#".
 
-    Raises UserError where both are there and differ, or where the name is not that of a special token that can stand in
-    no text by itself and means nothing else.
+    Raises UserError where both are there and differ, or where it is no special token that means nothing else.
     """
     own = str(getattr(model.config, LATENT_TOKEN_KEY, None) or "")
     if own and asked and own != asked:

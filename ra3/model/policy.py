@@ -1,8 +1,7 @@
 """The policy: any Hugging Face causal language model and its tokenizer, with the only forward pass of the engine.
 
 Sampling (cached, chunk by chunk), scoring and training all go through `Policy.hidden` and `Policy.logits`, so that a
-log-probability seen while sampling is the one that is trained on, up to floating-point rounding (1e-4 in float32 at the
-most, checked at every step).
+log-probability seen while sampling is the one that is trained on, up to rounding (1e-4, checked at every step).
 """
 
 from __future__ import annotations

@@ -216,23 +216,14 @@ def rollout_records(
     for group, sample in product(range(min(SHOWN_GROUPS, len(rollouts.items))), range(SHOWN_SAMPLES)):
         r = group * rollouts.group_size + sample
         if sample < rollouts.group_size:
-            yield {
-                "document": rollouts.items[group].id,
-                "group": group,
-                "sample": sample,
-                "reward": float(total[r]),
-                "verdict": notes[r] if notes else None,
-                "opener": policy.syntax.opener,
-                "tokens": [
-                    {
-                        "text": policy.token_text(token),
-                        "role": _role(rows, r, t),
-                        "advantage": round(float(advantage[r, t]), 4),
-                        "logp": round(float(rows.logp[r, t]), 4),
-                    }
-                    for t, token in enumerate(rows.tokens(r))
-                ],
-            }
+            credit, logp = ([round(x, 4) for x in own[r].tolist()] for own in (advantage, rows.logp))
+            tokens = [
+                {"text": policy.token_text(token), "role": _role(rows, r, t), "advantage": credit[t], "logp": logp[t]}
+                for t, token in enumerate(rows.tokens(r))
+            ]
+            place = {"document": rollouts.items[group].id, "group": group, "sample": sample}
+            earned = {"reward": float(total[r]), "verdict": notes[r] if notes else None}
+            yield {**place, **earned, "opener": policy.syntax.opener, "tokens": tokens}
 
 
 def _role(rows: Rows, r: int, t: int) -> str:

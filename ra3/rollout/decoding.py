@@ -42,8 +42,7 @@ class Uniforms:
 class DecodeBatch:
     """B rows over one cache, some of them running at a time; the others wait for a free slot.
 
-    Row p * repeats + g is the g-th copy of prefix p, which is read once for all its rows. A row's *slot* is its place
-    in the cache.
+    Row p * repeats + g is the g-th copy of prefix p, read once for all its rows. Its *slot* is its place in the cache.
     """
 
     def __init__(self, policy: Policy, prefixes: Sequence[Sequence[int]], repeats: int, at_once: int | None = None):
@@ -56,10 +55,10 @@ class DecodeBatch:
         """[B] the slot of each row."""
         self.position = np.zeros(len(self.row), np.int64)
         """[slots] tokens that the row has read."""
-        self.cache = SlotCache(len(self.row), policy.model.config.get_text_config().num_hidden_layers, policy.device)
+        self.device, layers = policy.device, policy.model.config.get_text_config().num_hidden_layers
+        self.cache = SlotCache(len(self.row), layers, self.device)
         self.last_hidden = torch.empty(0)
         """[slots,D] the hidden state after the last token read."""
-        self.device = policy.device
         self.prefix_slot = -1
         """Where the latest prefix was read: it stands there until another row takes the slot."""
         self.after_prefix = torch.empty(0)

@@ -41,9 +41,8 @@ def generate(
 ) -> Rows:  # fmt: skip
     """Samples `samples` completions of every prompt; row p * samples + i is the i-th of prompt p, `seeds` one per row.
 
-    A prompt is read once for all its samples. Rows that end (end of text, stop string) leave the batch, and others take
-    their places; `at_once` rows run at a time (None: as many as suit the device). `on_finished` is told of the rows
-    that end in a pass: {row: its ids}.
+    Rows that end (end of text, stop string) leave the batch, and others take their places; `at_once` rows run at a time
+    (None: as many as suit the device). `on_finished` is told of the rows that end in a pass: {row: its ids}.
     """
     prefixes = [[policy.start_id, *p] for p in prompts]
     batch, draws = DecodeBatch(policy, prefixes, samples, at_once), Uniforms(seeds, params.max_new_tokens)

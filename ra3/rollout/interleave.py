@@ -3,8 +3,7 @@
 A rollout reads every token of its document once: the cache holds what was read, each step enters as one chunk, only
 latents are decoded token by token, and the decision to think costs nothing - it is read from the pass over the line
 before, or over some lines before where rows mostly act. No row waits for another: one pass may read a word of a comment
-here and a few steps there. Each row draws from its own stream of random numbers, so a rollout does not depend on which
-others share its batch.
+here and a few steps there. Each row draws from random numbers of its own, whichever others share its batch.
 """
 
 from __future__ import annotations

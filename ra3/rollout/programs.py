@@ -83,10 +83,6 @@ class Completion(NamedTuple):
     reply: str
     """The same to be read: latents that a special token opened stand in it as comments."""
 
-    def before_stop(self, stop: Sequence[str]) -> Completion:
-        """Both up to the first stop string."""
-        return Completion(before_stop(self.program, stop), before_stop(self.reply, stop))
-
 
 def completions(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[Completion]:
     """What each row generated, up to the end of text or the first stop string."""
@@ -98,16 +94,14 @@ def completions(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[Complet
 def completion(policy: Policy, prompt: Sequence[int], ids: Sequence[int], stop: Sequence[str]) -> Completion:
     """What the generated `ids` say after the ids of a prompt, up to the end of text or the first stop string."""
     ids = [i for i in ids if i != policy.end_id]
-    if policy.syntax.opener == COMMENT_OPENER:
-        text = policy.tokenizer.decode(ids)
-        return Completion(text, text).before_stop(stop)
     starts_line = not prompt or policy.token_text(prompt[-1]).endswith("\n")
+    apart = policy.syntax.opener != COMMENT_OPENER  # a comment may stay where it is
     program = reply = ""
-    for is_latent, run in latent_runs(policy, ids, starts_line):
+    for is_latent, run in latent_runs(policy, ids, starts_line) if apart else [(False, ids)]:
         text = decode(policy.tokenizer, run)
         program += text.partition("\n")[2] if is_latent else text  # its last token may hold more than the newline
         reply += policy.syntax.comment(policy.tokenizer, run) if is_latent else text
-    return Completion(program, reply).before_stop(stop)
+    return Completion(before_stop(program, stop), before_stop(reply, stop))
 
 
 def completion_of_text(text: str, opener: str) -> Completion:

@@ -5,8 +5,7 @@
 
 The clipped surrogate is taken on the tokens of the thought alone. The no-think baseline p_ema is the same for all G
 thoughts at a place, so it cancels in A_g exactly and is not computed. The policy that learns is also the judge (theta).
-Ours: "what comes next" is the next expert step, not one token, and thoughts are short comments; one that is not closed
-costs `format_penalty`.
+Ours: "what comes next" is the next expert step, not one token; an unclosed comment costs `format_penalty`.
 """
 
 import random

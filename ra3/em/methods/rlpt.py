@@ -4,8 +4,7 @@
 
 Policy gradient on all tokens up to the segment's end, thoughts and text alike. Ours: a segment is the next `horizon`
 steps after a random step, and it must be met to the character, where RLPT asks a model whether the meaning agrees;
-comment lines count on neither side. Advantages leave one out, where RLPT has GRPO's. As RLPT, it needs a model that can
-already do this sometimes.
+comment lines count on neither side. Advantages leave one out, where RLPT has GRPO's. The model must succeed sometimes.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ from ra3.seeds import derive
 
 def rlpt(em: EMRound) -> Policy:
     """The model after reinforcement on random segments."""
-    own = em.settings.estep
-    return em.reinforce(NextSegment(em.recorder, em.pi, em.documents, own, em.update, em.seed, em.em_round))
+    return em.e_step(NextSegment)
 
 
 class NextSegment(EStep):
@@ -101,14 +99,14 @@ def judge(policy: Policy, rows: Rows, segments: Sequence[Segment], samples: int)
         wanted, at = without_comments(segments[r // samples].text, opener=opener)[0], mask[r].nonzero()[:, 0]
         ids = [i for i in rows.ids[r][at].tolist() if i != policy.end_id]
         code, used = without_comments(policy.tokenizer.decode(ids), len(wanted.splitlines()) or 1, opener)
-        mask[r, at[num_tokens(policy, ids, used) :]] = False
+        kept = bisect_left(range(len(ids)), used, key=lambda n: len(policy.tokenizer.decode(ids[:n])))
+        mask[r, at[kept:]] = False
         met[r] = float(code.rstrip("\n") == wanted.rstrip("\n"))
     return replace(rows, action_mask=mask), met
 
 
 def without_comments(text: str, lines: int | None = None, opener: str = COMMENT_OPENER) -> tuple[str, int]:
-    """A text without comment lines and those that begin with the opener, up to `lines` lines of code or all of it; and
-    how many characters that took.
+    """A text without comment and opener lines, up to `lines` lines of code or all of it; and how many characters of it.
 
     without_comments("# go\\nx\\ny", 1) == ("x\\n", 7)
     """
@@ -120,8 +118,3 @@ def without_comments(text: str, lines: int | None = None, opener: str = COMMENT_
             if len(code) == lines:
                 break
     return "".join(code), used
-
-
-def num_tokens(policy: Policy, ids: Sequence[int], characters: int) -> int:
-    """How many of the ids the first characters of their text take."""
-    return bisect_left(range(len(ids)), characters, key=lambda n: len(policy.tokenizer.decode(ids[:n])))
