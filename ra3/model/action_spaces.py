@@ -11,7 +11,6 @@ latents and steps of a sequence multiply to the language model's own probability
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,11 +30,6 @@ class TokenScores:
     """[N] log-probability of the choice in its action space (equal to `logp` for FULL)."""
     entropy: Tensor
     """[N] entropy of the action space's distribution, nats."""
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[TokenScores]) -> TokenScores:
-        """Scores of several runs of tokens as one."""
-        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
     def detach(self) -> TokenScores:
         """The numbers without their graph."""

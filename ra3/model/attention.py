@@ -4,8 +4,7 @@ Both are what `set_attn_implementation(ATTENTION)` puts into a Hugging Face mode
 what came with the call. The layers of a model work token by token and need no padding; only attention knows of rows.
 
 - **Rows** lie one after the other in a flat sequence, and each sees itself alone. Rows of about equal length are
-  stacked, padded at their ends, and attended causally: no mask is needed, and the cost is the sum of the squared
-  lengths of the rows, whatever they share a micro-batch with.
+  stacked, padded at their ends, and attended causally, without a mask: the cost is the sum of their squared lengths.
 - **Chunks** see the slots of their row. transformers' own `sdpa` repeats the keys and values of a shared head once per
   query head as soon as a chunk has two tokens and a mask, which costs more than the attention itself when the prefix is
   long; here the queries of such a group are stacked instead. On a CPU rows that read about as many tokens and have read

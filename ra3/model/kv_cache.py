@@ -233,7 +233,11 @@ def _row_group(batch: ForwardBatch, which: np.ndarray) -> RowGroup:
     own: slice | Tensor = torch.from_numpy(rows[:, 0]).to(device)
     if device.type != "cpu" and (np.diff(rows[:, 0]) == 1).all():  # a view costs a processor more than a copy
         own = slice(int(rows[0, 0]), int(rows[-1, 0]) + 1)
-    mask = None if seen.min() == num_slots else _mask(torch.from_numpy(seen).to(device), num_slots)
+    mask = None
+    if seen.min() < num_slots:
+        mask = (torch.arange(num_slots, device=device) < torch.from_numpy(seen).to(device)[..., None])[:, None]
+        if device.type == "cpu":  # there attention takes numbers to add faster
+            mask = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)
     places: slice | Tensor = torch.from_numpy(tokens[real]).to(device)
     if not real.all():
         padded, unpadded = (torch.from_numpy(x).to(device) for x in (tokens, real.nonzero()[0]))
@@ -241,9 +245,3 @@ def _row_group(batch: ForwardBatch, which: np.ndarray) -> RowGroup:
     if (np.diff(tokens) == 1).all():  # views instead of copies, where the tokens stand in order
         places = slice(int(tokens[0]), int(tokens[-1]) + 1)
     return RowGroup(own, chunk, places, slice(None), places, num_slots, mask)
-
-
-def _mask(seen: Tensor, num_slots: int) -> Tensor:
-    """[G,C] slots that each token sees -> [G,1,C,num_slots]; on a CPU attention takes numbers to add faster."""
-    visible = (torch.arange(num_slots, device=seen.device) < seen[..., None])[:, None]
-    return visible if seen.device.type != "cpu" else torch.zeros(visible.shape).masked_fill_(~visible, -torch.inf)

@@ -45,12 +45,12 @@ def check_model(model: Any, tokenizer: Any, folder: Path) -> None:
             "only full-attention models can be sampled line by line from one cache",
             where=f"{folder}/config.json: layer_types = {sorted(kinds)}",
             allowed="full_attention in every layer", fix="use another model",
-        )
+        )  # fmt: skip
     if len(tokenizer) > config.vocab_size:
         raise UserError(
             f"the tokenizer has {len(tokenizer)} tokens, the model only {config.vocab_size}",
             where=str(folder), fix="use the tokenizer that belongs to this model",
-        )
+        )  # fmt: skip
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no end-of-text token", where=str(folder), fix="set eos_token in its config")
 
@@ -114,7 +114,7 @@ def _refuse(what: str, tensors: Iterable[str]) -> None:
 
 
 def resolve_latent_token(tokenizer: Any, model: Any, asked: str | None, folder: Path) -> str:
-    """Sees that tokenizer and model have the token that opens latents: what its config says, what is `asked`, or "#".
+    """Returns the token that opens latents, which both then have: as the config says, or as `asked` for, or "#".
 
     Raises UserError where both are there and differ, or where it is no special token that means nothing else.
     """

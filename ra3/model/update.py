@@ -56,6 +56,8 @@ class ForwardTokens:
             yield replace(self, **dict(zip(names, parts, strict=True)))
 
 
+Scored = tuple[Tensor, Tensor, TokenScores]
+"""[n] rows and [n] columns of some tokens, and their scores."""
 TokenLoss = Callable[[TokenScores, ForwardTokens], Tensor]
 """The loss of some of a step's tokens, to be summed over all of them: its weights are those of the whole step."""
 
@@ -68,19 +70,11 @@ class NotFinite(ArithmeticError):
         self.what, self.rows, self.bad = what, rows, list(bad)
 
 
-def refuse_not_finite(rows: Rows, wanted: Tensor, **values: Tensor) -> None:
-    """Raises NotFinite if one of the named values [B,T] is NaN or infinite at a token in `wanted` [B,T]."""
-    for name, value in values.items():
-        bad = (~torch.isfinite(value) & wanted).any(1)
-        if bool(bad.any()):
-            raise NotFinite(f"the {name.replace('_', ' ')} is not finite", rows, bad.nonzero()[:, 0].tolist())
-
-
 def score(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperature: float = 1.0) -> TokenScores:
     """Scores [B,T] of the tokens in `wanted` [B,T], without gradient; `max_tokens` bounds a forward pass."""
     with torch.no_grad():
         batches = forward_trunk(policy, rows, wanted, max_tokens)
-        parts = [(tokens, run_head(policy, tokens, None, temperature)[1]) for tokens in batches]
+        parts = [part for tokens in batches for part in run_head(policy, tokens, None, temperature)[1]]
     return _scatter(policy, parts, rows)
 
 
@@ -103,9 +97,9 @@ def fit(
             with torch.set_grad_enabled(learning):
                 for tokens in forward_trunk(policy, rows.select(index), wanted[index], budget):
                     tokens = replace(tokens, row=index.to(policy.device)[tokens.row])
-                    loss, scores = run_head(policy, tokens, loss_fn, temperature)
+                    loss, scored = run_head(policy, tokens, loss_fn, temperature)
                     losses.append(loss)
-                    parts.append((tokens, scores))
+                    parts += scored
     sum_gradients(policy.model.parameters())
     total = float(sum_over_ranks(torch.tensor(sum(losses), dtype=torch.float64, device=policy.device)))
     grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), update.max_grad_norm))
@@ -133,7 +127,7 @@ def forward_trunk(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int) -
 
 def run_head(
     policy: Policy, tokens: ForwardTokens, loss_fn: TokenLoss | None, temperature: float
-) -> tuple[float, TokenScores]:
+) -> tuple[float, list[Scored]]:
     """Scores these tokens; where gradients are enabled, adds the gradient of `loss_fn`. Returns loss and scores.
 
     The loss is a sum over tokens, so it is taken back through the output head a few tokens at a time: logits [n,V] live
@@ -151,11 +145,11 @@ def run_head(
             losses.append(float(loss.detach()))
             if loss.requires_grad:
                 loss.backward()
-        parts.append(scores.detach())
+        parts.append((few.row, few.column, scores.detach()))
         gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
     if tokens.hidden.requires_grad:
         tokens.hidden.backward(torch.cat(gradients))
-    return math.fsum(losses), TokenScores.concatenate(parts)
+    return math.fsum(losses), parts
 
 
 def nonfinite_rows(
@@ -173,13 +167,13 @@ def nonfinite_rows(
     return bad
 
 
-def _scatter(policy: Policy, parts: Sequence[tuple[ForwardTokens, TokenScores]], rows: Rows) -> TokenScores:
+def _scatter(policy: Policy, parts: Sequence[Scored], rows: Rows) -> TokenScores:
     """Puts the scores of all ranks in their tokens' places, [B,T], on the rows' device."""
 
     def place(name: str) -> Tensor:
         out = torch.zeros(rows.ids.shape, dtype=policy.score_dtype, device=policy.device)
-        for tokens, scores in parts:
-            out[tokens.row, tokens.column] = getattr(scores, name)
+        for row, column, scores in parts:
+            out[row, column] = getattr(scores, name)
         return sum_over_ranks(out).to(rows.ids.device)
 
     return TokenScores(place("logp"), place("logp_action"), place("entropy"))

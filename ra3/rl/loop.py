@@ -25,7 +25,7 @@ from ra3.errors import UserError
 from ra3.model.action_spaces import TokenScores
 from ra3.model.optimizers import Optimizer, make_optimizer
 from ra3.model.policy import Policy
-from ra3.model.update import ForwardTokens, NotFinite, fit, refuse_not_finite, training_cost
+from ra3.model.update import ForwardTokens, NotFinite, fit, training_cost
 from ra3.rl.losses import Aggregation, TokenLossFn, clip_share, clipped_policy_loss, token_mean
 from ra3.rows import CONTEXT, DECISION, Rows
 from ra3.run.files import write_atomic
@@ -153,7 +153,9 @@ def policy_step(
     that are not finite, which raises NotFinite.
     """
     chosen = rows.action_mask & rows.valid
-    refuse_not_finite(rows, chosen, log_probability_while_sampling=rows.logp_old, advantage=advantage)
+    for name, values in (("log probability while sampling", rows.logp_old), ("advantage", advantage)):
+        if bool((bad := (~values.isfinite() & chosen).any(1)).any()):
+            raise NotFinite(f"the {name} is not finite", rows, bad.nonzero()[:, 0].tolist())
     live = has_signal(rows, advantage)
     if not bool(live.any()):
         return {"advantage_std": 0.0, "loss": 0.0, "grad_norm": 0.0, "tokens_trained": 0.0}

@@ -80,7 +80,18 @@ class DecodeBatch:
 
     def read(self, rows: Index, ids: Index, lengths: Index) -> Tensor:
         """Feeds R rows their chunks, N ids of `lengths` [R]; returns [N,D] the hidden state before each token."""
-        return self._read(self.slot[rows], ids, lengths)
+        slots = self.slot[rows]
+        batch = ForwardBatch(slots, self.position[slots], lengths, self.device)
+        self.cache.begin_pass(batch)
+        tokens = torch.as_tensor(ids, device=self.device)[None]
+        hidden = self.policy.hidden(tokens, batch.positions[None], self.cache)[0]
+        if not self.last_hidden.numel():
+            self.last_hidden = hidden.new_zeros(len(self.row), hidden.shape[1])
+        index = self._tensor(slots)
+        before = hidden.roll(1, 0).index_copy_(0, self._tensor(batch.begin), self.last_hidden[index])
+        self.last_hidden[index] = hidden[self._tensor(batch.after - 1)]
+        self.position[slots] = batch.ends
+        return before
 
     def rewind(self, row: int, position: int) -> None:
         """Makes the row forget all but its first `position` tokens; the next that it reads cannot be scored."""
@@ -105,7 +116,7 @@ class DecodeBatch:
         first = new[:: self.repeats]
         prefixes = [self.prefixes[r // self.repeats] for r in first]
         self.position[self.slot[first]] = 0
-        self._read(self.slot[first], [i for ids in prefixes for i in ids], [len(ids) for ids in prefixes])
+        self.read(first, [i for ids in prefixes for i in ids], [len(ids) for ids in prefixes])
         source = self.slot[new // self.repeats * self.repeats]
         self._copy_prefix(source, slots[left:], self.last_hidden[self._tensor(source)])
         self.prefix_slot = int(self.slot[first[-1]])
@@ -119,19 +130,6 @@ class DecodeBatch:
         self.cache.copy(self._tensor(source), self._tensor(target), max(own))
         self.position[target] = own
         self.last_hidden[self._tensor(target)] = after
-
-    def _read(self, slots: np.ndarray, ids: Index, lengths: Index) -> Tensor:
-        batch = ForwardBatch(slots, self.position[slots], lengths, self.device)
-        self.cache.begin_pass(batch)
-        tokens = torch.as_tensor(ids, device=self.device)[None]
-        hidden = self.policy.hidden(tokens, batch.positions[None], self.cache)[0]
-        if not self.last_hidden.numel():
-            self.last_hidden = hidden.new_zeros(len(self.row), hidden.shape[1])
-        index = self._tensor(slots)
-        before = hidden.roll(1, 0).index_copy_(0, self._tensor(batch.begin), self.last_hidden[index])
-        self.last_hidden[index] = hidden[self._tensor(batch.after - 1)]
-        self.position[slots] = batch.ends
-        return before
 
     def _drop_free_slots(self) -> None:
         """Makes the cache smaller, once no row waits."""
