@@ -126,9 +126,8 @@ def _run(words: list[str]) -> None:
         from ra3.config.help import manual
         from ra3.config.load import ALIASES
 
-        short = [f"  --{alias} = --{key}" for alias, key in ALIASES.items()]
-        width = min(shutil.get_terminal_size().columns, 110)
-        print("\n".join(["Short forms", *short, "", manual(SECTIONS[words[0]], width)]))
+        print("Short forms", *(f"  --{alias} = --{key}" for alias, key in ALIASES.items()), "", sep="\n")
+        print(manual(SECTIONS[words[0]], min(shutil.get_terminal_size().columns, 110)))
 
 
 def _do(command: str, words: Sequence[str], dry_run: bool, **options: Any) -> None:
@@ -144,8 +143,7 @@ def _do(command: str, words: Sequence[str], dry_run: bool, **options: Any) -> No
         print(describe(command, config))
         return
     # the deadline on all that comes before the run folder is open, where the run's own takes over
-    loading = f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests"
-    with Watchdog(config.run.stuck_after_s, None, *loading):
+    with Watchdog(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests"):
         from ra3.commands.run import COMMANDS, RunOptions
 
         if command == "demo":

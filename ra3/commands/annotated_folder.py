@@ -65,7 +65,8 @@ class AnnotatedFolder:
     def _is_intact(self, line: dict[str, Any]) -> bool:
         """The annotated file is there and turns back into its source."""
         try:
-            return _digest(remove(self._text(line["id"]), line["latents"])) == line["sha256"]
+            source = remove(self._text(line["id"]), line["latents"])
+            return hashlib.sha256(source.encode()).hexdigest() == line["sha256"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the line may be anything
             return False
 
@@ -76,7 +77,8 @@ class AnnotatedFolder:
         """Writes one annotated document, after proof that it turns back into its source."""
         if remove(record["text"], record["latents"]) != source:
             raise AssertionError(f"{record['id']}: removing the latents does not give the source back")
-        line = {"id": record["id"], "sha256": _digest(source), "latents": record["latents"]}
+        digest = hashlib.sha256(source.encode()).hexdigest()
+        line = {"id": record["id"], "sha256": digest, "latents": record["latents"]}
         with disk_errors(self.path, "write the annotated text"):
             file = self.path.joinpath(*_safe_parts(record["id"]))
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -124,10 +126,6 @@ def placeable(documents: Sequence[Document]) -> tuple[list[Document], list[BadRo
             folders |= {place: document.id for place in above if place not in folders}
             good.append(document)
     return good, bad
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _safe_parts(name: str) -> list[str]:

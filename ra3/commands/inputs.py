@@ -66,12 +66,8 @@ class ProblemSet:
 
 def load_rl_problems(config: Config) -> ProblemSet:
     """Problems to train on, without those that overlap `run.benchmarks`."""
-    found = _rl_problems(config)
+    found = _read(config.rlvr.problems, lambda world: world.problems("rl", config.run.seed, WORLD_PROBLEMS, None))
     return found.without(find_overlaps(config.run.benchmarks, found.problems))
-
-
-def _rl_problems(config: Config) -> ProblemSet:
-    return _read(config.rlvr.problems, lambda world: world.problems("rl", config.run.seed, WORLD_PROBLEMS, None))
 
 
 def load_eval_problems(config: Config) -> ProblemSet:
@@ -104,22 +100,15 @@ def _read(source: str, of_world: Callable[[World], list[Problem]]) -> ProblemSet
 
 def read_corpus(config: Config) -> Corpus:
     """The documents of `corpus.path`; those that overlap `run.benchmarks` are in the quarantine."""
-    corpus = _read_documents(config)
+    own = config.corpus
+    if world := WORLDS.get(own.path):
+        corpus = Corpus(world.documents("expert", config.run.seed, own.documents or WORLD_DOCUMENTS), [])
+    else:
+        path = sysconfig.get_paths()["stdlib"] if own.path == "stdlib" else own.path
+        corpus = read(path, own.pattern, own.columns, own.documents, own.max_bad)
     overlaps = find_overlaps(config.run.benchmarks, corpus.documents)
     left = [document for document in corpus.documents if document.id not in overlaps]
     return Corpus(left, [*corpus.quarantine, *(BadRow(*found) for found in overlaps.items())])
-
-
-def _read_documents(config: Config) -> Corpus:
-    own = config.corpus
-    if world := WORLDS.get(own.path):
-        return Corpus(world.documents("expert", config.run.seed, own.documents or WORLD_DOCUMENTS), [])
-    return read(location(own.path), own.pattern, own.columns, own.documents, own.max_bad)
-
-
-def location(path: str) -> str:
-    """A corpus path with the alias "stdlib" resolved to the folder it stands for."""
-    return sysconfig.get_paths()["stdlib"] if path == "stdlib" else path
 
 
 def find_overlaps(benchmarks: tuple[str, ...], items: Sequence[Document | Problem]) -> dict[str, str]:
@@ -144,7 +133,8 @@ def overlap_lines(config: Config) -> Iterator[str]:
     if not benchmarks:
         fix = "name them: --run.benchmarks humaneval+,mbpp+"
         raise UserError("there are no benchmarks to compare with", where="run.benchmarks", fix=fix)
-    documents, problems = _read_documents(config).documents, _rl_problems(config).problems
+    whole = config.model_copy(update={"run": config.run.model_copy(update={"benchmarks": ()})})
+    documents, problems = read_corpus(whole).documents, load_rl_problems(whole).problems
     for noun, items in (("documents", documents), ("problems", problems)):
         found = find_overlaps(benchmarks, items)
         yield from (f"{name}: {overlap}" for name, overlap in found.items())

@@ -40,6 +40,7 @@ from ra3.rollout.cursor import LatentRules
 from ra3.rollout.decoding import MAX_RUNNING_ROWS
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows, interleave
+from ra3.run.ledger import duration
 
 COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
 """Models held at once: pi, q and the one returned."""
@@ -166,13 +167,13 @@ def describe(command: str, config: Config) -> str:
     if command in ("rlvr", "demo"):
         own, runs = config.rlvr, 2 if command == "demo" else 1
         programs, problems = own.batch_problems * own.samples, load_rl_problems(config).problems
-        spent = _about(2 * runs * own.steps * programs * _generation_s(policy, problems, own.max_new_tokens))
-        lines.append(f"  RLVR       {runs} x {own.steps} updates of {programs} programs, {spent} and their tests")
+        spent = duration(2 * runs * own.steps * programs * _generation_s(policy, problems, own.max_new_tokens))
+        lines.append(f"  RLVR       {runs} x {own.steps} updates of {programs} programs, about {spent} and their tests")
     if command in ("eval", "demo"):
         own, problems = config.eval, load_eval_problems(config).problems
         programs = (5 if command == "demo" else 1) * len(problems) * own.samples
-        spent = _about(programs * _generation_s(policy, problems, own.max_new_tokens))
-        lines.append(f"  evaluation {programs:,} programs, {spent} and their tests")
+        spent = duration(programs * _generation_s(policy, problems, own.max_new_tokens))
+        lines.append(f"  evaluation {programs:,} programs, about {spent} and their tests")
     return "\n".join([*lines, "settings", *(f"  {key} = {value}" for key, value in config.flat().items())])
 
 
@@ -186,7 +187,8 @@ def _corpus_lines(config: Config, policy: Policy, corpus: TokenizedCorpus, comma
     optimizer = make_optimizer(twin.model, own.mstep.optimizer, 0.0)
     sampling_s = _seconds(lambda: interleave(policy, few, group, rules, seeds)) / len(seeds)
     if command == "annotate":
-        return [*lines, f"  annotate   {len(corpus.documents)} documents, {_about(sampling_s * len(corpus.documents))}"]
+        count = len(corpus.documents)
+        return [*lines, f"  annotate   {count} documents, about {duration(sampling_s * count)}"]
     fitting_s = _seconds(lambda: next_token_step(twin, optimizer, expert_rows(twin, few), config.update)) / len(few)
     rollouts = own.estep.documents * group
     units = {
@@ -201,7 +203,7 @@ def _corpus_lines(config: Config, policy: Policy, corpus: TokenizedCorpus, comma
             METHODS[method](_PlannedRound(no_recorder, policy, corpus.train, own, *place, counts))
         for act, count in counts.items():
             unit, seconds = units[act]
-            lines.append(f"  {act:10} {method}: {count} {unit}, {_about(count * seconds)}")
+            lines.append(f"  {act:10} {method}: {count} {unit}, about {duration(count * seconds)}")
     return lines
 
 
@@ -243,8 +245,3 @@ def _seconds(work: Callable[[], object]) -> float:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def _about(seconds: float) -> str:
-    """About how long: "about 40 s", "about 2.5 min"."""
-    return f"about {seconds / 60:.1f} min" if seconds >= 60 else f"about {seconds:.0f} s"

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -181,8 +182,8 @@ def open_run(
         subject, device = (policy.source, str(policy.device)) if policy else (str(config.eval.samples_file), "none")
         if policy:
             run.pin_inputs(model=fingerprint_weights(policy.model))
-            run.add_facts(device=device, parameters=policy.num_parameters, threads=torch.get_num_threads())
-            run.add_facts(opener=policy.syntax.opener)
+            threads, opener = torch.get_num_threads(), policy.syntax.opener
+            run.add_facts(device=device, parameters=policy.num_parameters, threads=threads, opener=opener)
         start_box(run, subject, own.seed, device, " ".join(options.recipes) or "defaults")
         display = Display(run, dtype=own.dtype)
         if plan:
@@ -210,13 +211,13 @@ def heldout_results(
         recorder.display.say("no document is held out: nothing to measure on")
         return Results()
     length, seed = config.midtrain.estep.max_latent_tokens, derive(config.run.seed, "heldout")
-    found = []
-    for name, policy in policies.items():
-        measure = lambda n=name, p=policy: measure_heldout(  # noqa: E731
-            n, p, heldout, length, config.update, seed, recorder.ledger
-        ).to_json()
-        found.append(Results.from_json(recorder.once(f"heldout-{name}", measure))[0])
-    return Results.merge(found)
+
+    def measure(name: str) -> dict:
+        own = policies[name], heldout, length, config.update, seed, recorder.ledger
+        return measure_heldout(name, *own).to_json()
+
+    found = [recorder.once(f"heldout-{name}", partial(measure, name)) for name in policies]
+    return Results.merge([Results.from_json(saved)[0] for saved in found])
 
 
 def write_annotated(

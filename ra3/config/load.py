@@ -88,8 +88,8 @@ def load(files: Iterable[str | Path] = (), overrides: Mapping[str, Any] | None =
 
 def find_recipe(name: str | Path) -> Path:
     """The file `name`, or the recipe of that name that ships with ra3 ("tiny-cpu"). UserError if there is neither."""
-    path, shipped = Path(name), shipped_recipes()
-    if os.path.exists(path) and not os.path.isdir(path):
+    path, shipped, is_folder = Path(name), shipped_recipes(), os.path.isdir(Path(name))
+    if os.path.exists(path) and not is_folder:
         return path
     if (plain_name := str(name).removesuffix(".toml")) in shipped:
         return shipped[plain_name]
@@ -98,12 +98,8 @@ def find_recipe(name: str | Path) -> Path:
     fix = f"did you mean {close}?" if close else ""
     if os.path.exists(path / "environment.json"):
         fix = f"this is a run: `ra3 runs show {path}` prints the command that goes on with it"
-    raise UserError(
-        "this recipe is a folder, not a file" if os.path.isdir(path) else "no such recipe",
-        where=str(name),
-        allowed=f"a .toml file, the config.json of a run, or one of {', '.join(shipped)}",
-        fix=fix,
-    )
+    what = "this recipe is a folder, not a file" if is_folder else "no such recipe"
+    raise UserError(what, str(name), f"a .toml file, the config.json of a run, or one of {', '.join(shipped)}", fix)
 
 
 def shipped_recipes() -> dict[str, Path]:

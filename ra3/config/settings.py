@@ -15,6 +15,8 @@ Name = Annotated[str, Field(min_length=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 ClipRange = tuple[Probability, Annotated[float, Field(gt=0, le=100)]]
+StickyPrior = tuple[Probability, Annotated[int, Field(ge=2)]]
+ThinkFloor = tuple[Annotated[float, Field(gt=0, le=1)], PositiveInt]
 CLIP = "LOW,HIGH with 0 < LOW < 1 and 0 < HIGH <= 100"
 
 
@@ -109,9 +111,7 @@ class EstepSettings(Section):
     """Cost c of opening a new latent, in nats. inf: never think, which is next-token prediction exactly."""
     penalty_growth: float = Field(default=1.0, ge=1)
     """Factor on c from one EM round to the next: cheap while latents are found, dear when chosen among (ours)."""
-    exact_prior: tuple[Probability, Annotated[int, Field(ge=2)]] | None = Field(
-        default=None, examples=["ALPHA,Z with 0 < ALPHA < 1 and Z >= 2"]
-    )
+    exact_prior: StickyPrior | None = Field(default=None, examples=["ALPHA,Z with 0 < ALPHA < 1 and Z >= 2"])
     """Exact sticky prior in the place of switch_penalty: probability alpha of keeping the latent, and number |Z| of
     possible ones. A switch costs log(alpha / (1 - alpha)) + log |Z|, and all that is written its log-probability."""
     likelihood: Literal["sum", "mean"] = "sum"
@@ -128,9 +128,7 @@ class EstepSettings(Section):
     """Baseline among the rollouts of one document at the same step (leave_one_out is ours)."""
     comment_baseline: Literal["thinkers", "all"] = "thinkers"
     """Whom the words of a latent are compared with: the rollouts that thought too, or all (ours)."""
-    think_floor: tuple[Annotated[float, Field(gt=0, le=1)], PositiveInt] | None = Field(
-        default=None, examples=["P,N with 0 < P <= 1 and N >= 1"]
-    )
+    think_floor: ThinkFloor | None = Field(default=None, examples=["P,N with 0 < P <= 1 and N >= 1"])
     """Least probability P of thinking in the first N updates: latents improve first (ours). P = 1 also holds while
     annotating."""
     learning_rate: float = Field(default=1e-3, ge=0, le=1)
@@ -233,8 +231,7 @@ class SandboxSettings(Section):
     workers: PositiveInt = 2
     """Programs that run at once."""
     cpu_s: float = Field(default=2.0, gt=0, le=3600)
-    """CPU seconds a program may use. It may last three times as long by the clock; one that the host gives no core gets
-    longer."""
+    """CPU seconds a program may use; three times as many by the clock, and more where the host gives it no core."""
     memory_mb: int = Field(default=512, ge=64)
     """Memory a program may use, in MiB."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ra3.commands.inputs import location
+from ra3.commands.inputs import read_corpus
 from ra3.config.help import manual, sections, settings, show
 from ra3.config.load import load
 from ra3.config.settings import Config, EstepSettings, flatten, nest
@@ -56,8 +56,8 @@ def test_flatten_and_nest_are_inverse():
 
 
 def test_stdlib_is_an_alias_of_the_standard_library():
-    assert location("stdlib") == sysconfig.get_paths()["stdlib"]
-    assert location("code") == "code"
+    (document,) = read_corpus(load(overrides={"corpus.path": "stdlib", "corpus.documents": "1"})).documents
+    assert (Path(sysconfig.get_paths()["stdlib"]) / document.id).read_bytes() == document.text.encode()
 
 
 def test_the_manual_lists_every_setting_once():
