@@ -10,7 +10,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from statistics import mean, median
 from typing import Any
@@ -20,11 +20,11 @@ from ra3.compare.equal_flops import Budget, rivals
 from ra3.errors import UserError
 from ra3.measure import statistics
 from ra3.measure.learning_curve import LEAST_REWARDS, fit_sigmoid
+from ra3.measure.pass_at_k import grouped
 from ra3.measure.statistics import Decision, Interval
 from ra3.run.checkpoints import CHECKSUMS
 from ra3.run.inspect import InspectedRun, finished_run
 from ra3.run.ledger import by_kind, total
-from ra3.run.results import CurvePoint
 from ra3.seeds import derive
 
 SMOOTH = 3
@@ -121,17 +121,6 @@ class Compared:
     steps: list[StepsToReward]
 
 
-def as_json(value: Any) -> Any:
-    """Records and named tuples as dictionaries, whatever they are in."""
-    if is_dataclass(value):
-        return {own.name: as_json(getattr(value, own.name)) for own in fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return as_json(value._asdict())  # pyright: ignore[reportAttributeAccessIssue]
-    if isinstance(value, dict):
-        return {key: as_json(item) for key, item in value.items()}
-    return [as_json(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
 def read_evaluations(cells: Sequence[GridCell]) -> tuple[list[Evaluation], list[str]]:
     """Every evaluation there is, and a sentence for each that cannot be used, because a file of it was changed or
     lost."""
@@ -151,31 +140,28 @@ def read_evaluation(cell: GridCell, stage: str) -> Evaluation | None:
     if not folder or not all((path / CHECKSUMS).is_file() for path in (made_by, folder) if path):
         return None
     training, run = finished_run(made_by) if made_by else None, finished_run(folder)
-    curves = {name: _by_x(points) for name, points in run.results.curves.items()}
+    curves = {
+        name: {point.x: point.mean for point in points if own is run or point.model != "base"}
+        for own in (training, run)
+        for name, points in (own.results.curves.items() if own else ())
+    }
     reach = {
         f"{band} pass@{k:g}": share
         for band in dict.fromkeys(count.band for count in run.results.problems)
         for k, share in curves.get(REACH.format(band), {}).items()
     }
-    heldout: dict[str, float] = {}
-    if training:
-        heldout = {score.metric: score.mean for score in training.results.scores if score.model != "base"}
-        curves = {n: _by_x(points, "base") for n, points in training.results.curves.items()} | curves
+    heldout = training.results.scores if training else ()
     rewards = [line.values["reward"] for line in training.stages.get("rlvr", ())] if training else []
     return Evaluation(
         system_of(cell.variant, stage), cell.variant, cell.seed,
         scores=reach | {f"{score.band} {score.metric}": score.mean for score in run.results.scores},
-        heldout=heldout,
+        heldout={score.metric: score.mean for score in heldout if score.model != "base"},
         cost=training_cost(training) if training else {},
         course=course(rewards),
         curves=curves,
         rewards=smoothed(rewards),
         code=sorted({attempt.made_by for own in (training, run) if own for attempt in own.facts.attempts}),
     )  # fmt: skip
-
-
-def _by_x(points: Iterable[CurvePoint], without: str = "") -> dict[float, float]:
-    return {point.x: point.mean for point in points if point.model != without}
 
 
 def training_cost(run: InspectedRun) -> dict[str, float]:
@@ -218,6 +204,10 @@ def scores_csv(cells: Sequence[Evaluation]) -> str:
 def compared(comparison: Comparison, cells: Sequence[Evaluation], budgets: Sequence[Budget] = ()) -> Compared:
     """The evaluations, and what they say over the seeds."""
     both = list(pairs(comparison, cells))
+    shares = [
+        (a, b, [steps_share(one.rewards, other.rewards) for one, other in own if one.rewards and other.rewards])
+        for a, b, own in both
+    ]
     return Compared(
         seeds=list(comparison.seeds),
         baseline=baseline(comparison, cells),
@@ -228,7 +218,7 @@ def compared(comparison: Comparison, cells: Sequence[Evaluation], budgets: Seque
         summary=[found for name, own in by_system(cells).items() for found in estimates(name, own)],
         differences=[found for pair in both for found in differences(*pair)],
         reach=list(reach_gains(cells)),
-        steps=[found for pair in both if (found := steps_to_reward(*pair))],
+        steps=[StepsToReward(a, b, own, median(own)) for a, b, own in shares if own],
     )
 
 
@@ -306,12 +296,6 @@ def reach_curves(cells: Iterable[Evaluation]) -> list[tuple[str, str]]:
     return [(name, name.removeprefix(before).removesuffix(after)) for name in names]
 
 
-def steps_to_reward(a: str, b: str, both: Pairs) -> StepsToReward | None:
-    """How soon a reaches in RLVR what b does; None where there was none."""
-    shares = [steps_share(one.rewards, other.rewards) for one, other in both if one.rewards and other.rewards]
-    return StepsToReward(a, b, shares, median(shares)) if shares else None
-
-
 def steps_share(own: Sequence[float], other: Sequence[float]) -> float:
     """Steps until `own` reaches the last of `other`, as a share of the other's steps; inf if it never does."""
     return next((step for step, reward in enumerate(own) if reward >= other[-1]), math.inf) / len(other)
@@ -324,10 +308,7 @@ def average(values: Sequence[float]) -> Interval:
 
 def by_system(cells: Iterable[Evaluation]) -> dict[str, list[Evaluation]]:
     """The evaluations by system, in order of appearance; those after RLVR last."""
-    found: dict[str, list[Evaluation]] = {}
-    for cell in sorted(cells, key=lambda cell: cell.system.endswith(AFTER)):
-        found.setdefault(cell.system, []).append(cell)
-    return found
+    return grouped(sorted(cells, key=lambda cell: cell.system.endswith(AFTER)), lambda cell: cell.system)
 
 
 def pass_metrics(cells: Iterable[Evaluation]) -> list[str]:

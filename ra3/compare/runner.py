@@ -18,7 +18,7 @@ from threading import Lock
 from ra3.compare.definition import Command, Comparison, GridCell
 from ra3.compare.equal_flops import budgets, missing, twins
 from ra3.compare.page import comparison_page
-from ra3.compare.results import as_json, compared, read_evaluations, scores_csv
+from ra3.compare.results import compared, read_evaluations, scores_csv
 from ra3.compare.tables import tables
 from ra3.errors import UserError
 from ra3.run.files import disk_errors, to_json, write_atomic
@@ -62,7 +62,7 @@ def write_comparison(comparison: Comparison, folder: Path, problems: list[str]) 
     results = compared(comparison, evaluations, known)
     command = f"ra3 {shlex.join(sys.argv[1:])}"
     with disk_errors(folder, "write the comparison"):
-        write_atomic(folder / "results.json", json.dumps(to_json(as_json(results)), indent=2).encode())
+        write_atomic(folder / "results.json", json.dumps(to_json(results), indent=2).encode())
         write_atomic(folder / "scores.csv", scores_csv(evaluations).encode())
         page = comparison_page(comparison, results, cells, command, [*problems, *unusable])
         write_atomic(folder / "compare.html", page.encode())

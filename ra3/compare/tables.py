@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from statistics import mean, median
 
 from ra3.compare.definition import AFTER, TWIN
@@ -112,7 +113,7 @@ def decision_text(decision: Decision) -> str:
 def _columns(places: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """(metric, "" or "+rlvr") of the columns for which there is a (metric, system)."""
     there = [(metric, AFTER if system.endswith(AFTER) else "") for metric, system in places]
-    return [column for metric, _ in unique(there) for column in ((metric, ""), (metric, AFTER)) if column in there]
+    return [column for column in product(unique(metric for metric, _ in there), ("", AFTER)) if column in there]
 
 
 def _column_name(column: tuple[str, str]) -> str:
@@ -251,8 +252,6 @@ def over_seeds(cells: Sequence[Evaluation], pick: Callable[[Evaluation], float |
 def seeds_table(cells: Sequence[Evaluation]) -> Table:
     """Each seed's pass@1 on the middle band, systems down."""
     metric, seeds = shown_metric(cells), sorted({cell.seed for cell in cells})
-    body = []
-    for name, own in by_system(cells).items():
-        scores = {cell.seed: f"{100 * cell.scores[metric]:.1f}" for cell in own if metric in cell.scores}
-        body.append((shown(name), *(scores.get(seed, "") for seed in seeds)))
+    found = {(c.system, c.seed): f"{100 * c.scores[metric]:.1f}" for c in cells if metric in c.scores}
+    body = [(shown(name), *(found.get((name, seed), "") for seed in seeds)) for name in by_system(cells)]
     return Table(f"Seed by seed, {metric}", ("system", *map(str, seeds)), body, "Percent.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -148,7 +148,7 @@ def shares_by_problem(answers: Sequence[Answer], holds: Callable[[Answer], bool]
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
     """The items by key, keys and items in order of appearance."""
-    groups: dict[Any, list[Item]] = defaultdict(list)
+    groups: dict[Any, list[Item]] = {}
     for item in items:
-        groups[key(item)].append(item)
+        groups.setdefault(key(item), []).append(item)
     return groups

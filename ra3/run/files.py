@@ -187,11 +187,15 @@ def _canonical(value: Any) -> Any:
 
 
 def to_json(value: Any) -> Any:
-    """The value as JSON knows it: dicts with string keys, lists, strings, numbers; NaN and infinities as strings."""
+    """The value as JSON knows it: dicts with string keys, lists, strings, numbers; NaN and infinities as strings.
+
+    Records, dataclasses as named tuples, are dicts of their fields."""
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if value is None or isinstance(value, (str, bool, int)):
         return value
+    if dataclasses.is_dataclass(value) or hasattr(value, "_asdict"):
+        return to_json(vars(value) if dataclasses.is_dataclass(value) else value._asdict())
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -177,6 +177,9 @@ def test_tables_and_page_show_the_numbers(tmp_path):
     assert line[0] == "ra3 \u2212 ntp" and "+25.0 [-38.5, +88.5]" in line and line[-2:] == [
         "2 of 2; 1 of 1", "no: go on to 5",
     ]  # fmt: skip
+    assert [str(head) for head in shown["pass@1"].heads][2:] == [
+        "edge", "edge + RLVR", "known", "known + RLVR", "all", "all + RLVR",
+    ]  # fmt: skip
     assert "When it thinks" not in shown
     assert "| ra3 | 50.0 | 60.0 |" in shown["Seed by seed, edge pass@1"].markdown()
     page = comparison_page(COMPARISON, results, COMPARISON.cells(tmp_path), "ra3 compare <b>", ["a cell failed"])
