@@ -19,9 +19,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from ra3.grading.derivation import facts_by_name, solution
 from ra3.seeds import derive
-from ra3.worlds import WORLDS
-from ra3.worlds.world import Part, World
+from ra3.worlds import WORLDS, functions, word_problems
+from ra3.worlds.world import END, Level, World, page_lines
 
 IGNORED = -100
 OFFSETS = (1, 2, 3)
@@ -51,8 +52,60 @@ class Recipe:
     warmup: int = 20
 
 
+Part = tuple[str, bool]
+"""Text of a page, and whether it carries loss."""
 RECIPES = {"functions": Recipe(), "word-problems": Recipe(batch=12, learned=0.05, chains=300, updates=1800)}
 """Of the base model that ships with each world."""
+
+
+def document_page(world: World, seed: int) -> list[Part]:
+    """Make a page of the split "pretrain": its context, which carries no loss, and its text, which does."""
+    level = world.levels["pretrain"]
+    page = world.page(level, seed)
+    lines, _ = page_lines(page, level.useless, world.useless)
+    return [(page.context, False), ("".join(lines) + END, True)]
+
+
+def drill_functions(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[Part]:
+    """Make a page to drill look-ups: a glossary, then many of its chains spelled out.
+
+    An entry reads ``# ba ke zu evens``; which chain comes next is random, so only what follows its first name counts.
+    """
+    rng = random.Random(seed)
+    chains = functions.draw_chains(rng, Level(lengths, tuple(functions.BY_NAME), (2, 4)))[0]
+    starts = [chain[at:] for chain in chains for at in range(len(chain) - 1)]
+    parts = [(functions.glossary(rng, chains), False)]
+    for chain in (rng.choice(starts) for _ in range(entries)):
+        parts += [(f"# {chain[0]}", False), (functions.comment_line(chain).removeprefix(f"# {chain[0]}"), True)]
+    return parts
+
+
+def drill_word_problems(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[Part]:
+    """Make a page to drill look-ups: facts, then many of their chains spelled out, in turn with the first step of some
+    chain where lengths differ.
+
+    Which chain comes next is random, so only what follows its first name counts. With facts that branch off, or fewer
+    chains, look-ups are not learned (docs/lab-log.md).
+    """
+    drawn = word_problems.page(Level(lengths, word_problems.OLD + word_problems.NEW, (4, 6), unused=(0, 0)), seed)
+    facts, chains = facts_by_name(drawn.context.splitlines()), [exercise.chain for exercise in drawn.exercises]
+    rng = random.Random(drawn.seed)
+    starts = [chain[at:] for chain in chains for at in range(len(chain) - 1)]
+    steps = [solution(facts, chain[-2])[0] for chain in chains]
+    taught = [step for step in steps if step.fact.relation in word_problems.OLD] if len(set(lengths)) > 1 else []
+    parts = [(drawn.context, False)]
+    for number in range(entries):
+        chain = rng.choice(starts)
+        line, opening = word_problems.plan_line(chain, facts), f"# {chain[0]}"
+        if number % 2 and taught:
+            step = rng.choice(taught)
+            line, opening = step.sentence, f"The {step.fact.name}"
+        parts += [(opening, False), (line.removeprefix(opening), True)]
+    return parts
+
+
+DRILLS = {"functions": drill_functions, "word-problems": drill_word_problems}
+"""Each makes a page of look-ups from a seed and the lengths of its chains."""
 
 
 def new_model(recipe: Recipe, tokenizer: Any) -> LlamaForCausalLM:
@@ -104,6 +157,7 @@ class Trainer:
 
     def __init__(self, world: World, recipe: Recipe):
         self.world, self.recipe, self.tokenizer = world, recipe, world.tokenizer()
+        self.drill_page = DRILLS[world.name]
         self.model = new_model(recipe, self.tokenizer)
         named = list(self.model.named_parameters())
         matrices = [p for name, p in named if p.ndim == 2 and ".layers." in name]
@@ -125,7 +179,7 @@ class Trainer:
         recent = 1.0
         for number in range(most):
             seeds = [derive(self.recipe.seed, stage, number, row) for row in range(self.recipe.batch)]
-            pages = [self.world.drill(seed, lengths) for seed in seeds]
+            pages = [self.drill_page(seed, lengths) for seed in seeds]
             recent = 0.9 * recent + 0.1 * self.update(stage, number, pages, min(1.0, (number + 1) / self.recipe.warmup))
             if recent < self.recipe.learned:
                 break
@@ -138,7 +192,7 @@ class Trainer:
             seeds = [derive(recipe.seed, "page", number, row) for row in range(recipe.batch)]
             drills = [rng.random() < recipe.drill_share for _ in seeds]
             draws = zip(seeds, drills, strict=True)
-            pages = [world.drill(seed, CHAINS) if drill else world.pretraining_page(seed) for seed, drill in draws]
+            pages = [self.drill_page(seed, CHAINS) if drill else document_page(world, seed) for seed, drill in draws]
             self.update("read", number, pages, min(1.0, 2.0 * (1 - number / recipe.updates)))
 
     def update(self, stage: str, number: int, pages: list[list[Part]], scale: float) -> float:

@@ -73,7 +73,7 @@ def _same(rule: Rule, expected, actual) -> bool:
         return _pairwise(same, wanted, given)
     if tag in ("S", "F"):
         return sorted(map(key, wanted)) == sorted(map(key, given))
-    return _by_key(key, same, wanted, given) if tag == "D" else wanted == given
+    return _by_key(key, same, wanted, given) if tag == "D" else tag in ("i", "b") and wanted == given
 
 
 def _same_number(rule: Rule, expected, actual) -> bool | None:

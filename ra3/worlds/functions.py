@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from ra3.grading.problem_tests import CallTest
 from ra3.seeds import derive
-from ra3.worlds.world import Chain, Exercise, Level, Page, Part, World, word_tokenizer
+from ra3.worlds.world import Chain, Exercise, Level, Page, World, word_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -114,9 +114,9 @@ LEVELS = {
 def page(level: Level, seed: int) -> Page:
     """Draw the page that a seed makes at a level."""
     rng = random.Random(seed)
-    chains, functions = _chains(rng, level)
+    chains, functions = draw_chains(rng, level)
     commented = [rng.random() < level.commented for _ in range(functions)]
-    context = _context(rng, chains)
+    context = glossary(rng, chains)
     exercises = (
         Exercise(header(chain), chain, comment_line(chain), body(chain[-1]), written)
         for chain, written in zip(chains[:functions], commented, strict=True)
@@ -124,8 +124,8 @@ def page(level: Level, seed: int) -> Page:
     return Page(context, tuple(exercises), derive(seed, "rest"))
 
 
-def _chains(rng: random.Random, level: Level) -> tuple[list[Chain], int]:
-    """Disjoint chains with distinct operations, and how many of them, from the first on, are used by functions."""
+def draw_chains(rng: random.Random, level: Level) -> tuple[list[Chain], int]:
+    """Draw disjoint chains with distinct operations; say how many of them, from the first on, are used by functions."""
     functions, unused = rng.randint(*level.exercises), rng.randint(*level.unused)
     operations: list[str] = []
     while len(operations) < functions:
@@ -136,7 +136,8 @@ def _chains(rng: random.Random, level: Level) -> tuple[list[Chain], int]:
     return [(*(next(names) for _ in range(n)), op) for n, op in zip(lengths, operations, strict=True)], functions
 
 
-def _context(rng: random.Random, chains: Sequence[Chain]) -> str:
+def glossary(rng: random.Random, chains: Sequence[Chain]) -> str:
+    """Write the context of a page: the links of its chains in random order."""
     lines = [f" {name} {value}\n" for chain in chains for name, value in zip(chain, chain[1:], strict=False)]
     rng.shuffle(lines)
     return "".join(['"""\n', *lines, '"""\n'])
@@ -150,20 +151,6 @@ def header(chain: Chain) -> str:
 def comment_line(chain: Chain) -> str:
     """Write the true intention of a function, its chain: ``"# ba ke zu evens\\n"``."""
     return f"# {' '.join(chain)}\n"
-
-
-def glossary(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[Part]:
-    """Make a page to drill look-ups: a glossary, then many of its chains spelled out.
-
-    An entry reads ``# ba ke zu evens``; which chain comes next is random, so only what follows its first name counts.
-    """
-    rng = random.Random(seed)
-    chains = _chains(rng, Level(lengths, tuple(BY_NAME), (2, 4)))[0]
-    starts = [chain[at:] for chain in chains for at in range(len(chain) - 1)]
-    parts = [(_context(rng, chains), False)]
-    for chain in (rng.choice(starts) for _ in range(entries)):
-        parts += [(f"# {chain[0]}", False), (comment_line(chain).removeprefix(f"# {chain[0]}"), True)]
-    return parts
 
 
 def task(drawn: Page) -> tuple[str, tuple[CallTest, ...], dict[str, str]]:
@@ -196,5 +183,5 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 world = World(
     name="functions", first_name="testbed", levels=LEVELS, steps="line", stop="\ndef ", useless=USELESS,
-    page=page, task=task, drill=glossary, tokenizer=tokenizer,
+    page=page, task=task, tokenizer=tokenizer,
 )  # fmt: skip

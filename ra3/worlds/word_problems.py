@@ -22,10 +22,10 @@ from collections.abc import Mapping
 from itertools import product
 from typing import TYPE_CHECKING
 
-from ra3.grading.derivation import RELATIONS, Fact, facts_by_name, solution, worked_out
+from ra3.grading.derivation import RELATIONS, Fact, solution, worked_out
 from ra3.grading.problem_tests import DerivationTest
 from ra3.seeds import derive
-from ra3.worlds.world import Chain, Exercise, Level, Page, Part, World, word_tokenizer
+from ra3.worlds.world import Chain, Exercise, Level, Page, World, word_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -116,30 +116,6 @@ def _steps(chain: Chain, facts: Mapping[str, Fact]) -> tuple[str, ...]:
     return tuple(step.sentence for step in solution(facts, chain[0]))
 
 
-def drill(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[Part]:
-    """Make a page to drill look-ups: facts, then many of their chains spelled out, in turn with the first step of some
-    chain where lengths differ.
-
-    Which chain comes next is random, so only what follows its first name counts. With facts that branch off, or fewer
-    chains, look-ups are not learned (docs/lab-log.md).
-    """
-    drawn = page(Level(lengths, OLD + NEW, (4, 6), unused=(0, 0)), seed)
-    facts, chains = facts_by_name(drawn.context.splitlines()), [exercise.chain for exercise in drawn.exercises]
-    rng = random.Random(drawn.seed)
-    starts = [chain[at:] for chain in chains for at in range(len(chain) - 1)]
-    steps = [solution(facts, chain[-2])[0] for chain in chains]
-    taught = [step for step in steps if step.fact.relation in OLD] if len(set(lengths)) > 1 else []
-    parts = [(drawn.context, False)]
-    for number in range(entries):
-        chain = rng.choice(starts)
-        line, opening = plan_line(chain, facts), f"# {chain[0]}"
-        if number % 2 and taught:
-            step = rng.choice(taught)
-            line, opening = step.sentence, f"The {step.fact.name}"
-        parts += [(opening, False), (line.removeprefix(opening), True)]
-    return parts
-
-
 def task(drawn: Page) -> tuple[None, tuple[DerivationTest, ...], dict[str, str]]:
     """Ask for a derivation of the question of a page from its facts."""
     return None, (DerivationTest(tuple(drawn.context.splitlines()), drawn.exercises[0].chain[0]),), {}
@@ -160,5 +136,5 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 world = World(
     name="word-problems", first_name="chains", levels=LEVELS, steps="sentence", stop="\nHow ", useless=USELESS,
-    page=page, task=task, drill=drill, tokenizer=tokenizer,
+    page=page, task=task, tokenizer=tokenizer,
 )  # fmt: skip

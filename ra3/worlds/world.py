@@ -28,8 +28,6 @@ Chain = tuple[str, ...]
 """The names that a solution goes through, from the one that is asked for."""
 BANDS = ("known", "edge", "hard")
 """Kinds of problems, from easy to hard."""
-Part = tuple[str, bool]
-"""Text for pre-training, and whether it carries loss."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +93,6 @@ class World:
     """(level, seed) -> page."""
     task: Callable[[Page], tuple[str | None, tuple[Test, ...], dict[str, str]]]
     """A page of one exercise -> (entry point, tests, what else `meta` says) of the problem that it poses."""
-    drill: Callable[[int, tuple[int, ...]], list[Part]]
-    """(seed, lengths of the chains) -> a page of look-ups for pre-training."""
     tokenizer: Callable[[], PreTrainedTokenizerFast]
     bands = BANDS
 
@@ -118,12 +114,6 @@ class World:
         chains, comments = zip(*((exercise.chain, exercise.intention) for exercise in page.exercises), strict=True)
         truth = Truth(tuple(boundaries), chains, comments)
         return Document(f"{self.first_name}/{split}/{seed}/{index}", "".join(lines), page.context, truth)
-
-    def pretraining_page(self, seed: int) -> list[Part]:
-        """Make a page for pre-training: its context, which carries no loss, and its text, which does."""
-        page = self.page(self.levels["pretrain"], seed)
-        lines, _ = page_lines(page, self.levels["pretrain"].useless, self.useless)
-        return [(page.context, False), ("".join(lines) + END, True)]
 
     def problems(self, split: str, seed: int, count: int, band: str | None = None) -> list[Problem]:
         """Make problems: all of one band, or known and twice as many edge ("rl"), or of all bands in turn ("eval").
