@@ -27,9 +27,9 @@ ORDER = (
 that has no circle."""
 
 LIMITS = {
-    "kernel": (("data", "model", "rollout", "rl", "em", "midtrain", "rlvr", "evaluate"), 4800),
-    "shell": (("run", "config", "commands", "measure"), 4800),
-    "wheel": ((*ORDER, ""), 17000),
+    "kernel": (("data", "model", "rollout", "rl", "em", "midtrain", "rlvr", "evaluate"), 4550),
+    "shell": (("run", "config", "commands", "measure"), 4600),
+    "wheel": ((*ORDER, ""), 16450),
 }
 """Most lines of groups of rooms. These may only go down; the aims are 4,500, 3,800 and 16,000."""
 
