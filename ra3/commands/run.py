@@ -84,8 +84,8 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
         recorder.run.pin_inputs(problems=fingerprint_items(found.problems))
         problems = found.without(recorder.once("unearned", lambda: found.vacuous(sandbox))).record(recorder)
-        start = policy.snapshot()
-        train = lambda: rl_loop(recorder, start, problems, sandbox, settings, config.update, config.run.seed)  # noqa: E731
+        place = settings, config.update, config.run.seed
+        train = lambda start: rl_loop(recorder, start, problems, sandbox, *place)  # noqa: E731
         save_model(recorder.run, trained_once(recorder, "rlvr", policy, train))
         return finish(recorder, Results(), options)
 

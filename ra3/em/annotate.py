@@ -105,15 +105,10 @@ def windows(document: EncodedDocument, max_tokens: int) -> list[tuple[int, Encod
     parts = []
     for first, end in pairwise([*cuts, len(document.step_ids)]):
         name = f"{document.id}@{first}" if first else document.id
-        part = replace(
-            document,
-            document=replace(document.document, id=name),
-            step_ids=document.step_ids[first:end],
-            may_think=document.may_think[first:end],
-            cut=document.cut or end < len(document.step_ids),
-        )
-        if sum(map(len, part.step_ids)) <= room:
-            parts.append((first, part))
+        steps, may_think = document.step_ids[first:end], document.may_think[first:end]
+        cut, named = document.cut or end < len(document.step_ids), replace(document.document, id=name)
+        if sum(map(len, steps)) <= room:
+            parts.append((first, replace(document, document=named, step_ids=steps, may_think=may_think, cut=cut)))
     return parts
 
 

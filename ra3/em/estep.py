@@ -74,8 +74,8 @@ class EStep(Task):
         """The documents of one update."""
         share = max(1, math.ceil(self.settings.document_share * len(self.documents)))
         index = batch_of(share, self.settings.documents, step, derive(self.seed, "estep", self.em_round))
-        chosen = [self.documents[i] for i in index]
-        return [self.view(d, derive(self.seed, "view", self.em_round, step, d.id)) for d in chosen]
+        chosen, place = [self.documents[i] for i in index], ("view", self.em_round, step)
+        return [self.view(d, derive(self.seed, *place, d.id)) for d in chosen]
 
     def rollout(self, policy: Policy, items: Sequence[EncodedDocument], step: int) -> InterleavedRollouts:
         """Samples latents between the expert's steps."""
@@ -158,8 +158,8 @@ def copy_rates(policy: Policy, rows: Rows, documents: Sequence[EncodedDocument],
     for r in words.any(1).nonzero()[:, 0].tolist():
         steps = documents[r // group_size].step_ids
         for t in rows.step[r][words[r]].unique().tolist():
-            said = rows.ids[r][words[r] & (rows.step[r] == t)].tolist()
-            said = [w for w in said if policy.token_text(w).strip()]
+            written = rows.ids[r][words[r] & (rows.step[r] == t)].tolist()
+            said = [w for w in written if policy.token_text(w).strip()]
             comments += 1
             copies += repeats(said, steps[t])
             echoes += t > 0 and repeats(said, steps[t - 1])

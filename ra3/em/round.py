@@ -23,8 +23,8 @@ from ra3.em.estep import EStep
 from ra3.em.mstep import drop_latents, mstep
 from ra3.model.policy import Policy
 from ra3.model.update import score, scoring_cost
+from ra3.rl.credit import step_sums
 from ra3.rl.loop import Task, reinforce
-from ra3.rl.rewards import step_sums
 from ra3.rollout.interleave import expert_rows
 from ra3.rows import DECISION, Rows, concatenate
 from ra3.run.recorder import Recorder, restore
@@ -61,7 +61,7 @@ class EMRound:
 
     def reinforce(self, task: Task) -> Policy:
         """Trains a copy of pi by any task of the RL loop, in the place of the E-step."""
-        train = lambda: reinforce(self.recorder, self.pi.snapshot(), task)  # noqa: E731
+        train = lambda policy: reinforce(self.recorder, policy, task)  # noqa: E731
         return trained_once(self.recorder, f"estep-{self.em_round}", self.pi, train)
 
     def annotate(self, q: Policy, latents: Latents = "sample") -> AnnotatedText:
@@ -96,11 +96,9 @@ class EMRound:
         own, rows, last = self.settings.mstep, text.rows, self.em_round + 1 == self.settings.em_rounds
         if own.latent_dropout and not last:
             rows = drop_latents(rows, own.latent_dropout, derive(self.seed, "leave_out", self.em_round))
-        start, names = text.writer if own.start == "q" else self.pi, [d.id for d in self.documents]
-
-        def train() -> Policy:
-            return mstep(self.recorder, start.snapshot(), rows, names, own, self.update, self.seed, self.em_round)
-
+        names, place = [d.id for d in self.documents], (self.seed, self.em_round)
+        start = text.writer if own.start == "q" else self.pi
+        train = lambda policy: mstep(self.recorder, policy, rows, names, own, self.update, *place)  # noqa: E731
         return trained_once(self.recorder, f"mstep-{self.em_round}", start, train)
 
     def with_settings(self, **estep: Any) -> EMRound:
@@ -119,9 +117,9 @@ Method = Callable[[EMRound], Policy]
 """A method of mid-training: what it makes of pi in one EM round."""
 
 
-def trained_once(recorder: Recorder, stage: str, like: Policy, train: Callable[[], Policy]) -> Policy:
-    """The policy that `train` makes, or the one that an earlier attempt saved; `like` has its architecture."""
-    weights = recorder.once(stage, lambda: {"model": train().model.state_dict()})["model"]
-    policy = like.snapshot()
+def trained_once(recorder: Recorder, stage: str, start: Policy, train: Callable[[Policy], Policy]) -> Policy:
+    """The policy that `train` makes of a copy of `start`, or the one that an earlier attempt saved."""
+    weights = recorder.once(stage, lambda: {"model": train(start.snapshot()).model.state_dict()})["model"]
+    policy = start.snapshot()
     restore(policy.model, weights, stage)
     return policy

@@ -1,14 +1,13 @@
 """Attention of every pass: training and scoring read rows as a whole, sampling reads chunks over a slot cache.
 
-Both are what `set_attn_implementation(ATTENTION)` puts into a Hugging Face model; which one a layer takes depends on
-what came with the call. The layers of a model work token by token and need no padding; only attention knows of rows.
+`set_attn_implementation(ATTENTION)` puts both into a Hugging Face model; which one a layer takes depends on what came
+with the call. The layers of a model work token by token and need no padding; only attention knows of rows.
 
 - **Rows** lie one after the other in a flat sequence, and each sees itself alone. Rows of about equal length are
   stacked, padded at their ends, and attended causally, without a mask: the cost is the sum of their squared lengths.
 - **Chunks** see the slots of their row. transformers' own `sdpa` repeats the keys and values of a shared head once per
   query head as soon as a chunk has two tokens and a mask, which costs more than the attention itself when the prefix is
-  long; here the queries of such a group are stacked instead. On a CPU rows that read about as many tokens and have read
-  about as many are attended together, some at a time; elsewhere all chunks are padded and attended at once.
+  long; here the queries of such a group are stacked instead. Which chunks one call serves: `ForwardBatch.groups`.
 """
 
 from __future__ import annotations

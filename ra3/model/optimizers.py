@@ -49,15 +49,19 @@ MUON_LR_RATIO = 6.0
 def make_optimizer(model: nn.Module, kind: str, learning_rate: float, weight_decay: float = 0.0) -> Optimizer:
     """kind "adamw": AdamW for all. kind "muon": Muon (Jordan 2024; torch.optim.Muon) for the matrices inside the
     blocks, AdamW for embeddings, head, norms and biases."""
-    parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    parameters = [p for p in model.parameters() if p.requires_grad]
     if kind == "adamw":
-        return Optimizer([_adamw([p for _, p in parameters], learning_rate, weight_decay)])
-    outside = {id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings())}  # pyright: ignore
-    matrices = [p for _, p in parameters if p.dim() == 2 and id(p) not in outside]
-    inside = {id(p) for p in matrices}
-    rest = [p for _, p in parameters if id(p) not in inside]
+        return Optimizer([_adamw(parameters, learning_rate, weight_decay)])
+    inside = {id(p) for p in layer_matrices(model) if p.dim() == 2}
+    matrices, rest = ([p for p in parameters if (id(p) in inside) == wanted] for wanted in (True, False))
     muon = torch.optim.Muon(matrices, lr=learning_rate * MUON_LR_RATIO, weight_decay=weight_decay, momentum=0.95)
     return Optimizer([muon, _adamw(rest, learning_rate, weight_decay)])
+
+
+def layer_matrices(model: Any) -> list[nn.Parameter]:
+    """The matrices of a language model's layers: all but embedding and output head."""
+    outside = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings())}
+    return [p for p in model.parameters() if p.dim() > 1 and id(p) not in outside]
 
 
 def warmup_cosine(progress: float, warmup: float, floor: float = 0.1) -> float:

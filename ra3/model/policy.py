@@ -94,12 +94,6 @@ class Policy:
         return sum(p.numel() for p in self.model.parameters())
 
     @property
-    def num_layer_weights(self) -> int:
-        """Entries of all matrices but embedding and output head."""
-        outside = {id(m.weight) for m in (self.model.get_input_embeddings(), self.model.get_output_embeddings())}
-        return sum(p.numel() for p in self.model.parameters() if p.dim() > 1 and id(p) not in outside)
-
-    @property
     def positions(self) -> int | None:
         """The longest sequence that the model was made for; None where its config does not say."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)

@@ -19,7 +19,7 @@ from torch.nn.functional import embedding
 from ra3.config.settings import UpdateSettings
 from ra3.model.action_spaces import TokenScores, token_scores
 from ra3.model.attention import RowLayout
-from ra3.model.optimizers import Optimizer
+from ra3.model.optimizers import Optimizer, layer_matrices
 from ra3.model.packing import micro_batches
 from ra3.model.policy import Policy
 from ra3.rows import Rows
@@ -51,9 +51,8 @@ class ForwardTokens:
 
     def split(self, size: int) -> Iterator[Self]:
         """The tokens, `size` at a time."""
-        names = [f.name for f in fields(self)]
-        for parts in zip(*(getattr(self, name).split(size) for name in names), strict=True):
-            yield replace(self, **dict(zip(names, parts, strict=True)))
+        for parts in zip(*(getattr(self, f.name).split(size) for f in fields(self)), strict=True):
+            yield type(self)(*parts)
 
 
 Scored = tuple[Tensor, Tensor, TokenScores]
@@ -85,8 +84,8 @@ def fit(
     """Takes one optimiser step on the sum of `loss_fn` over all micro-batches of all ranks. Rows that are not in `live`
     [B] are known to have no gradient: they are scored, and cost no backward pass.
 
-    Returns the scores that the step was computed from (the policy before the update) and {"loss", "grad_norm"}. If the
-    loss or the gradient is not finite, the policy is left untouched and NotFinite names the rows to blame.
+    Returns the scores under the policy before the update, and {"loss", "grad_norm"}. If one of these is not finite, the
+    policy is left untouched and NotFinite names the rows to blame.
     """
     optimizer.zero_grad()
     live = torch.ones_like(rows.finished) if live is None else live
@@ -217,7 +216,8 @@ def forward_flops(policy: Policy, length: Tensor, head_tokens: float) -> float:
     heads, head = config.num_attention_heads, policy.model.get_output_embeddings().weight.numel()
     width = config.num_hidden_layers * heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
     tokens, seen = float(length.sum()), float((length.double() * (length + 1) / 2).sum())
-    return 2 * policy.num_layer_weights * tokens + 4 * width * seen + 2 * head * head_tokens
+    weights = sum(matrix.numel() for matrix in layer_matrices(policy.model))
+    return 2 * weights * tokens + 4 * width * seen + 2 * head * head_tokens
 
 
 def sampling_cost(policy: Policy, rows: Rows) -> dict[str, float]:

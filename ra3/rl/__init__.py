@@ -1,2 +1,2 @@
-"""Reinforcement: pure formulas of tensors (`rewards`, `advantages`, `losses`), the credit of interleaved rollouts
+"""Reinforcement: pure formulas of tensors (`advantages`, `losses`), rewards, returns and credit of interleaved rollouts
 (`credit`), and the one loop that the E-step, RLVR and every other method share (`loop`)."""

@@ -63,12 +63,7 @@ class Rollouts:
 
 
 class Task:
-    """A method of reinforcement: what the loop asks for, step by step. Subclasses replace what differs.
-
-    The seams: `items` (which documents or problems), `rollout` (the rows, and how many each), `reward` (may score text
-    under the policy), `advantage`, `select` (a filter or re-weighting of rows), `loss`, and the events `start`
-    (adapters over the model), `after_step` and `metrics`. What must outlive a restart stands in `state`.
-    """
+    """A method of reinforcement: what the loop asks for, step by step. Subclasses replace what differs."""
 
     stage: str
     """Under which metrics are logged: "estep" or "rlvr"."""
@@ -93,11 +88,11 @@ class Task:
         raise NotImplementedError
 
     def rollout(self, policy: Policy, items: Sequence[Any], step: int) -> Rollouts:
-        """Rows of the policy for each item."""
+        """Rows of the policy, as many for each item."""
         raise NotImplementedError
 
     def reward(self, policy: Policy, rollouts: Any) -> Tensor:
-        """[B] or [B,S] what each row, or each of its steps, earned."""
+        """[B] or [B,S] what each row, or each of its steps, earned; may score text under the policy."""
         raise NotImplementedError
 
     def advantage(self, rollouts: Any, reward: Tensor) -> Tensor:
@@ -149,8 +144,7 @@ def policy_step(
 ) -> dict[str, float]:
     """Takes one policy-gradient step on the chosen tokens of `rows`, `advantage` [B,T].
 
-    A batch without any signal (all advantages 0) leaves weights and optimiser state untouched; so does one with values
-    that are not finite, which raises NotFinite.
+    Without any signal (all advantages 0) weights and optimiser stay untouched. NotFinite, too, leaves them so.
     """
     chosen = rows.action_mask & rows.valid
     for name, values in (("log probability while sampling", rows.logp_old), ("advantage", advantage)):
@@ -215,17 +209,17 @@ def rollout_records(
 ) -> Iterator[dict[str, Any]]:
     """The first samples of the first groups for rollouts.jsonl: each token with its text, role and credit."""
     rows, total = rollouts.rows, reward if reward.dim() == 1 else reward.sum(1)
-    for group, sample in product(range(min(SHOWN_GROUPS, len(rollouts.items))), range(SHOWN_SAMPLES)):
+    groups, samples = min(SHOWN_GROUPS, len(rollouts.items)), min(SHOWN_SAMPLES, rollouts.group_size)
+    for group, sample in product(range(groups), range(samples)):
         r = group * rollouts.group_size + sample
-        if sample < rollouts.group_size:
-            credit, logp = ([round(x, 4) for x in own[r].tolist()] for own in (advantage, rows.logp))
-            tokens = [
-                {"text": policy.token_text(token), "role": _role(rows, r, t), "advantage": credit[t], "logp": logp[t]}
-                for t, token in enumerate(rows.tokens(r))
-            ]
-            place = {"document": rollouts.items[group].id, "group": group, "sample": sample}
-            earned = {"reward": float(total[r]), "verdict": notes[r] if notes else None}
-            yield {**place, **earned, "opener": policy.syntax.opener, "tokens": tokens}
+        credit, logp = ([round(x, 4) for x in own[r].tolist()] for own in (advantage, rows.logp))
+        tokens = [
+            {"text": policy.token_text(token), "role": _role(rows, r, t), "advantage": credit[t], "logp": logp[t]}
+            for t, token in enumerate(rows.tokens(r))
+        ]
+        place = {"document": rollouts.items[group].id, "group": group, "sample": sample}
+        earned = {"reward": float(total[r]), "verdict": notes[r] if notes else None}
+        yield {**place, **earned, "opener": policy.syntax.opener, "tokens": tokens}
 
 
 def _role(rows: Rows, r: int, t: int) -> str:

@@ -22,6 +22,7 @@ class Uniforms:
         generator = torch.Generator()
         self.numbers = torch.stack([torch.rand(draws, generator=generator.manual_seed(s)) for s in seeds]).numpy()
         self.used = np.zeros(len(seeds), np.int64)
+        """[B] how many numbers of each row have been used up."""
 
     def next(self, rows: Index) -> Tensor:
         """[R] the next number of each of these rows."""
@@ -33,10 +34,6 @@ class Uniforms:
         """[R] numbers that these rows will come to, so much further on than the next; none is used up."""
         index = np.asarray(rows)
         return torch.from_numpy(self.numbers[index, self.used[index] + np.asarray(further)])
-
-    def skip(self, row: int, count: int) -> None:
-        """Uses up so many numbers of a row."""
-        self.used[row] += count
 
 
 class DecodeBatch:

@@ -90,7 +90,7 @@ class InterleavedSampler:
             taken = cursor.decide(choices[r], self.batch.policy.syntax.think_id)
             self.acts += sum(not choice.thinks for choice in taken)
             self.boundaries += len(taken)
-            self.draws.skip(r, len(taken))
+            self.draws.used[r] += len(taken)
             if cursor.comment_length is not None:  # it thinks: the row is as long as the cache must hold, less "#"
                 self.batch.rewind(r, len(cursor.row.ids) - 1)
             elif not cursor.done:

@@ -67,12 +67,10 @@ def encode_prompts(policy: Policy, problems: Sequence[Problem]) -> list[list[int
 def beyond_positions(policy: Policy, problems: Sequence[Problem], new_tokens: int) -> dict[str, str]:
     """{problem: why} of those whose prompt and a completion of `new_tokens` are longer than the model reads."""
     room = (policy.positions or sys.maxsize) - new_tokens
-    lengths = [1 + len(ids) for ids in encode_prompts(policy, problems)]
-    return {
-        problem.id: f"its prompt of {length} tokens and {new_tokens} more are over {policy.positions} positions"
-        for problem, length in zip(problems, lengths, strict=True)
-        if length > room
-    }
+    prompts = zip(problems, encode_prompts(policy, problems), strict=True)
+    long = {problem.id: 1 + len(ids) for problem, ids in prompts if 1 + len(ids) > room}
+    why = f"tokens and {new_tokens} more are over {policy.positions} positions"
+    return {name: f"its prompt of {length} {why}" for name, length in long.items()}
 
 
 class Completion(NamedTuple):

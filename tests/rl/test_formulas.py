@@ -19,6 +19,7 @@ from ra3.rl.advantages import (
     leave_one_out,
     no_baseline,
 )
+from ra3.rl.credit import exact_prior_cost, likelihood, returns, step_sums, switch_cost
 from ra3.rl.losses import (
     AGGREGATIONS,
     POLICY_LOSSES,
@@ -30,7 +31,6 @@ from ra3.rl.losses import (
     sequence_mean,
     token_mean,
 )
-from ra3.rl.rewards import exact_prior_cost, likelihood, returns, step_sums, switch_cost
 from ra3.seeds import batch_of
 
 ALL = torch.ones(1, 4, dtype=torch.bool)

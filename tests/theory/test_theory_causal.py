@@ -9,7 +9,7 @@ from chains import posterior, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ra3.rl.rewards import returns
+from ra3.rl.credit import returns
 from theory import chain
 from theory.causal import (
     TabularPolicy,
