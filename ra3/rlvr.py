@@ -4,7 +4,7 @@ for each update:
     problems -> n programs each -> reward = 1 if all tests pass -> advantage in the group -> policy-gradient update
 
 A group whose rewards are all equal has no advantage and so no gradient. With `rlvr.refills` its place is given to the
-next problem (dynamic sampling, DAPO, arXiv 2503.14476), so that an update learns from as many groups as it is meant to.
+next problem (dynamic sampling, DAPO, arXiv 2503.14476).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ ORDER = (
 that has no circle."""
 
 LIMITS = {
-    "kernel": (("data", "model", "rollout", "rl", "em", "midtrain", "rlvr", "evaluate"), 4550),
+    "kernel": (("data", "model", "rollout", "rl", "em", "midtrain", "rlvr", "evaluate"), 4500),
     "shell": (("run", "config", "commands", "measure"), 4600),
     "wheel": ((*ORDER, ""), 16450),
 }

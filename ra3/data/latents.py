@@ -1,8 +1,8 @@
 """Latents written as comments: an intention is the line ``#`` + text + newline before the step that it opens.
 
 In text, ``annotate_text`` writes comment lines between steps and ``remove`` takes them out again, to the character. In
-ids, ``LatentSyntax`` names the tokens that open, fill and close a latent; another token than ``#`` may open it.
-``encode`` tokenises each step alone, so that latents and steps are joined as ids and nothing is encoded again.
+ids, ``LatentSyntax`` names the tokens that open (``#`` or another), fill and close a latent. ``encode`` tokenises each
+step alone, so that latents and steps are joined as ids and nothing is encoded again.
 """
 
 from __future__ import annotations

@@ -91,10 +91,8 @@ def annotate_whole(
 
 
 def windows(document: EncodedDocument, max_tokens: int) -> list[tuple[int, EncodedDocument]]:
-    """(first step, part) of the parts of a document that, each after its context, stay within `max_tokens`.
-
-    A step that is too long even alone belongs to no part. Parts after the first have names of their own, for the seeds.
-    """
+    """(first step, part) of the parts of a document that, each after its context, stay within `max_tokens`; a step too
+    long even alone is in none. Parts after the first have names of their own, for the seeds."""
     room = max_tokens - len(document.context_ids)
     cuts, used = [0], 0
     for t, ids in enumerate(document.step_ids):

@@ -81,10 +81,7 @@ class SlotLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
-        """Writes [1, heads, N, size]; returns all keys and all values of the cache.
-
-        The library hands the keys on to attention, which needs more than them: they carry this layer as `layer`.
-        """
+        """Writes [1, heads, N, size]; returns all keys (they carry this layer on, as `layer`) and all values."""
         keys, values = (x[0].transpose(0, 1) for x in (key_states, value_states))
         if not self.is_initialized:
             self.lazy_initialization(keys, values)

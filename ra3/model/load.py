@@ -72,10 +72,9 @@ def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
         unknown = "unknown or missing name " * isinstance(error, KeyError)  # its text is the bare name
         raise UserError(
             f"the {what} cannot be loaded: {unknown}{reason}",
-            where=str(folder),
-            allowed="a Hugging Face folder with config.json, tokenizer files and *.safetensors",
+            where=str(folder), allowed="a Hugging Face folder with config.json, tokenizer files and *.safetensors",
             fix="check the path, or set model.weights=random to build the model from config.json alone",
-        ) from error
+        ) from error  # fmt: skip
     finally:
         transformers_logging.set_verbosity(verbosity)
 

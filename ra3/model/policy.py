@@ -139,8 +139,7 @@ class Policy:
         return max(1, HEAD_CHUNK_LOGITS // self.comment_mask.numel())
 
     def logits(self, hidden: Tensor, learning: bool = False) -> Tensor:
-        """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture scales them. `learning`: a backward pass will
-        follow, and may add to the gradient of the head by itself."""
+        """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture does; `learning`: a backward pass follows."""
         head = self.model.get_output_embeddings()
         with self._autocast():
             logits = project_to_vocabulary(head, hidden) if learning else head(hidden)
@@ -211,9 +210,8 @@ class Policy:
 class _Projection(torch.autograd.Function):
     """h W^T, whose backward pass adds to W.grad by itself.
 
-    The output head takes a few tokens at a time, so that logits [n,V] need little room. For each such part autograd
-    would make a gradient [V,D] and add it to the last, which for a large vocabulary takes more memory than the logits
-    and about as much time as computing it.
+    The head takes a few tokens at a time, to save room. For each such part autograd would make a gradient [V,D] and add
+    it to the last: for a large vocabulary more memory than the logits, and as much time as computing it.
     """
 
     @staticmethod

@@ -205,9 +205,8 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
 #
 # N: entries of the layers' matrices, without embedding and output head; L layers of H heads of size d; v: tokens that
 # the token sees, itself among them; D V: width times vocabulary; h = 1 if the token reaches the head. A backward pass
-# takes twice as many as the forward pass before it (Kaplan et al., arXiv 2001.08361, appendix B). What padding, a
-# prompt read once for a whole group, and recomputation add or save is left out: these are the model's operations, not
-# the machine's.
+# takes twice as many as the forward pass before it (Kaplan et al., arXiv 2001.08361, appendix B). These are the model's
+# operations, not the machine's: padding, shared prompts and recomputation are left out.
 
 
 def forward_flops(policy: Policy, length: Tensor, head_tokens: float) -> float:

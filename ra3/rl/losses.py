@@ -1,8 +1,5 @@
-"""Losses: pure functions of token tensors; each returns a weighted sum over tokens, the weights (mask / denominator)
-being those of the whole step, so that micro-batches and ranks simply add up.
-
-Losses take tensors of one shape; aggregations turn the chosen tokens [B,T] of a step into its weights, in float64.
-"""
+"""Losses: weighted sums over tokens, of tensors of one shape. The weights, which aggregations make of the chosen tokens
+[B,T] in float64, are those of the whole step, so that micro-batches and ranks simply add up."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One rollout's place in its document: what it has decided so far, and what it reads next.
 
 Where rows mostly act, a pass reads some steps ahead, and every boundary among them decides as if it had not, from the
-same random number: what was read beyond a thought is forgotten. That saves passes and changes nothing else.
+same random number; what was read beyond a thought is forgotten.
 """
 
 from __future__ import annotations
@@ -86,10 +86,8 @@ class Cursor:
         return [place for t, place in enumerate(places, self.t) if t < len(self.steps) and self.may_think[t]]
 
     def decide(self, choices: Iterable[Choice], think_id: int) -> list[Choice]:
-        """Goes on through the steps read ahead, until a boundary thinks; returns the choices that were taken.
-
-        Choices further on were made for a text without that thought, so they are dropped with the steps read for them.
-        """
+        """Goes on through the steps read ahead, until a boundary thinks: choices and steps beyond are dropped, as made
+        for a text without that thought. Returns the choices that were taken."""
         left, ahead, taken = iter(choices), self.ahead, []
         self.ahead = []
         for step in [*ahead, None]:
@@ -105,8 +103,7 @@ class Cursor:
         return taken
 
     def read_next(self, opening: Sequence[int], act_rate: float) -> None:
-        """Plans to read `opening`, the next step, and more steps while the row is likely to act before each, if every
-        boundary acts with the probability `act_rate`."""
+        """Plans to read `opening`, the next step, and more while the row is likely to act, each time by `act_rate`."""
         chunk, end, likely = [*opening, *self.steps[self.t]], self.t + 1, 1.0
         while end < len(self.steps) and len(chunk) + len(self.steps[end]) <= MAX_CHUNK_TOKENS:
             likely *= act_rate if self.may_think[end] else 1.0

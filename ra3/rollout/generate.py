@@ -1,7 +1,5 @@
-"""Free generation with a key-value cache: completions of prompts, each prompt read once for all its samples.
-
-Each row draws from its own stream of random numbers, so a completion does not depend on which others share its batch.
-"""
+"""Free generation with a key-value cache: completions of prompts, each prompt read once for all its samples. Each row
+draws from random numbers of its own, whichever others share its batch."""
 
 from __future__ import annotations
 

@@ -6,8 +6,7 @@
 It always thinks, once, so nothing prices a switch. Ours: BRiTE's data are pairs (x, y) with x given; an expert's
 document is cut into x and y at the boundary where the model is most inclined to open a comment; all of it is learned in
 the M-step. BRiTE's q may also look at y, ours may not. BRiTE's bound also has log pi(z | x) and the entropy of q; here,
-as in RA3's E-step, q starts from pi in every round and nothing else holds it there. A comment that is not closed costs
-`format_penalty`.
+as in RA3's E-step, q starts from pi each round and nothing else holds it. An unclosed comment costs `format_penalty`.
 """
 
 import sys
