@@ -15,7 +15,7 @@ from ra3 import __version__
 from ra3.commands.failures import exit_code
 from ra3.commands.runs import RunFolder, runs
 from ra3.compare import compare, sweep
-from ra3.run.stopping import Watchdog, stopping_at_once
+from ra3.run.stopping import deadline, stopping_at_once
 
 SECTIONS = {
     "demo": ("run", "model", "corpus", "midtrain", "rlvr", "eval", "sandbox", "update"),
@@ -143,7 +143,7 @@ def _do(command: str, words: Sequence[str], dry_run: bool, **options: Any) -> No
         print(describe(command, config))
         return
     # the deadline on all that comes before the run folder is open, where the run's own takes over
-    with Watchdog(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests"):
+    with deadline(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests"):
         from ra3.commands.run import COMMANDS, RunOptions
 
         if command == "demo":

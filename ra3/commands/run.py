@@ -39,7 +39,7 @@ from ra3.run.folder import Run, resume_line
 from ra3.run.ledger import cost_table, read_ledger
 from ra3.run.recorder import Recorder
 from ra3.run.results import LatentEntry, Results
-from ra3.run.stopping import StopRequest, Watchdog
+from ra3.run.stopping import StopRequest, deadline
 from ra3.sandbox import Sandbox
 from ra3.seeds import derive
 
@@ -145,12 +145,13 @@ def annotate(config: Config, options: RunOptions) -> Path:
     corpus, kind, size = read_corpus(config), config.corpus.steps, config.corpus.max_tokens
     inputs = {"model": fingerprint_weights(policy.model), "corpus": fingerprint_items(corpus.documents)}
     settings = config.model_dump(mode="json") | {"inputs": inputs}
-    deadline, compiled = Watchdog(config.run.stuck_after_s, None, resume_line("annotate", options.out)), 0
-    with AnnotatedFolder.open(options.out, settings, options.resume) as folder, StopRequest() as stop, deadline:
+    limit_s, again, compiled = config.run.stuck_after_s, resume_line("annotate", options.out), 0
+    limited = deadline(limit_s, None, again)
+    with AnnotatedFolder.open(options.out, settings, options.resume) as folder, StopRequest() as stop, limited as moved:
         documents, bad = placeable(corpus.documents)
         corpus.quarantine.extend(bad)
         for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
-            deadline.moved(f"annotating documents from {start + 1} of {len(documents)}")
+            moved(f"annotating documents from {start + 1} of {len(documents)}")
             part = documents[start : start + DOCUMENTS_AT_ONCE]
             found, bad = encode_all(policy.tokenizer, part, policy.syntax, kind, sys.maxsize)
             corpus.quarantine.extend(bad)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from ra3.compare.definition import BASE, TWIN, Comparison, GridCell
 from ra3.errors import UserError
 from ra3.run.inspect import RUN_AGAIN, InspectedRun, finished_run
-from ra3.run.ledger import Costs, Spent, by_kind, total
+from ra3.run.ledger import Costs, Spent, total
 
 ROUNDED_TO = 1000
 """Tokens are given in thousands, so that a command can be read."""
@@ -55,9 +55,7 @@ class Size(NamedTuple):
 
 def midtraining(costs: Costs) -> dict[str, Spent]:
     """What mid-training took: "before" (E-step and annotation) and "mstep"; measuring left out."""
-    kinds = by_kind(costs)
-    before = kinds.get("estep", {}) | kinds.get("annotate", {})
-    return {"before": total(before), "mstep": total(kinds.get("mstep", {}))}
+    return {"before": total(costs, "estep", "annotate"), "mstep": total(costs, "mstep")}
 
 
 def equalised(size: Size, own: dict[str, Spent], flops: float) -> dict[str, int]:

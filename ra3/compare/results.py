@@ -24,7 +24,7 @@ from ra3.measure.pass_at_k import grouped
 from ra3.measure.statistics import Decision, Interval
 from ra3.run.checkpoints import CHECKSUMS
 from ra3.run.inspect import InspectedRun, finished_run
-from ra3.run.ledger import by_kind, total
+from ra3.run.ledger import total
 from ra3.seeds import derive
 
 SMOOTH = 3
@@ -166,8 +166,7 @@ def read_evaluation(cell: GridCell, stage: str) -> Evaluation | None:
 
 def training_cost(run: InspectedRun) -> dict[str, float]:
     """What training took: FLOPs, tokens generated, scored and trained on, CPU seconds, most memory."""
-    kinds = by_kind(run.costs)
-    return asdict(total({place: spent for kind in TRAINING for place, spent in kinds.get(kind, {}).items()}))
+    return asdict(total(run.costs, *TRAINING))
 
 
 def smoothed(rewards: Sequence[float]) -> list[float]:

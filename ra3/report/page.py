@@ -16,9 +16,9 @@ from markupsafe import Markup
 
 from ra3.config.settings import flatten
 from ra3.report.plots import learning_curves, result_curves
-from ra3.report.view import System, View, is_after_rlvr, read_view, stage_view, value_text
+from ra3.report.view import View, is_after_rlvr, read_view, stage_view, value_text
 from ra3.run.files import disk_errors, write_atomic
-from ra3.run.inspect import read_rollouts
+from ra3.run.inspect import InspectedRun, read_rollouts
 from ra3.run.ledger import cost_table, duration, total
 from ra3.run.metrics import GLOSSARY, Alarms, Meaning
 from ra3.run.results import Cell, Score, Table, in_order, label, number_text, result_tables
@@ -28,6 +28,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 MAX_ROLLOUT_CHARACTERS = 800_000
 METRIC, SMOOTH = "pass@1", 5
+Systems = list[tuple[str, InspectedRun]]
 COURSES = (
     ("estep", "elbo", "the E-step has moved the ELBO"),
     ("mstep", "expert_nll", "the M-step has moved the expert cross-entropy"),
@@ -75,7 +76,7 @@ def report_page(view: View) -> str:
     points = [point for curve in results.curves.values() for point in curve]
     rollouts, left_out = _rollouts(systems)
     environments = {}  # what each run ran on, by dotted key
-    for name, run in ((system.name, system.run) for system in systems):
+    for name, run in systems:
         facts = {key: value for key, value in run.environment.items() if key not in ("earlier", "argv")}
         environments[name] = {**dict(flatten(facts)), "attempts": len(run.facts.attempts)}
     return render(
@@ -85,24 +86,24 @@ def report_page(view: View) -> str:
         tables=result_tables(results.scores),
         measured=in_order(point.model for point in points),
         chain_plots=result_curves(view, by_k=False), reach_plots=result_curves(view, by_k=True),
-        latents={system.name: own for system in systems if (own := system.run.results.latents)},
-        trained=[system.name for system in systems if system.run.stages], learning_plots=learning_curves(view),
-        alarms=[alarm for system in systems for alarm in _alarms(system)],
+        latents={name: own for name, run in systems if (own := run.results.latents)},
+        trained=[name for name, run in systems if run.stages], learning_plots=learning_curves(view),
+        alarms=[(name, step, text) for name, run in systems for step, text in _alarms(run)],
         rollouts=rollouts, left_out=left_out,
         runs=_runs_table(view),
-        costs={system.name: cost_table(own) for system in systems if (own := system.run.costs)},
+        costs={name: cost_table(run.costs) for name, run in systems if run.costs},
         glossary=_glossary(systems),
         environments=environments,
     )  # fmt: skip
 
 
-def _rollouts(systems: list[System]) -> tuple[list[Markup], int]:
+def _rollouts(systems: Systems) -> tuple[list[Markup], int]:
     """(stages with their rollouts as markup, how many were left out because the page would be too large)."""
     draw = _templates(TEMPLATES).get_template("rollouts.html").module.stage  # pyright: ignore[reportAttributeAccessIssue]
     drawn, size, left_out = [], 0, 0
-    for system in systems:
-        for stage, steps in read_rollouts(system.run.folder).items():
-            markup = draw(stage_view(f"{label(system.name)}: {stage}", steps), not drawn)
+    for name, run in systems:
+        for stage, steps in read_rollouts(run.folder).items():
+            markup = draw(stage_view(f"{label(name)}: {stage}", steps), not drawn)
             if size + len(markup) > MAX_ROLLOUT_CHARACTERS:
                 left_out += 1
             else:
@@ -111,36 +112,35 @@ def _rollouts(systems: list[System]) -> tuple[list[Markup], int]:
     return drawn, left_out
 
 
-def _alarms(system: System) -> list[tuple[str, int, str]]:
-    """(system, step, sentence) of every alarm that these metrics would have raised."""
-    alarms = Alarms(system.run.settings.get("run.dtype"))
-    lines = [(stage, line) for stage, own in system.run.stages.items() for line in own]
-    return [(system.name, line.step, text) for stage, line in lines for text in alarms.check(stage, line.values)]
+def _alarms(run: InspectedRun) -> list[tuple[int, str]]:
+    """(step, sentence) of every alarm that these metrics would have raised."""
+    alarms, lines = Alarms(run.settings.get("run.dtype")), [line for own in run.stages.values() for line in own]
+    return [(line.step, text) for line in lines for text in alarms.check(line.stage, line.values)]
 
 
 def _runs_table(view: View) -> Table:
     """One row for each system: what it did and what it cost. A run that has not ended says how to go on."""
     rows = []
-    for system in view.systems:
-        run, spent = system.run, total(system.run.costs)
-        stages = ", ".join(f"{stage} ({len(lines)})" for stage, lines in system.run.stages.items())
+    for name, run in view.systems:
+        spent = total(run.costs)
+        stages = ", ".join(f"{stage} ({len(lines)})" for stage, lines in run.stages.items())
         amounts = [duration(spent.wall_s), f"{spent.generated:,.0f}", f"{spent.trained:,.0f}"]
         cells = [text if text not in ("", "0ms", "0") else "\u2013" for text in (stages, *amounts)]
-        evaluated = run.results.scores or any(score.model == system.name for score in view.results.scores)
+        evaluated = run.results.scores or any(score.model == name for score in view.results.scores)
         done = [word for word, true in (("model saved", run.has_model), ("evaluated", evaluated)) if true]
         go_on = f"; go on with {run.facts.resume}" if run.facts.resume else ""
-        rows.append((Cell(model=system.name), *cells, ", ".join(done) or f"not finished{go_on}"))
+        rows.append((Cell(model=name), *cells, ", ".join(done) or f"not finished{go_on}"))
     return Table("Runs", ("run", "stages (updates)", "wall time", "tokens generated", "tokens trained", "state"), rows)
 
 
-def _glossary(systems: list[System]) -> list[tuple[str, Meaning, list[tuple[str, str, str]]]]:
+def _glossary(systems: Systems) -> list[tuple[str, Meaning, list[tuple[str, str, str]]]]:
     """(metric, its meaning, last value of each system and stage) for every metric of these runs."""
     found: dict[str, list[tuple[str, str, str]]] = {}
-    for system in systems:
-        for stage, lines in system.run.stages.items():
+    for name, run in systems:
+        for stage, lines in run.stages.items():
             last = {key: value for line in lines for key, value in line.values.items()}
             for key, value in last.items():
-                found.setdefault(key, []).append((system.name, stage, value_text(value)))
+                found.setdefault(key, []).append((name, stage, value_text(value)))
     unknown = Meaning("(not in the glossary)", "", "")
     return [(key, GLOSSARY.get(key, unknown), found[key]) for key in in_order(sorted(found), list(GLOSSARY))]
 
@@ -203,9 +203,9 @@ def _verdict(view: View, scores: Mapping[str, Score], a: str, b: str) -> str:
 def _speed(view: View) -> str:
     """Says how soon RLVR from RA3 reaches the pass rate at which RLVR from NTP ends; both smoothed over neighbours."""
     smooth = {}
-    for system in view.systems:
-        rates = _course(system, "rlvr", "pass_rate")
-        smooth[system.name] = [fmean(rates[max(0, i + 1 - SMOOTH) : i + 1]) for i in range(len(rates))]
+    for name, run in view.systems:
+        rates = _course(run, "rlvr", "pass_rate")
+        smooth[name] = [fmean(rates[max(0, i + 1 - SMOOTH) : i + 1]) for i in range(len(rates))]
     ra3, ntp = smooth.get("ra3+rlvr", []), smooth.get("ntp+rlvr", [])
     if min(len(ra3), len(ntp)) < 2 * SMOOTH:
         return ""
@@ -214,18 +214,18 @@ def _speed(view: View) -> str:
     return f"{opening} ({ntp[-1]:.0%}) {f'after {reached} of {len(ntp)}' if reached else f'in {len(ra3)}'} updates."
 
 
-def _course(system: System, stage: str, key: str) -> list[float]:
-    values = [line.values.get(key, math.nan) for line in system.run.stages.get(stage, ())]
+def _course(run: InspectedRun, stage: str, key: str) -> list[float]:
+    values = [line.values.get(key, math.nan) for line in run.stages.get(stage, ())]
     return [value for value in values if math.isfinite(value)]
 
 
 def _progress(view: View) -> Iterator[str]:
     """Says what the metrics and measures on held-out text show so far, while there is no pass@1."""
-    for system in view.systems:
+    for name, run in view.systems:
         for stage, key, words in COURSES:
-            if values := _course(system, stage, key):
+            if values := _course(run, stage, key):
                 move = f"from {value_text(values[0])} to {value_text(values[-1])} in {len(values)} updates"
-                yield f"{label(system.name)}: {words} {move}."
+                yield f"{label(name)}: {words} {move}."
     found = {s.model: s.mean for s in view.results.scores if s.metric == "nll_per_token_given_latents"}
     if found:
         scores = ", ".join(f"{label(name)} {value_text(found[name])}" for name in in_order(found))

@@ -92,13 +92,13 @@ def result_curves(view: View, by_k: bool) -> list[Plot]:
 def _panel_plot(panel: Panel, view: View) -> Plot | None:
     figure, axes = new_axes("update", panel.share)
     caption, rounds = panel.caption, None
-    for system in view.systems:
-        lines = system.run.stages.get(panel.stage, [])
+    for name, run in view.systems:
+        lines = run.stages.get(panel.stage, [])
         courses = {key: np.array([line.values.get(key, math.nan) for line in lines]) for key in panel.keys}
         key = next((key for key, course in courses.items() if np.isfinite(course).any()), "")
-        solid, paint = "--" if is_after_rlvr(system.name) else "-", PAINT[view.colours[system.name]]
-        for name, style in ((key, solid), (panel.dotted, ":")):
-            values = np.array([line.values.get(name, math.nan) for line in lines])
+        solid, paint = "--" if is_after_rlvr(name) else "-", PAINT[view.colours[name]]
+        for shown, style in ((key, solid), (panel.dotted, ":")):
+            values = np.array([line.values.get(shown, math.nan) for line in lines])
             if np.isfinite(values).any():
                 _draw_course(axes, values, paint, style)
                 rounds = [i + 0.5 for i in range(1, len(lines)) if lines[i].em_round != lines[i - 1].em_round]

@@ -24,20 +24,12 @@ WRITTEN = ("decision", "latent", "sampled")
 
 
 @dataclass(frozen=True)
-class System:
-    """One run under the name that results give its model: System("ra3+rlvr", the run in runs/demo/ra3-rlvr, ...)."""
-
-    name: str
-    run: InspectedRun
-
-
-@dataclass(frozen=True)
 class View:
     """Everything the page shows."""
 
     title: str
     folder: Path
-    systems: list[System]
+    systems: list[tuple[str, InspectedRun]]  # ("ra3+rlvr", the run in runs/demo/ra3-rlvr): named as in the results
     results: Results  # of all runs; every score, difference and point of a curve once
     troubles: list[str]  # sentences about what could not be read
     colours: dict[str, str]  # model -> CSS variable, for every system and every model in the results
@@ -86,11 +78,11 @@ def read_view(folder: Path) -> View:
     for path in (folder, *inner):
         refuse_other_format(path)
     runs = [inspect_run(path) for path in ([folder] if is_run(folder) else []) + inner]  # the outer folder's word first
-    shown = [run for run in runs if run.folder != folder or run.metrics or not inner]
-    systems = [System(names.get(run.folder) or _lone_name(run), run) for run in shown]
+    shown = [run for run in runs if run.folder != folder or run.stages or not inner]
+    systems = [(names.get(run.folder) or _lone_name(run), run) for run in shown]
     results = _unique_results(run.results for run in runs)
     measured = [*results.scores, *(point for points in results.curves.values() for point in points)]
-    models = [*(system.name for system in systems), *(record.model for record in measured)]
+    models = [*(name for name, _ in systems), *(record.model for record in measured)]
     troubles = [f"{run.folder.resolve().name}/{trouble}" for run in runs for trouble in run.troubles]
     return View(folder.resolve().name, folder, systems, results, troubles, colour_names(in_order(models)))
 
@@ -132,9 +124,7 @@ def _unique_results(parts: Iterable[Results]) -> Results:
 
     def first_of_each(records: Iterable[Record], key: Callable[[Record], Hashable]) -> list[Record]:
         first: dict[Hashable, Record] = {}
-        for record in records:
-            first.setdefault(key(record), record)
-        return list(first.values())
+        return [first.setdefault(key(record), record) for record in records if key(record) not in first]
 
     curves = {}
     for name, points in whole.curves.items():

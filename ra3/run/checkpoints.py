@@ -10,9 +10,11 @@ seed is derived from the run's seed and the place it is used at. What is damaged
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from ra3.errors import UserError
 from ra3.run.files import checksum, remove_temporary_files, write_atomic
@@ -42,13 +44,15 @@ class CheckpointEntry:
         return (folder / self.file).exists() and checksum(folder / self.file) == self.sha256
 
 
+ENTRIES = TypeAdapter(list[CheckpointEntry])
+
+
 class Checkpoints:
     """The checkpoints of one run folder. `warnings`: what was found damaged, and from where the run goes on instead."""
 
     def __init__(self, run: Run):
         self._run, self._folder = run, run.path("checkpoints")
         self.entries: list[CheckpointEntry] = []
-        self.warnings: list[str] = []
         with run.guard("open the checkpoints"):
             self._folder.mkdir(exist_ok=True)
             remove_temporary_files(self._folder)
@@ -60,26 +64,21 @@ class Checkpoints:
                 damaged.append(entry.file)
                 if entry.step is None:
                     break  # what came after was made from it; a damaged step is only passed over
-        if damaged:
-            found = "; ".join(f"checkpoints/{name} is missing or damaged" for name in damaged)
-            step, stage = (self.entries[-1].step, self.entries[-1].stage) if self.entries else (None, "")
-            place = f"step {step} of {stage}" if step else f"the end of {stage}" if stage else "its beginning"
-            self.warnings.append(f"{found}; the run goes on from {place}")
-
-    @property
-    def position(self) -> dict[str, int] | None:
-        """Bytes of the metrics files when the newest intact checkpoint was made; None where there is none."""
-        return self.entries[-1].position if self.entries else None
+        newest = self.entries[-1] if self.entries else CheckpointEntry("", None, "", "", {})
+        self.position = newest.position
+        """Bytes of the metrics files when the newest intact checkpoint was made; {} where there is none."""
+        found = "; ".join(f"checkpoints/{name} is missing or damaged" for name in damaged)
+        place = f"the end of {newest.stage}" if newest.stage else "its beginning"
+        place = f"step {newest.step} of {newest.stage}" if newest.step else place
+        self.warnings = [f"{found}; the run goes on from {place}"] if damaged else []
 
     def output(self, stage: str) -> dict[str, Any] | None:
         """The output of a finished stage, or None."""
-        entry = next((e for e in self.entries if e.stage == stage and e.step is None), None)
-        return self._load(entry) if entry else None
+        return next((self._load(e) for e in self.entries if e.stage == stage and e.step is None), None)
 
     def newest_step(self, stage: str) -> tuple[int, dict[str, Any]] | None:
         """(steps done, state) of the newest checkpoint inside `stage`, or None."""
-        entries = [e for e in self.entries if e.stage == stage and e.step is not None]
-        return (entries[-1].step or 0, self._load(entries[-1])) if entries else None
+        return next(((e.step, self._load(e)) for e in reversed(self.entries) if e.stage == stage and e.step), None)
 
     def save(self, stage: str, step: int | None, state: dict[str, Any], position: dict[str, int]) -> None:
         """Saves the state after `step` steps of `stage`, or its output (step None).
@@ -101,7 +100,7 @@ class Checkpoints:
             manifest = self._folder / MANIFEST
             if manifest.exists():
                 manifest.replace(self._folder / OLD_MANIFEST)
-            write_atomic(manifest, json.dumps([asdict(e) for e in self.entries], indent=1).encode())
+            write_atomic(manifest, ENTRIES.dump_json(self.entries, indent=1))
             for old in retired:
                 (self._folder / old.file).unlink(missing_ok=True)
 
@@ -119,8 +118,8 @@ def read_manifest(folder: Path) -> tuple[list[CheckpointEntry], list[str]]:
     for name in (MANIFEST, OLD_MANIFEST):
         if (folder / name).exists():
             try:
-                return [CheckpointEntry(**e) for e in json.loads((folder / name).read_text(encoding="utf-8"))], broken
-            except (ValueError, TypeError):
+                return ENTRIES.validate_json((folder / name).read_bytes()), broken
+            except ValueError:
                 broken.append(name)
     if broken or len(list(folder.glob("*.pt"))) > 1:  # a run killed in its first save leaves one file and no list
         where = f"{folder / MANIFEST}, {folder / OLD_MANIFEST}"
@@ -129,13 +128,13 @@ def read_manifest(folder: Path) -> tuple[list[CheckpointEntry], list[str]]:
     return [], []
 
 
-def write_checksums(folder: Path) -> None:
-    """Writes `files.json`, which says that the run in `folder` is finished: the last thing that a run does."""
-    sums = {name: checksum(folder / name) for name in product_files(folder)}
-    write_atomic(folder / CHECKSUMS, (json.dumps(sums, indent=1) + "\n").encode())
-
-
 def product_files(folder: Path) -> list[str]:
     """Names of the files that a run gives, as far as they are there."""
     paths = [path for pattern in PRODUCT for path in sorted(folder.glob(pattern)) if path.is_file()]
     return [str(path.relative_to(folder)) for path in paths]
+
+
+def write_checksums(folder: Path) -> None:
+    """Writes `files.json`, which says that the run in `folder` is finished: the last thing that a run does."""
+    sums = {name: checksum(folder / name) for name in product_files(folder)}
+    write_atomic(folder / CHECKSUMS, (json.dumps(sums, indent=1) + "\n").encode())

@@ -10,11 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from ra3.run.files import number
@@ -67,7 +65,8 @@ class Display:
         left = f"{duration(elapsed)} gone, {duration(elapsed / done * (total - step - 1))} to go" if done > 1 else ""
         title = f"{stage} round {em_round}  step {step + 1}/{total}  {left}"
         if self._live:
-            self._live.update(live_table(title, self._history), refresh=True)
+            courses = [(key, f"{own[-1]:.4g}", f"{own[0]:.4g}", sparkline(own)) for key, own in self._history.items()]
+            self._live.update(drawn(Table(title, ("", "now", "at first", "course"), courses)), refresh=True)
         elif step % self._every == 0 or step + 1 == total:
             line = "  ".join([title.strip(), *(f"{key} {course[-1]:.4g}" for key, course in self._history.items())])
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -91,18 +90,6 @@ class Display:
         self._live, self._key = None, None
 
 
-def live_table(title: str, history: Mapping[str, list[float]]) -> RichTable:
-    """One row per number: its name, its value now, where it began, and its course."""
-    table = RichTable(title=Text(title), box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    table.add_column("", style="cyan", no_wrap=True)
-    for name in ("now", "at first"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=10)
-    table.add_column("course", no_wrap=True, style="green", min_width=SPARK_WIDTH)
-    for key, numbers in history.items():
-        table.add_row(key, f"{numbers[-1]:.4g}", f"{numbers[0]:.4g}", sparkline(numbers))
-    return table
-
-
 def sparkline(numbers: list[float]) -> str:
     """The course of a number in block characters; neighbours are averaged down to SPARK_WIDTH, gaps stay blank."""
     size = max(1, math.ceil(len(numbers) / SPARK_WIDTH))
@@ -116,30 +103,26 @@ def sparkline(numbers: list[float]) -> str:
 
 def start_box(run: Run, model: str, seed: int, device: str, recipe: str, console: Console | None = None) -> None:
     """Print who runs what where, and the three commands one needs next."""
-    grid = RichTable.grid(padding=(0, 2))
-    grid.add_column(style="cyan", no_wrap=True)
-    grid.add_column(overflow="fold")
-    rows = {
-        "run": f"{run.name} ({f'again, attempt {run.attempt}' if run.resumed else 'new'})",
-        "folder": str(run.folder),
-        "model": model,
-        "seed": str(seed),
-        "device": device,
-        "recipe": recipe,
-        "watch": f"tail -f {shlex.quote(str(run.path('metrics.jsonl')))}",
-        "resume": run.resume_line,
-        "report": f"ra3 report {shlex.quote(str(run.folder))}",
-    }
-    for name, value in rows.items():
-        grid.add_row(name, Text(value))
-    (console or Console()).print(Panel(grid, title="ra3", title_align="left", expand=False))
+    rows = [
+        ("run", f"{run.name} ({f'again, attempt {run.attempt}' if run.resumed else 'new'})"),
+        ("folder", str(run.folder)),
+        ("model", model),
+        ("seed", str(seed)),
+        ("device", device),
+        ("recipe", recipe),
+        ("watch", f"tail -f {shlex.quote(str(run.path('metrics.jsonl')))}"),
+        ("resume", run.resume_line),
+        ("report", f"ra3 report {shlex.quote(str(run.folder))}"),
+    ]
+    lines = Text("\n").join(Text.assemble((f"{name:8}", "cyan"), value) for name, value in rows)
+    (console or Console()).print(Panel(lines, title="ra3", title_align="left", expand=False))
 
 
 def show_results(scores: Iterable[Score], report: Path | None = None, console: Console | None = None) -> None:
     """Print the result tables and where the report lies."""
     console = console or Console()
     for table in result_tables(scores):
-        show_table(table, console)
+        console.print(drawn(table), soft_wrap=True)
     if report:
         console.print(Text(f"report: {report}"), soft_wrap=True)
 
@@ -153,18 +136,13 @@ def show_problems(counts: Iterable[ProblemCount], console: Console | None = None
     for c in odd[:SHOWN_PROBLEMS]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in c.reasons.items() if reason != "passed")
         rows.append((c.id, str(c.passed), str(c.judged), reasons))
-    show_table(Table(title, ("problem", "passed", "judged", "reasons"), rows), console)
+    console.print(drawn(Table(title, ("problem", "passed", "judged", "reasons"), rows)), soft_wrap=True)
     if len(odd) > SHOWN_PROBLEMS:
         console.print(Text(f"{len(odd) - SHOWN_PROBLEMS} more: see problems in results.json"))
 
 
-def show_table(table: Table, console: Console) -> None:
-    """Print a table with its title; the title alone where it has no rows."""
-    console.print(Text(table.title, style="bold"), soft_wrap=True)
-    if table.rows:
-        drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False)
-        for place, (head, side) in enumerate(zip(table.heads, table.sides(), strict=True)):
-            drawn.add_column(Text(str(head)), style="" if place else "cyan", justify=side, no_wrap=not place)
-        for row in table.rows:
-            drawn.add_row(*(Text(str(cell)) for cell in row))
-        console.print(drawn)
+def drawn(table: Table) -> Text:
+    """A table below its title; the title alone where it has no rows."""
+    heads, *rows = table.aligned().split("\n") if table.rows else [""]
+    body = [Text(heads, style="cyan"), *map(Text, rows), Text()] if rows else []
+    return Text("\n").join([Text(table.title, style="bold"), *body])

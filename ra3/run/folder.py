@@ -86,10 +86,9 @@ def owner_of(folder: Path) -> str | None:
 
 
 def _owner(folder: Path) -> str:
-    try:
+    with suppress(OSError):
         return (folder / OWNER).read_text(errors="replace")
-    except OSError:
-        return "a process that is just starting or ending"
+    return "a process that is just starting or ending"
 
 
 class Run:
@@ -99,16 +98,23 @@ class Run:
     resumed: whether the folder held a run already; resume_line: the command that goes on with this run.
     """
 
-    def __init__(self, folder: Path, command: str, resumed: bool, lock: FolderLock):
-        self.folder, self.name, self.command, self.resumed = folder, folder.name, command, resumed
+    def __init__(self, folder: Path, command: str, config: dict, resumed: bool, lock: FolderLock):
+        self.folder, self.name, self.resumed, self._lock = folder, folder.name, resumed, lock
         self.resume_line = resume_line(command, folder)
         self.guard = partial(disk_errors, folder, resume=self.resume_line)
         """``with run.guard("save the model"):`` turns an error of the disk into a UserError that says what was kept."""
-        self._lock = lock
+        remove_temporary_files(folder)
         (folder / "logs").mkdir(exist_ok=True)
         numbers = [path.stem.removeprefix("attempt_") for path in folder.glob("logs/attempt_*.log")]
         self.attempt = 1 + max((int(digits) for digits in numbers if digits.isdecimal()), default=0)
         self._log = (folder / "logs" / f"attempt_{self.attempt}.log").open("a", encoding="utf-8", buffering=1)
+        before = _environment_of(folder)
+        earlier = [*before.pop("earlier", []), *([before] if before else [])]
+        self._facts: dict[str, Any] = {"command": command, "resume": self.resume_line, "attempt": self.attempt}
+        self.add_facts(**_environment(), earlier=earlier)
+        if not resumed:
+            self.write_json("config.json", config)
+        self.log(f"attempt {self.attempt}, process {os.getpid()}: {shlex.join(sys.argv)}")
 
     @classmethod
     def create(
@@ -132,23 +138,12 @@ class Run:
             resumed = _check_reuse(folder, config, command, resume, forked=fork is not None)
             if fork and not resumed:
                 copy_run(fork, folder, command)
-            run = cls(folder, command, resumed, lock)
-            run._start(config)
+            run = cls(folder, command, config, resumed, lock)
             if fork and not resumed:
                 changes = config_changes(read_object(fork / "config.json"), config)
                 run.add_facts(fork={"of": str(fork), "changes": changes})
             on_failure.pop_all()
         return run
-
-    def _start(self, config: dict) -> None:
-        remove_temporary_files(self.folder)
-        earlier = _environment_of(self.folder)
-        attempts = [*earlier.pop("earlier", []), *([earlier] if earlier else [])]
-        facts = {"command": self.command, "resume": self.resume_line, "attempt": self.attempt, **_environment()}
-        self.write_json("environment.json", {**facts, "earlier": attempts})
-        if not self.resumed:
-            self.write_json("config.json", config)
-        self.log(f"attempt {self.attempt}, process {os.getpid()}: {shlex.join(sys.argv)}")
 
     def path(self, *parts: str) -> Path:
         """A path inside the folder; nothing is made."""
@@ -162,16 +157,18 @@ class Run:
 
     def add_facts(self, **facts: Any) -> None:
         """Adds facts to environment.json, e.g. ``run.add_facts(device="cpu", sandbox=sandbox.level)``."""
-        self.write_json("environment.json", {**self._read("environment.json"), **facts})
+        self._facts |= facts
+        self.write_json("environment.json", self._facts)
 
     def pin_inputs(self, **inputs: str) -> None:
         """Writes down fingerprints of what this run works on; UserError if an earlier attempt had others."""
-        before = self._read("inputs.json")
+        file = self.path("inputs.json")
+        before = read_object(file) if file.exists() else {}
         if changed := [name for name, value in inputs.items() if before.get(name, value) != value]:
             what = f"the {' and the '.join(changed)} changed since this run began, so it cannot go on"
             fix = f"put back what it began with, or {ANOTHER_NAME} to start afresh"
             raise UserError(what, str(self.folder), fix=fix)
-        self.write_json("inputs.json", {**before, **inputs})
+        self.write_json(file.name, before | inputs)
 
     def log(self, text: str) -> None:
         """Adds one line with its UTC time to this attempt's log."""
@@ -183,9 +180,6 @@ class Run:
         with suppress(OSError):  # a full disk has been told already, and must not keep the folder locked
             self._log.close()
         self._lock.close()
-
-    def _read(self, name: str) -> dict:
-        return read_object(self.path(name)) if self.path(name).exists() else {}
 
     def __enter__(self) -> Run:
         return self
@@ -255,34 +249,32 @@ def copy_run(source: Path, target: Path, command: str) -> None:
     if source.resolve() == target.resolve():
         raise UserError("a run cannot be forked into its own folder", where=str(source), fix="choose another run.name")
     with disk_errors(target, f"copy the run {source}"), closing(FolderLock(source)):
-        for name in RESUMED_FROM:
-            if (source / name).is_dir():
-                shutil.copytree(source / name, target / name, dirs_exist_ok=True)
-            elif (source / name).exists():
-                shutil.copy2(source / name, target / name)
+        for path in (source / name for name in RESUMED_FROM):
+            if path.is_dir():
+                shutil.copytree(path, target / path.name, dirs_exist_ok=True)
+            elif path.exists():
+                shutil.copy2(path, target)
 
 
 def _check_reuse(folder: Path, config: dict, command: str, resume: bool, forked: bool) -> bool:
     """True: go on with the run in `folder`. False: nothing has been started there. Else UserError."""
     content = sorted(path.name for path in folder.iterdir())
-    if not (folder / "config.json").exists():
+    if "config.json" not in content:
         known = UNSTARTED + (RESUMED_FROM if forked else ())
-        foreign = [name for name in content if name not in known and not name.endswith(".tmp")]
-        if foreign:
+        if foreign := [name for name in content if name not in known and not name.endswith(".tmp")]:
             what = f"the folder exists and is not a run: it holds {', '.join(foreign[:8])}"
-            raise UserError(what, where=str(folder), fix=f"{ANOTHER_NAME} or another place (run.out)")
+            raise UserError(what, str(folder), fix=f"{ANOTHER_NAME} or another place (run.out)")
         return False
     refuse_other_format(folder)
     if (began := _environment_of(folder).get("command", command)) != command:
         what = f"the run in this folder is one of `ra3 {began}`, not of `ra3 {command}`"
-        raise UserError(what, where=str(folder), fix=ANOTHER_NAME)
-    changes = config_changes(read_object(folder / "config.json"), config)
-    fresh = f"{ANOTHER_NAME} to start afresh"
+        raise UserError(what, str(folder), fix=ANOTHER_NAME)
+    changes, fresh = config_changes(read_object(folder / "config.json"), config), f"{ANOTHER_NAME} to start afresh"
     if not resume:
         listing = ", ".join(name for name in content if not name.startswith("."))
         differs = f"; its config differs: {'; '.join(changes)}" if changes else ""
         again = "" if changes else f"go on with it: {resume_line(command, folder)}\n  or "
-        raise UserError(f"this run exists already: {listing}{differs}", where=str(folder), fix=again + fresh)
+        raise UserError(f"this run exists already: {listing}{differs}", str(folder), fix=again + fresh)
     if changes:
         what = "the run in this folder has another config, so it cannot go on:\n  " + "\n  ".join(changes)
         fork = f"take over what is done with\n  --fork {shlex.quote(str(folder))} and another name"
@@ -293,12 +285,12 @@ def _check_reuse(folder: Path, config: dict, command: str, resume: bool, forked:
 def _environment() -> dict[str, Any]:
     """Describes what this process runs on: versions, code, platform, cores, command line, commit."""
     affinity = getattr(os, "sched_getaffinity", None)
-    versions = {name: version(name) for name in PACKAGES}
+    python = {"python": platform.python_version(), "ra3": __version__}
     return {
         "format": FORMAT,
         "started": _now(),
         "argv": sys.argv,
-        "versions": {"python": platform.python_version(), "ra3": __version__, **versions},
+        "versions": python | {name: version(name) for name in PACKAGES},
         "code": fingerprint_code(Path(__file__).parent.parent),
         "platform": platform.platform(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
@@ -310,12 +302,12 @@ def _git() -> dict | None:
     """Commit of the working directory and whether it has changes on top; None outside a repository or without git."""
     try:
         commit, status = (
-            subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+            subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
         )
+        return {"commit": commit, "changed": bool(status)}
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit, "changed": bool(status)}
 
 
 def _now() -> str:

@@ -11,8 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from ra3.errors import UserError
 from ra3.run.checkpoints import CHECKSUMS, product_files, read_manifest
 from ra3.run.files import checksum, number, read_lines, read_object, to_json
 from ra3.run.folder import config_changes, owner_of, refuse_other_format
-from ra3.run.ledger import LEDGER, Costs, by_kind, duration, read_ledger, total
+from ra3.run.ledger import LEDGER, Costs, duration, kind_of, read_ledger, total
 from ra3.run.metrics import PLACE
 from ra3.run.results import Results, Table
 
@@ -88,19 +87,11 @@ class InspectedRun:
     settings: dict[str, Any]  # the resolved configuration by dotted key: {"run.seed": 0, ...}
     facts: Attempt
     environment: dict[str, Any]  # environment.json as it stands
-    metrics: list[MetricLine]
+    stages: dict[str, list[MetricLine]]  # metrics.jsonl by stage, in the order in which they began
     costs: Costs
     results: Results
     has_model: bool
     troubles: list[str]
-
-    @cached_property
-    def stages(self) -> dict[str, list[MetricLine]]:
-        """The lines of each stage, stages in the order in which they began."""
-        found: dict[str, list[MetricLine]] = {}
-        for line in self.metrics:
-            found.setdefault(line.stage, []).append(line)
-        return found
 
 
 @dataclass(frozen=True)
@@ -139,12 +130,18 @@ def is_run(folder: Path) -> bool:
 
 def find_runs(folder: Path) -> list[Path]:
     """The run folders in `folder`, up to two levels deep. UserError if there is none."""
-    configs = [file for depth in ("", "*/", "*/*/") for file in folder.glob(f"{depth}config.json")]
-    found = sorted(file.parent for file in configs if (file.parent / "environment.json").exists())
-    if not found:
-        what = "there is no run in this folder" if folder.is_dir() else "there is no such folder"
-        raise UserError(what, where=str(folder), fix="name the folder that holds your runs")
-    return found
+    configs = chain.from_iterable(folder.glob(f"{depth}config.json") for depth in ("", "*/", "*/*/"))
+    if found := sorted(file.parent for file in configs if file.with_name("environment.json").exists()):
+        return found
+    what = "there is no run in this folder" if folder.is_dir() else "there is no such folder"
+    raise UserError(what, where=str(folder), fix="name the folder that holds your runs")
+
+
+def refuse_other(folder: Path) -> None:
+    """UserError if a folder holds no run, or one of another format."""
+    if not (folder / "config.json").is_file():
+        raise UserError("this is no run folder: it has no config.json", where=str(folder), fix="`ra3 runs list`")
+    refuse_other_format(folder)
 
 
 def run_state(folder: Path) -> str:
@@ -160,30 +157,55 @@ def inspect_run(folder: Path) -> InspectedRun:
     config, environment, results = (
         _read_object(folder / name, troubles) for name in ("config.json", "environment.json", "results.json")
     )
-    records, refused = Results.from_json(results) if results else (Results(), 0)
+    records, refused = Results.from_json(results)
     troubles += [f"results.json holds {refused} things that are no results"] if refused else []
     troubles += [*_broken_lines(folder / "metrics.jsonl"), *_broken_lines(folder / LEDGER)]
+    facts = Attempt()
     try:
         facts = TypeAdapter(Attempt).validate_python(environment)
     except ValidationError as error:
-        facts = Attempt()
         keys = dict.fromkeys(str(wrong["loc"][0]) for wrong in error.errors())
         troubles.append(f"environment.json holds something else than ra3 wrote: {', '.join(keys)}")
-    return InspectedRun(
-        folder, run_state(folder), dict(flatten(config)), facts, environment, list(_read_metrics(folder)),
-        read_ledger(folder), records, (folder / "model" / "config.json").is_file(), troubles,
-    )  # fmt: skip
+    stages: dict[str, list[MetricLine]] = {}
+    for line in map(_metric_line, read_lines(folder / "metrics.jsonl")):
+        stages.setdefault(line.stage, []).append(line)
+    has_model = (folder / "model" / "config.json").is_file()
+    state, settings, costs = run_state(folder), dict(flatten(config)), read_ledger(folder)
+    return InspectedRun(folder, state, settings, facts, environment, stages, costs, records, has_model, troubles)
 
 
 def finished_run(folder: Path) -> InspectedRun:
     """A finished run for a comparison. UserError if a file with its numbers is missing, changed or cannot be read."""
     refuse_other_format(folder)
-    found = [f"{name} is missing" for name in ("environment.json", LEDGER) if not (folder / name).is_file()]
-    found += _changed_files(folder, NUMBERS)
+    found = [*_missing(folder, "environment.json", LEDGER), *_changed_files(folder, NUMBERS)]
     run = inspect_run(folder)
     if found := [*found, *run.troubles]:
         raise UserError(found[0], where=str(folder), fix=RUN_AGAIN)
     return run
+
+
+def verify_run(folder: Path) -> list[str]:
+    """Lists what is wrong with a run folder, one sentence each: broken or changed files, damaged checkpoints, missing
+    steps."""
+    try:
+        refuse_other(folder)
+    except UserError as error:
+        return [error.what]
+    run, checkpoints = inspect_run(folder), folder / "checkpoints"
+    found = [*_missing(folder, "environment.json"), *run.troubles, *_broken_lines(folder / "rollouts.jsonl")]
+    try:
+        entries, broken = read_manifest(checkpoints)
+        found += [f"checkpoints/{name} cannot be read" for name in broken]
+        damaged = [entry.file for entry in entries if not entry.is_intact(checkpoints)]
+        found += [f"checkpoints/{name} is missing or damaged" for name in damaged]
+    except UserError as error:
+        found.append(f"checkpoints: {error.what}")
+    for stage, lines in run.stages.items():
+        for em_round in dict.fromkeys(line.em_round for line in lines):
+            steps = [line.step for line in lines if line.em_round == em_round]
+            if steps != list(range(len(steps))):
+                found.append(f"metrics.jsonl: the steps of {stage}, round {em_round}, are not 0 to {len(steps) - 1}")
+    return [*found, *(_changed_files(folder) if (folder / CHECKSUMS).exists() else ())]
 
 
 def read_rollouts(folder: Path) -> dict[str, StageRollouts]:
@@ -201,38 +223,11 @@ def read_rollouts(folder: Path) -> dict[str, StageRollouts]:
     return found
 
 
-def verify_run(folder: Path) -> list[str]:
-    """Lists what is wrong with a run folder, one sentence each: broken or changed files, damaged checkpoints, missing
-    steps."""
-    try:
-        refuse_other(folder)
-    except UserError as error:
-        return [error.what]
-    run = inspect_run(folder)
-    found = [] if (folder / "environment.json").is_file() else ["environment.json is missing"]
-    found += [*run.troubles, *_broken_lines(folder / "rollouts.jsonl")]
-    try:
-        entries, broken = read_manifest(folder / "checkpoints")
-        found += [f"checkpoints/{name} cannot be read" for name in broken]
-        damaged = [entry.file for entry in entries if not entry.is_intact(folder / "checkpoints")]
-        found += [f"checkpoints/{name} is missing or damaged" for name in damaged]
-    except UserError as error:
-        found.append(f"checkpoints: {error.what}")
-    steps: dict[tuple[str, int], list[int]] = {}
-    for line in run.metrics:
-        steps.setdefault((line.stage, line.em_round), []).append(line.step)
-    for (stage, em_round), own in steps.items():
-        if own != list(range(len(own))):
-            found.append(f"metrics.jsonl: the steps of {stage}, round {em_round}, are not 0 to {len(own) - 1}")
-    return found + (list(_changed_files(folder)) if (folder / CHECKSUMS).exists() else [])
-
-
 def runs_table(root: Path) -> Table:
     """One row for every run in `root`."""
-    rows = []
-    for folder in find_runs(root):
-        name = str(folder.relative_to(root)) if folder != root else folder.resolve().name
-        rows.append((name, *_summary(inspect_run(folder)).values()))
+    runs = [inspect_run(folder) for folder in find_runs(root)]
+    names = [str(run.folder.relative_to(root)) if run.folder != root else root.resolve().name for run in runs]
+    rows = [(name, *_summary(run).values()) for name, run in zip(names, runs, strict=True)]
     return Table(f"runs in {root}", ("name", "command", "state", "started", "spent", "steps"), rows)
 
 
@@ -240,11 +235,12 @@ def run_details(folder: Path) -> str:
     """One run in full: state, facts, settings that differ from the defaults, results, troubles."""
     refuse_other(folder)
     run = inspect_run(folder)
-    summary = {"name": folder.resolve().name, **_summary(run), "attempts": str(len(run.facts.attempts))}
-    lines = [f"{name:9}{value}" for name, value in (summary | {"resume": run.facts.resume or "?"}).items()]
+    summary = {"name": folder.resolve().name, **_summary(run)}
+    summary |= {"attempts": str(len(run.facts.attempts)), "resume": run.facts.resume or "?"}
+    lines = [f"{name:9}{value}" for name, value in summary.items()]
     shown = [name for name in ("corpus", "checkpoints", "fork", "versions") if name in run.environment]
     lines += [f"{name}: {json.dumps(run.environment[name])}" for name in shown]
-    defaults = {key: to_json(value) for key, value in Config().flat().items()}
+    defaults = to_json(Config().flat())
     changed = [f"  {key} = {value}" for key, value in run.settings.items() if defaults.get(key) != value]
     scores = [f"  {place}: {score}" for place, score in _scores(run).items()]
     return "\n".join([*lines, "settings that differ from the defaults", *changed, "results", *scores, *run.troubles])
@@ -252,32 +248,33 @@ def run_details(folder: Path) -> str:
 
 def compare_runs(a: Path, b: Path) -> Iterator[str]:
     """Compares two runs: settings, files, the first differing step, costs, results side by side."""
-    refuse_other(a, b)
+    for folder in (a, b):
+        refuse_other(folder)
     changes = config_changes(read_object(a / "config.json"), read_object(b / "config.json"))
     yield "settings: " + ("the same" if not changes else "".join(f"\n  {change}" for change in changes))
-    yield _first_difference(a / "metrics.jsonl", b / "metrics.jsonl")
+    lines = zip_longest(*(read_lines(run / "metrics.jsonl") for run in (a, b)), fillvalue={})
+    for number_of_line, (one, two) in enumerate(lines, 1):
+        if keys := [key for key in one | two if one.get(key) != two.get(key)]:
+            shown = ", ".join(f"{key} {one.get(key)} and {two.get(key)}" for key in keys[:4])
+            place = " ".join(str((one or two).get(key)) for key in PLACE)
+            yield f"metrics.jsonl: first different in line {number_of_line} ({place}): {shown}"
+            break
+    else:
+        yield "metrics.jsonl: the same"
     for name in dict.fromkeys([*product_files(a), *product_files(b)]):
         if name.startswith("model/") or name == "annotated.jsonl":
-            there = [(run / name).is_file() for run in (a, b)]
-            same = all(there) and checksum(a / name) == checksum(b / name)
-            yield f"{name}: " + ("the same" if same else "different" if all(there) else f"only in {(a, b)[there[1]]}")
+            there = [run for run in (a, b) if (run / name).is_file()]
+            words = "the same" if len({checksum(run / name) for run in there}) == 1 else "different"
+            yield f"{name}: {words if len(there) == 2 else f'only in {there[0]}'}"
     runs = [inspect_run(a), inspect_run(b)]
-    costs = [by_kind(run.costs) | {"all": run.costs} for run in runs]
-    for kind in dict.fromkeys([*costs[0], *costs[1]]):
-        spent = [total(own.get(kind, {})) for own in costs]
+    kinds = dict.fromkeys(kind_of(stage) for run in runs for stage, _ in run.costs)
+    for kind in (*kinds, "all"):
+        spent = [total(run.costs, *(() if kind == "all" else (kind,))) for run in runs]
         words = [f"{duration(s.wall_s)} ({duration(s.cpu_s)} CPU, {s.flops / 1e12:.3g} TFLOP)" for s in spent]
         yield f"{kind} took {' and '.join(words)}"
     scores = [_scores(run) for run in runs]
     for place in dict.fromkeys([*scores[0], *scores[1]]):
-        yield f"{place}: {scores[0].get(place, '-')} and {scores[1].get(place, '-')}"
-
-
-def refuse_other(*folders: Path) -> None:
-    """UserError if one of these folders holds no run, or one of another format."""
-    for folder in folders:
-        if not (folder / "config.json").is_file():
-            raise UserError("this is no run folder: it has no config.json", where=str(folder), fix="`ra3 runs list`")
-        refuse_other_format(folder)
+        yield f"{place}: {' and '.join(own.get(place, '-') for own in scores)}"
 
 
 def _read_object(path: Path, troubles: list[str]) -> dict[str, Any]:
@@ -289,12 +286,11 @@ def _read_object(path: Path, troubles: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _read_metrics(folder: Path) -> Iterator[MetricLine]:
-    for line in read_lines(folder / "metrics.jsonl"):
-        place = (number(line.get(key)) for key in ("round", "step"))
-        em_round, step = (int(value) if math.isfinite(value) else 0 for value in place)
-        values = {key: number(value) for key, value in line.items() if key not in PLACE}
-        yield MetricLine(str(line.get("stage", "?")), em_round, step, values)
+def _metric_line(line: dict[str, Any]) -> MetricLine:
+    places = (number(line.get(key)) for key in ("round", "step"))
+    em_round, step = (int(place) if math.isfinite(place) else 0 for place in places)
+    values = {key: number(value) for key, value in line.items() if key not in PLACE}
+    return MetricLine(str(line.get("stage", "?")), em_round, step, values)
 
 
 def _summary(run: InspectedRun) -> dict[str, str]:
@@ -312,6 +308,10 @@ def _scores(run: InspectedRun) -> dict[str, str]:
     return {f"{s.model} {s.band} {s.metric}": f"{s.mean:.4g} [{s.low:.4g}, {s.high:.4g}]" for s in scores}
 
 
+def _missing(folder: Path, *names: str) -> list[str]:
+    return [f"{name} is missing" for name in names if not (folder / name).is_file()]
+
+
 def _broken_lines(path: Path) -> list[str]:
     if not path.exists():
         return []
@@ -320,22 +320,12 @@ def _broken_lines(path: Path) -> list[str]:
     return [f"{path.name} has {bad} lines that are no JSON objects"] if bad else []
 
 
-def _changed_files(folder: Path, names: tuple[str, ...] = ()) -> Iterator[str]:
+def _changed_files(folder: Path, names: tuple[str, ...] = ()) -> list[str]:
     """Files of a finished run, all or those of these names, that are not as it left them."""
     sums = _read_object(folder / CHECKSUMS, [])
     if not sums:
-        yield f"{CHECKSUMS} is missing or holds no checksums"
-    for name in [name for name in sums if name in names or not names]:
-        if not (folder / name).is_file():
-            yield f"{name} is missing"
-        elif checksum(folder / name) != sums[name]:
-            yield f"{name} is not as the run left it"
-
-
-def _first_difference(a: Path, b: Path) -> str:
-    for line, (one, two) in enumerate(zip_longest(read_lines(a), read_lines(b), fillvalue={}), 1):
-        if keys := [key for key in one | two if one.get(key) != two.get(key)]:
-            shown = ", ".join(f"{key} {one.get(key)} and {two.get(key)}" for key in keys[:4])
-            place = " ".join(str((one or two).get(key)) for key in PLACE)
-            return f"metrics.jsonl: first different in line {line} ({place}): {shown}"
-    return "metrics.jsonl: the same"
+        return [f"{CHECKSUMS} is missing or holds no checksums"]
+    asked = [name for name in sums if name in names or not names]
+    there = [name for name in asked if (folder / name).is_file()]
+    changed = [f"{name} is not as the run left it" for name in there if checksum(folder / name) != sums[name]]
+    return _missing(folder, *asked) + changed

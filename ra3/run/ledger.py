@@ -15,6 +15,7 @@ import re
 import resource
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -31,9 +32,9 @@ HEADS = (
 )  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True)
 class Spent:
-    """What one phase of one stage cost: seconds, tokens, FLOPs, memory."""
+    """What one phase of one stage cost: seconds, tokens, FLOPs, memory. Of the memory of a sum the greater stays."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0  # of this process, all threads; the programs under test run in others
@@ -43,11 +44,9 @@ class Spent:
     flops: float = 0.0  # floating-point operations that these tokens need, as in ra3/model/update.py
     peak_mib: float = 0.0  # most memory during the phase: of the GPU if it is used, else resident
 
-    def add(self, other: Spent) -> None:
-        """Adds costs up; of two peaks the greater stays."""
-        for f in fields(self):
-            mine, its = getattr(self, f.name), getattr(other, f.name)
-            setattr(self, f.name, max(mine, its) if f.name == "peak_mib" else mine + its)
+    def __add__(self, other: Spent) -> Spent:
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        return Spent(**sums | {"peak_mib": max(self.peak_mib, other.peak_mib)})
 
 
 Costs = dict[tuple[str, str], Spent]
@@ -59,7 +58,7 @@ class Ledger:
 
     def __init__(self, path: Path | None = None, attempt: int = 1):
         self.path, self.attempt, self.stage = path, attempt, "start"
-        self.costs: Costs = {}
+        self.costs: Costs = defaultdict(Spent)
         """What was spent since the last flush."""
         self._open = ["other"]
         self._flushed = time.monotonic()
@@ -95,14 +94,14 @@ class Ledger:
 
     def count(self, generated: float = 0.0, scored: float = 0.0, trained: float = 0.0, flops: float = 0.0) -> None:
         """Adds tokens and FLOPs to the phase under way."""
-        self._add(Spent(generated=generated, scored=scored, trained=trained, flops=flops))
+        self.costs[self._place] += Spent(generated=generated, scored=scored, trained=trained, flops=flops)
 
     def flush(self) -> None:
         """Writes what was spent since the last time."""
         self._settle()
-        if self.path is None:
+        if not self.path:
             return
-        costs, self.costs, self._flushed = self.costs, {}, time.monotonic()
+        costs, self.costs, self._flushed = self.costs, defaultdict(Spent), time.monotonic()
         with self.path.open("ab", buffering=0) as file:
             for (stage, phase), spent in costs.items():
                 amounts = {key: float(f"{value:.6g}") for key, value in asdict(spent).items() if value}
@@ -111,59 +110,53 @@ class Ledger:
     def _settle(self) -> None:
         """Books the time since the last change of phase."""
         wall, cpu = time.perf_counter(), time.process_time()
-        self._add(Spent(wall - self._clocks[0], cpu - self._clocks[1], peak_mib=_peak_mib_since_last()))
+        spent = Spent(wall - self._clocks[0], cpu - self._clocks[1], peak_mib=_peak_mib_since_last())
+        self.costs[self._place] += spent
         self._clocks = wall, cpu
 
-    def _add(self, spent: Spent) -> None:
-        self.costs.setdefault((self.stage, self._open[-1]), Spent()).add(spent)
+    @property
+    def _place(self) -> tuple[str, str]:
+        return self.stage, self._open[-1]
 
 
 def read_ledger(folder: Path) -> Costs:
     """All that a run folder has spent, over all attempts; what is no amount counts as 0."""
-    costs: Costs = {}
+    costs: Costs = defaultdict(Spent)
     for line in read_lines(folder / LEDGER):
         amounts = {f.name: number(line.get(f.name)) for f in fields(Spent)}
         own = Spent(**{name: value if 0 <= value < float("inf") else 0.0 for name, value in amounts.items()})
-        costs.setdefault((str(line.get("stage")), str(line.get("phase"))), Spent()).add(own)
-    return costs
+        costs[str(line.get("stage")), str(line.get("phase"))] += own
+    return dict(costs)
 
 
-def by_phase(costs: Costs, which: str = "") -> dict[str, Spent]:
-    """phase -> cost in all stages whose name begins with `which`, in the order of PHASES."""
-    found: dict[str, Spent] = {}
-    for (stage, name), spent in sorted(costs.items(), key=lambda item: (*PHASES, item[0][1]).index(item[0][1])):
-        if stage.startswith(which):
-            found.setdefault(name, Spent()).add(spent)
-    return found
+def kind_of(stage: str) -> str:
+    """The kind of a stage: estep-0 and estep-1 are of the kind estep."""
+    return re.split(r"[-.]", stage)[0]
 
 
-def by_kind(costs: Costs) -> dict[str, Costs]:
-    """The costs by kind of stage, in order of appearance: estep-0 and estep-1 are of the kind estep."""
-    found: dict[str, Costs] = {}
+def by_kind(costs: Costs) -> Costs:
+    """(kind of stage, phase) -> cost: kinds in order of appearance, phases in that of PHASES."""
+    found: Costs = defaultdict(Spent)
     for (stage, phase), spent in costs.items():
-        found.setdefault(re.split(r"[-.]", stage)[0], {})[(stage, phase)] = spent
-    return found
+        found[kind_of(stage), phase] += spent
+    kinds, phases = [kind for kind, _ in found], [*PHASES, *(phase for _, phase in found)]
+    return dict(sorted(found.items(), key=lambda item: (kinds.index(item[0][0]), phases.index(item[0][1]))))
 
 
-def total(costs: Costs) -> Spent:
-    """Everything together."""
-    out = Spent()
-    for spent in costs.values():
-        out.add(spent)
-    return out
+def total(costs: Costs, *kinds: str) -> Spent:
+    """Everything together, or all stages of these kinds."""
+    return sum((spent for (stage, _), spent in costs.items() if not kinds or kind_of(stage) in kinds), Spent())
 
 
 def cost_table(costs: Costs) -> Table:
     """The table of where the time went: a row for each kind of stage and phase, and one for the whole."""
-    whole = total(costs)
-    parts = [(kind, name, spent) for kind, own in by_kind(costs).items() for name, spent in by_phase(own).items()]
-    rows = []
-    for kind, name, spent in [*parts, ("all", "", whole)]:
+    whole, rows = total(costs), []
+    for (kind, phase), spent in (by_kind(costs) | {("all", ""): whole}).items():
         share, busy = spent.wall_s / (whole.wall_s or 1), spent.cpu_s / (spent.wall_s or 1)
         tokens = [f"{count:,.0f}" if count else "" for count in (spent.generated, spent.scored, spent.trained)]
         flops, speed = spent.flops / 1e12, spent.flops / 1e9 / (spent.wall_s or 1)
         work = [*tokens, *([f"{flops:.3g}", f"{speed:.3g}"] if flops else ["", ""]), f"{spent.peak_mib:,.0f}"]
-        rows.append((kind, name, duration(spent.wall_s), f"{share:.1%}", f"{busy:.0%}", *work))
+        rows.append((kind, phase, duration(spent.wall_s), f"{share:.1%}", f"{busy:.0%}", *work))
     return Table("Where the time went", HEADS, rows)
 
 

@@ -13,6 +13,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import TypeAdapter
+
 from ra3.errors import UserError
 from ra3.run.files import append_line, number, to_json
 from ra3.run.folder import Run
@@ -46,26 +48,28 @@ class Metrics:
         with self._run.guard("write the metrics"):
             for file in self._files.values():
                 os.fsync(file.fileno())
-        return {name: os.fstat(file.fileno()).st_size for name, file in self._files.items()}
+        return self._sizes()
 
-    def truncate_to(self, position: Mapping[str, int] | None) -> None:
-        """Drops every line after the checkpoint's `position`; None or {} (no checkpoint) drops all lines.
+    def truncate_to(self, position: Mapping[str, int]) -> None:
+        """Drops every line after the checkpoint's `position`; {} (no checkpoint) drops all lines.
 
         Raises UserError if a file is shorter than the checkpoint says: then lines are missing that cannot be remade.
         """
-        wanted = {name: int((position or {}).get(name, 0)) for name in FILES}
-        for name, file in self._files.items():
-            if (size := os.fstat(file.fileno()).st_size) < wanted[name]:
-                what = f"the file has {size} bytes, the checkpoint was made when it had {wanted[name]}"
+        for name, size in self._sizes().items():
+            if size < position.get(name, 0):
+                what = f"the file has {size} bytes, the checkpoint was made when it had {position[name]}"
                 fix = "restore the file, or start afresh under another name (run.name)"
                 raise UserError(what, str(self._run.path(name)), fix=fix)
         for name, file in self._files.items():
-            os.ftruncate(file.fileno(), wanted[name])
+            os.ftruncate(file.fileno(), position.get(name, 0))
 
     def close(self) -> None:
         """Closes the files; safe to call twice."""
         for file in self._files.values():
             file.close()
+
+    def _sizes(self) -> dict[str, int]:
+        return {name: os.fstat(file.fileno()).st_size for name, file in self._files.items()}
 
     def _append(self, name: str, record: Mapping[str, Any]) -> None:
         with self._run.guard(f"write {name}"):
@@ -92,9 +96,8 @@ class Meaning(NamedTuple):
     alarm: Alarm | None = None
 
 
-_entries = tomllib.loads(Path(__file__).with_name("metrics.toml").read_text(encoding="utf-8"))
-_alarms = {key: Alarm(**entry.pop("alarm")) for key, entry in _entries.items() if "alarm" in entry}
-GLOSSARY = {key: Meaning(**entry, alarm=_alarms.get(key)) for key, entry in _entries.items()}
+_text = Path(__file__).with_name("metrics.toml").read_text(encoding="utf-8")
+GLOSSARY = TypeAdapter(dict[str, Meaning]).validate_python(tomllib.loads(_text))
 
 
 class Alarms:
@@ -104,31 +107,29 @@ class Alarms:
         """dtype: the number format that the model computes in, as run.dtype names it."""
         self._is_bfloat16 = dtype == "bfloat16"
         self._said: set[tuple[str, str]] = set()
-        self._streak: dict[tuple[str, str], int] = {}
+        self._sick_steps: dict[tuple[str, str], int] = {}
         self._first: dict[tuple[str, str], float] = {}
 
     def check(self, stage: str, values: Mapping[str, object]) -> list[str]:
         """Warnings that have become true with this step. A missing number never alarms."""
-        found = []
-        for key, value in ((key, number(value)) for key, value in values.items()):
-            place, known = (stage, key), GLOSSARY.get(key)
-            if place in self._said:
-                continue
-            if key in MUST_BE_FINITE and not math.isfinite(value):
-                found.append(f"{stage}: {key} is not finite. Lower the learning rate.")
-            elif known and known.alarm and self._is_due(place, value, known.alarm):
-                first = f", at first {self._first[place]:.3g}" if known.alarm.below_first else ""
-                found.append(f"{stage}: {key} is {value:.3g}{first}. Healthy: {known.healthy}. Sick: {known.sick}.")
-            else:
-                continue
-            self._said.add(place)
-        return found
+        fresh = [(key, number(value)) for key, value in values.items() if (stage, key) not in self._said]
+        found = {key: text for key, value in fresh if (text := self._warning(stage, key, value))}
+        self._said |= {(stage, key) for key in found}
+        return list(found.values())
 
-    def _is_due(self, place: tuple[str, str], value: float, alarm: Alarm) -> bool:
+    def _warning(self, stage: str, key: str, value: float) -> str:
+        if key in MUST_BE_FINITE and not math.isfinite(value):
+            return f"{stage}: {key} is not finite. Lower the learning rate."
+        if key not in GLOSSARY or not (alarm := GLOSSARY[key].alarm):
+            return ""
+        place, known = (stage, key), GLOSSARY[key]
         if value > 0:
             self._first.setdefault(place, value)
         lowest = max(alarm.below, alarm.below_first * self._first.get(place, 0.0))
         highest = alarm.above_bfloat16 or alarm.above if self._is_bfloat16 else alarm.above
-        sick = (value > highest or value < lowest) and alarm.stage in ("", place[0])
-        self._streak[place] = self._streak.get(place, 0) + 1 if sick else 0
-        return self._streak[place] >= alarm.patience
+        sick = (value > highest or value < lowest) and alarm.stage in ("", stage)
+        self._sick_steps[place] = self._sick_steps.get(place, 0) + 1 if sick else 0
+        if self._sick_steps[place] < alarm.patience:
+            return ""
+        first = f", at first {self._first[place]:.3g}" if alarm.below_first else ""
+        return f"{stage}: {key} is {value:.3g}{first}. Healthy: {known.healthy}. Sick: {known.sick}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from typing import Any, Protocol
 
 from ra3.errors import UserError
@@ -12,7 +13,7 @@ from ra3.run.display import Display
 from ra3.run.folder import Run
 from ra3.run.ledger import LEDGER, Ledger
 from ra3.run.metrics import Metrics
-from ra3.run.stopping import Stopped, StopRequest, Watchdog
+from ra3.run.stopping import Stopped, StopRequest, deadline
 
 ROLLOUTS_EVERY = 10
 """Steps between those whose rollouts are written down."""
@@ -21,11 +22,9 @@ ROLLOUTS_EVERY = 10
 class Stateful(Protocol):
     """Something a checkpoint holds: a model, an optimiser, a controller."""
 
-    def state_dict(self) -> Any:
-        """The state as tensors and plain values."""
+    def state_dict(self) -> Any: ...
 
-    def load_state_dict(self, state: Any, /) -> Any:
-        """Restores it."""
+    def load_state_dict(self, state: Any, /) -> Any: ...
 
 
 def restore(part: Stateful, state: Any, stage: str) -> None:
@@ -47,32 +46,27 @@ class Recorder:
     """
 
     def __init__(self, run: Run, display: Display, every_s: float, stuck_after_s: float = 3600.0):
-        self.run, self.display, self._every_s = run, display, every_s
-        self._watchdog = Watchdog(stuck_after_s, run.path("logs", f"attempt_{run.attempt}.stacks"), run.resume_line)
-        self._checkpoints = Checkpoints(run)
+        self.run, self.display, self._every_s, self._stuck_after_s = run, display, every_s, stuck_after_s
+        self._checkpoints, self._metrics = Checkpoints(run), Metrics(run)
         for warning in self._checkpoints.warnings:
             display.warn(warning)
-        self._metrics = Metrics(run)
         self._metrics.truncate_to(self._checkpoints.position)
         self.rollout = self._metrics.rollout
         self.ledger = Ledger(run.path(LEDGER), run.attempt)
         self.phase, self.count = self.ledger.phase, self.ledger.count
-        self._stop = StopRequest()
+        self._stop, self._opened = StopRequest(), ExitStack()
         self._began = self._saved_at = time.monotonic()
         self._saves, self._saving_s = 0, 0.0
 
     def __enter__(self) -> Recorder:
-        self._stop.__enter__()
-        self.ledger.__enter__()
-        self._watchdog.__enter__()
+        stacks = self.run.path("logs", f"attempt_{self.run.attempt}.stacks")
+        for part in (closing(self.display), closing(self._metrics), self.ledger, self._stop):
+            self._opened.enter_context(part)
+        self._moved = self._opened.enter_context(deadline(self._stuck_after_s, stacks, self.run.resume_line))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stop.__exit__(*exception)
-        self.ledger.__exit__(*exception)
-        self._watchdog.__exit__(*exception)
-        self._metrics.close()
-        self.display.close()
+        self._opened.close()
         if self._saves and (exception[0] is None or exception[0] is Stopped):
             share = self._saving_s / (time.monotonic() - self._began)
             cost = {"saved": self._saves, "seconds": round(self._saving_s, 3), "share": round(share, 5)}
@@ -134,8 +128,8 @@ class Recorder:
         return step % ROLLOUTS_EVERY == 0 or step + 1 == total
 
     def _begin(self, what: str, stage: str) -> None:
-        """Tells the watchdog what is under way, and the ledger which stage to book its time under."""
-        self._watchdog.moved(what)
+        """Tells the deadline what is under way, and the ledger which stage to book its time under."""
+        self._moved(what)
         self.ledger.at(stage)
 
     def _is_due(self) -> bool:

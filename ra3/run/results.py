@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -123,8 +123,7 @@ class Results:
         """(the records of such an object, how many things in it were none and are left out). Never raises."""
         tree = value if isinstance(value, Mapping) else {"rows": value}
         curves = tree.get("curves", {})
-        if not isinstance(curves, Mapping):
-            curves = {"": None}
+        curves = curves if isinstance(curves, Mapping) else {"": None}
         found, refused = cls(curves={str(name): [] for name in curves}), 0
         lists = [(getattr(found, name), kind, tree.get(key, [])) for name, (key, kind) in LISTS.items()]
         lists += [(found.curves[str(name)], CurvePoint, points) for name, points in curves.items()]
@@ -165,19 +164,13 @@ class Table:
     rows: Sequence[Sequence[Cell | str]]
     intro: str = ""
 
-    def sides(self) -> list[Literal["left", "right"]]:
-        """The side of each column on which its cells stand: numbers to the right."""
-        columns = zip(*([str(cell) for cell in row] for row in self.rows), strict=True)
-        numeric = [all(cell[:1] in "-0123456789" for cell in column) for column in columns]
-        return ["right" if is_numeric else "left" for is_numeric in numeric]
-
     def aligned(self) -> str:
-        """Heads and rows as columns of plain text."""
-        lines = [[str(cell) for cell in line] for line in (self.heads, *self.rows)]
+        """Heads and rows as columns of plain text, columns of numbers to the right."""
         columns = []
-        for column, side in zip(zip(*lines, strict=True), self.sides(), strict=True):
-            width = max(map(len, column))
-            columns.append([cell.rjust(width) if side == "right" else cell.ljust(width) for cell in column])
+        for head, *cells in zip(*([str(cell) for cell in line] for line in (self.heads, *self.rows)), strict=True):
+            width = max(map(len, (head, *cells)))
+            side = str.rjust if all(cell[:1] in "-0123456789" for cell in cells) else str.ljust
+            columns.append([side(cell, width) for cell in (head, *cells)])
         return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
     def markdown(self) -> str:
@@ -211,16 +204,15 @@ def _result_table(title: str, scores: Sequence[Score], down: str, across: str) -
         cells[getattr(score, down), getattr(score, across)] = _score_cell(score, peers)
     rows = [[head(down, line), *(cells.get((line, column), Cell("-")) for column in columns)] for line in lines]
     unit, noun = (", in percent", "problems each") if across == "band" else ("", "items each")
-    sizes = [_range([s.problems for s in scores], noun), _range([s.samples for s in scores], "samples a problem")]
-    sized = ", ".join(filter(None, sizes)) or "sizes not recorded"
+    counts = (([s.problems for s in scores], noun), ([s.samples for s in scores], "samples a problem"))
+    sizes = [_range(min(own), max(own), words) for own, words in counts if max(own)] or ["sizes not recorded"]
     heads = [Cell(), *(head(across, column) for column in columns)]
-    return Table(f"{title}{unit}, with 95% interval; {sized}.", heads, rows)
+    return Table(f"{title}{unit}, with 95% interval; {', '.join(sizes)}.", heads, rows)
 
 
-def _range(counts: Sequence[int], words: str) -> str:
-    """`100 problems each`, or `50 to 100 problems each`; nothing where none is counted."""
-    least, most = min(counts), max(counts)
-    return "" if not most else f"{least:,} {words}" if least == most else f"{least:,} to {most:,} {words}"
+def _range(least: int, most: int, words: str) -> str:
+    """`100 problems each`, or `50 to 100 problems each`."""
+    return f"{least:,} {words}" if least == most else f"{least:,} to {most:,} {words}"
 
 
 def _score_cell(score: Score, peers: Sequence[Score]) -> Cell:

@@ -8,12 +8,11 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import ClassVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_CODE = 124
@@ -36,8 +35,23 @@ class Terminated(KeyboardInterrupt):
     signum = signal.SIGTERM
 
 
+Moved = Callable[[str], None]
 _asked: list[int] = []
 """Signals that came outside a step: a library that is being imported may swallow their exception."""
+_over = threading.Event()
+"""Ends the deadline that is watching."""
+
+
+@contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Signals that are ignored stay so, as Ctrl-C is in the background of a script."""
+    mine = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, handler) for signum in mine}
+    try:
+        yield
+    finally:
+        for signum, own in before.items():
+            signal.signal(signum, own)
 
 
 @contextmanager
@@ -49,11 +63,8 @@ def stopping_at_once() -> Iterator[None]:
         raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
 
     _asked.clear()
-    before = _set_handler(stop)
-    try:
+    with _handling(stop):
         yield
-    finally:
-        _restore(before)
 
 
 class StopRequest:
@@ -61,17 +72,17 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._before: dict[int, object] = {}
+        self._handlers = ExitStack()
 
     def __enter__(self) -> StopRequest:
         if _asked:
             raise Stopped(_asked[-1])
         if threading.current_thread() is threading.main_thread():
-            self._before = _set_handler(self._request)
+            self._handlers.enter_context(_handling(self._request))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        _restore(self._before)
+        self._handlers.close()
 
     def raise_if_asked(self) -> None:
         """Raises Stopped if a signal came."""
@@ -80,69 +91,48 @@ class StopRequest:
 
     def _request(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
-        _restore(self._before)
+        self._handlers.close()
 
 
-def _set_handler(handler: object) -> dict[int, object]:
-    """The handlers before it; signals that are ignored stay so, as Ctrl-C is in the background of a script."""
-    mine = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
-    return {signum: signal.signal(signum, handler) for signum in mine}  # pyright: ignore[reportArgumentType]
-
-
-def _restore(before: dict[int, object]) -> None:
-    for signum, handler in before.items():
-        signal.signal(signum, handler)  # pyright: ignore[reportArgumentType]
-    before.clear()
-
-
-class Watchdog:
+@contextmanager
+def deadline(limit_s: float, stacks: Path | None, resume: str, doing: str = "its start") -> Iterator[Moved]:
     """A deadline on everything a run waits for, be it a library, a device or a file system: if nothing moves, a thread
     of its own says what the process was doing and where all threads stood, and ends it. What was saved stays.
 
-    Use as a context manager; `moved` says that something has been done, and what comes next. One watches at a time:
-    entering a second, as when loading is over and the run's own begins, ends the first.
+    The function it gives says that something has been done, and what comes next. `stacks`: where the stacks of a hang
+    go; a temporary file if None. One watches at a time: a second, as when loading is over and the run's own begins,
+    ends the first.
     """
+    global _over
+    _over.set()
+    _over = over = threading.Event()
+    since, stacks = 0.0, stacks or Path(tempfile.gettempdir(), f"ra3-{os.getpid()}.stacks")
 
-    _watching: ClassVar[Watchdog | None] = None
+    def moved(to: str) -> None:
+        nonlocal doing, since
+        doing, since = to, monotonic()
+        faulthandler.dump_traceback_later(limit_s + GRACE_S, exit=True, file=sys.__stderr__ or 2)
 
-    def __init__(self, limit_s: float, stacks: Path | None, resume: str, doing: str = "its start"):
-        """`stacks`: where the stacks of a hang go; a temporary file if None."""
-        self._limit_s, self._resume, self._doing, self._since = limit_s, resume, doing, monotonic()
-        self._stacks = stacks or Path(tempfile.gettempdir(), f"ra3-{os.getpid()}.stacks")
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="ra3-watchdog", daemon=True)
-
-    def __enter__(self) -> Watchdog:
-        if Watchdog._watching:
-            Watchdog._watching.__exit__()
-        Watchdog._watching = self
-        self.moved(self._doing)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if Watchdog._watching is self:
-            Watchdog._watching = None
-            self._over.set()
-            faulthandler.cancel_dump_traceback_later()
-            self._thread.join()
-
-    def moved(self, doing: str) -> None:
-        """Something was done; from now on the run is busy with `doing`."""
-        self._doing, self._since = doing, monotonic()
-        faulthandler.dump_traceback_later(self._limit_s + GRACE_S, exit=True, file=sys.__stderr__ or 2)
-
-    def _watch(self) -> None:
-        while (left_s := self._since + self._limit_s - monotonic()) > 0:
-            if self._over.wait(left_s):
+    def watch() -> None:
+        while (left_s := since + limit_s - monotonic()) > 0:
+            if over.wait(left_s):
                 return
-        hang = f"nothing moved for {self._limit_s:g} s"
-        with self._stacks.open("w") as file:
-            print(hang, "in", self._doing, file=file, flush=True)
+        hang = f"nothing moved for {limit_s:g} s"
+        with stacks.open("w") as file:
+            print(hang, "in", doing, file=file, flush=True)
             faulthandler.dump_traceback(file, all_threads=True)
         message = (
-            f"ra3: {hang} (run.stuck_after_s) in {self._doing}\n"
-            f"  stacks of all threads: {self._stacks}\n  fix: find what hung; then go on with: {self._resume}\n"
+            f"ra3: {hang} (run.stuck_after_s) in {doing}\n"
+            f"  stacks of all threads: {stacks}\n  fix: find what hung; then go on with: {resume}\n"
         )
         os.write(2, message.encode())
         os._exit(EXIT_CODE)
+
+    moved(doing)
+    threading.Thread(target=watch, name="ra3-deadline", daemon=True).start()
+    try:
+        yield moved
+    finally:
+        if over is _over:
+            faulthandler.cancel_dump_traceback_later()
+        over.set()

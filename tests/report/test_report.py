@@ -127,7 +127,7 @@ def test_the_same_document_is_shown_on_both_sides_if_it_can_be(tmp_path):
 
 def test_view_of_the_demo(demo):
     view = read_view(demo)
-    names = [system.name for system in view.systems]
+    names = [name for name, _ in view.systems]
     assert names == [system_name(name) for name in SYSTEMS] == list(START)
     assert len(view.results.scores) == 5 * 3 * 2 and {len(own) for own in view.results.curves.values()} == {20}
 
@@ -139,7 +139,7 @@ def test_outer_results_go_before_inner_ones(tmp_path):
         write_run(run.folder, "ra3", updates=1)
     view = read_view(tmp_path / "demo")
     assert next(s.mean for s in view.results.scores if (s.band, s.metric) == ("edge", "pass@1")) == 0.99
-    assert [system.name for system in view.systems] == ["ra3"]
+    assert [name for name, _ in view.systems] == ["ra3"]
 
 
 def test_held_out_measures_have_models_across_and_no_interval_where_there_is_none(tmp_path):
@@ -193,5 +193,5 @@ def test_a_saved_model_is_no_run_of_its_own(tmp_path):
     folder = write_run(tmp_path, "ra3", updates=1)
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text("{}")
-    (system,) = read_view(folder).systems
-    assert system.name == "ra3" and system.run.has_model
+    ((name, run),) = read_view(folder).systems
+    assert name == "ra3" and run.has_model

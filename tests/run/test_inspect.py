@@ -23,7 +23,7 @@ def test_a_finished_run_is_read_as_records(whole):
     (attempt,) = run.facts.attempts
     assert attempt.attempt == 1 and attempt.made_by == f"ra3 {attempt.versions['ra3']} {attempt.code}"
     assert {stage: len(lines) for stage, lines in run.stages.items()} == {"estep": 3, "mstep": 2}
-    assert [line.step for line in run.stages["estep"]] == [0, 1, 2] and run.metrics[0].values["elbo"] < 0
+    assert [line.step for line in run.stages["estep"]] == [0, 1, 2] and run.stages["estep"][0].values["elbo"] < 0
     assert run.costs["mstep-0", "training"].trained > 0
     assert run.results.latents and isinstance(run.results.latents[0], LatentEntry)
 
@@ -42,13 +42,13 @@ def test_what_cannot_be_read_becomes_a_sentence(tmp_path):
         "environment.json holds something else than ra3 wrote: argv, earlier",
     ]
     assert run.settings == {} and run.facts.command == "?" and run.results.scores == [Score(**score)]
-    (line,) = run.metrics
+    (line,) = run.stages["rlvr"]
     assert (line.stage, line.em_round, line.step) == ("rlvr", 0, 1) and math.isnan(line.values["loss"])
 
 
 def test_what_is_missing_is_empty(tmp_path):
     run = inspect_run(tmp_path)
-    assert (run.state, run.settings, run.metrics, run.costs, run.results) == ("stopped", {}, [], {}, Results())
+    assert (run.state, run.settings, run.stages, run.costs, run.results) == ("stopped", {}, {}, {}, Results())
     assert run.troubles == [] and not run.has_model and read_rollouts(tmp_path) == {}
 
 

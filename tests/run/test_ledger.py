@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ra3.model.update import forward_flops
 from ra3.run.files import read_lines
-from ra3.run.ledger import LEDGER, Ledger, by_phase, cost_table, read_ledger, total
+from ra3.run.ledger import LEDGER, Ledger, by_kind, cost_table, read_ledger, total
 
 
 def test_time_and_tokens_go_to_the_innermost_phase(tmp_path):
@@ -55,13 +55,13 @@ def test_attempts_add_up_and_broken_lines_are_passed_over(tmp_path):
 
 def test_a_runs_tokens_are_those_of_its_metrics(whole):
     costs = read_ledger(whole)
+    own = by_kind(costs)
     for stage in ("estep", "mstep"):
         lines = [line for line in read_lines(whole / "metrics.jsonl") if line["stage"] == stage]
-        own = by_phase(costs, stage)
-        assert own["training"].trained == sum(line["tokens_trained"] for line in lines)
+        assert own[stage, "training"].trained == sum(line["tokens_trained"] for line in lines)
         generated = sum(line.get("tokens_generated", 0) for line in lines)
-        assert stage == "mstep" or own["rollouts"].generated >= generated > 0
-        assert own["training"].flops > 0 and own["training"].peak_mib > 50
+        assert stage == "mstep" or own[stage, "rollouts"].generated >= generated > 0
+        assert own[stage, "training"].flops > 0 and own[stage, "training"].peak_mib > 50
     began, ended = ((whole / name).stat().st_mtime for name in ("config.json", "checkpoints/manifest.json"))
     assert total(costs).wall_s > 0.5 * (ended - began) > 0
 
@@ -75,16 +75,17 @@ def test_a_resumed_run_pays_twice_and_profile_shows_it(home, whole):
     ended = ra3(home, *words)
     assert ended.returncode == 0, ended.stderr
     after = read_ledger(run)
-    assert by_phase(after, "mstep")["training"].trained > by_phase(before, "mstep")["training"].trained
-    assert by_phase(after, "estep")["training"].trained == by_phase(before, "estep")["training"].trained
+    assert by_kind(after)["mstep", "training"].trained > by_kind(before)["mstep", "training"].trained
+    assert by_kind(after)["estep", "training"].trained == by_kind(before)["estep", "training"].trained
     assert cost_table(after).aligned() in ended.stdout
 
 
 def test_rollouts_and_grading_of_rlvr_are_booked(whole_rl):
-    own = by_phase(read_ledger(whole_rl), "rlvr")
+    own = by_kind(read_ledger(whole_rl))
     lines = [line for line in read_lines(whole_rl / "metrics.jsonl") if line["stage"] == "rlvr"]
-    assert own["rollouts"].generated == sum(line["tokens_generated"] for line in lines) > 0
-    assert own["grading"].wall_s > 0 and own["rollouts"].flops > 0 and own["checkpoints"].wall_s > 0
+    assert own["rlvr", "rollouts"].generated == sum(line["tokens_generated"] for line in lines) > 0
+    assert own["rlvr", "grading"].wall_s > 0 and own["rlvr", "checkpoints"].wall_s > 0
+    assert own["rlvr", "rollouts"].flops > 0
 
 
 def test_flops_are_the_matrix_products(policy):

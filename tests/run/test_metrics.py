@@ -72,7 +72,7 @@ def write(run: Run, steps: range, position: dict | None = None, cut: bool = Fals
     """Log `steps`; returns the position after half of them."""
     with closing(Metrics(run)) as metrics:
         if cut:
-            metrics.truncate_to(position)
+            metrics.truncate_to(position or {})
         half = {}
         for step in steps:
             if step == steps.start + len(steps) // 2:
@@ -96,7 +96,7 @@ def test_resume_equals_an_uninterrupted_run(run, tmp_path):
 def test_without_a_checkpoint_everything_is_dropped(run):
     write(run, range(4))
     with closing(Metrics(run)) as metrics:
-        metrics.truncate_to(None)
+        metrics.truncate_to({})
         assert metrics.position() == {"metrics.jsonl": 0, "rollouts.jsonl": 0}
 
 
