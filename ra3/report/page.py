@@ -37,10 +37,8 @@ COURSES = (
 
 
 def write_report(folder: str | Path) -> Path:
-    """Writes `report.html` into a run folder, or into a folder of run folders, which it then compares.
-
-    The folder is only read; parts that are missing or broken become a sentence. UserError if there is no run.
-    """
+    """Writes `report.html` into a run folder, or into a folder of run folders, which it then compares. What is missing
+    or broken there becomes a sentence. UserError if there is no run."""
     view = read_view(Path(folder))
     path = view.folder / "report.html"
     with disk_errors(view.folder, "write the report"):
@@ -77,8 +75,8 @@ def report_page(view: View) -> str:
     rollouts, left_out = _rollouts(systems)
     environments = {}  # what each run ran on, by dotted key
     for name, run in systems:
-        facts = {key: value for key, value in run.environment.items() if key not in ("earlier", "argv")}
-        environments[name] = {**dict(flatten(facts)), "attempts": len(run.facts.attempts)}
+        facts = flatten({key: value for key, value in run.environment.items() if key not in ("earlier", "argv")})
+        environments[name] = {**dict(facts), "attempts": len(run.facts.attempts)}
     return render(
         TEMPLATES / "report.html",
         kind="report", title=view.title, troubles=view.troubles, colours=view.colours, systems=systems,
@@ -150,22 +148,20 @@ def headline(view: View) -> tuple[str, str]:
     results; plain text, not yet escaped."""
     bands = list(dict.fromkeys(score.band for score in view.results.scores if score.metric == METRIC))
     if not bands:
-        told = [*_progress(view)]
+        first = "Nothing has been measured yet."
+        rest = "There are no evaluation results in this folder yet, so there is no table to show."
         if view.results.scores:
-            told = told or ["The results are in the table below."]
-        else:
-            told = told or ["Nothing has been measured yet."]
-            told.append("There are no evaluation results in this folder yet, so there is no table to show.")
-        return told[0], " ".join(told[1:])
+            first, rest = "The results are in the table below.", ""
+        first, *told = [*_progress(view)] or [first]
+        return first, " ".join(filter(None, [*told, rest]))
     band = "edge" if "edge" in bands else bands[0]
     scores = {s.model: s for s in view.results.scores if s.metric == METRIC and s.band == band}
     before, after = ([name for name in scores if is_after_rlvr(name) == late] for late in (False, True))
-    parts = []
-    if before:
-        parts.append(_solved(before, scores, f"On {band} problems", " solves"))
-    if after:
-        opening = "after the same RLVR:" if before else f"After RLVR, on {band} problems,"
-        parts.append(_solved(after, scores, opening, "" if before else " solves"))
+    parts = [_solved(before, scores, f"On {band} problems", " solves")] if before else []
+    if after and before:
+        parts.append(_solved(after, scores, "after the same RLVR:", ""))
+    elif after:
+        parts.append(_solved(after, scores, f"After RLVR, on {band} problems,", " solves"))
     verdicts = [_verdict(view, scores, a, b) for a, b in (("ra3", "ntp"), ("ra3+rlvr", "ntp+rlvr"))]
     return "; ".join(parts) + ".", " ".join(filter(None, [*verdicts, _speed(view)]))
 

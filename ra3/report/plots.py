@@ -54,26 +54,16 @@ class Plot:
 
 
 PANELS = (
-    Panel(
-        "Expert cross-entropy in the M-step", "mstep", ("expert_nll",),
-        "Nats per expert token, given the intentions written before it; lower is better.", dotted="expert_nll_act",
-    ),
-    Panel(
-        "ELBO in the E-step", "estep", ("elbo",),
-        "Likelihood of the expert's steps minus the price of the intentions, nats per document; higher is better.",
-    ),
-    Panel(
-        "Think rate in the E-step", "estep", ("think_rate",),
-        "Share of boundaries at which the policy opens an intention.", share=True,
-    ),
-    Panel(
-        "Gain from the intentions", "estep", ("latent_gain",),
-        "Nats per expert token that the intentions save; below 0 they mislead.",
-    ),
-    Panel(
-        "Pass rate in RLVR", "rlvr", ("pass_rate", "reward"), "Share of sampled programs that pass all tests.",
-        share=True,
-    ),
+    Panel("Expert cross-entropy in the M-step", "mstep", ("expert_nll",), dotted="expert_nll_act",
+          caption="Nats per expert token, given the intentions written before it; lower is better."),
+    Panel("ELBO in the E-step", "estep", ("elbo",),
+          "Likelihood of the expert's steps minus the price of the intentions, nats per document; higher is better."),
+    Panel("Think rate in the E-step", "estep", ("think_rate",),
+          "Share of boundaries at which the policy opens an intention.", share=True),
+    Panel("Gain from the intentions", "estep", ("latent_gain",),
+          "Nats per expert token that the intentions save; below 0 they mislead."),
+    Panel("Pass rate in RLVR", "rlvr", ("pass_rate", "reward"), "Share of sampled programs that pass all tests.",
+          share=True),
 )  # fmt: skip
 TITLES = {"comment_right": "Intention is right", "pass": "Pass rate"}
 

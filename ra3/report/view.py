@@ -2,17 +2,16 @@
 
 import math
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from ra3.errors import UserError
 from ra3.run.folder import refuse_other_format
 from ra3.run.inspect import MARKS, InspectedRun, RecordedRollout, RecordedToken, StageRollouts, inspect_run, is_run
 from ra3.run.results import Results, in_order
 
-Record = TypeVar("Record")
 OTHERS = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8")
 """CSS variables of the colours of models that are none of the demo's."""
 LEVELS = 8
@@ -89,8 +88,7 @@ def read_view(folder: Path) -> View:
 
 def system_name(folder_name: str) -> str:
     """The name that results use: "ra3-rlvr" -> "ra3+rlvr"."""
-    stem = folder_name.removesuffix("-rlvr").removesuffix("+rlvr")
-    return folder_name if stem == folder_name else f"{stem}+rlvr"
+    return re.sub(r"[-+]rlvr$", "+rlvr", folder_name)
 
 
 def value_text(value: float) -> str:
@@ -121,20 +119,20 @@ def _lone_name(run: InspectedRun) -> str:
 def _unique_results(parts: Iterable[Results]) -> Results:
     """The results together, the first record of each kind that has its numbers; curves from left to right."""
     whole = Results.merge(parts)
+    scores = _first_of_each(whole.scores, "model", "band", "metric")
+    differences = _first_of_each(whole.differences, "a", "b", "band", "metric")
+    curves = {name: _first_of_each(own, "model", "x") for name, own in whole.curves.items()}
+    curves = {name: sorted(own, key=lambda point: point.x) for name, own in curves.items() if own}
+    return replace(whole, scores=scores, differences=differences, curves=curves)
 
-    def first_of_each(records: Iterable[Record], key: Callable[[Record], Hashable]) -> list[Record]:
-        first: dict[Hashable, Record] = {}
-        return [first.setdefault(key(record), record) for record in records if key(record) not in first]
 
-    curves = {}
-    for name, points in whole.curves.items():
-        known = [point for point in points if math.isfinite(point.x) and math.isfinite(point.mean)]
-        if known:
-            curves[name] = sorted(first_of_each(known, lambda p: (p.model, p.x)), key=lambda p: p.x)
-    return Results(
-        first_of_each((s for s in whole.scores if math.isfinite(s.mean)), lambda s: (s.model, s.band, s.metric)),
-        whole.problems, curves, first_of_each(whole.differences, lambda d: (d.a, d.b, d.band, d.metric)), whole.latents,
-    )  # fmt: skip
+def _first_of_each(records: Iterable[Any], *names: str) -> list[Any]:
+    """The first of the records that are alike in the fields of these names; none whose place or mean is no number."""
+    first = {}
+    for record in records:
+        if math.isfinite(record.mean) and math.isfinite(getattr(record, "x", 0.0)):
+            first.setdefault(tuple(getattr(record, name) for name in names), record)
+    return list(first.values())
 
 
 def stage_view(title: str, steps: StageRollouts) -> StageView:

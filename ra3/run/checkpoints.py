@@ -23,10 +23,8 @@ from ra3.run.folder import Run
 MANIFEST, OLD_MANIFEST = "manifest.json", "manifest.old.json"
 CHECKSUMS = "files.json"
 """The last file that a run writes: the checksums of all that it gives."""
-PRODUCT = (
-    *("config.json", "inputs.json", "metrics.jsonl", "rollouts.jsonl", "annotated.jsonl", "results.json"),
-    "model/*",
-)
+GIVEN = ("config.json", "inputs.json", "metrics.jsonl", "rollouts.jsonl", "annotated.jsonl", "results.json", "model/*")
+"""What a run gives."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,8 @@ class Checkpoints:
         self.position = newest.position
         """Bytes of the metrics files when the newest intact checkpoint was made; {} where there is none."""
         found = "; ".join(f"checkpoints/{name} is missing or damaged" for name in damaged)
-        place = f"the end of {newest.stage}" if newest.stage else "its beginning"
-        place = f"step {newest.step} of {newest.stage}" if newest.step else place
+        point = f"step {newest.step}" if newest.step else "the end"
+        place = f"{point} of {newest.stage}" if newest.stage else "its beginning"
         self.warnings = [f"{found}; the run goes on from {place}"] if damaged else []
 
     def output(self, stage: str) -> dict[str, Any] | None:
@@ -81,10 +79,8 @@ class Checkpoints:
         return next(((e.step, self._load(e)) for e in reversed(self.entries) if e.stage == stage and e.step), None)
 
     def save(self, stage: str, step: int | None, state: dict[str, Any], position: dict[str, int]) -> None:
-        """Saves the state after `step` steps of `stage`, or its output (step None).
-
-        The checkpoint before it is kept, older ones inside stages are removed.
-        """
+        """Saves the state after `step` steps of `stage`, or its output (step None). The checkpoint before it is kept,
+        older ones inside stages are removed."""
         import torch
 
         buffer = io.BytesIO()
@@ -130,7 +126,7 @@ def read_manifest(folder: Path) -> tuple[list[CheckpointEntry], list[str]]:
 
 def product_files(folder: Path) -> list[str]:
     """Names of the files that a run gives, as far as they are there."""
-    paths = [path for pattern in PRODUCT for path in sorted(folder.glob(pattern)) if path.is_file()]
+    paths = [path for pattern in GIVEN for path in sorted(folder.glob(pattern)) if path.is_file()]
     return [str(path.relative_to(folder)) for path in paths]
 
 

@@ -38,9 +38,7 @@ class Display:
     run: also gets each warning in its attempt log; dtype: the number format of the model, which some alarms depend on.
     """
 
-    def __init__(
-        self, run: Run | None = None, console: Console | None = None, every: int = 10, dtype: str = "float32"
-    ):
+    def __init__(self, run: Run | None = None, console: Console | None = None, every: int = 10, dtype: str = "float32"):
         self.console = console or Console()
         self._run, self._every, self._alarms = run, every, Alarms(dtype)
         self._live: Live | None = None
@@ -132,10 +130,8 @@ def show_problems(counts: Iterable[ProblemCount], console: Console | None = None
     counts, console = list(counts), console or Console()
     odd = sorted((c for c in counts if c.passed < sum(c.reasons.values())), key=lambda c: c.passed)
     title = f"{len(counts) - len(odd)} of {len(counts)} problems solved by every sample{'; the others' if odd else ''}"
-    rows = []
-    for c in odd[:SHOWN_PROBLEMS]:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in c.reasons.items() if reason != "passed")
-        rows.append((c.id, str(c.passed), str(c.judged), reasons))
+    reasons = [", ".join(f"{why} {n}" for why, n in c.reasons.items() if why != "passed") for c in odd]
+    rows = [(c.id, str(c.passed), str(c.judged), why) for c, why in zip(odd[:SHOWN_PROBLEMS], reasons, strict=False)]
     console.print(drawn(Table(title, ("problem", "passed", "judged", "reasons"), rows)), soft_wrap=True)
     if len(odd) > SHOWN_PROBLEMS:
         console.print(Text(f"{len(odd) - SHOWN_PROBLEMS} more: see problems in results.json"))

@@ -161,10 +161,9 @@ def fingerprint_weights(model: nn.Module) -> str:
 
 def fingerprint_code(package: Path) -> str:
     """12 hex digits for all source files in a folder, which also tell where no repository does."""
-    digest = hashlib.sha256()
-    for path in sorted((*package.rglob("*.py"), *package.rglob("*.toml"))):
-        digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    files = sorted((*package.rglob("*.py"), *package.rglob("*.toml")))
+    content = (f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes() + b"\0" for path in files)
+    return hashlib.sha256(b"".join(content)).hexdigest()[:12]
 
 
 def fingerprint_items(items: Iterable[Any]) -> str:

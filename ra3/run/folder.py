@@ -104,10 +104,11 @@ class Run:
         self.guard = partial(disk_errors, folder, resume=self.resume_line)
         """``with run.guard("save the model"):`` turns an error of the disk into a UserError that says what was kept."""
         remove_temporary_files(folder)
-        (folder / "logs").mkdir(exist_ok=True)
-        numbers = [path.stem.removeprefix("attempt_") for path in folder.glob("logs/attempt_*.log")]
+        logs = folder / "logs"
+        logs.mkdir(exist_ok=True)
+        numbers = [path.stem.removeprefix("attempt_") for path in logs.glob("attempt_*.log")]
         self.attempt = 1 + max((int(digits) for digits in numbers if digits.isdecimal()), default=0)
-        self._log = (folder / "logs" / f"attempt_{self.attempt}.log").open("a", encoding="utf-8", buffering=1)
+        self._log = (logs / f"attempt_{self.attempt}.log").open("a", encoding="utf-8", buffering=1)
         before = _environment_of(folder)
         earlier = [*before.pop("earlier", []), *([before] if before else [])]
         self._facts: dict[str, Any] = {"command": command, "resume": self.resume_line, "attempt": self.attempt}
@@ -125,8 +126,7 @@ class Run:
 
         With `resume` a folder that is not there yet is simply made, so that one command line serves every attempt.
         With `fork` a new folder begins where that run is, whatever settings differ.
-        Raises UserError if the folder is busy, holds a run and `resume` is false, holds a run of another config or
-        format, holds something else, or cannot be written.
+        UserError if the folder is busy, cannot be written, or holds something else or a run that cannot go on.
         """
         config = to_json(config)
         folder = Path(out) / (name or auto_name(command, config))

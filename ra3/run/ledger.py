@@ -24,12 +24,10 @@ from pathlib import Path
 from ra3.run.files import append_line, drop_partial_line, number, read_lines
 from ra3.run.results import Table
 
-LEDGER = "ledger.jsonl"
+LEDGER, FLUSH_EVERY_S = "ledger.jsonl", 10.0
 PHASES = ("rollouts", "scoring", "training", "grading", "checkpoints", "other")
-FLUSH_EVERY_S = 10.0
-HEADS = (
-    "stage", "phase", "wall", "share", "own CPU", "generated", "scored", "trained", "TFLOP", "GFLOP/s", "peak MiB",
-)  # fmt: skip
+TOKENS = ("generated", "scored", "trained")
+HEADS = ("stage", "phase", "wall", "share", "own CPU", *TOKENS, "TFLOP", "GFLOP/s", "peak MiB")
 
 
 @dataclass(frozen=True)
@@ -152,11 +150,11 @@ def cost_table(costs: Costs) -> Table:
     """The table of where the time went: a row for each kind of stage and phase, and one for the whole."""
     whole, rows = total(costs), []
     for (kind, phase), spent in (by_kind(costs) | {("all", ""): whole}).items():
-        share, busy = spent.wall_s / (whole.wall_s or 1), spent.cpu_s / (spent.wall_s or 1)
-        tokens = [f"{count:,.0f}" if count else "" for count in (spent.generated, spent.scored, spent.trained)]
-        flops, speed = spent.flops / 1e12, spent.flops / 1e9 / (spent.wall_s or 1)
-        work = [*tokens, *([f"{flops:.3g}", f"{speed:.3g}"] if flops else ["", ""]), f"{spent.peak_mib:,.0f}"]
-        rows.append((kind, phase, duration(spent.wall_s), f"{share:.1%}", f"{busy:.0%}", *work))
+        wall = spent.wall_s or 1
+        times = [duration(spent.wall_s), f"{spent.wall_s / (whole.wall_s or 1):.1%}", f"{spent.cpu_s / wall:.0%}"]
+        tokens = [f"{count:,.0f}" if count else "" for count in (getattr(spent, name) for name in TOKENS)]
+        flops = [f"{spent.flops / 1e12:.3g}", f"{spent.flops / 1e9 / wall:.3g}"] if spent.flops else ["", ""]
+        rows.append((kind, phase, *times, *tokens, *flops, f"{spent.peak_mib:,.0f}"))
     return Table("Where the time went", HEADS, rows)
 
 
