@@ -73,25 +73,23 @@ def report_page(view: View) -> str:
     systems, results = view.systems, view.results
     points = [point for curve in results.curves.values() for point in curve]
     rollouts, left_out = _rollouts(systems)
-    environments = {}  # what each run ran on, by dotted key
+    environments, alarms = {}, []  # what each run ran on, by dotted key; what its metrics would have raised
     for name, run in systems:
+        own, lines = Alarms(run.settings.get("run.dtype")), [line for lines in run.stages.values() for line in lines]
+        alarms += [(name, line.step, text) for line in lines for text in own.check(line.stage, line.values)]
         facts = flatten({key: value for key, value in run.environment.items() if key not in ("earlier", "argv")})
         environments[name] = {**dict(facts), "attempts": len(run.facts.attempts)}
     return render(
         TEMPLATES / "report.html",
         kind="report", title=view.title, troubles=view.troubles, colours=view.colours, systems=systems,
         headline=title, verdict=verdict,
-        tables=result_tables(results.scores),
-        measured=in_order(point.model for point in points),
+        tables=result_tables(results.scores), measured=in_order(point.model for point in points),
         chain_plots=result_curves(view, by_k=False), reach_plots=result_curves(view, by_k=True),
         latents={name: own for name, run in systems if (own := run.results.latents)},
         trained=[name for name, run in systems if run.stages], learning_plots=learning_curves(view),
-        alarms=[(name, step, text) for name, run in systems for step, text in _alarms(run)],
-        rollouts=rollouts, left_out=left_out,
-        runs=_runs_table(view),
+        alarms=alarms, rollouts=rollouts, left_out=left_out, runs=_runs_table(view),
         costs={name: cost_table(run.costs) for name, run in systems if run.costs},
-        glossary=_glossary(systems),
-        environments=environments,
+        glossary=_glossary(systems), environments=environments,
     )  # fmt: skip
 
 
@@ -108,12 +106,6 @@ def _rollouts(systems: Systems) -> tuple[list[Markup], int]:
                 drawn.append(markup)
                 size += len(markup)
     return drawn, left_out
-
-
-def _alarms(run: InspectedRun) -> list[tuple[int, str]]:
-    """(step, sentence) of every alarm that these metrics would have raised."""
-    alarms, lines = Alarms(run.settings.get("run.dtype")), [line for own in run.stages.values() for line in own]
-    return [(line.step, text) for line in lines for text in alarms.check(line.stage, line.values)]
 
 
 def _runs_table(view: View) -> Table:

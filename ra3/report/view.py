@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -142,7 +142,10 @@ def stage_view(title: str, steps: StageRollouts) -> StageView:
     shown = []
     for own, names in zip(steps.values(), documents, strict=True):
         document = (both or names or [""])[0]
-        shown.append(_best_and_worst([r for r in own if r.tokens and r.document == document]))
+        group = [r for r in own if r.tokens and r.document == document]
+        group.sort(key=lambda rollout: -rollout.reward if math.isfinite(rollout.reward) else math.inf)
+        alike = not group or group[0].reward == group[-1].reward
+        shown.append(group[:1] if alike else [group[0], group[-1]])
     sizes = sorted(abs(token.advantage) for own in shown for r in own for token in r.tokens if token.advantage)
     scale = sizes[min(len(sizes) - 1, int(0.95 * len(sizes)))] if sizes else 1.0  # so that no outlier pales the rest
     sides = [
@@ -150,13 +153,6 @@ def stage_view(title: str, steps: StageRollouts) -> StageView:
         for when, (em_round, step), own in zip(("Early", "Late"), steps, shown, strict=False)
     ]
     return StageView(title, value_text(scale), sides)
-
-
-def _best_and_worst(group: Sequence[RecordedRollout]) -> list[RecordedRollout]:
-    """The sample with the highest and the one with the lowest reward; one if they are alike."""
-    ranked = sorted(group, key=lambda rollout: -rollout.reward if math.isfinite(rollout.reward) else math.inf)
-    alike = not ranked or ranked[0].reward == ranked[-1].reward
-    return ranked[:1] if alike else [ranked[0], ranked[-1]]
 
 
 def _rollout_view(rollout: RecordedRollout, scale: float) -> RolloutView:

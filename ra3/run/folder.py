@@ -197,10 +197,8 @@ def auto_name(command: str, config: dict) -> str:
 
 
 def config_changes(old: dict, new: dict) -> list[str]:
-    """Lines `key: old -> new` of every key that decides the numbers and differs.
-
-    A setting that one of them does not have yet, being of an older version, is there with its default.
-    """
+    """Lines `key: old -> new` of every key that decides the numbers and differs. A setting that one of them does not
+    have yet, being of an older version, is there with its default."""
     a, b = ({key: value for key, value in flatten(to_json(tree)) if value != {}} for tree in (old, new))
     defaults = to_json(Config().flat())
     keys = [key for key in sorted(a | b) if key not in FREE_KEYS and (defaults | a).get(key) != (defaults | b).get(key)]
@@ -234,10 +232,8 @@ def _environment_of(folder: Path) -> dict[str, Any]:
 
 
 def copy_run(source: Path, target: Path, command: str) -> None:
-    """Copies what a run resumes from out of `source`, a run that no process is writing, into the folder `target`.
-
-    UserError if there is no run of the same command in `source`, if it is busy, or if it cannot be copied.
-    """
+    """Copies what a run resumes from out of `source` into the folder `target`. UserError if there is no run of the same
+    command in `source`, if a process is writing it, or if it cannot be copied."""
     made_by = _environment_of(source).get("command")
     if made_by is None:
         raise UserError("there is no run to fork in this folder", where=str(source), fix="name a run folder")

@@ -51,10 +51,8 @@ class Metrics:
         return self._sizes()
 
     def truncate_to(self, position: Mapping[str, int]) -> None:
-        """Drops every line after the checkpoint's `position`; {} (no checkpoint) drops all lines.
-
-        Raises UserError if a file is shorter than the checkpoint says: then lines are missing that cannot be remade.
-        """
+        """Drops every line after the checkpoint's `position`; {} (no checkpoint) drops all. UserError if a file is
+        shorter than the checkpoint says: then lines are missing that cannot be remade."""
         for name, size in self._sizes().items():
             if size < position.get(name, 0):
                 what = f"the file has {size} bytes, the checkpoint was made when it had {position[name]}"

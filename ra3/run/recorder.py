@@ -91,10 +91,8 @@ class Recorder:
         return done
 
     def parts(self, stage: str, count: int, compute: Callable[[int], Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The outputs of parts 0 .. count - 1 of `stage`, one after the other.
-
-        They are saved in shards, whenever a checkpoint is due and at the end; a shard is called by its first part.
-        """
+        """The outputs of parts 0 .. count - 1 of `stage`, one after the other. They are saved in shards, whenever a
+        checkpoint is due and at the end; a shard is called by its first part."""
         done = self.finished_parts(stage)
         saved = len(done)
         for number in range(saved, count):
