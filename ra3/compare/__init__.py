@@ -37,14 +37,9 @@ def compare(
 
 
 def sweep(
-    *settings: SweptSettings,
-    recipe: SweepRecipe = None,
-    seeds: SweepSeeds = "0,1",
-    rlvr: SweepRlvr = False,
-    out: CompareOut = None,
-    workers: CompareWorkers = 1,
-    dry_run: DryRun = False,
-) -> None:
+    *settings: SweptSettings, recipe: SweepRecipe = None, seeds: SweepSeeds = "0,1", rlvr: SweepRlvr = False,
+    out: CompareOut = None, workers: CompareWorkers = 1, dry_run: DryRun = False,
+) -> None:  # fmt: skip
     """Try every combination of the values of some settings: a comparison without a file, a figure for each setting."""
     from ra3.compare.runner import run
     from ra3.compare.sweeps import swept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,8 +210,11 @@ def read_comparison(path: Path) -> Comparison:
     except ValueError as error:
         raise UserError(f"this file is not valid TOML: {error}", where=str(path)) from error
     _refuse_shape(tree, str(path))
-    shared = dict(_settings(tree.get("settings", {})))
-    variants = {name: {**shared, **dict(_settings(own))} for name, own in tree["variants"].items()}
+    shared = tree.get("settings", {})
+    variants = {  # a section without any setting says nothing
+        name: {key: value for part in (shared, own) for key, value in flatten(part) if value != {}}
+        for name, own in tree["variants"].items()
+    }
     against = tree.get("against", next(iter(variants)))
     figures = tree.get("figures", {}).items()
     return Comparison(
@@ -235,11 +238,6 @@ def shipped() -> dict[str, Path]:
     """The comparisons that come with ra3, by name."""
     folder = shipped_recipes()["demo"].parent / "compare"
     return {file.stem: file for file in sorted(folder.glob("*.toml"))}
-
-
-def _settings(own: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Settings by dotted key; a section without any says nothing."""
-    return ((key, value) for key, value in flatten(own) if value != {})
 
 
 def _refuse_shape(tree: dict[str, Any], where: str) -> None:

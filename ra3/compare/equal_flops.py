@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ra3.compare.definition import BASE, TWIN, Comparison, GridCell
 from ra3.errors import UserError
-from ra3.run.inspect import RUN_AGAIN, InspectedRun, finished_run
+from ra3.run.inspect import RUN_AGAIN, finished_run
 from ra3.run.ledger import Costs, Spent, total
 
 ROUNDED_TO = 1000
@@ -80,13 +80,8 @@ def _rounded(tokens: float) -> int:
 
 def budgets(comparison: Comparison, out: Path) -> list[Budget]:
     """What every twin gets, as far as the runs are there that it is read from."""
-    found = (_budget(comparison, name, seed, out) for seed in comparison.seeds for name in _with_twin(comparison))
+    found = (_budget(comparison, name, seed, out) for seed in comparison.seeds for name in with_twin(comparison))
     return [budget for budget in found if budget]
-
-
-def missing(comparison: Comparison, known: list[Budget]) -> int:
-    """How many twins still wait for the runs that say what they get."""
-    return len(_with_twin(comparison)) * len(comparison.seeds) - len(known)
 
 
 def twins(comparison: Comparison, known: list[Budget], out: Path) -> list[GridCell]:
@@ -112,7 +107,8 @@ def rivals(comparison: Comparison, variant: str) -> Iterator[str]:
         yield from dict.fromkeys(other for other in others if other != variant)
 
 
-def _with_twin(comparison: Comparison) -> list[str]:
+def with_twin(comparison: Comparison) -> list[str]:
+    """The variants that have a twin."""
     reference = comparison.equal_flops
     return [name for name in comparison.variants if reference and name not in (BASE, reference)]
 
@@ -128,11 +124,7 @@ def _budget(comparison: Comparison, variant: str, seed: int, out: Path) -> Budge
     flops = other["before"].flops + other["mstep"].flops
     if not flops:
         raise UserError("this run's ledger has no FLOPs to equal", where=str(reference.folder), fix=RUN_AGAIN)
-    size = _size(run, commands[0].config().midtrain.em_rounds)
-    return Budget(variant, seed, flops, own["before"].flops, equalised(size, own, flops))
-
-
-def _size(run: InspectedRun, em_rounds: int) -> Size:
-    """How large a finished run was."""
     updates = sum(line.em_round == 0 for line in run.stages.get("estep", ()))
-    return Size(em_rounds, updates, run.facts.corpus.documents + run.facts.corpus.heldout)
+    documents = run.facts.corpus.documents + run.facts.corpus.heldout
+    size = Size(commands[0].config().midtrain.em_rounds, updates, documents)
+    return Budget(variant, seed, flops, own["before"].flops, equalised(size, own, flops))

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from ra3.compare.definition import AFTER, TWIN, Figure
 from ra3.compare.results import Compared, Evaluation, average, by_system, reach_curves, shown_metric, unique
 from ra3.compare.tables import shown
+from ra3.measure.statistics import Interval
 from ra3.report.plots import GRID, PAINT, Plot, doubled, new_axes, svg_text
 from ra3.report.view import colour_names
 
@@ -30,6 +31,7 @@ CHAINS = {
     "comment_right_by_chain": ("Right where it thinks", "Share of those intentions that spell out the chain."),
     "latent_gain_by_chain": ("Nats gained", "By an intention, over the function it opens, on held-out text."),
 }
+"""Embedded world, by chain length: how often an intention comes first, whether it is right, what it gains."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,15 @@ def difference_plot(results: Compared, palette: Palette) -> list[Plot]:
     if not found:
         return []
     names = unique(row.a.removesuffix(AFTER) for row in found)
-    rows = sorted(found, key=lambda row: names.index(row.a.removesuffix(AFTER)))
+    rows = sorted(found, key=lambda row: names.index(row.a.removesuffix(AFTER)))[::-1]  # from bottom to top
     figure, axes = new_axes("points of pass@1", False, (LARGE[0], 0.8 + 0.26 * len(rows)))
-    for place, row in enumerate(reversed(rows)):
-        middle, low, high = (100 * part for part in row.gap)
-        axes.plot([low, high], [place, place], color=palette.paint(row.a), linewidth=1.6)
-        axes.plot([middle], [place], "o", markersize=5, **palette.marker(row.a))
+    for place, row in enumerate(rows):
+        _bar(axes, row.a, row.gap, palette, lambda gap, place=place: (100 * gap, place))
     axes.axvline(0, color=GRID, linewidth=1.2)
     others = unique(row.b.removesuffix(AFTER) for row in rows)
     several = len(others) > 1
     minus = [f" \u2212 {row.b.removesuffix(AFTER)}" if several else "" for row in rows]
-    _labels_left(axes, [shown(row.a) + other for row, other in reversed(list(zip(rows, minus, strict=True)))])
+    _labels_left(axes, [shown(row.a) + other for row, other in zip(rows, minus, strict=True)])
     title = f"Differences, {metric}" if several else f"Difference from {others[0]}, {metric}"
     return [Plot(title, "Paired by seed; bars: 95% intervals. Hollow: after RLVR.", svg_text(figure))]
 
@@ -119,20 +119,22 @@ def reward_plots(cells: Sequence[Evaluation], palette: Palette) -> list[Plot]:
 
 def reach_plots(cells: Sequence[Evaluation], palette: Palette) -> list[Plot]:
     """pass@k by k for each band; nothing where k ends at 1."""
-    plots = []
-    for curve, band in reach_curves(cells):
-        curves = {name: [cell.curves.get(curve, {}) for cell in own] for name, own in by_system(cells).items()}
-        if any(len(own) > 1 for courses in curves.values() for own in courses):
-            plots += _curve_plot(f"pass@k on {band}", "Unbiased.", "k", curves, palette)
-    return plots
+    wanted = {
+        curve: (f"pass@k on {band}", "Unbiased.")
+        for curve, band in reach_curves(cells)
+        if any(len(cell.curves.get(curve, {})) > 1 for cell in cells)
+    }
+    return curve_plots(cells, wanted, "k", palette)
 
 
-def chain_plots(cells: Sequence[Evaluation], palette: Palette) -> list[Plot]:
-    """Embedded world, by chain length: how often an intention comes first, whether it is right, what it gains."""
+def curve_plots(
+    cells: Sequence[Evaluation], wanted: Mapping[str, tuple[str, str]], x_label: str, palette: Palette
+) -> list[Plot]:
+    """A figure of each curve that is wanted, {name: (title, caption)}, as far as there are points."""
     plots = []
-    for curve, (title, caption) in CHAINS.items():
+    for curve, (title, caption) in wanted.items():
         curves = {name: [cell.curves.get(curve, {}) for cell in own] for name, own in by_system(cells).items()}
-        plots += _curve_plot(title, caption, "chain length", curves, palette)
+        plots += _curve_plot(title, caption, x_label, curves, palette)
     return plots
 
 
@@ -162,11 +164,6 @@ def _curve_plot(
     _name_points(axes, ends)
     caption += " Mean over seeds with 95% interval (Student's t). Hollow and dashed: after RLVR."
     return [Plot(title, caption, svg_text(figure))]
-
-
-def setting_plots(figures: Sequence[Figure], cells: Sequence[Evaluation], palette: Palette) -> list[Plot]:
-    """The figures that the comparison asks for, as far as there are scores."""
-    return [plot for figure in figures if (plot := setting_plot(figure, cells, palette))]
 
 
 def setting_plot(figure: Figure, cells: Sequence[Evaluation], palette: Palette) -> Plot | None:
@@ -233,9 +230,13 @@ def _spread(
     axes: Axes, name: str, values: Sequence[float], palette: Palette, at: Callable[[float], tuple[float, float]]
 ) -> None:
     """Mean, interval and seeds of one system; `at` says where a score lies."""
-    found = average(values)
     for value in values:
         axes.plot(*at(value), ".", color=palette.paint(name), markersize=4, alpha=0.4)
+    _bar(axes, name, average(values), palette, at)
+
+
+def _bar(axes: Axes, name: str, found: Interval, palette: Palette, at: Callable[[float], tuple[float, float]]) -> None:
+    """Mean and interval of one system."""
     x, y = zip(at(found.low), at(found.high), strict=True)
     axes.plot(x, y, color=palette.paint(name), linewidth=1.6)
     axes.plot(*at(found.mean), "o", markersize=5.5, **palette.marker(name))

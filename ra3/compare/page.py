@@ -40,11 +40,11 @@ def _sections(comparison: Comparison, results: Compared) -> list[tuple[str, list
     plots = {
         "Results": [],
         "Overview": [*figures.difference_plot(results, palette), *figures.pareto_plot(results, palette)],
-        "What each part does": figures.setting_plots(comparison.figures, cells, palette),
+        "What each part does": [p for f in comparison.figures if (p := figures.setting_plot(f, cells, palette))],
         "What is reachable": figures.reach_plots(cells, palette),
         "RLVR": figures.reward_plots(cells, palette),
         "Cost": [],
-        "Intentions": figures.chain_plots(cells, palette),
+        "Intentions": figures.curve_plots(cells, figures.CHAINS, "chain length", palette),
         "Seeds": [],
     }
     return [(title, own, found.get(title, [])) for title, own in plots.items() if own or title in found]

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 
 from ra3.compare.definition import Command, Comparison, GridCell
-from ra3.compare.equal_flops import budgets, missing, twins
+from ra3.compare.equal_flops import budgets, twins, with_twin
 from ra3.compare.page import comparison_page
 from ra3.compare.results import compared, read_evaluations, scores_csv
 from ra3.compare.tables import tables
@@ -34,9 +34,9 @@ def run(comparison: Comparison, folder: Path, workers: int, dry_run: bool) -> No
     known = budgets(comparison, folder)
     cells = [*comparison.cells(folder), *twins(comparison, known, folder)]
     commands = [command for cell in cells for command in cell.commands]
-    owed, later = [command for command in commands if not command.is_finished()], missing(comparison, known)
+    owed = [command for command in commands if not command.is_finished()]
     print(f"{comparison.name}: {len(cells)} cells, {len(commands)} commands, {len(owed)} of them owed, in {folder}")
-    if later:
+    if later := len(with_twin(comparison)) * len(comparison.seeds) - len(known):
         print(f"and {later} cells at the FLOPs of {comparison.equal_flops}, once they are measured")
     if dry_run:
         print("\n".join(command.text for command in owed))
@@ -88,8 +88,7 @@ class Processes:
                 continue
             print(f"{command.folder.name}: {command.name}", flush=True)
             log = self.logs / f"{command.folder.name}.txt"
-            code = self._run(command, log)
-            if code is None:
+            if (code := self._run(command, log)) is None:
                 return None
             if code:
                 return f"{command.folder.name} ended with {code}: {_last_words(log)} (all of it in {log})"

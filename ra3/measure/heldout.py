@@ -121,11 +121,8 @@ def truth_measures(
         return []
     predicted = [set(boundaries.think[r].nonzero()[:, 0].tolist()) for r in truth_of]
     agreement = boundary_agreement(predicted, [set(truth.boundaries) for truth in truth_of.values()])
-    found = [
-        (f"boundary_{name}", len(truth_of), exactly(value))
-        for name, value in agreement._asdict().items()
-        if name != "precision" or any(predicted)
-    ]
+    agreed = agreement._asdict() if any(predicted) else {"recall": agreement.recall, "f1": agreement.f1}
+    found = [(f"boundary_{name}", len(truth_of), exactly(value)) for name, value in agreed.items()]
     pairs = []
     for r, truth in truth_of.items():
         comments = comment_texts(policy, rows, r, len(documents[r].step_ids))
@@ -134,7 +131,7 @@ def truth_measures(
         found.append(("comments_right", len(written), wilson(sum(written), len(written))))
     if pairs:  # what the last word of a latent, or none, says about the last of the true one
         said, wanted = ([last_word(comment or "") for comment in side] for side in zip(*pairs, strict=True))
-        known = information(said, wanted, derive(seed, "information"))
-        found.append(("latent_information", len(pairs), exactly(known.bits)))
-        found.append(("latent_information_share", len(pairs), exactly(known.share)))
+        bits, share = information(said, wanted, derive(seed, "information"))
+        found.append(("latent_information", len(pairs), exactly(bits)))
+        found.append(("latent_information_share", len(pairs), exactly(share)))
     return found

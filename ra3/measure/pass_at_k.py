@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
+from statistics import mean
 from typing import Any, TypeVar
 
 from ra3.config.settings import EvalSettings
@@ -15,7 +17,6 @@ from ra3.run.results import CurvePoint, Difference, ProblemCount, Results, Score
 from ra3.seeds import derive
 
 Item = TypeVar("Item")
-CHAIN_CURVES = ("think_rate_by_chain", "comment_right_by_chain", "pass_by_chain")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,19 @@ class Answer:
         verdict = {"passed": self.verdict.passed, "reason": self.verdict.reason, "cpu_s": round(self.verdict.cpu_s, 4)}
         reply = {} if self.reply is None else {"reply": self.reply}
         return {"task_id": self.problem.id, form: self.completion, **reply, **verdict}
+
+
+def latent_is_right(answer: Answer) -> bool:
+    """Whether the first line is the problem's true latent."""
+    return answer.written.split("\n", 1)[0] == answer.problem.meta["intention"]
+
+
+CHAIN_CURVES: dict[str, Callable[[Answer], bool | None]] = {
+    "think_rate_by_chain": lambda a: a.written.startswith("#"),
+    "comment_right_by_chain": lambda a: latent_is_right(a) if a.written.startswith("#") else None,
+    "pass_by_chain": lambda a: a.verdict.passed,
+}
+"""What is said of an answer; None leaves it out."""
 
 
 def pack(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -89,8 +103,8 @@ def pass_scores(model: str, counts: Sequence[ProblemCount], ks: Iterable[int], s
         for k in ks:
             values = [pass_at_k(c.judged, c.passed, k) for c in own if c.judged >= k]
             if values:
-                mean = interval(values, derive(seed, "interval", band, k))
-                found.append(Score(model, band, f"pass@{k}", *mean, len(values), samples))
+                share = interval(values, derive(seed, "interval", band, k))
+                found.append(Score(model, band, f"pass@{k}", *share, len(values), samples))
     return found
 
 
@@ -98,10 +112,11 @@ def reach_curves(model: str, counts: Sequence[ProblemCount], seed: int) -> dict[
     """pass@k by k, for k = 1, 2, 4, ... up to the samples that every problem of the band has: what is reachable."""
     curves = {}
     for band, own in grouped(counts, lambda c: c.band).items():
-        curves[f"pass_on_{band}_by_k"] = points = []
-        for k in (2**i for i in range(min(c.judged for c in own).bit_length())):
-            values = [pass_at_k(c.judged, c.passed, k) for c in own]
-            points.append(CurvePoint(model, k, *interval(values, derive(seed, "interval", band, k))))
+        ks = [2**i for i in range(min(c.judged for c in own).bit_length())]
+        scores = pass_scores(model, own, ks, seed)
+        curves[f"pass_on_{band}_by_k"] = [
+            CurvePoint(model, k, s.mean, s.low, s.high) for k, s in zip(ks, scores, strict=True)
+        ]
     return curves
 
 
@@ -110,40 +125,24 @@ def paired_differences(a: Sequence[ProblemCount], b: Sequence[ProblemCount], see
     found = []
     second = grouped(b, lambda c: c.band)
     for band, first in grouped(a, lambda c: c.band).items():
-        shares = [{c.id: c.passed / c.judged for c in own if c.judged} for own in (first, second[band])]
-        shared = sorted(shares[0].keys() & shares[1].keys())
-        values = [[share[name] for name in shared] for share in shares]
-        mean = paired_difference(values[0], values[1], derive(seed, "paired", band))
-        found.append(Difference(first[0].model, second[band][0].model, band, "pass@1", *mean))
+        one, other = ({c.id: c.passed / c.judged for c in own if c.judged} for own in (first, second[band]))
+        shared = sorted(one.keys() & other.keys())
+        own_seed = derive(seed, "paired", band)
+        gap = paired_difference([one[name] for name in shared], [other[name] for name in shared], own_seed)
+        found.append(Difference(first[0].model, second[band][0].model, band, "pass@1", *gap))
     return found
 
 
 def chain_curves(model: str, answers: Sequence[Answer], seed: int) -> dict[str, list[CurvePoint]]:
     """Embedded worlds only, by chain length: how often a latent comes first, whether it is right, the pass rate."""
-    curves: dict[str, list[CurvePoint]] = {name: [] for name in CHAIN_CURVES}
     known = [a for a in answers if "intention" in a.problem.meta]
-    for length, own in sorted(grouped(known, lambda a: a.problem.meta["chain_length"]).items()):
-        thought = [a for a in own if a.written.startswith("#")]
-        judged = [a for a in own if a.verdict.passed is not None]
-        shares = (
-            shares_by_problem(own, lambda a: a.written.startswith("#")),
-            shares_by_problem(thought, latent_is_right),
-            shares_by_problem(judged, lambda a: bool(a.verdict.passed)),
-        )
-        for name, values in zip(CHAIN_CURVES, shares, strict=True):
-            if values:
-                curves[name].append(CurvePoint(model, length, *interval(values, derive(seed, name, length))))
+    by_length = sorted(grouped(known, lambda a: a.problem.meta["chain_length"]).items())
+    curves: dict[str, list[CurvePoint]] = {name: [] for name in CHAIN_CURVES}
+    for (length, own), (name, holds) in product(by_length, CHAIN_CURVES.items()):
+        found = grouped([(a.problem.id, held) for a in own if (held := holds(a)) is not None], lambda item: item[0])
+        if values := [mean(held for _, held in answered) for answered in found.values()]:
+            curves[name].append(CurvePoint(model, length, *interval(values, derive(seed, name, length))))
     return curves
-
-
-def latent_is_right(answer: Answer) -> bool:
-    """Whether the first line is the problem's true latent."""
-    return answer.written.split("\n", 1)[0] == answer.problem.meta["intention"]
-
-
-def shares_by_problem(answers: Sequence[Answer], holds: Callable[[Answer], bool]) -> list[float]:
-    """For each problem the share of its answers for which something holds."""
-    return [sum(map(holds, own)) / len(own) for own in grouped(answers, lambda a: a.problem.id).values()]
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
