@@ -35,8 +35,7 @@ WORDS = {str: "name", list: "list", dict: "table", (str, list): "name or list of
 class Command:
     """One command of a cell: Command("rlvr-eval", Path("runs/c/ntp-1-rlvr-eval"), {"run.seed": 1, ...}, ("demo",))."""
 
-    stage: str
-    """midtrain, eval, rlvr or rlvr-eval."""
+    stage: str  # midtrain, eval, rlvr or rlvr-eval
     folder: Path
     settings: Mapping[str, Any]
     recipes: tuple[str, ...]
@@ -116,17 +115,12 @@ class Comparison:
     name: str
     recipes: tuple[str, ...]
     seeds: tuple[int, ...]
-    variants: Mapping[str, Mapping[str, Any]]
-    """Settings of each variant by dotted key."""
-    rlvr: tuple[str, ...]
-    """The variants from which RLVR starts."""
-    against: tuple[str, ...]
-    """The variants that the others are compared with, and each of them with those after it."""
-    equal_flops: str | None = None
-    """The variant whose FLOPs every other mid-trained one also gets, in a twin (ra3/compare/equal_flops.py)."""
+    variants: Mapping[str, Mapping[str, Any]]  # settings of each variant by dotted key
+    rlvr: tuple[str, ...]  # the variants from which RLVR starts
+    against: tuple[str, ...]  # the variants that the others are compared with, and each of them with those after it
+    equal_flops: str | None = None  # the variant whose FLOPs every other mid-trained one also gets, in a twin
     figures: tuple[Figure, ...] = ()
-    seed_in_names: bool = True
-    """Whether run folders are called after their seed, too."""
+    seed_in_names: bool = True  # whether run folders are called after their seed, too
 
     def cells(self, out: Path) -> list[GridCell]:
         """Every cell, seeds outermost: what is there after half of the time is whole seeds."""

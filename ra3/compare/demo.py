@@ -6,7 +6,6 @@ Every part is a command as one would type it, in a run folder of its own inside 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from ra3.commands.run import COMMANDS, RunOptions
 from ra3.compare.definition import AFTER, BASE, Comparison, system_of
 from ra3.config.help import settings
 from ra3.config.settings import Config
-from ra3.measure.pass_at_k import paired_differences
+from ra3.measure.pass_at_k import grouped, paired_differences
 from ra3.report import write_report
 from ra3.run.display import show_results
 from ra3.run.files import disk_errors, to_json, write_atomic
@@ -53,8 +52,5 @@ def comparison(config: Config) -> Comparison:
 
 def differences(results: Results, seed: int) -> list[Difference]:
     """RA3 against the base and against NTP, before and after RLVR, on the same problems."""
-
-    def counts(model: str) -> Sequence:
-        return [count for count in results.problems if count.model == model]
-
-    return [row for a, b in PAIRS for row in paired_differences(counts(a), counts(b), seed)]
+    counts = grouped(results.problems, lambda count: count.model)
+    return [row for a, b in PAIRS for row in paired_differences(counts[a], counts[b], seed)]

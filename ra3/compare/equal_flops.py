@@ -35,22 +35,17 @@ class Budget:
 
     variant: str
     seed: int
-    flops: float
-    """F_ref."""
-    before: float
-    """E: what the variant's E-step and annotation take."""
-    settings: dict[str, int]
-    """What differs from the run at equal tokens; empty: the method does nothing that could cost anything."""
+    flops: float  # F_ref
+    before: float  # E: what the variant's E-step and annotation take
+    settings: dict[str, int]  # what differs from the run at equal tokens; empty: the method costs nothing
 
 
 class Size(NamedTuple):
     """How large a run was: Size(em_rounds=2, updates=24, documents=1500)."""
 
     em_rounds: int
-    updates: int
-    """Of an E-step."""
-    documents: int
-    """Held-out ones among them."""
+    updates: int  # of an E-step
+    documents: int  # held-out ones among them
 
 
 def midtraining(costs: Costs) -> dict[str, Spent]:

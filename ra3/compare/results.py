@@ -44,19 +44,13 @@ class Evaluation:
     system: str
     variant: str
     seed: int
-    scores: dict[str, float]
-    """{"edge pass@1": 0.41, ...}"""
-    heldout: dict[str, float] = field(default_factory=dict)
-    """{"think_rate": 0.16, ...}"""
-    cost: dict[str, float] = field(default_factory=dict)
-    """Of the last stage of training: {"flops": 3.4e12, ...}"""
-    course: dict[str, float] = field(default_factory=dict)
-    """Those of COURSE that the rewards show: an asymptote once they level off, a midpoint if they rise."""
-    rewards: list[float] = field(default_factory=list)
-    """Of each RLVR step, smoothed."""
+    scores: dict[str, float]  # {"edge pass@1": 0.41, ...}
+    heldout: dict[str, float] = field(default_factory=dict)  # {"think_rate": 0.16, ...}
+    cost: dict[str, float] = field(default_factory=dict)  # of the last stage of training: {"flops": 3.4e12, ...}
+    course: dict[str, float] = field(default_factory=dict)  # those of COURSE that the rewards show
+    rewards: list[float] = field(default_factory=list)  # of each RLVR step, smoothed
     curves: dict[str, dict[float, float]] = field(default_factory=dict)
-    code: list[str] = field(default_factory=list)
-    """Versions by which its runs were made."""
+    code: list[str] = field(default_factory=list)  # versions by which its runs were made
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -83,13 +77,10 @@ class PairedDifference:
     b: str
     metric: str
     seeds: int
-    above: int
-    """Seeds on which a has more."""
-    means: tuple[float, float]
-    """Of a and of b on these seeds."""
+    above: int  # seeds on which a has more
+    means: tuple[float, float]  # of a and of b on these seeds
     gap: Interval
-    decision: Decision
-    """Of the sequential test."""
+    decision: Decision  # of the sequential test
 
 
 @dataclass(frozen=True)
@@ -110,14 +101,11 @@ class Compared:
     baseline: str
     equal_flops: str | None
     budgets: list[Budget]
-    code: dict[str, int]
-    """How many evaluations stand on code of each version."""
+    code: dict[str, int]  # how many evaluations stand on code of each version
     cells: list[Evaluation]
     summary: list[Estimate]
-    differences: list[PairedDifference]
-    """Of each system and those it is compared with."""
-    reach: list[PairedDifference]
-    """Of each variant after RLVR and before it, in pass@k at the smallest k and the largest."""
+    differences: list[PairedDifference]  # of each system and those it is compared with
+    reach: list[PairedDifference]  # of each variant after RLVR and before, in pass@k at the smallest and the largest k
     steps: list[StepsToReward]
 
 
@@ -175,13 +163,13 @@ def smoothed(rewards: Sequence[float]) -> list[float]:
 
 
 def course(rewards: Sequence[float]) -> dict[str, float]:
-    """The numbers of COURSE that a course of rewards shows."""
+    """The numbers of COURSE that rewards show: an asymptote once they level off, a midpoint if they rise."""
     if not rewards:
         return {}
     found, fit = {"final_reward": smoothed(rewards)[-1]}, None
     if len(rewards) >= LEAST_REWARDS and (fit := fit_sigmoid(rewards)).levels_off(len(rewards)):
         found["asymptote"] = fit.asymptote
-        if fit.asymptote > fit.start:  # a level course has no midpoint and no steepness
+        if fit.asymptote > fit.start:
             found |= {"midpoint": fit.midpoint, "steepness": fit.steepness}
     return found
 

@@ -44,14 +44,9 @@ def shown(system: str) -> str:
     return f"{system.removesuffix(AFTER)} + RLVR" if system.endswith(AFTER) else system
 
 
-def share_cell(found: Interval) -> Cell:
-    """A share in percent with its interval: "50.0 [40.0, 60.0]"; one seed has none."""
-    return number_cell(Interval(*(100 * part for part in found)))
-
-
-def number_cell(found: Interval) -> Cell:
-    """A number with its interval: "12.0 [10.0, 14.0]"; one seed has none."""
-    text, low, high = (f"{part:.1f}" for part in found)
+def share_cell(found: Interval, unit: float = 100) -> Cell:
+    """A share in percent with its interval: "50.0 [40.0, 60.0]", or in another unit; one seed has no interval."""
+    text, low, high = (f"{unit * part:.1f}" for part in found)
     return Cell(text) if math.isnan(found.low) else Cell(text, low, high)
 
 
@@ -205,7 +200,7 @@ def sigmoids_table(results: Compared) -> Table:
         if final and level:
             apart = [row for row in results.differences if (row.a, row.metric) == (name, "asymptote")]
             gaps = "; ".join(f"{gap_cell(row.gap)} over {row.b.removesuffix(AFTER)} ({row.seeds})" for row in apart)
-            parts = [number_cell(row.interval) if row else "" for row in bend]
+            parts = [share_cell(row.interval, unit=1) if row else "" for row in bend]
             of_all = f"{level.seeds} of {final.seeds}"
             body.append((name.removesuffix(AFTER), of_all, share_cell(level.interval), *parts, gaps))
     intro = (

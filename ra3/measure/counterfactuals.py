@@ -20,20 +20,16 @@ FIRST_TOKENS = 16
 class Place:
     """An intention where it stands."""
 
-    before: list[int]
-    """Tokens before it."""
+    before: list[int]  # tokens before it
     own: list[int]
-    other: list[int] | None
-    """Another intention of the same document; None: all are the same."""
+    other: list[int] | None  # another intention of the same document; None: all are the same
 
 
 class Changes(NamedTuple):
-    """For each intention, whether the code after it, written greedily, is other code ..."""
+    """For each intention, whether the code after it, written greedily, is other code where it is ..."""
 
-    swapped: list[bool]
-    """... after another intention of the document in its place, where there is another;"""
-    deleted: list[bool]
-    """... without any, where the policy must act."""
+    swapped: list[bool]  # ... another one of the document, if there is another
+    deleted: list[bool]  # ... none, and the policy must act
 
 
 def places(rows: Rows, stray: int = 0) -> list[Place]:

@@ -26,16 +26,11 @@ LEAST_REWARDS = 5
 class Sigmoid(NamedTuple):
     """Example: Sigmoid(start=0.2, asymptote=0.9, midpoint=12.0, steepness=1.5, error=0.01)."""
 
-    start: float
-    """R_0"""
-    asymptote: float
-    """A, at most 1"""
-    midpoint: float
-    """C_mid, in updates"""
-    steepness: float
-    """B"""
-    error: float
-    """root mean square of what is left over"""
+    start: float  # R_0
+    asymptote: float  # A, at most 1
+    midpoint: float  # C_mid, in updates
+    steepness: float  # B
+    error: float  # root mean square of what is left over
 
     def at(self, compute: Sequence[float] | np.ndarray) -> np.ndarray:
         """R(C) of each amount of compute."""

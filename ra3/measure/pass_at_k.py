@@ -24,11 +24,9 @@ class Answer:
     """One graded sample."""
 
     problem: Problem
-    completion: str
-    """What was graded."""
+    completion: str  # what was graded
     verdict: Verdict
-    reply: str | None = None
-    """What was written, every latent as a comment; None where that is what was graded."""
+    reply: str | None = None  # what was written, every latent as a comment; None where that is what was graded
 
     @property
     def band(self) -> str:

@@ -171,8 +171,7 @@ class Decision(NamedTuple):
     """Example: Decision("higher", 10): after 10 seeds a was found higher than b, and no more are needed."""
 
     verdict: Literal["higher", "lower", "go on", "no difference found"]
-    seeds: int
-    """Seeds that were looked at."""
+    seeds: int  # seeds that were looked at
 
 
 def sequential_test(
@@ -248,10 +247,8 @@ def boundary_agreement(predicted: Iterable[Collection[int]], true: Iterable[Coll
 class Information(NamedTuple):
     """Example: Information(bits=3.1, share=0.68)."""
 
-    bits: float
-    """I - I_0."""
-    share: float
-    """Of what there is to know, the share that is said; 0 where there is nothing to know."""
+    bits: float  # I - I_0
+    share: float  # of what there is to know, the share that is said; 0 where there is nothing to know
 
 
 def mutual_information(x: Sequence[Hashable], y: Sequence[Hashable]) -> float:
