@@ -21,14 +21,14 @@ def test_time_and_tokens_go_to_the_innermost_phase(tmp_path):
         with ledger.phase("rollouts"):
             time.sleep(0.02)
             with ledger.phase("scoring"):
-                time.sleep(0.05)
+                time.sleep(0.4)
                 ledger.count(scored=3, flops=7)
             ledger.count(generated=2)
     lasted = time.perf_counter() - start
     costs = read_ledger(tmp_path)
     assert set(costs) == {("start", "other"), ("estep-0", "other"), ("estep-0", "rollouts"), ("estep-0", "scoring")}
     rollouts, scoring = costs["estep-0", "rollouts"], costs["estep-0", "scoring"]
-    assert 0.02 <= rollouts.wall_s < 0.05 <= scoring.wall_s and scoring.cpu_s < 0.04
+    assert 0.02 <= rollouts.wall_s < 0.4 <= scoring.wall_s and scoring.cpu_s < 0.2
     assert (rollouts.generated, rollouts.scored, scoring.scored, scoring.flops) == (2, 0, 3, 7)
     assert 0.9 * lasted < total(costs).wall_s <= lasted
 
