@@ -54,3 +54,10 @@ def test_every_source_file_counts_in_the_fingerprint_of_the_code(tmp_path):
         found.append(fingerprint_code(tmp_path))
     (tmp_path / "notes.txt").write_text("no code")
     assert len(set(found)) == 5 and fingerprint_code(tmp_path) == found[-1]
+
+
+def test_whole_numbers_of_any_length_count_to_the_last_bit():
+    """HumanEval+ expects some of three million bits, which Python writes in no decimal."""
+    large = 7**1_000_000
+    assert fingerprint_items([large]) == fingerprint_items([large]) != fingerprint_items([large + 1])
+    assert fingerprint_items([(-large,)]) != fingerprint_items([(large,)])
