@@ -100,7 +100,7 @@ class Task:
         raise NotImplementedError
 
     def select(self, rollouts: Any, advantage: Tensor) -> tuple[Rows, Tensor]:
-        """The rows to learn from and their advantages; other rows or weights than those sampled, if a method wants."""
+        """The rows to learn from, each with its group, and their advantages: a filter or other weights, if wanted."""
         return rollouts.rows, advantage
 
     def metrics(self, policy: Policy, rollouts: Any, reward: Tensor) -> dict[str, float]:
