@@ -182,7 +182,7 @@ def _canonical(value: Any) -> Any:
         return ["dict", *sorted(([_canonical(k), _canonical(v)] for k, v in value.items()), key=repr)]
     if isinstance(value, (set, frozenset)):
         return ["set", *sorted((_canonical(item) for item in value), key=repr)]
-    if type(value) is int and value.bit_length() > 1000:
+    if isinstance(value, int) and value.bit_length() > 1000:
         return hex(value)  # in decimal it takes time that grows with the square of its length, and Python refuses it
     return [_canonical(item) for item in value] if isinstance(value, (list, tuple)) else value
 
