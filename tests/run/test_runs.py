@@ -25,8 +25,8 @@ from ra3.run.folder import OWNER, FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 owner = Path(sys.argv[1], OWNER)
 owner.write_text(owner.read_text().split(", since ")[0] + ", since 2030")
-if child := os.fork():
-    print(child, flush=True)
+if not os.fork():  # the child says that it has begun: only then has it let go of what it inherited
+    print(os.getpid(), flush=True)
 time.sleep(60)
 """
 HOLD = """
