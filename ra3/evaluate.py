@@ -30,7 +30,7 @@ def evaluate(
     def answer(part: slice) -> list[Answer]:
         written = attempted(recorder, policy, problems[part], sandbox, settings, seed, "eval")
         asked = [problem for problem in problems[part] for _ in range(settings.samples)]
-        return answers_of(zip(asked, written.completions, strict=True), written.verdicts())
+        return answers_of(zip(asked, written.completions, strict=True), written.verdicts)
 
     return measure_answers(model, answered(recorder, model, problems, at_once, answer), settings, seed)
 

@@ -54,7 +54,7 @@ def attempted(
             written = write_programs(policy, problems, settings.samples, params, seeds, grader)
             recorder.count(**sampling_cost(policy, written.rows))
         with recorder.phase("grading"):
-            refuse_unjudged(written.verdicts())
+            refuse_unjudged(written.verdicts)
     return written
 
 
@@ -130,7 +130,7 @@ class SolveProblems(Task):
         for draw in range(self.settings.refills + 1):
             place = ("rlvr", step, draw) if draw else ("rlvr", step)
             written = attempted(self.recorder, policy, items, self.sandbox, self.settings, self.seed, *place)
-            groups = GradedPrograms(written.rows, items, self.settings.samples, written.verdicts())
+            groups = GradedPrograms(written.rows, items, self.settings.samples, written.verdicts)
             dead = groups.dead if draw < self.settings.refills else torch.zeros_like(groups.dead)
             draws.append(groups)
             kept.append(~dead)

@@ -235,10 +235,9 @@ def _row_group(batch: ForwardBatch, which: np.ndarray) -> RowGroup:
         mask = (torch.arange(num_slots, device=device) < torch.from_numpy(seen).to(device)[..., None])[:, None]
         if device.type == "cpu":  # there attention takes numbers to add faster
             mask = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)
-    places: slice | Tensor = torch.from_numpy(tokens[real]).to(device)
     if not real.all():
-        padded, unpadded = (torch.from_numpy(x).to(device) for x in (tokens, real.nonzero()[0]))
+        padded, unpadded, places = (torch.from_numpy(x).to(device) for x in (tokens, real.nonzero()[0], tokens[real]))
         return RowGroup(own, chunk, padded, unpadded, places, num_slots, mask)
-    if (np.diff(tokens) == 1).all():  # views instead of copies, where the tokens stand in order
-        places = slice(int(tokens[0]), int(tokens[-1]) + 1)
-    return RowGroup(own, chunk, places, slice(None), places, num_slots, mask)
+    in_order = (np.diff(tokens) == 1).all()  # then a view instead of a copy
+    here = slice(int(tokens[0]), int(tokens[-1]) + 1) if in_order else torch.from_numpy(tokens).to(device)
+    return RowGroup(own, chunk, here, slice(None), here, num_slots, mask)

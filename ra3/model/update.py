@@ -132,23 +132,23 @@ def run_head(
     The loss is a sum over tokens, so it is taken back through the output head a few tokens at a time: logits [n,V] live
     only from their forward to their backward pass, and nothing is computed twice. Then the trunk follows, once.
     """
-    losses, parts, gradients = [0.0], [], []
+    losses, parts, gradients = [], [], []
+    spaces = policy.syntax.think_id, policy.comment_mask
     for few in replace(tokens, hidden=tokens.hidden.detach()).split(policy.head_rows):
         leaf = few.hidden.requires_grad_(torch.is_grad_enabled())
         logits = policy.logits(leaf, learning=leaf.requires_grad)
-        spaces = policy.syntax.think_id, policy.comment_mask
         scores = token_scores(logits, few.ids, few.space, few.chosen, *spaces, temperature)
         del logits
         if loss_fn:
             loss = loss_fn(scores, few)
-            losses.append(float(loss.detach()))
+            losses.append(loss.detach())
             if loss.requires_grad:
                 loss.backward()
         parts.append((few.row, few.column, scores.detach()))
         gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
     if tokens.hidden.requires_grad:
         tokens.hidden.backward(torch.cat(gradients))
-    return math.fsum(losses), parts
+    return float(torch.stack(losses).double().sum()) if losses else 0.0, parts  # one wait for the device
 
 
 def nonfinite_rows(

@@ -47,7 +47,7 @@ def generate(
     rows = [RowBuilder.start(r // samples, prefixes[r // samples]) for r in range(batch.count)]
     stops = StopCheck(policy, params.stop)
     while len(running := batch.running()):
-        first = torch.tensor([not rows[r].chosen for r in running])
+        first = None if params.not_first is None else torch.tensor([not rows[r].chosen for r in running])
         tokens, *scores = _sample(batch.logits(running), draws.next(running), params, first)
         over = []
         for r, token, logp, logp_old in zip(running.tolist(), tokens, *scores, strict=True):
@@ -64,11 +64,11 @@ def generate(
     return build(rows)
 
 
-def _sample(logits: Tensor, uniform: Tensor, params: SamplingParams, first: Tensor) -> list[list]:
+def _sample(logits: Tensor, uniform: Tensor, params: SamplingParams, first: Tensor | None) -> list[list]:
     """[R] the next token of each row, log-probability, and that at the temperature; `first` [R]: it begins the row."""
     warm = params.temperature > 0
     tempered = logits / params.temperature if warm and params.temperature != 1 else logits
-    if params.not_first is not None and first.any():
+    if first is not None and first.any():
         tempered = tempered.clone()
         tempered[first, params.not_first] = -torch.inf
     tokens = sample_ids(tempered, uniform) if warm else tempered.argmax(-1)

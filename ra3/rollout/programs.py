@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from ra3.data.latents import COMMENT_OPENER, decode
@@ -30,8 +31,9 @@ class Programs:
     pending: list[tuple[list[int], Future[list[Verdict]]]]
     """(rows, their verdicts to come) of what was handed in together."""
 
+    @cached_property
     def verdicts(self) -> list[Verdict]:
-        """Waits for the verdicts on all rows."""
+        """[B] the verdicts on all rows, after waiting for those to come."""
         found = {r: verdict for rows, future in self.pending for r, verdict in zip(rows, future.result(), strict=True)}
         return [found[r] for r in range(len(self.rows))]
 

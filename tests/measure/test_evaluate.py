@@ -47,7 +47,7 @@ def base():
 def sampled_answers(base, problems, sandbox, seed):
     written = attempted(Ledger(), base, problems, sandbox, SETTINGS, seed, "eval")
     asked = [problem for problem in problems for _ in range(SETTINGS.samples)]
-    return answers_of(zip(asked, written.completions, strict=True), written.verdicts())
+    return answers_of(zip(asked, written.completions, strict=True), written.verdicts)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_programs_are_graded_while_others_are_written(base):
     with Counting(2) as sandbox:
         with Grader(sandbox) as grader:
             done = write_programs(base, problems, 4, rules, list(range(4 * len(problems))), grader)
-            found = done.verdicts()
+            found = done.verdicts
         together = list(batches)
         rows = generate(base, encode_prompts(base, problems), 4, rules, list(range(4 * len(problems))))
         texts = [completion.program for completion in completions(base, rows, ())]
