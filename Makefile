@@ -16,13 +16,21 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON = $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test lint clean
+.PHONY: demo test versions lint clean
 
 demo: $(READY)  ## base, NTP and RA3, RLVR from each, evaluation, report
 	$(BIN)/ra3 demo --resume $(ARGS)
 
 test: lint  ## everything that must hold before a change is kept
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+ENDS := "transformers==5.13.0" "transformers<6"
+READERS := tests/model/test_model_folders.py tests/model/test_attention.py tests/model/test_update.py tests/rollout/test_sampler.py
+
+versions: $(READY_DEV)  ## what reads and runs models, with the oldest and the newest transformers allowed; needs the network
+	@for wanted in $(ENDS); do echo "$$wanted"; \
+	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade --target $(VENV)/other "$$wanted" && \
+	PYTHONPATH=$(VENV)/other OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(READERS) || exit 1; done
 
 lint: $(READY_DEV)
 	$(BIN)/ruff check .

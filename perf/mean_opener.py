@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ra3.data.latents import COMMENT_OPENER, single_id
-from ra3.model.load import add_latent_token, load_model, load_tokenizer
+from ra3.model.load import ModelFolder, add_latent_token
 from ra3.worlds import WORLDS
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--token", default="<|plan|>")
     given = parser.parse_args()
     folder = WORLDS["functions"].model
-    tokenizer, model = load_tokenizer(folder), load_model(folder, "pretrained", 0)
+    tokenizer, model = ModelFolder(folder).tokenizer(), ModelFolder(folder).model("pretrained", 0)
     add_latent_token(tokenizer, model, given.token)
     rows, new = model.get_input_embeddings().weight.data, tokenizer.convert_tokens_to_ids(given.token)
     rows[new] = rows[:new].mean(0)  # the head is tied to it

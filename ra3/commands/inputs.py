@@ -152,7 +152,7 @@ def load_policy(run: RunSettings, model: ModelSettings) -> Policy:
     if device.startswith("cuda") and not has_gpu:
         raise UserError("no CUDA device is available", where=f"run.device = {device}", fix="use run.device=cpu or auto")
     world = WORLDS.get(model.path)
-    folder = world.model if world else Path(model.path)
+    folder = world.model if world else Path(model.path).expanduser()
     where = f"model.path = {folder}"
     if not folder.is_dir():
         allowed = f"a Hugging Face folder on this machine, or an embedded world: {', '.join(WORLDS)}"

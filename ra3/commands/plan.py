@@ -160,6 +160,7 @@ def describe(command: str, config: Config) -> str:
     lines = [
         f"plan of ra3 {command} (nothing has been run)",
         f"  model      {policy.source}: {policy.num_parameters:,} parameters, {policy.device}, {config.run.dtype}",
+        *(f"             {note}" for note in policy.notes),
         f"  memory     {memory_plan(policy, config, command, corpus and corpus.longest).text()}",
     ]
     if corpus:

@@ -187,6 +187,8 @@ def open_run(
             run.add_facts(device=device, parameters=policy.num_parameters, threads=threads, opener=opener)
         start_box(run, subject, own.seed, device, " ".join(options.recipes) or "defaults")
         display = Display(run, dtype=own.dtype)
+        for note in policy.notes if policy else ():
+            display.say(f"model: {note}")
         if plan:
             display.say(f"memory: {plan.text()}")
         recorder = Recorder(run, display, own.checkpoint_every_s, own.stuck_after_s)

@@ -1,5 +1,8 @@
 """A Hugging Face folder on this machine as tokenizer and model; whatever is wrong with it is one message.
 
+Nobody's code is run: a folder that brings its own is read with the library's, or refused. Adapters are merged into
+their base or refused. Git-LFS pointers in the place of files are refused by name.
+
 The token that opens a latent in ids is "#", or a special token, added where the tokenizer has none of that name. A
 model that opens its latents with a special token says so in its config.json (``latent_opener``), which
 `save_pretrained` writes, so whatever loads the folder later knows it.
@@ -7,14 +10,20 @@ model that opens its latents with a special token says so in its config.json (``
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import tempfile
+import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AddedToken, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import CONFIG_MAPPING, AddedToken, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import PreTrainedTokenizerFast as FastTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ra3.data.latents import COMMENT_OPENER, single_id
@@ -23,17 +32,156 @@ from ra3.errors import UserError, is_out_of_memory
 IN_A_LAYER = re.compile(r"\.\d+\..*(weight|bias)$")
 LATENT_TOKEN_KEY = "latent_opener"
 """Where config.json names the token that opens a latent."""
+ADAPTER, MERGE = "adapter_config.json", "merge the two (peft: merge_and_unload), and name the merged folder"
+POINTER = b"version https://git-lfs"
+"""How the small file begins that git keeps in the place of a large one."""
+PAGE = """\
+def area(width, height=20250):
+\t'''Don't, it's what we'll see: na\u00efve caf\u00e9, \u00bd, \u6771\u4eac \U0001f642.'''
+    if  width >= 1234567 and height != 0x7F:
+        return [3.14e-10, 'two  spaces', "\\t"]  # 650841823
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer in `folder`. UserError if it, or the config it needs, cannot be read."""
-    _read(folder, "config", lambda: _config(folder))
-    return _read(folder, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True))
+class Point:\r
+    pass   \n"""
+"""A page of code on which a tokenizer shows how it cuts digits, white space, contractions and Unicode."""
 
 
-def load_model(folder: Path, weights: str, seed: int) -> Any:
-    """The model in `folder`; weights = "random" builds it from its config alone, from `seed`. UserError if not."""
-    return _read(folder, "model", lambda: _random(folder, seed) if weights == "random" else _pretrained(folder))
+@dataclass
+class ModelFolder:
+    """A model and its tokenizer, as they lie in a Hugging Face folder."""
+
+    path: Path
+    notes: list[str] = field(default_factory=list)
+    """What was read otherwise than its files say at first sight, a sentence each, to be told once."""
+
+    def tokenizer(self) -> Any:
+        """The folder's own tokenizer: that of tokenizer.json, where there is one. UserError if it cannot be read."""
+        return _read(self.path, "tokenizer", self._tokenizer)
+
+    def model(self, weights: str, seed: int) -> Any:
+        """The model, any adapter merged; weights = "random" builds it from its config alone, from `seed`. UserError
+        if it cannot be read."""
+        return _read(self.path, "model", lambda: self._random(seed) if weights == "random" else self._pretrained())
+
+    def _json(self, name: str) -> dict[str, Any]:
+        """An object in a file of the folder; {} where there is no such file."""
+        path = self.path / name
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not isinstance(content, dict):
+            raise ValueError(f"{name} is no JSON object")
+        return content
+
+    def _base(self) -> ModelFolder | None:
+        """The folder that the adapter in this one belongs to, which may be this one; None where there is no adapter."""
+        if not (self.path / ADAPTER).is_file():
+            return None
+        if (self.path / "config.json").is_file():
+            return self
+        base = str(self._json(ADAPTER).get("base_model_name_or_path"))
+        for path in (Path(base).expanduser(), self.path / base):
+            if (path / "config.json").is_file():
+                return ModelFolder(path, self.notes)
+        raise UserError(
+            f"this is an adapter of {base}, which is not on this machine",
+            where=str(self.path / ADAPTER), fix=MERGE,
+        )  # fmt: skip
+
+    def _config(self) -> Any:
+        base = self._base() or self
+        refuse_pointers(base.path)
+        kind, code = base._json("config.json").get("model_type"), base._json("config.json").get("auto_map")
+        if code and kind not in CONFIG_MAPPING:
+            raise UserError(
+                f"this model needs code of its own ({next(iter(dict(code).values()))}), and nobody's code is run",
+                where=f"{base.path}/config.json: auto_map", fix="use a model whose architecture transformers has",
+            )  # fmt: skip
+        config = AutoConfig.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
+        layers = config.get_text_config().num_hidden_layers
+        if layers < 1:
+            raise ValueError(f"num_hidden_layers is {layers}")
+        return config
+
+    def _tokenizer(self) -> Any:
+        self._config()
+        refuse_pointers(self.path)
+        base = self._base()
+        if base and base is not self and not (self.path / "tokenizer_config.json").is_file():
+            return base._tokenizer()
+        file, code = self.path / "tokenizer.json", self._json("tokenizer_config.json").get("auto_map")
+        tokenizer = None
+        if not (code and file.is_file()):  # where it needs code of its own, the file says all
+            tokenizer = AutoTokenizer.from_pretrained(self.path, local_files_only=True, trust_remote_code=False)
+        if not file.is_file() or _same_ids(tokenizer, file):
+            return tokenizer
+        own = FastTokenizer.from_pretrained(self.path, local_files_only=True)
+        if not _same_ids(own, file):
+            raise ValueError("it makes other ids of a page of code than tokenizer.json does")
+        other = type(tokenizer).__name__ if tokenizer else "the folder's own code"
+        self.notes.append(f"the tokenizer is that of tokenizer.json; {other} would make other ids of the same text")
+        return own
+
+    def _random(self, seed: int) -> Any:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            config = self._config()
+            return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+
+    def _pretrained(self) -> Any:
+        config = self._config()
+        if base := self._base():
+            return self._merged(base)
+        model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+            self.path, config=config, local_files_only=True, attn_implementation="sdpa", output_loading_info=True,
+            trust_remote_code=False, ignore_mismatched_sizes=True,  # they are refused here, by name
+        )  # fmt: skip
+        mismatched = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in info["mismatched_keys"]]
+        _refuse("missing from the weights, or of another shape there", [*info["missing_keys"], *mismatched])
+        _refuse("in the weights that this config has no place for", filter(IN_A_LAYER.search, info["unexpected_keys"]))
+        wild = [name for name, tensor in model.state_dict().items() if not bool(torch.isfinite(tensor).all())]
+        _refuse("with NaN or infinity", wild)
+        return model
+
+    def _merged(self, base: ModelFolder) -> Any:
+        """The base's model with this folder's LoRA adapter added to its weights, in float32."""
+        where = str(self.path / ADAPTER)
+        what = "the folder holds a model and an adapter of it" if base is self else f"this is an adapter of {base.path}"
+        try:
+            from peft import PeftConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
+        except ImportError:
+            raise UserError(what, where, fix=f"install peft (pip install 'ra3[lora]'), or {MERGE}") from None
+        adapter = PeftConfig.from_pretrained(str(self.path))
+        if adapter.peft_type != "LORA":
+            raise UserError(f"{what}, of the kind {adapter.peft_type}", where, "a LoRA adapter", "use another model")
+        with tempfile.TemporaryDirectory() as bare:  # the library would put the adapter in, unmerged
+            for file in base.path.iterdir():
+                if not file.name.startswith("adapter_"):
+                    (Path(bare) / file.name).symlink_to(file.resolve())
+            model = ModelFolder(Path(bare))._pretrained().float()
+        model.config.name_or_path = str(base.path)
+        adapted = get_peft_model(model, adapter)
+        found = set_peft_model_state_dict(adapted, load_peft_weights(str(self.path), device="cpu"))
+        _refuse("missing from the adapter", [name for name in found.missing_keys if "lora_" in name])
+        _refuse("in the adapter that this model has no place for", found.unexpected_keys)
+        self.notes.append(f"{what}: its weights were added to the model's")
+        return adapted.merge_and_unload()
+
+
+def refuse_pointers(folder: Path) -> None:
+    """UserError if a file of the folder is a git-lfs pointer, not the file itself."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.stat().st_size < 1024 and path.read_bytes().startswith(POINTER):
+            fix = "run `git lfs pull` in the folder, or download the file itself"
+            raise UserError("the model is not here: this file is a git-lfs pointer to it", where=str(path), fix=fix)
+
+
+def _same_ids(tokenizer: Any, file: Path) -> bool:
+    """Whether the tokenizer makes the ids of a page of code that `file`, a tokenizer.json, makes."""
+    own = Tokenizer.from_file(str(file))
+    own.no_truncation()
+    own.no_padding()
+    expected = own.encode(PAGE, add_special_tokens=False).ids
+    return tokenizer is not None and tokenizer(PAGE, add_special_tokens=False)["input_ids"] == expected
 
 
 def check_model(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -61,7 +209,8 @@ def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity(logging.CRITICAL)
     try:
-        return load()
+        with warnings.catch_warnings(action="ignore"):
+            return load()
     except UserError:
         raise
     except Exception as error:  # the libraries that read these files raise anything, also bare Exceptions
@@ -77,33 +226,6 @@ def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
         ) from error  # fmt: skip
     finally:
         transformers_logging.set_verbosity(verbosity)
-
-
-def _config(folder: Path) -> Any:
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    layers = config.get_text_config().num_hidden_layers
-    if layers < 1:
-        raise ValueError(f"num_hidden_layers is {layers}")
-    return config
-
-
-def _random(folder: Path, seed: int) -> Any:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(_config(folder), attn_implementation="sdpa")
-
-
-def _pretrained(folder: Path) -> Any:
-    model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-        folder, local_files_only=True, attn_implementation="sdpa", output_loading_info=True,
-        ignore_mismatched_sizes=True,  # they are refused here, by name
-    )  # fmt: skip
-    mismatched = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in info["mismatched_keys"]]
-    _refuse("missing from the weights, or of another shape there", [*info["missing_keys"], *mismatched])
-    _refuse("in the weights that this config has no place for", filter(IN_A_LAYER.search, info["unexpected_keys"]))
-    wild = [name for name, tensor in model.state_dict().items() if not bool(torch.isfinite(tensor).all())]
-    _refuse("with NaN or infinity", wild)
-    return model
 
 
 def _refuse(what: str, tensors: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from ra3.data.latents import LatentSyntax
 from ra3.errors import UserError
 from ra3.model.attention import ATTENTION, RowLayout
 from ra3.model.kv_cache import SlotCache
-from ra3.model.load import check_model, load_model, load_tokenizer, resolve_latent_token
+from ra3.model.load import ModelFolder, check_model, resolve_latent_token
 
 HEAD_CHUNK_LOGITS = 3 * 2**22
 """Logits held at once by the output head (rows times vocabulary): 48 MiB in float32. Blocks up to 32 MiB come from
@@ -44,6 +45,8 @@ class Policy:
     """Folder that the model was loaded from."""
     dtype: torch.dtype = torch.float32
     """Number format of the forward pass; the weights are float32."""
+    notes: tuple[str, ...] = ()
+    """What was loaded otherwise than one would think, a sentence each."""
     _texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod
@@ -56,14 +59,15 @@ class Policy:
 
         Raises UserError where the folder holds no model, lacks tensors, or the tokenizer cannot write latents.
         """
-        tokenizer, model = load_tokenizer(folder), load_model(folder, weights, seed)
+        source = ModelFolder(folder)
+        tokenizer, model = source.tokenizer(), source.model(weights, seed)
         syntax = LatentSyntax.from_tokenizer(tokenizer, resolve_latent_token(tokenizer, model, latent_token, folder))
         model = model.to(device=device, dtype=torch.float32).eval()
         check_model(model, tokenizer, folder)
         model.set_attn_implementation(ATTENTION)
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
         mask[torch.tensor(syntax.comment_ids)] = True
-        policy = cls(model, tokenizer, syntax, mask.to(device), str(folder), dtype)
+        policy = cls(model, tokenizer, syntax, mask.to(device), str(folder), dtype, tuple(source.notes))
         policy._check_forward()
         return policy
 
@@ -128,10 +132,14 @@ class Policy:
         mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
         if cache is None:
             mask.row_layout = layout or RowLayout.of(positions)  # pyright: ignore[reportAttributeAccessIssue]
+        reading = {"position_ids": positions, "attention_mask": mask, "use_cache": cache is not None}
         with self._autocast():
-            return self.model.base_model(
-                ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
-            ).last_hidden_state
+            return self.model.base_model(ids, **reading, **{self._cache_argument: cache}).last_hidden_state
+
+    @cached_property
+    def _cache_argument(self) -> str:
+        """What the forward pass calls its cache: another name since transformers 5.24."""
+        return "cache" if "cache" in signature(self.model.base_model.forward).parameters else "past_key_values"
 
     @property
     def head_rows(self) -> int:

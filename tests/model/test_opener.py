@@ -20,7 +20,7 @@ from ra3.em.round import EMRound
 from ra3.errors import UserError
 from ra3.grading.grade import grade
 from ra3.grading.problems import Problem
-from ra3.model.load import LATENT_TOKEN_KEY, add_latent_token, load_model, load_tokenizer, resolve_latent_token
+from ra3.model.load import LATENT_TOKEN_KEY, ModelFolder, add_latent_token, resolve_latent_token
 from ra3.model.policy import Policy
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import interleave
@@ -73,7 +73,7 @@ def rows_of(policy: Policy, *completions: list[int], prompt: str = "def f(x):\n"
 
 
 def test_a_new_token_is_to_the_model_what_the_comment_is(planner):
-    old, new = load_model(BASE, "pretrained", 0).state_dict(), planner.model.state_dict()
+    old, new = ModelFolder(BASE).model("pretrained", 0).state_dict(), planner.model.state_dict()
     comment, opener = planner.tokenizer.convert_tokens_to_ids(["#", PLAN])
     assert planner.syntax.think_id == opener == len(old["lm_head.weight"]) and planner.syntax.opener == PLAN
     for name, weights in new.items():
@@ -85,7 +85,7 @@ def test_a_new_token_is_to_the_model_what_the_comment_is(planner):
 
 def test_a_padded_vocabulary_keeps_its_size_and_a_head_of_its_own_gets_its_row(tmp_path):
     make_policy(tmp_path, tie_word_embeddings=False, vocab_size=448).save(tmp_path)
-    tokenizer, model = load_tokenizer(tmp_path), load_model(tmp_path, "pretrained", 0)
+    tokenizer, model = ModelFolder(tmp_path).tokenizer(), ModelFolder(tmp_path).model("pretrained", 0)
     add_latent_token(tokenizer, model, PLAN)
     comment, opener = tokenizer.convert_tokens_to_ids(["#", PLAN])
     for matrix in (model.get_input_embeddings(), model.get_output_embeddings()):
@@ -112,7 +112,7 @@ def test_the_folder_knows_its_opener(tmp_path, planner):
 
 
 def test_a_token_that_is_there_keeps_its_row(tmp_path):
-    tokenizer, model = load_tokenizer(BASE), load_model(BASE, "pretrained", 0)
+    tokenizer, model = ModelFolder(BASE).tokenizer(), ModelFolder(BASE).model("pretrained", 0)
     add_latent_token(tokenizer, model, PLAN)
     model.get_input_embeddings().weight.data[-1] = 0.5
     model.save_pretrained(tmp_path)
@@ -126,17 +126,17 @@ def test_a_token_that_is_there_keeps_its_row(tmp_path):
     ("opener", "message"), [("<|endoftext|>", "begins, ends"), ("[tool]", "may stand in any text")]
 )
 def test_a_token_with_another_use_is_refused(opener, message):
-    tokenizer, model = load_tokenizer(BASE), load_model(BASE, "pretrained", 0)
+    tokenizer, model = ModelFolder(BASE).tokenizer(), ModelFolder(BASE).model("pretrained", 0)
     tokenizer.add_tokens(["[tool]"])
     with pytest.raises(UserError, match=message):
         resolve_latent_token(tokenizer, model, opener, BASE)
 
 
 def test_a_tokenizer_without_the_token_of_its_model_is_refused():
-    model = load_model(BASE, "pretrained", 0)
+    model = ModelFolder(BASE).model("pretrained", 0)
     model.config.latent_opener = PLAN
     with pytest.raises(UserError, match="no token"):
-        resolve_latent_token(load_tokenizer(BASE), model, None, BASE)
+        resolve_latent_token(ModelFolder(BASE).tokenizer(), model, None, BASE)
 
 
 # programs are freed of latents
