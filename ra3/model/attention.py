@@ -8,11 +8,15 @@ with the call. The layers of a model work token by token and need no padding; on
 - **Chunks** see the slots of their row. transformers' own `sdpa` repeats the keys and values of a shared head once per
   query head as soon as a chunk has two tokens and a mask, which costs more than the attention itself when the prefix is
   long; here the queries of such a group are stacked instead. Which chunks one call serves: `ForwardBatch.groups`.
+
+A layer may look back over a window only, and press its scores below a bound: it says so in every call (`Weighing`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,8 +26,10 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from ra3.model.kv_cache import SlotLayer
+from ra3.model.kv_cache import RowGroup, SlotCache, SlotLayer
 
+Gather = Callable[[RowGroup], tuple[Tensor, Tensor]]
+"""Gives the keys [G,K,S,D] and values [G,K,S,D] of the rows of a group."""
 ATTENTION = "ra3"
 """What `set_attn_implementation` knows this attention by."""
 SHORTEST_IN_STACK = 0.8
@@ -35,22 +41,60 @@ def attention(
 ) -> tuple[Tensor, None]:
     """query [B,H,C,D], key and value [B,K,S,D] -> ([B,C,H,D], None), as transformers' models call it; K divides H.
 
-    A mask, the only argument that every architecture hands down, carries a `RowLayout` (`row_layout`) for rows; keys
-    carry their `SlotLayer` (`layer`) for chunks over a cache; anything else is left to the library.
+    A mask, the only argument that every architecture hands down, carries a `RowLayout` (`row_layout`) for rows, or the
+    cache (`cache`) for chunks. Keys that come from it as they are carry their `SlotLayer` (`layer`), which is faster;
+    those that a layer has made of what is cached are [B,K,S,D] of all its rows. Anything else is left to the library.
     """
     layout: RowLayout | None = getattr(attention_mask, "row_layout", None)
     layer: SlotLayer | None = getattr(key, "layer", None)
+    cache: SlotCache | None = layer.cache if layer else getattr(attention_mask, "cache", None)
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
+    how = Weighing(scale, kwargs.get("sliding_window"), kwargs.get("softcap"))
     if layout is not None:
         q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
-        return row_attention(q, k, v, layout, scale).unflatten(0, (query.shape[0], -1)), None
-    if layer is not None:
-        return cache_attention(layer, query[0].transpose(0, 1), scale)[None], None
+        return row_attention(q, k, v, layout, how).unflatten(0, (query.shape[0], -1)), None
+    if cache is not None:
+        gather = layer.gather if layer else partial(_made, key, value)
+        own = query[0].transpose(0, 1)
+        return cache_attention(cache.batch.groups, gather, own, value.shape[-1], how)[None], None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 
 AttentionInterface.register(ATTENTION, attention)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """How a layer weighs values: softmax(cap(scale q k)) over what it sees."""
+
+    scale: float
+    window: int | None = None
+    """How many tokens each sees, itself among them; None: all before it."""
+    softcap: float | None = None
+    """cap(x) = softcap tanh(x / softcap); None: x."""
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """query [R,H,C,D], key and value [R,K,S,D] -> [R,H,C,D]; mask [R or 1,1,C,S] or causal, C = S."""
+        grouped = query.shape[1] != key.shape[1]
+        if self.softcap is None:
+            how = {"attn_mask": mask, "is_causal": causal, "scale": self.scale, "enable_gqa": grouped}
+            return scaled_dot_product_attention(query, key, value, **how)
+        if grouped:
+            key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
+        scores = self.softcap * torch.tanh(query @ key.mT * (self.scale / self.softcap))
+        mask = looking_back(query.shape[2], query.device) if causal else mask
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+        return scores.softmax(-1) @ value
+
+
+def looking_back(length: int, device: torch.device, window: int | None = None) -> Tensor:
+    """[T,T] bool: each token sees itself and those before it, `window` in all."""
+    visible = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    return visible if window is None else visible.triu(1 - window)
 
 
 @dataclass(frozen=True)
@@ -85,14 +129,16 @@ class RowLayout:
         return cls(tuple(shapes), token, slot)
 
 
-def row_attention(query: Tensor, key: Tensor, value: Tensor, layout: RowLayout, scale: float) -> Tensor:
+def row_attention(query: Tensor, key: Tensor, value: Tensor, layout: RowLayout, how: Weighing) -> Tensor:
     """query [N,H,D], key and value [N,K,D] of the tokens of a layout's rows -> [N,H,D]."""
     slots = [embedding(layout.token, x.flatten(1)).unflatten(1, x.shape[1:]) for x in (query, key, value)]
     sizes, parts = [rows * width for rows, width in layout.stacks], []
-    for (rows, _), *own in zip(layout.stacks, *(x.split(sizes) for x in slots), strict=True):
+    for (rows, length), *own in zip(layout.stacks, *(x.split(sizes) for x in slots), strict=True):
         q, k, v = (x.unflatten(0, (rows, -1)).transpose(1, 2) for x in own)
-        grouped = q.shape[1] != k.shape[1]
-        out = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
+        if how.window is None or how.window >= length:
+            out = how.attend(q, k, v, causal=True)
+        else:
+            out = how.attend(q, k, v, looking_back(length, q.device, how.window))
         parts.append(out.transpose(1, 2).flatten(0, 1))
     out = torch.cat(parts)
     return embedding(layout.slot, out.flatten(1)).unflatten(1, out.shape[1:])
@@ -108,23 +154,29 @@ def _stacks(length: list[int]) -> list[tuple[list[int], int]]:
     return stacks
 
 
-def cache_attention(layer: SlotLayer, query: Tensor, scale: float) -> Tensor:
-    """[N,H,D] queries of the tokens of a forward batch, whose keys are in the cache -> [N,H,D], group by group."""
-    own = query.to(layer.states.dtype)
-    out = query.new_empty(*query.shape[:2], layer.shapes[1][-1])
-    for group in layer.cache.batch.groups:
-        keys, values = layer.gather(group)
-        q = own[group.tokens].unflatten(0, (-1, group.chunk)).transpose(1, 2)
-        mask = group.mask if group.mask is None or group.mask.dtype == torch.bool else group.mask.to(q.dtype)
-        out[group.places] = _stacked_heads(q, keys, values, mask, scale).transpose(1, 2).flatten(0, 1)[group.real]
+def cache_attention(groups: Sequence[RowGroup], gather: Gather, query: Tensor, size: int, how: Weighing) -> Tensor:
+    """[N,H,D] queries of the tokens of a forward batch, whose keys are in the cache -> [N,H,size], group by group."""
+    out = query.new_empty(*query.shape[:2], size)
+    for group in groups:
+        keys, values = gather(group)
+        q = query.to(keys.dtype)[group.tokens].unflatten(0, (-1, group.chunk)).transpose(1, 2)
+        mask = group.mask(how.window)
+        mask = mask if mask is None or mask.dtype == torch.bool else mask.to(q.dtype)
+        out[group.places] = _stacked_heads(q, keys, values, mask, how).transpose(1, 2).flatten(0, 1)[group.real]
     return out
 
 
-def _stacked_heads(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def _made(key: Tensor, value: Tensor, group: RowGroup) -> tuple[Tensor, Tensor]:
+    """What `SlotLayer.gather` gives, of keys and values [B,K,S,D] that a layer has made of all that is cached."""
+    keys, values = (x[group.rows, :, : group.num_slots] for x in (key, value))
+    return keys, values
+
+
+def _stacked_heads(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: Weighing) -> Tensor:
     """[R,H,C,D]: the H / K query heads that share a key head are stacked along the query positions; mask [...,C,S]."""
     num_rows, num_heads, chunk, size = query.shape
     shared = num_heads // key.shape[1]
     visible = mask if mask is None or shared == 1 or chunk == 1 else torch.cat([mask] * shared, -2)
     together = query.reshape(num_rows, key.shape[1], -1, size)
-    out = scaled_dot_product_attention(together, key, value, attn_mask=visible, scale=scale)
+    out = how.attend(together, key, value, visible)
     return out.reshape(num_rows, num_heads, chunk, -1).to(query.dtype)  # autocast has made it bfloat16

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -137,7 +137,7 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """Cache of B rows for any full-attention Hugging Face model."""
+    """Cache of B rows for any Hugging Face model whose layers all attend; windows are masks over the same slots."""
 
     layers: list[SlotLayer]
 
@@ -190,8 +190,29 @@ class RowGroup:
     places: slice | Tensor
     """Which of the N tokens those are."""
     num_slots: int
-    mask: Tensor | None
-    """[G,1,C,num_slots] where a token sees, as bool or (on a CPU) as float32 0 and -inf; None where all see all."""
+    seen: np.ndarray
+    """[G,C] slots that each token sees if it sees all before it: the last of them is its own."""
+    device: torch.device
+    masks: dict[int | None, Tensor | None] = field(default_factory=dict)
+
+    def mask(self, window: int | None = None) -> Tensor | None:
+        """[G,1,C,num_slots] where a token sees, `window` slots in all, as bool or (on a CPU) as float32 0 and -inf;
+        None where all see all. Made once for all layers."""
+        window = None if window is not None and window >= self.num_slots else window
+        if window not in self.masks:
+            self.masks[window] = self._mask(window)
+        return self.masks[window]
+
+    def _mask(self, window: int | None) -> Tensor | None:
+        if window is None and self.seen.min() == self.num_slots:
+            return None
+        slot, seen = torch.arange(self.num_slots, device=self.device), torch.from_numpy(self.seen).to(self.device)
+        mask = slot < seen[..., None]
+        if window is not None:
+            mask &= slot >= seen[..., None] - window
+        if self.device.type == "cpu":  # there attention takes numbers to add faster
+            return torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)[:, None]
+        return mask[:, None]
 
 
 def _alike(batch: ForwardBatch) -> Iterator[np.ndarray]:
@@ -230,14 +251,9 @@ def _row_group(batch: ForwardBatch, which: np.ndarray) -> RowGroup:
     own: slice | Tensor = torch.from_numpy(rows[:, 0]).to(device)
     if device.type != "cpu" and (np.diff(rows[:, 0]) == 1).all():  # a view costs a processor more than a copy
         own = slice(int(rows[0, 0]), int(rows[-1, 0]) + 1)
-    mask = None
-    if seen.min() < num_slots:
-        mask = (torch.arange(num_slots, device=device) < torch.from_numpy(seen).to(device)[..., None])[:, None]
-        if device.type == "cpu":  # there attention takes numbers to add faster
-            mask = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)
     if not real.all():
         padded, unpadded, places = (torch.from_numpy(x).to(device) for x in (tokens, real.nonzero()[0], tokens[real]))
-        return RowGroup(own, chunk, padded, unpadded, places, num_slots, mask)
+        return RowGroup(own, chunk, padded, unpadded, places, num_slots, seen, device)
     in_order = (np.diff(tokens) == 1).all()  # then a view instead of a copy
     here = slice(int(tokens[0]), int(tokens[-1]) + 1) if in_order else torch.from_numpy(tokens).to(device)
-    return RowGroup(own, chunk, here, slice(None), here, num_slots, mask)
+    return RowGroup(own, chunk, here, slice(None), here, num_slots, seen, device)

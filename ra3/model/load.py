@@ -15,7 +15,8 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,14 +126,14 @@ class ModelFolder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             config = self._config()
-            return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(config, attn_implementation="eager", trust_remote_code=False)
 
     def _pretrained(self) -> Any:
         config = self._config()
         if base := self._base():
             return self._merged(base)
         model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-            self.path, config=config, local_files_only=True, attn_implementation="sdpa", output_loading_info=True,
+            self.path, config=config, local_files_only=True, attn_implementation="eager", output_loading_info=True,
             trust_remote_code=False, ignore_mismatched_sizes=True,  # they are refused here, by name
         )  # fmt: skip
         mismatched = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in info["mismatched_keys"]]
@@ -184,32 +185,23 @@ def _same_ids(tokenizer: Any, file: Path) -> bool:
     return tokenizer is not None and tokenizer(PAGE, add_special_tokens=False)["input_ids"] == expected
 
 
-def check_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """UserError for a model that cannot be sampled line by line, or that does not belong to the tokenizer."""
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
-        raise UserError(
-            "only full-attention models can be sampled line by line from one cache",
-            where=f"{folder}/config.json: layer_types = {sorted(kinds)}",
-            allowed="full_attention in every layer", fix="use another model",
-        )  # fmt: skip
-    if len(tokenizer) > config.vocab_size:
-        raise UserError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model only {config.vocab_size}",
-            where=str(folder), fix="use the tokenizer that belongs to this model",
-        )  # fmt: skip
-    if tokenizer.eos_token_id is None:
-        raise UserError("the tokenizer has no end-of-text token", where=str(folder), fix="set eos_token in its config")
-
-
-def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
-    """What `load` gives; whatever it raises becomes a UserError, and nothing else is said."""
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, the libraries say nothing by themselves."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity(logging.CRITICAL)
     try:
         with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
+    """What `load` gives; whatever it raises becomes a UserError, and nothing else is said."""
+    try:
+        with quiet():
             return load()
     except UserError:
         raise
@@ -224,8 +216,6 @@ def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
             where=str(folder), allowed="a Hugging Face folder with config.json, tokenizer files and *.safetensors",
             fix="check the path, or set model.weights=random to build the model from config.json alone",
         ) from error  # fmt: skip
-    finally:
-        transformers_logging.set_verbosity(verbosity)
 
 
 def _refuse(what: str, tensors: Iterable[str]) -> None:

@@ -23,9 +23,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ra3.data.latents import LatentSyntax
 from ra3.errors import UserError
-from ra3.model.attention import ATTENTION, RowLayout
+from ra3.model.agreement import check_config, check_passes, hold_rope, positions
+from ra3.model.attention import RowLayout
 from ra3.model.kv_cache import SlotCache
-from ra3.model.load import ModelFolder, check_model, resolve_latent_token
+from ra3.model.load import ModelFolder, resolve_latent_token
 
 HEAD_CHUNK_LOGITS = 3 * 2**22
 """Logits held at once by the output head (rows times vocabulary): 48 MiB in float32. Blocks up to 32 MiB come from
@@ -63,12 +64,12 @@ class Policy:
         tokenizer, model = source.tokenizer(), source.model(weights, seed)
         syntax = LatentSyntax.from_tokenizer(tokenizer, resolve_latent_token(tokenizer, model, latent_token, folder))
         model = model.to(device=device, dtype=torch.float32).eval()
-        check_model(model, tokenizer, folder)
-        model.set_attn_implementation(ATTENTION)
+        check_config(model, tokenizer, str(folder))
+        hold_rope(model)
         mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
         mask[torch.tensor(syntax.comment_ids)] = True
         policy = cls(model, tokenizer, syntax, mask.to(device), str(folder), dtype, tuple(source.notes))
-        policy._check_forward()
+        check_passes(replace(policy, dtype=torch.float32))
         return policy
 
     @property
@@ -100,7 +101,7 @@ class Policy:
     @property
     def positions(self) -> int | None:
         """The longest sequence that the model was made for; None where its config does not say."""
-        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return positions(self.model.config.get_text_config())
 
     def token_text(self, token: int) -> str:
         """The text of a single token."""
@@ -132,6 +133,7 @@ class Policy:
         mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
         if cache is None:
             mask.row_layout = layout or RowLayout.of(positions)  # pyright: ignore[reportAttributeAccessIssue]
+        mask.cache = cache  # pyright: ignore[reportAttributeAccessIssue]
         reading = {"position_ids": positions, "attention_mask": mask, "use_cache": cache is not None}
         with self._autocast():
             return self.model.base_model(ids, **reading, **{self._cache_argument: cache}).last_hidden_state
@@ -195,24 +197,6 @@ class Policy:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
-
-    def _check_forward(self) -> None:
-        """Raises UserError unless `hidden` and `logits` of two rows together are the model's own of each, in the format
-        of the weights: others round differently in different batches."""
-        ours_in_full = replace(self, dtype=torch.float32)
-        ids = torch.tensor([[self.start_id, self.syntax.newline_id, self.syntax.think_id]], device=self.device)
-        positions = torch.arange(3, device=self.device)[None]
-        with torch.no_grad():
-            own = self.model(input_ids=ids, position_ids=positions).logits.float()
-            two = ours_in_full.hidden(torch.cat([ids[:, :2], ids], 1), torch.cat([positions[:, :2], positions], 1))
-            ours = ours_in_full.logits(two[:, 2:])
-        if not torch.allclose(own, ours, atol=1e-3, rtol=1e-2):
-            raise UserError(
-                "this architecture changes its logits in a way that is not supported",
-                where=f"{self.source} ({self.model.config.model_type})",
-                allowed="an output embedding, with at most final_logit_softcapping, logit_scale or logits_scaling",
-                fix="use another model",
-            )
 
 
 class _Projection(torch.autograd.Function):
