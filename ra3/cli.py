@@ -138,9 +138,11 @@ def _do(command: str, words: Sequence[str], dry_run: bool, **options: Any) -> No
     recipes = tuple(files) or (("demo",) if command == "demo" else ())
     config = load(recipes, overrides)
     if dry_run:
-        from ra3.commands.plan import describe
+        print(f"plan of ra3 {command} (nothing is run; a few trials take some seconds)", flush=True)
+        from ra3.commands.plan import plan_lines
 
-        print(describe(command, config))
+        for line in plan_lines(command, config):
+            print(line, flush=True)
         return
     # the deadline on all that comes before the run folder is open, where the run's own takes over
     with deadline(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests"):

@@ -1,248 +1,75 @@
-"""What a command would take: memory, worked out before every run, and with `--dry-run` documents, steps and time.
+"""What a command would take, for `--dry-run`: documents, updates, time and memory of every stage. Nothing is run.
 
-A run holds at its peak, and one that cannot fit is refused:
-
-    weights of every copy + gradients + two optimiser moments        4 bytes a number, whatever the passes compute in
-    + the larger of
-        training:   activations of one pass, about 16 D + 4 I numbers a token and layer (width D, inner width I);
-                    with checkpoint_activations D a token and layer, and one layer's; and the logits held at once
-        sampling:   keys and values of all rows that are decoded at once, and the logits of their next tokens
-
-Rows count as long as their text, or as the program they may write; latents and prompts come on top.
+A part of the corpus stands for all of it, and small trials (`speed`) for passes over whole rows. Of sampled programs it
+is known that they have at most `max_new_tokens` tokens, unless they end within a trial.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 
-from ra3.commands.inputs import TokenizedCorpus, load_documents, load_eval_problems, load_policy, load_rl_problems
+from ra3.commands.corpus_look import look_at_corpus
+from ra3.commands.inputs import load_eval_problems, load_policy, load_rl_problems
+from ra3.commands.memory import memory_plan, refuse_too_large
+from ra3.commands.speed import Speed, Stopwatch, measure_speed
+from ra3.commands.stage_costs import MidtrainingCosts, PlannedStage, evaluation_stage, prompt_ids, rlvr_stage
 from ra3.config.settings import Config
-from ra3.em.annotate import Latents
-from ra3.em.methods import METHODS
-from ra3.em.mstep import mstep_batches, next_token_step
-from ra3.em.round import AnnotatedText, EMRound
-from ra3.errors import UserError
-from ra3.grading.problems import Problem
-from ra3.model.optimizers import make_optimizer
-from ra3.model.policy import HEAD_CHUNK_LOGITS, Policy
-from ra3.model.update import MAX_PASS_TOKENS_ON_CPU
-from ra3.rl.loop import Task
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.decoding import MAX_RUNNING_ROWS
-from ra3.rollout.generate import SamplingParams, generate
-from ra3.rollout.interleave import expert_rows, interleave
 from ra3.run.ledger import duration
 
-COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
-"""Models held at once: pi, q and the one returned."""
-FROZEN = ("eval", "annotate")
-"""Commands that train nothing."""
-LIBRARIES = 0.35 * 2**30
-"""Resident size of a process that has imported everything."""
-LOGITS_HELD = 4
-"""Tensors as large as the logits of a part of a pass: themselves, log-probabilities, entropy's, their gradient."""
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-PROBE_DOCUMENTS, PROBE_SAMPLES = 8, 16
+LEAST_UNSURE, BUSY = 0.15, 0.8
+"""What no trial tells: thinking changes as the model learns. And the share of the processor that is worth a warning."""
+TRAINS_WITH = {"midtrain": ("adamw",), "demo": ("adamw",), "rlvr": ("adamw",)}
+"""The optimisers of a command, beside the M-step's."""
 
 
-@dataclass(frozen=True)
-class MemoryPlan:
-    """Bytes of each part, and of the machine."""
-
-    libraries: float
-    weights: float
-    gradients: float
-    moments: float
-    activations: float
-    logits: float
-    sampling: float
-    pass_tokens: int
-    machine: float
-
-    @property
-    def fixed(self) -> float:
-        """What no batch geometry changes."""
-        return self.libraries + self.weights + self.gradients + self.moments
-
-    @property
-    def peak(self) -> float:
-        """The most that is held at once."""
-        return self.fixed + max(self.activations + self.logits, self.sampling)
-
-    def text(self) -> str:
-        """In one line."""
-        parts = {
-            "weights": self.weights, "gradients": self.gradients, "moments": self.moments,
-            f"activations of {self.pass_tokens:,} tokens": self.activations, "logits": self.logits,
-            "or sampling": self.sampling, "libraries": self.libraries,
-        }  # fmt: skip
-        listed = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in parts.items() if size)
-        return f"about {self.peak / 2**30:.1f} of {self.machine / 2**30:.1f} GiB at the peak: {listed}"
-
-
-def memory_plan(policy: Policy, config: Config, command: str, longest: int | None = None) -> MemoryPlan:
-    """The plan of a command whose longest row has `longest` tokens, or as many as the settings allow."""
-    copy, trained, on_cpu = 4.0 * policy.num_parameters, command not in FROZEN, policy.device.type == "cpu"
-    if longest is None:
-        own = {"rlvr": config.rlvr.max_new_tokens, "eval": config.eval.max_new_tokens}
-        longest = own.get(command, config.corpus.max_tokens)
-    rows = MAX_RUNNING_ROWS[policy.device.type]  # a corpus or a set of problems has more than that
-    if command == "rlvr":
-        rows = min(rows, config.rlvr.batch_problems * config.rlvr.samples)
-    most = MAX_PASS_TOKENS_ON_CPU if on_cpu else sys.maxsize
-    pass_tokens = max(min(config.update.micro_batch_tokens, most), longest)
-    text, vocabulary = policy.model.config.get_text_config(), policy.comment_mask.numel()
-    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    key_values = 2 * longest * text.num_hidden_layers * heads * size
-    return MemoryPlan(
-        libraries=LIBRARIES if on_cpu else 0.0,
-        weights=copy * COPIES[command],
-        gradients=copy * trained,
-        moments=2 * copy * trained,
-        activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,
-        logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, vocabulary),
-        sampling=4.0 * rows * (key_values + LOGITS_HELD * vocabulary),
-        pass_tokens=pass_tokens,
-        machine=machine_bytes(policy.device),
-    )
-
-
-def activations(policy: Policy, tokens: int, checkpointing: bool) -> float:
-    """Bytes that a forward pass over `tokens` keeps for its backward pass."""
-    text = policy.model.config.get_text_config()
-    layer = 16 * text.hidden_size + 4 * (getattr(text, "intermediate_size", None) or 4 * text.hidden_size)
-    kept = text.num_hidden_layers * text.hidden_size + layer if checkpointing else text.num_hidden_layers * layer
-    return tokens * kept * (2.0 if policy.dtype == torch.bfloat16 else 4.0)
-
-
-def refuse_too_large(plan: MemoryPlan, config: Config) -> None:
-    """UserError, with what helps most, if the plan cannot fit in the machine."""
-    if plan.peak <= plan.machine:
-        return
-    if plan.fixed > plan.machine:
-        fix = "take a smaller model, or a machine with more memory"
-    elif plan.sampling > plan.activations + plan.logits:
-        shorter = "lower corpus.max_tokens, rlvr.max_new_tokens or eval.max_new_tokens"
-        fix = f"sample shorter rows, or fewer: {shorter}; or rlvr.batch_problems or samples"
-    elif not config.update.checkpoint_activations:
-        fix = "set update.checkpoint_activations to true, or lower update.micro_batch_tokens"
-    else:
-        fix = "lower update.micro_batch_tokens, and corpus.max_tokens below it"
-    where = f"update.micro_batch_tokens = {config.update.micro_batch_tokens}"
-    raise UserError(f"this run does not fit in memory: {plan.text()}", where=where, fix=fix)
-
-
-def machine_bytes(device: torch.device) -> float:
-    """Memory of the GPU, or of this machine, or of the container if that has less."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[1])
-    found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
-    for limit in map(Path, CGROUP_LIMITS):
-        if limit.exists() and (text := limit.read_text().strip()).isdigit():
-            found.append(float(text))
-    return min(found)
-
-
-def describe(command: str, config: Config) -> str:
-    """The plan as text. Loads the model and the corpus and times a few real steps; writes nothing."""
+def plan_lines(command: str, config: Config) -> Iterator[str]:
+    """The plan line by line, each as soon as it is known. Loads the model and a part of the corpus, and times trials.
+    UserError where the command does not fit in memory."""
     policy = load_policy(config.run, config.model)
-    corpus = load_documents(config, policy) if command in ("midtrain", "demo", "annotate") else None
-    lines = [
-        f"plan of ra3 {command} (nothing has been run)",
-        f"  model      {policy.source}: {policy.num_parameters:,} parameters, {policy.device}, {config.run.dtype}",
-        *(f"             {note}" for note in policy.notes),
-        f"  memory     {memory_plan(policy, config, command, corpus and corpus.longest).text()}",
-    ]
+    threads = f", {torch.get_num_threads()} threads" if policy.device.type == "cpu" else ""
+    size = f"{policy.source}: {policy.num_parameters:,} parameters"
+    yield f"  model      {size}, {policy.device}{threads}, {config.run.dtype}"
+    yield from (f"             {note}" for note in policy.notes)
+    corpus = look_at_corpus(config, policy) if command in ("midtrain", "demo", "annotate") else None
     if corpus:
-        lines += _corpus_lines(config, policy, corpus, command)
-    if command in ("rlvr", "demo"):
-        own, runs = config.rlvr, 2 if command == "demo" else 1
-        programs, problems = own.batch_problems * own.samples, load_rl_problems(config).problems
-        spent = duration(2 * runs * own.steps * programs * _generation_s(policy, problems, own.max_new_tokens))
-        lines.append(f"  RLVR       {runs} x {own.steps} updates of {programs} programs, about {spent} and their tests")
-    if command in ("eval", "demo"):
-        own, problems = config.eval, load_eval_problems(config).problems
-        programs = (5 if command == "demo" else 1) * len(problems) * own.samples
-        spent = duration(programs * _generation_s(policy, problems, own.max_new_tokens))
-        lines.append(f"  evaluation {programs:,} programs, about {spent} and their tests")
-    return "\n".join([*lines, "settings", *(f"  {key} = {value}" for key, value in config.flat().items())])
+        yield f"  corpus     {corpus.text()}"
+    memory = memory_plan(policy, config, command, corpus and corpus.longest)
+    yield f"  memory     {memory.text()}"
+    refuse_too_large(memory, config)
+    problems = load_rl_problems(config).problems if command in ("rlvr", "demo") else []
+    exam = load_eval_problems(config).problems if command in ("eval", "demo") else []
+    text = corpus.ids if corpus else [i for p in (problems or exam)[:8] for i in prompt_ids(policy, p)]
+    watch, own = Stopwatch(policy.device), (config.midtrain.mstep.optimizer,) if corpus else ()
+    optimizers = (*TRAINS_WITH[command], *own) if command in TRAINS_WITH else ()
+    speed, stages = measure_speed(watch, policy, text, config.update, optimizers), list[PlannedStage]()
+    if corpus:
+        costs = MidtrainingCosts.of(config, policy, corpus, speed, memory)
+        methods = ("ntp", "ra3") if command == "demo" else (config.midtrain.method,)
+        whole = round(corpus.num_rows * (1 + corpus.num_heldout / corpus.num_all))
+        stages += [costs.annotation(whole)] if command == "annotate" else costs.stages(methods)
+    if problems:
+        stages.append(rlvr_stage(config, policy, problems, watch, speed, memory).times(2 if command == "demo" else 1))
+    if exam:
+        stages.append(evaluation_stage(config, policy, exam, watch, memory).times(5 if command == "demo" else 1))
+    stages = [stage._replace(seconds=stage.seconds / watch.share) for stage in stages]
+    yield from (stage.line() for stage in stages)
+    yield from _summary(stages, speed, watch, corpus.spread if corpus else 0.0)
+    yield from ("settings", *(f"  {key} = {value}" for key, value in config.flat().items()))
 
 
-def _corpus_lines(config: Config, policy: Policy, corpus: TokenizedCorpus, command: str) -> list[str]:
-    """What there is, and what each act of the command would do; a method is run on rounds that only count."""
-    facts, own, num_train = corpus.facts(), config.midtrain, len(corpus.train)
-    found = f"{num_train} documents, {facts['steps']:,} steps, {facts['expert_tokens']:,} expert tokens"
-    lines = [f"  corpus     {found}; {len(corpus.heldout)} held out"]
-    few, group = corpus.train[:PROBE_DOCUMENTS], own.estep.group_size
-    rules, seeds, twin = LatentRules(own.estep.max_latent_tokens), list(range(len(few) * group)), policy.snapshot()
-    optimizer = make_optimizer(twin.model, own.mstep.optimizer, 0.0)
-    sampling_s = _seconds(lambda: interleave(policy, few, group, rules, seeds)) / len(seeds)
-    if command == "annotate":
-        count = len(corpus.documents)
-        return [*lines, f"  annotate   {count} documents, about {duration(sampling_s * count)}"]
-    fitting_s = _seconds(lambda: next_token_step(twin, optimizer, expert_rows(twin, few), config.update)) / len(few)
-    rollouts = own.estep.documents * group
-    units = {
-        "E-step": (f"updates of {rollouts} rollouts", rollouts * (sampling_s + 2 * fitting_s)),
-        "annotate": ("documents", sampling_s),
-        "M-step": ("updates", own.mstep.batch_documents * fitting_s),
-    }
-    for method in ("ntp", "ra3") if command == "demo" else (own.method,):
-        counts, no_recorder = Counter[str](), cast(Any, None)
-        for em_round in range(own.em_rounds):
-            place = (config.update, config.run.seed, em_round)
-            METHODS[method](_PlannedRound(no_recorder, policy, corpus.train, own, *place, counts))
-        for act, count in counts.items():
-            unit, seconds = units[act]
-            lines.append(f"  {act:10} {method}: {count} {unit}, about {duration(count * seconds)}")
-    return lines
-
-
-@dataclass(frozen=True)
-class _PlannedRound(EMRound):
-    """A round whose acts do nothing but count what they would do."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def reinforce(self, task: Task) -> Policy:
-        self.counts["E-step"] += task.num_steps
-        return self.pi
-
-    def likeliest_places(self) -> list[int]:
-        return [0] * len(self.documents)
-
-    def annotate(self, q: Policy, latents: Latents = "sample") -> AnnotatedText:
-        self.counts["annotate"] += len(self.documents)
-        return self.plain()
-
-    def m_step(self, text: AnnotatedText) -> Policy:
-        self.counts["M-step"] += len(mstep_batches(text.rows, self.settings.mstep, self.seed))
-        return self.pi
-
-
-def _generation_s(policy: Policy, problems: Sequence[Problem], max_new_tokens: int) -> float:
-    """Seconds per generated completion."""
-    ids = [policy.tokenizer(problem.prompt, add_special_tokens=False)["input_ids"] for problem in problems[:4]]
-    params, seeds = SamplingParams(max_new_tokens), list(range(PROBE_SAMPLES * len(ids)))
-    return _seconds(lambda: generate(policy, ids, PROBE_SAMPLES, params, seeds)) / len(seeds)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    """Seconds of a call, after one that does not count."""
-    start = 0.0
-    for _ in range(2):
-        start = time.perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-    return time.perf_counter() - start
+def _summary(stages: Sequence[PlannedStage], speed: Speed, watch: Stopwatch, spread: float) -> Iterator[str]:
+    """The whole, and how sure it is; `spread` is that of the corpus."""
+    total, most = sum(stage.seconds for stage in stages), max(stage.memory for stage in stages)
+    unsure = max(LEAST_UNSURE, math.hypot(watch.spread, spread))
+    yield f"  in all     about {duration(total)} (\u00b1 {unsure:.0%}), {most / 2**30:.1f} GiB at the peak"
+    rates = f"forward {speed.forward / 1e9:.3g} GFLOP/s"
+    rates += f", with backward {speed.training / 1e9:.3g}" if speed.training else ""
+    steps = "".join(f", a step of {kind} {duration(seconds)}" for kind, seconds in speed.optimizer_s.items())
+    found = f"{rates}; a decoding pass {duration(speed.decode_s)}{steps}"
+    yield f"  timed      {found} (trials of {duration(watch.wall_s)}, repeated: \u00b1 {watch.spread:.0%})"
+    if watch.share < BUSY:
+        busy = f"other programs are busy: the trials got {watch.share:.0%} of the processor"
+        yield f"  warning    {busy}; alone the run would take about {duration(total * watch.share)}"

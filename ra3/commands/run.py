@@ -17,7 +17,7 @@ from ra3.benchmarks.samples import Sample, read_samples
 from ra3.commands.annotated_folder import AnnotatedFolder, placeable
 from ra3.commands.failures import explain_failures
 from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems, read_corpus
-from ra3.commands.plan import memory_plan, refuse_too_large
+from ra3.commands.memory import memory_plan, refuse_too_large
 from ra3.config.settings import Config
 from ra3.data.latents import COMMENT_OPENER, EncodedDocument, encode_all
 from ra3.em.annotate import DOCUMENTS_AT_ONCE, annotate_whole, comment_texts, text_record

@@ -81,13 +81,9 @@ class Checkpoints:
     def save(self, stage: str, step: int | None, state: dict[str, Any], position: dict[str, int]) -> None:
         """Saves the state after `step` steps of `stage`, or its output (step None). The checkpoint before it is kept,
         older ones inside stages are removed."""
-        import torch
-
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        data = buffer.getbuffer()
+        data, sha256 = to_bytes(state)
         name = f"{stage}.pt" if step is None else f"{stage}.step-{step:06d}.pt"
-        entry = CheckpointEntry(stage, step, name, hashlib.sha256(data).hexdigest(), position)
+        entry = CheckpointEntry(stage, step, name, sha256, position)
         with self._run.guard("save a checkpoint"):
             write_atomic(self._folder / name, data)
             kept = [e for e in self.entries if e.file != name]
@@ -104,6 +100,16 @@ class Checkpoints:
         import torch
 
         return torch.load(self._folder / entry.file, map_location="cpu", weights_only=True)
+
+
+def to_bytes(state: dict[str, Any]) -> tuple[memoryview, str]:
+    """(what a checkpoint's file holds, its checksum)."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getbuffer()
+    return data, hashlib.sha256(data).hexdigest()
 
 
 def read_manifest(folder: Path) -> tuple[list[CheckpointEntry], list[str]]:

@@ -10,9 +10,9 @@ import torch
 from conftest import make_model_folder, make_policy
 
 from ra3.cli import main
-from ra3.commands import plan as memory_plan
-from ra3.commands.plan import activations, refuse_too_large
-from ra3.commands.plan import memory_plan as plan_of
+from ra3.commands import memory as memory_plan
+from ra3.commands.memory import activations, refuse_too_large
+from ra3.commands.memory import memory_plan as plan_of
 from ra3.config.settings import Config, UpdateSettings
 from ra3.em.mstep import next_token_step
 from ra3.model.action_spaces import log_probability

@@ -1,0 +1,96 @@
+"""A corpus by a part of it: how many documents and tokens there are, found in seconds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from ra3.commands.inputs import read_corpus
+from ra3.config.settings import Config
+from ra3.data.documents import split_heldout
+from ra3.data.latents import EncodedDocument, encode_all
+from ra3.model.policy import Policy
+from ra3.rollout.interleave import expert_rows
+from ra3.rows import Rows
+
+READ_S = 1.5
+"""Seconds for which documents are encoded; those that are left are taken to be like those read."""
+
+
+@dataclass(frozen=True)
+class CorpusLook:
+    """A corpus by a part of it."""
+
+    documents: list[EncodedDocument]
+    """The part that was read, of all lengths."""
+    num_read: int
+    """Documents of the corpus in it; one may be several of the above."""
+    num_all: int
+    """Documents to train on."""
+    num_heldout: int
+    rows: Rows
+    """The part as rows, with its decisions."""
+
+    @property
+    def scale(self) -> float:
+        """How many times the part the whole is."""
+        return self.num_all / self.num_read
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the whole."""
+        return round(len(self.documents) * self.scale)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row that was read."""
+        return int(self.rows.length.max())
+
+    @property
+    def spread(self) -> float:
+        """Standard error of the tokens of the whole, as a share of them."""
+        sizes = self.rows.length.tolist()
+        few = self.num_read < self.num_all and len(sizes) > 1
+        return stdev(sizes) / mean(sizes) / math.sqrt(len(sizes)) if few else 0.0
+
+    @property
+    def ids(self) -> list[int]:
+        """Some tokens of the text."""
+        return [i for document in self.documents[:64] for step in document.step_ids for i in step]
+
+    def text(self) -> str:
+        """What there is, in one line."""
+        about = "" if self.num_read == self.num_all else "about "
+        steps = sum(len(document.step_ids) for document in self.documents) * self.scale
+        tokens = float(self.rows.expert.sum()) * self.scale
+        read = f" ({self.num_read} documents read: \u00b1 {self.spread:.0%})" if about else ""
+        found = f"{self.num_all:,} documents, {about}{steps:,.0f} steps, {tokens:,.0f} expert tokens{read}"
+        return f"{found}; {self.num_heldout} held out"
+
+
+def look_at_corpus(config: Config, policy: Policy) -> CorpusLook:
+    """Reads the corpus and encodes a part of it: documents evenly spread over all lengths, for READ_S seconds."""
+    own = config.corpus
+    train, heldout = split_heldout(read_corpus(config).documents, own.heldout, config.run.seed)
+    start = time.perf_counter()
+    by_length, good, num_read = sorted(train, key=lambda document: len(document.text)), [], 0
+    for part in spread_parts(len(train)):
+        found = encode_all(policy.tokenizer, [by_length[i] for i in part], policy.syntax, own.steps, own.max_tokens)
+        good, num_read = good + found[0], num_read + len(part)
+        if good and time.perf_counter() - start > READ_S:
+            break
+    return CorpusLook(good, num_read, len(train), len(heldout), expert_rows(policy, good, decisions=True))
+
+
+def spread_parts(count: int) -> Iterator[list[int]]:
+    """All of 0 .. count - 1 in parts, each spread evenly over what those before it have left out."""
+    stride, seen = max(1, count // 32), set[int]()
+    while len(seen) < count:
+        part = [i for i in range(stride // 2, count, stride) if i not in seen] if stride > 1 else []
+        part = part or [i for i in range(count) if i not in seen]
+        seen |= {*part}
+        yield part
+        stride //= 2

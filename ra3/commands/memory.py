@@ -1,0 +1,149 @@
+"""How much memory a command needs: worked out before every run, and one that cannot fit is refused.
+
+A run holds at its peak
+
+    weights of every copy + gradients + two optimiser moments        4 bytes a number, whatever the passes compute in
+    + on a CPU weights and moments again, as they are saved
+    + the larger of
+        training:   activations of one pass, about 16 D + 4 I numbers a token and layer (width D, inner width I);
+                    with checkpoint_activations D a token and layer, and one layer's; and the logits held at once
+        sampling:   keys and values of all rows that are decoded at once, and the logits of their next tokens
+
+Rows count as long as their text, or as the program they may write; latents and prompts come on top.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ra3.config.settings import Config
+from ra3.errors import UserError
+from ra3.model.policy import HEAD_CHUNK_LOGITS, Policy
+from ra3.model.update import MAX_PASS_TOKENS_ON_CPU
+from ra3.rollout.decoding import MAX_RUNNING_ROWS
+
+COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
+"""Models held at once: pi, q and the one returned."""
+FROZEN = ("eval", "annotate")
+"""Commands that train nothing."""
+LIBRARIES = 0.35 * 2**30
+"""Resident size of a process that has imported everything."""
+LOGITS_HELD = 4
+"""Tensors as large as the logits of a part of a pass: themselves, log-probabilities, entropy's, their gradient."""
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes of each part, and of the machine."""
+
+    libraries: float
+    weights: float
+    gradients: float
+    moments: float
+    activations: float
+    logits: float
+    sampling: float
+    saving: float
+    pass_tokens: int
+    machine: float
+
+    @property
+    def fixed(self) -> float:
+        """What no batch geometry changes."""
+        return self.libraries + self.weights + self.gradients + self.moments + self.saving
+
+    @property
+    def training_peak(self) -> float:
+        """The most that is held while the model learns."""
+        return self.fixed + self.activations + self.logits
+
+    @property
+    def sampling_peak(self) -> float:
+        """The most that is held while the model writes, and nothing learns."""
+        return self.libraries + self.weights + self.sampling
+
+    @property
+    def peak(self) -> float:
+        """The most that is held at once."""
+        return max(self.training_peak, self.fixed + self.sampling)
+
+    def text(self) -> str:
+        """In one line."""
+        parts = {
+            "weights": self.weights, "gradients": self.gradients, "moments": self.moments,
+            f"activations of {self.pass_tokens:,} tokens": self.activations, "logits": self.logits,
+            "or sampling": self.sampling, "saving": self.saving, "libraries": self.libraries,
+        }  # fmt: skip
+        listed = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in parts.items() if size)
+        return f"about {self.peak / 2**30:.1f} of {self.machine / 2**30:.1f} GiB at the peak: {listed}"
+
+
+def memory_plan(policy: Policy, config: Config, command: str, longest: int | None = None) -> MemoryPlan:
+    """The plan of a command whose longest row has `longest` tokens, or as many as the settings allow."""
+    copy, trained, on_cpu = 4.0 * policy.num_parameters, command not in FROZEN, policy.device.type == "cpu"
+    if longest is None:
+        own = {"rlvr": config.rlvr.max_new_tokens, "eval": config.eval.max_new_tokens}
+        longest = own.get(command, config.corpus.max_tokens)
+    rows = MAX_RUNNING_ROWS[policy.device.type]  # a corpus or a set of problems has more than that
+    if command == "rlvr":
+        rows = min(rows, config.rlvr.batch_problems * config.rlvr.samples)
+    most = MAX_PASS_TOKENS_ON_CPU if on_cpu else sys.maxsize
+    pass_tokens = max(min(config.update.micro_batch_tokens, most), longest)
+    text, vocabulary = policy.model.config.get_text_config(), policy.comment_mask.numel()
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    key_values = 2 * longest * text.num_hidden_layers * heads * size
+    return MemoryPlan(
+        libraries=LIBRARIES if on_cpu else 0.0,
+        weights=copy * COPIES[command],
+        gradients=copy * trained,
+        moments=2 * copy * trained,
+        activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,
+        logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, vocabulary),
+        sampling=4.0 * rows * (key_values + LOGITS_HELD * vocabulary),
+        saving=3 * copy * trained if on_cpu else 0.0,
+        pass_tokens=pass_tokens,
+        machine=machine_bytes(policy.device),
+    )
+
+
+def activations(policy: Policy, tokens: int, checkpointing: bool) -> float:
+    """Bytes that a forward pass over `tokens` keeps for its backward pass."""
+    text = policy.model.config.get_text_config()
+    layer = 16 * text.hidden_size + 4 * (getattr(text, "intermediate_size", None) or 4 * text.hidden_size)
+    kept = text.num_hidden_layers * text.hidden_size + layer if checkpointing else text.num_hidden_layers * layer
+    return tokens * kept * (2.0 if policy.dtype == torch.bfloat16 else 4.0)
+
+
+def refuse_too_large(plan: MemoryPlan, config: Config) -> None:
+    """UserError, with what helps most, if the plan cannot fit in the machine."""
+    if plan.peak <= plan.machine:
+        return
+    if plan.fixed > plan.machine:
+        fix = "take a smaller model, or a machine with more memory"
+    elif plan.sampling > plan.activations + plan.logits:
+        shorter = "lower corpus.max_tokens, rlvr.max_new_tokens or eval.max_new_tokens"
+        fix = f"sample shorter rows, or fewer: {shorter}; or rlvr.batch_problems or samples"
+    elif not config.update.checkpoint_activations:
+        fix = "set update.checkpoint_activations to true, or lower update.micro_batch_tokens"
+    else:
+        fix = "lower update.micro_batch_tokens, and corpus.max_tokens below it"
+    where = f"update.micro_batch_tokens = {config.update.micro_batch_tokens}"
+    raise UserError(f"this run does not fit in memory: {plan.text()}", where=where, fix=fix)
+
+
+def machine_bytes(device: torch.device) -> float:
+    """Memory of the GPU, or of this machine, or of the container if that has less."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1])
+    found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
+    for limit in map(Path, CGROUP_LIMITS):
+        if limit.exists() and (text := limit.read_text().strip()).isdigit():
+            found.append(float(text))
+    return min(found)
