@@ -2,7 +2,7 @@
 
 import json
 
-from ra3.data.documents import read
+from ra3.data.corpus import read
 
 GOOD = {"text": "x = 1\n"}
 

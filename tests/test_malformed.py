@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from ra3.config.help import settings
 from ra3.config.load import load
-from ra3.data.documents import read
+from ra3.data.corpus import read
 from ra3.errors import UserError
 from ra3.grading.problems import load as load_problems
 from ra3.model.policy import Policy
@@ -34,7 +34,7 @@ ROW_OF_NO_USE = {
     "utf-16": '{"text": "x"}'.encode("utf-16"), "context a number": b'{"text": "x", "context": 3}',
     "context a list": b'{"text": "x", "context": []}', "id a list": b'{"text": "x", "id": [1]}',
     "id a float": b'{"text": "x", "id": 1.5}', "id true": b'{"text": "x", "id": true}',
-    "id twice": b'{"text": "x", "id": "first"}', "a comment": b"// x", "a bare word": b"text", "only a brace": b"}",
+    "a comment": b"// x", "a bare word": b"text", "only a brace": b"}",
     "a trailing comma": b'{"text": "x",}', "a number too long": b'{"text": ' + b"9" * 5000 + b"}",
 }  # fmt: skip
 """Rows of a .jsonl file after a good one with the id `first`."""

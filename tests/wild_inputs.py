@@ -27,7 +27,7 @@ from ra3.benchmarks.samples import FORMS, read_samples
 from ra3.commands.run import refuse_gaps
 from ra3.config.help import settings as all_settings
 from ra3.config.load import load, parse
-from ra3.data.documents import read
+from ra3.data.corpus import read
 from ra3.data.latents import remove
 from ra3.errors import UserError
 from ra3.grading.problem_tests import CallTest, StdioTest

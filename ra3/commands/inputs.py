@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,13 +18,13 @@ from ra3.benchmarks import load_benchmark, named
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
 from ra3.benchmarks.samples import paid_null_programs
 from ra3.config.settings import Config, ModelSettings, RunSettings
-from ra3.data.documents import BadRow, Corpus, Document, read, refuse_bad, split_heldout
+from ra3.data.corpus import read
+from ra3.data.documents import BadRow, Corpus, Document, refuse_bad, split_heldout
 from ra3.data.latents import EncodedDocument, encode_all
 from ra3.errors import UserError
 from ra3.grading.problems import Problem, load
 from ra3.model.policy import Policy
 from ra3.run.files import fingerprint_items
-from ra3.run.folder import Run
 from ra3.run.recorder import Recorder
 from ra3.sandbox import Sandbox
 from ra3.worlds import WORLDS
@@ -98,17 +99,20 @@ def _read(source: str, of_world: Callable[[World], list[Problem]]) -> ProblemSet
     return ProblemSet(source, problems)
 
 
-def read_corpus(config: Config) -> Corpus:
-    """The documents of `corpus.path`; those that overlap `run.benchmarks` are in the quarantine."""
+def read_corpus(config: Config, whole: bool = False) -> Corpus:
+    """The documents of `corpus.path`; those that overlap `run.benchmarks` are in the quarantine. With `whole`, files as
+    they are, neither cut nor filtered."""
     own = config.corpus
     if world := WORLDS.get(own.path):
         corpus = Corpus(world.documents("expert", config.run.seed, own.documents or WORLD_DOCUMENTS), [])
     else:
+        unit, filtered = ("file", False) if whole else (own.unit, own.filter)
         path = sysconfig.get_paths()["stdlib"] if own.path == "stdlib" else own.path
-        corpus = read(path, own.pattern, own.columns, own.documents, own.max_bad)
+        corpus = read(path, own.pattern, own.columns, own.documents, own.max_bad, unit, filtered)
     overlaps = find_overlaps(config.run.benchmarks, corpus.documents)
     left = [document for document in corpus.documents if document.id not in overlaps]
-    return Corpus(left, [*corpus.quarantine, *(BadRow(*found) for found in overlaps.items())])
+    bad = [BadRow(name, reason, "overlap") for name, reason in overlaps.items()]
+    return replace(corpus, documents=left, quarantine=[*corpus.quarantine, *bad])
 
 
 def find_overlaps(benchmarks: tuple[str, ...], items: Sequence[Document | Problem]) -> dict[str, str]:
@@ -181,15 +185,19 @@ class TokenizedCorpus:
         """Tokens of the longest document with its context."""
         return max(len(document.context_ids) + sum(map(len, document.step_ids)) for document in self.documents)
 
-    def record(self, run: Run) -> None:
-        """Writes the facts and quarantine.jsonl into the run folder. UserError where it began with other documents."""
+    def record(self, recorder: Recorder) -> None:
+        """Says what was read and shows the first document; writes the facts and quarantine.jsonl into the run folder.
+        UserError where the run began with other documents."""
+        run = recorder.run
+        recorder.display.say(f"corpus: {self.corpus.summary()}")
+        recorder.display.say(excerpt(self.train[0].document))
         if self.corpus.quarantine:
             with run.guard("write quarantine.jsonl"):
                 self.corpus.write_quarantine(run.path("quarantine.jsonl"))
         run.add_facts(corpus=self.facts())
         run.pin_inputs(corpus=fingerprint_items((d.id, d.context_ids, d.step_ids) for d in self.documents))
 
-    def facts(self) -> dict[str, int]:
+    def facts(self) -> dict[str, Any]:
         """What was read, in numbers."""
         return {
             "documents": len(self.train),
@@ -198,7 +206,17 @@ class TokenizedCorpus:
             "expert_tokens": sum(len(s) for d in self.train for s in d.step_ids),
             "cut": sum(d.cut for d in self.documents),
             "quarantined": len(self.corpus.quarantine),
+            "read": dict(self.corpus.sources),
+            "left_out": dict(self.corpus.left_out),
+            **self.corpus.notes,
         }
+
+
+def excerpt(document: Document) -> str:
+    """The first lines of a document as the model reads it, context and all."""
+    lines = (document.context + document.text).splitlines()
+    more = [f"  ... {len(lines) - SHOWN:,} lines more"] if len(lines) > SHOWN else []
+    return "\n".join([f"first document: {document.id}", *(f"  | {line}" for line in lines[:SHOWN]), *more])
 
 
 def load_documents(config: Config, policy: Policy) -> TokenizedCorpus:

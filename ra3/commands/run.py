@@ -68,7 +68,7 @@ def midtrain(config: Config, options: RunOptions) -> Path:
     policy = load_policy(config.run, config.model)
     corpus = load_documents(config, policy)
     with open_run(config, options, policy, corpus.longest) as recorder:
-        corpus.record(recorder.run)
+        corpus.record(recorder)
         trained = em_loop(recorder, policy, corpus.train, config.midtrain, config.update, config.run.seed)
         save_model(recorder.run, trained)
         latents = write_annotated(recorder, trained, corpus.train, config)
@@ -142,7 +142,7 @@ def annotate(config: Config, options: RunOptions) -> Path:
     what an earlier attempt has not written is done.
     """
     policy = load_policy(config.run, config.model)
-    corpus, kind, size = read_corpus(config), config.corpus.steps, config.corpus.max_tokens
+    corpus, kind, size = read_corpus(config, whole=True), config.corpus.steps, config.corpus.max_tokens
     inputs = {"model": fingerprint_weights(policy.model), "corpus": fingerprint_items(corpus.documents)}
     settings = config.model_dump(mode="json") | {"inputs": inputs}
     limit_s, again, compiled = config.run.stuck_after_s, resume_line("annotate", options.out), 0

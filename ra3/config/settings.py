@@ -82,10 +82,17 @@ class CorpusSettings(Section):
     path: str = Field(default="functions", min_length=1)
     """Folder, .jsonl, .parquet, saved data set; functions, word-problems (embedded worlds); stdlib (Python's)."""
     pattern: str = Field(default="**/*.py", min_length=1)
-    """Which files of a folder are documents (glob)."""
+    """Which files of a folder are documents (glob). Left as it is, a folder without them is read as its tables."""
     columns: tuple[Name, Name, Name] = Field(default=("text", "context", "id"), examples=["three names, with commas"])
     """Columns or keys (JSONL, Parquet, data set) of the expert text, of the prompt before it (read, never annotated,
-    never trained on), and of the document's name. The last two are optional in the data."""
+    never trained on), and of the document's name. The last two are optional in the data. Left as they are, the text is
+    also found under content or code."""
+    unit: Literal["file", "function"] = "file"
+    """What is one document: a whole file or row, or each of its functions after the imports and class headers that it
+    stands under (Python); what stands between functions is a document, too. `ra3 annotate` takes whole files."""
+    filter: bool = True
+    """Cut off licences; leave out generated, packed, data, duplicate and nearly duplicate files and rows, counted by
+    rule (docs/corpora.md). Embedded worlds and `ra3 annotate` take everything."""
     steps: Literal["line", "statement", "sentence"] = "line"
     """What one expert step is. The paper: a line."""
     documents: int = Field(default=0, ge=0)

@@ -7,9 +7,11 @@ follow, as a corpus wants it. ``load_rows`` makes the first fault an error, as p
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import lzma
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,16 +19,20 @@ from typing import Any, TypeVar
 
 from ra3.errors import UserError
 
-FORMATS = ".jsonl, .json (each also .gz) or .parquet"
+FORMATS = ".jsonl, .json (each also .gz, .xz, .zst) or .parquet"
 MAX_LINE = 2**28
 """Bytes of a line of JSON: more than any text that is allowed can take with its escapes."""
 BATCH_ROWS = 64
 """Rows of a table that are in memory at a time: rows of contest problems hold megabytes of tests."""
+MAX_NAMES = 40
+"""Names of columns that a message lists."""
 KINDS: dict[type, str] = {
     type(None): "null", bool: "a boolean", int: "a number", float: "a number",
     str: "a string", list: "a list", dict: "an object",
 }  # fmt: skip
 """JSON's words for the Python types that it is read as."""
+LFS_MARK = "version https://git-lfs.github.com/spec/"
+LFS_FAULT = "is a Git LFS pointer, not the file itself: fetch that with `git lfs pull`"
 Value = TypeVar("Value")
 Numbered = Iterator[tuple[int, Any]]
 """A line or row, counted from 1, and its object, or a ValueError that says what is wrong with it."""
@@ -117,6 +123,9 @@ def read_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
     """
     reader, file, number = _saved if path.is_dir() else READERS[format_of(path)], printable(path), 0
     try:
+        if path.is_file() and is_lfs_pointer(path):
+            yield Row(file, 1, {}, LFS_FAULT)
+            return
         for number, value in reader(path, columns):
             if isinstance(value, dict):
                 yield Row(file, number, value)
@@ -125,9 +134,14 @@ def read_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
                 yield Row(file, number, {}, fault)
     except UserError:
         raise
-    except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, KeyError) as error:
         what = "nothing more can be read" if number else "the file cannot be read"
         yield Row(file, number + 1, {}, f"{what}: {_first_line(error)}")
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names that a table gives its columns; of JSON lines the keys of the first row that is an object."""
+    return next((list(row.values) for row in read_rows(path) if not row.fault), [])
 
 
 def load_rows(path: Path) -> list[Row]:
@@ -143,13 +157,30 @@ def load_rows(path: Path) -> list[Row]:
 
 
 def format_of(path: Path) -> str:
-    """Return the key of READERS that a file's name ends with, before ``.gz``; "" if it has none."""
-    name = path.name.lower().removesuffix(".gz")
+    """Return the key of READERS that a file's name ends with, before an ending of OPENERS; "" if it has none."""
+    name = path.name.lower()
+    name = name.removesuffix(next((suffix for suffix in OPENERS if name.endswith(suffix)), ""))
     return next((suffix for suffix in READERS if name.endswith(suffix)), "")
 
 
+def is_lfs_pointer(path: Path) -> bool:
+    """Say whether a file is what Git LFS leaves in the place of a large one that was not fetched."""
+    with path.open("rb") as file:
+        return file.read(len(LFS_MARK)) == LFS_MARK.encode()
+
+
+def _open_zstandard(path: Path) -> Any:
+    import pyarrow
+
+    return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))
+
+
+OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".xz": lzma.open, ".zst": _open_zstandard}
+"""How to read a compressed file as it is unpacked, by the end of its name."""
+
+
 def _open(path: Path) -> Any:
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+    return OPENERS.get(path.suffix.lower(), partial(open, mode="rb"))(path)
 
 
 def _json_lines(path: Path, columns: Sequence[str]) -> Numbered:
@@ -186,6 +217,8 @@ def _saved(path: Path, columns: Sequence[str]) -> Numbered:
     try:
         table = datasets.load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if pointer := next(filter(is_lfs_pointer, path.rglob("*.arrow")), None):
+            raise UserError(LFS_FAULT, where=str(pointer)) from error
         raise UserError(f"this saved data set cannot be loaded: {_first_line(error)}", where=str(path)) from error
     if isinstance(table, datasets.DatasetDict):
         if len(table) != 1:
@@ -196,7 +229,7 @@ def _saved(path: Path, columns: Sequence[str]) -> Numbered:
     yield from _cells((table.select_columns(wanted) if wanted else table).with_format("arrow").iter(BATCH_ROWS))
 
 
-READERS = {".jsonl": _json_lines, ".json": _json_list, ".parquet": _parquet}
+READERS = {".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json_list, ".parquet": _parquet}
 """By the end of a file's name."""
 
 
@@ -238,7 +271,8 @@ def _kind(value: Any) -> str:
 
 def _missing(key: str, names: Iterable[Any]) -> str:
     there = list(map(str, names))
-    return f"{key!r} is missing (it has: {', '.join(there[:8]) or 'none'}{', ...' if len(there) > 8 else ''})"
+    more = ", ..." if len(there) > MAX_NAMES else ""
+    return f"{key!r} is missing (it has: {', '.join(there[:MAX_NAMES]) or 'none'}{more})"
 
 
 def _first_line(error: Exception) -> str:

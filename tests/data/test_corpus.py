@@ -8,8 +8,10 @@ from corpus_files import GOOD, jsonl, only_reason, reasons, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ra3.data import documents, tables
-from ra3.data.documents import BadRow, Corpus, Document, read, split_heldout
+from ra3.data import corpus as corpora
+from ra3.data import tables
+from ra3.data.corpus import read
+from ra3.data.documents import BadRow, Corpus, Document, split_heldout
 from ra3.data.steps import split
 from ra3.errors import UserError
 
@@ -93,7 +95,7 @@ def test_an_unreadable_file_is_quarantined(tmp_path):
 
 
 def test_an_enormous_document_is_quarantined(tmp_path, monkeypatch):
-    monkeypatch.setattr(documents, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(corpora, "MAX_BYTES", 2**20)
     write(tmp_path, a__py="a\n", b__py="b" * (2**20 + 1))
     assert reasons(read(tmp_path, max_bad=1)) == {"b.py:1": "is larger than 1 MiB"}
     assert only_reason(jsonl(tmp_path, GOOD, {"text": "é" * 2**19 + "x"})) == "'text' is larger than 1 MiB"

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import lzma
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from ra3.data.documents import Document, read
+from ra3.data.corpus import read
+from ra3.data.documents import Document
 from ra3.errors import UserError
 
 
@@ -47,7 +50,8 @@ def test_jsonl_gz_blank_lines_and_byte_order_mark(tmp_path):
         (None, "is null, not an object"),
         ({"code": "x", "lang": "py"}, "'text' is missing (it has: code, lang)"),
         ({}, "'text' is missing (it has: none)"),
-        ({str(i): i for i in range(9)}, "'text' is missing (it has: 0, 1, 2, 3, 4, 5, 6, 7, ...)"),
+        ({str(i): i for i in range(9)}, "'text' is missing (it has: 0, 1, 2, 3, 4, 5, 6, 7, 8)"),
+        ({str(i): i for i in range(41)}, f"'text' is missing (it has: {', '.join(map(str, range(40)))}, ...)"),
         ({"text": None}, "'text' is null, not a string"),
         ({"text": ["x"]}, "'text' is a list, not a string"),
         ({"text": 3}, "'text' is a number, not a string"),
@@ -69,11 +73,59 @@ def test_bad_json_rows(tmp_path, row, reason):
     assert place == "rows.jsonl:2" and found.startswith(reason)
 
 
-def test_duplicate_ids(tmp_path):
-    path = jsonl(tmp_path, {"text": "a", "id": "x"}, {"text": "b", "id": "y"}, {"text": "c", "id": "x"})
-    corpus = read(path, max_bad=0.5)
-    assert [d.text for d in corpus.documents] == ["a", "b"]
-    assert reasons(corpus) == {"rows.jsonl:3": f"the id 'x' was already used at {path}:1"}
+def test_ids_that_start_again_are_replaced_by_the_place(tmp_path):
+    names = ["x", "y", "x", 0, 0, "rows.jsonl:7", "x"]
+    path = jsonl(tmp_path, *({"text": str(n), "id": name} for n, name in enumerate(names)))
+    corpus = read(path, max_bad=0)
+    own = ["x", "y", "rows.jsonl:3", "0", "rows.jsonl:5", "rows.jsonl:7", "rows.jsonl:7'"]
+    assert [d.id for d in corpus.documents] == own
+    assert "ids used before, replaced by file:line: 3" in corpus.summary()
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.ndjson", "rows.parquet"])
+def test_the_text_is_found_under_other_names(tmp_path, name):
+    rows = [{"hexsha": "ab", "code": "no", "content": f"x = {i}\n"} for i in range(3)]
+    if name.endswith("parquet"):
+        parquet.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    else:
+        jsonl(tmp_path, *rows, name=name)
+    corpus = read(tmp_path / name)
+    assert [d.text for d in corpus.documents] == ["x = 0\n", "x = 1\n", "x = 2\n"]
+    assert corpus.summary() == "3 rows -> 3 documents, 0.0 M characters; texts found under 'content': 3"
+    with pytest.raises(UserError, match=r"'body' is missing \(it has: .*content(.|\n)*corpus.columns"):
+        read(tmp_path / name, columns=("body", "context", "id"))
+
+
+@pytest.mark.parametrize("ending", ["gz", "xz", "zst"])
+def test_compressed_lines_are_read_as_they_are_unpacked(tmp_path, ending):
+    rows = b"".join(json.dumps({"text": f"x = {i * i}\n"}).encode() + b"\n" for i in range(20_000))
+    zstandard = partial(pa.compress, codec="zstd", asbytes=True)
+    pack = {"gz": gzip.compress, "xz": lzma.compress, "zst": zstandard}[ending]
+    path = tmp_path / f"rows.jsonl.{ending}"
+    path.write_bytes(pack(rows) + pack(b'{"text": "the second frame"}\n'))
+    assert [d.text for d in read(path).documents[-2:]] == [f"x = {19_999**2}\n", "the second frame"]
+    path.write_bytes(pack(rows)[:30_000])
+    corpus = read(path)
+    assert corpus.documents and "nothing more can be read" in corpus.quarantine[-1].reason
+    path.write_bytes(b"not packed")
+    with pytest.raises(UserError, match="the file cannot be read"):
+        read(path)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 7\n"
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.py"])
+def test_pointers_of_git_lfs_are_named(tmp_path, name):
+    (tmp_path / name).write_bytes(POINTER)
+    with pytest.raises(UserError, match="is a Git LFS pointer, not the file itself: fetch that with `git lfs pull`"):
+        read(tmp_path / name)
+
+
+def test_a_limit_stops_reading(tmp_path):
+    path = jsonl(tmp_path, *[{"text": f"x = {i}\n"} for i in range(5)], b"\xff", b"{")
+    corpus = read(path, documents=3, max_bad=0)
+    assert len(corpus.documents) == corpus.sources["rows"] == 3 and not corpus.quarantine
 
 
 def test_a_damaged_gzip_file_keeps_what_came_before(tmp_path):
@@ -111,8 +163,8 @@ def test_bad_parquet(tmp_path):
     path.write_bytes(b"PAR1 no parquet")
     with pytest.raises(UserError, match="t.parquet:1: the file cannot be read"):
         read(path)
-    parquet.write_table(table({"code": ["a"], "lang": ["b"]}), path)
-    with pytest.raises(UserError, match=r"'text' is missing \(it has: code, lang\)"):
+    parquet.write_table(table({"body": ["a"], "lang": ["b"]}), path)
+    with pytest.raises(UserError, match=r"'text' is missing \(it has: body, lang\)"):
         read(path)
     parquet.write_table(table({"text": [b"a", b"\xff"]}, text=pa.binary()), path)
     with pytest.raises(UserError, match="'text' is bytes, not a string"):
@@ -132,7 +184,12 @@ def test_a_folder_of_tables(tmp_path):
     jsonl(tmp_path, {"text": "c"}, name="2.jsonl")
     assert [d.id for d in read(tmp_path, pattern="*.jsonl").documents] == ["1.jsonl:1", "1.jsonl:2", "2.jsonl:1"]
     with pytest.raises(UserError, match=r"no document(.|\n)*holds 2 .jsonl files: .*corpus.pattern to '\*\*/\*.jsonl'"):
-        read(tmp_path)
+        read(tmp_path, pattern="*.c")
+    write(tmp_path, README__md="Shards.\n")
+    parquet.write_table(table({"text": ["d"]}), tmp_path / "0.parquet")
+    assert [d.text for d in read(tmp_path).documents] == ["d", "a", "b", "c"]
+    write(tmp_path, a__py="e\n")
+    assert [d.text for d in read(tmp_path).documents] == ["e\n"]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -152,6 +209,10 @@ def test_saved_data_sets(tmp_path):
     datasets.DatasetDict(train=rows, test=rows).save_to_disk(str(tmp_path / "two"))
     with pytest.raises(UserError, match="several splits\n  allowed: .*/two/train, .*/two/test"):
         read(tmp_path / "two")
+    write(tmp_path, pointer_in_state__json="{}", pointer_in_dataset_info__json="{}")
+    write(tmp_path / "pointer", **{"data-00000-of-00001__arrow": POINTER})
+    with pytest.raises(UserError, match="is a Git LFS pointer"):
+        read(tmp_path / "pointer")
     write(tmp_path, broken_in_state__json="{}", broken_in_dataset_info__json="{}")
     with pytest.raises(UserError, match="cannot be loaded"):
         read(tmp_path / "broken")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from step_checks import check_unchanged, steps, texts
 
-from ra3.data.documents import read
+from ra3.data.corpus import read
 from ra3.data.steps import KINDS
 
 WILD = st.text(st.sampled_from("ab1 \t\f\n\r\\#\"'()[]{}:=,.@;f\0\u2028\x0b\x85é日\ufeff\ud800"), max_size=60)
