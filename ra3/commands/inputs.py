@@ -23,6 +23,7 @@ from ra3.data.documents import BadRow, Corpus, Document, refuse_bad, split_heldo
 from ra3.data.latents import EncodedDocument, encode_all
 from ra3.errors import UserError
 from ra3.grading.problems import Problem, load
+from ra3.model.hub import find_model
 from ra3.model.policy import Policy
 from ra3.run.files import fingerprint_items
 from ra3.run.recorder import Recorder
@@ -145,9 +146,9 @@ def overlap_lines(config: Config) -> Iterator[str]:
         yield f"{len(found)} of {len(items)} {noun} overlap {', '.join(benchmarks)}"
 
 
-def load_policy(run: RunSettings, model: ModelSettings) -> Policy:
-    """Loads the model of `model.path` on the run's device, after setting the number of CPU threads: 0 is every core
-    that this process may use."""
+def load_policy(run: RunSettings, model: ModelSettings, pinned: str | None = None) -> Policy:
+    """Loads the model of `model.path`, or what stands for it at the commit `pinned`, on the run's device, after setting
+    the number of CPU threads: 0 is every core that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(run.threads or cores)
     has_gpu, device = torch.cuda.is_available(), run.device
@@ -156,15 +157,12 @@ def load_policy(run: RunSettings, model: ModelSettings) -> Policy:
     if device.startswith("cuda") and not has_gpu:
         raise UserError("no CUDA device is available", where=f"run.device = {device}", fix="use run.device=cpu or auto")
     world = WORLDS.get(model.path)
-    folder = world.model if world else Path(model.path).expanduser()
-    where = f"model.path = {folder}"
-    if not folder.is_dir():
-        allowed = f"a Hugging Face folder on this machine, or an embedded world: {', '.join(WORLDS)}"
-        raise UserError("there is no such model folder", where, allowed, "check the path; nothing is downloaded")
+    folder, name = (world.model, str(world.model)) if world else find_model(pinned or model.path)
     if (folder / "environment.json").exists():
-        what = "this is a run folder, not a model folder"
+        what, where = "this is a run folder, not a model folder", f"model.path = {folder}"
         raise UserError(what, where, fix=f"use its model: --model {folder / 'model'}")
-    return Policy.load(folder, model.weights, getattr(torch, run.dtype), torch.device(device), run.seed, model.opener)
+    place = getattr(torch, run.dtype), torch.device(device), run.seed
+    return replace(Policy.load(folder, model.weights, *place, model.opener), source=name)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from ra3.rows import Rows
 from ra3.run.checkpoints import write_checksums
 from ra3.run.display import Display, show_problems, show_results, start_box
 from ra3.run.files import fingerprint_items, fingerprint_weights
-from ra3.run.folder import Run, resume_line
+from ra3.run.folder import Run, environment_of, resume_line, run_folder
 from ra3.run.ledger import cost_table, read_ledger
 from ra3.run.recorder import Recorder
 from ra3.run.results import LatentEntry, Results
@@ -65,7 +65,7 @@ class RunOptions:
 
 def midtrain(config: Config, options: RunOptions) -> Path:
     """Mid-trains the model on the corpus; returns the run folder."""
-    policy = load_policy(config.run, config.model)
+    policy = load_policy(config.run, config.model, pinned_model(config, options))
     corpus = load_documents(config, policy)
     with open_run(config, options, policy, corpus.longest) as recorder:
         corpus.record(recorder)
@@ -78,7 +78,7 @@ def midtrain(config: Config, options: RunOptions) -> Path:
 
 def rlvr(config: Config, options: RunOptions) -> Path:
     """Trains the model by RLVR; returns the run folder."""
-    settings, policy = config.rlvr, load_policy(config.run, config.model)
+    settings, policy = config.rlvr, load_policy(config.run, config.model, pinned_model(config, options))
     found = load_rl_problems(config)
     found = found.without(beyond_positions(policy, found.problems, settings.max_new_tokens))
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
@@ -95,7 +95,7 @@ def evaluate(config: Config, options: RunOptions) -> Path:
     settings, seed = config.eval, config.run.seed
     if settings.samples_file:
         return evaluate_file(settings.samples_file, config, options)
-    policy, found = load_policy(config.run, config.model), load_eval_problems(config)
+    policy, found = load_policy(config.run, config.model, pinned_model(config, options)), load_eval_problems(config)
     refuse_long(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
         problems, name = found.record(recorder), options.system or Path(config.model.path).name
@@ -168,6 +168,15 @@ def annotate(config: Config, options: RunOptions) -> Path:
     return options.out
 
 
+def pinned_model(config: Config, options: RunOptions) -> str | None:
+    """The model at the commit of the hub that an earlier attempt of this run, or the run it forks, began with."""
+    own = config.run
+    folder = options.fork or run_folder(own.out, own.name, config.model_dump(mode="json"), options.command)
+    began = str(environment_of(folder).get("model"))
+    asked, _, commit = began.partition("@")
+    return began if commit and asked == config.model.path.partition("@")[0] else None
+
+
 @contextmanager
 def open_run(
     config: Config, options: RunOptions, policy: Policy | None, longest: int | None = None
@@ -183,8 +192,8 @@ def open_run(
         subject, device = (policy.source, str(policy.device)) if policy else (str(config.eval.samples_file), "none")
         if policy:
             run.pin_inputs(model=fingerprint_weights(policy.model))
-            threads, opener = torch.get_num_threads(), policy.syntax.opener
-            run.add_facts(device=device, parameters=policy.num_parameters, threads=threads, opener=opener)
+            threads, opener, size = torch.get_num_threads(), policy.syntax.opener, policy.num_parameters
+            run.add_facts(model=subject, device=device, parameters=size, threads=threads, opener=opener)
         start_box(run, subject, own.seed, device, " ".join(options.recipes) or "defaults")
         display = Display(run, dtype=own.dtype)
         for note in policy.notes if policy else ():

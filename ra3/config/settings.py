@@ -66,10 +66,10 @@ class RunSettings(Section):
 
 
 class ModelSettings(Section):
-    """Any Hugging Face causal language model on disk."""
+    """Any causal language model of Hugging Face's transformers."""
 
     path: str = Field(default="functions", min_length=1)
-    """Folder of a Hugging Face causal language model with its tokenizer; functions, word-problems: the worlds' own."""
+    """Folder of model and tokenizer, GGUF file, ORG/NAME[@REVISION] of the hub; functions, word-problems: a world."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
     opener: str | None = Field(default=None, pattern=r"^(#|<\S+>|\[\S+\])$", examples=["# or <|NAME|>"])

@@ -1,4 +1,4 @@
-"""A Hugging Face folder on this machine as tokenizer and model; whatever is wrong with it is one message.
+"""A Hugging Face folder or GGUF file on this machine as tokenizer and model; what is wrong with it is one message.
 
 Nobody's code is run: a folder that brings its own is read with the library's, or refused. Adapters are merged into
 their base or refused. Git-LFS pointers in the place of files are refused by name.
@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from transformers.utils import logging as transformers_logging
 
 from ra3.data.latents import COMMENT_OPENER, single_id
 from ra3.errors import UserError, is_out_of_memory
+from ra3.model.hub import find_model
 
 IN_A_LAYER = re.compile(r"\.\d+\..*(weight|bias)$")
 LATENT_TOKEN_KEY = "latent_opener"
@@ -50,7 +52,7 @@ class Point:\r
 
 @dataclass
 class ModelFolder:
-    """A model and its tokenizer, as they lie in a Hugging Face folder."""
+    """A model and its tokenizer, as they lie in a Hugging Face folder or a GGUF file."""
 
     path: Path
     notes: list[str] = field(default_factory=list)
@@ -65,9 +67,30 @@ class ModelFolder:
         if it cannot be read."""
         return _read(self.path, "model", lambda: self._random(seed) if weights == "random" else self._pretrained())
 
+    @cached_property
+    def _folder(self) -> Path:
+        return self.path.parent if self.path.is_file() else self.path
+
+    @cached_property
+    def _gguf(self) -> dict[str, str]:
+        """``{"gguf_file": "NAME.gguf"}``, as the library wants to be told, where that is all there is; else empty."""
+        files = [self.path] if self.path.is_file() else sorted(self.path.glob("*.gguf"))
+        if not files or self.path.is_dir() and any(self.path.glob("*.safetensors")):
+            return {}
+        if len(files) > 1:
+            names = ", ".join(file.name for file in files)
+            raise UserError("there are several GGUF files here", str(self.path), allowed=names, fix="name one of them")
+        try:
+            import accelerate  # noqa: F401  (the library asks for both)
+            import gguf  # noqa: F401
+        except ImportError:
+            fix = "pip install 'ra3[gguf]'"
+            raise UserError("GGUF files need packages that are not here", str(files[0]), fix=fix) from None
+        return {"gguf_file": files[0].name}
+
     def _json(self, name: str) -> dict[str, Any]:
         """An object in a file of the folder; {} where there is no such file."""
-        path = self.path / name
+        path = self._folder / name
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if not isinstance(content, dict):
             raise ValueError(f"{name} is no JSON object")
@@ -80,42 +103,47 @@ class ModelFolder:
         if (self.path / "config.json").is_file():
             return self
         base = str(self._json(ADAPTER).get("base_model_name_or_path"))
-        for path in (Path(base).expanduser(), self.path / base):
-            if (path / "config.json").is_file():
-                return ModelFolder(path, self.notes)
-        raise UserError(
-            f"this is an adapter of {base}, which is not on this machine",
-            where=str(self.path / ADAPTER), fix=MERGE,
-        )  # fmt: skip
+        try:
+            path, _ = find_model(base)
+        except UserError as error:
+            what = f"this is an adapter of {base}: {error.what}"
+            raise UserError(what, where=str(self.path / ADAPTER), fix=MERGE) from error
+        return ModelFolder(path, self.notes)
 
+    @cached_property
     def _config(self) -> Any:
         base = self._base() or self
-        refuse_pointers(base.path)
+        refuse_pointers(base._folder)
         kind, code = base._json("config.json").get("model_type"), base._json("config.json").get("auto_map")
         if code and kind not in CONFIG_MAPPING:
             raise UserError(
                 f"this model needs code of its own ({next(iter(dict(code).values()))}), and nobody's code is run",
                 where=f"{base.path}/config.json: auto_map", fix="use a model whose architecture transformers has",
             )  # fmt: skip
-        config = AutoConfig.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(
+            base._folder, local_files_only=True, trust_remote_code=False, **base._gguf
+        )
         layers = config.get_text_config().num_hidden_layers
         if layers < 1:
             raise ValueError(f"num_hidden_layers is {layers}")
         return config
 
     def _tokenizer(self) -> Any:
-        self._config()
-        refuse_pointers(self.path)
+        assert self._config
+        refuse_pointers(self._folder)
         base = self._base()
         if base and base is not self and not (self.path / "tokenizer_config.json").is_file():
             return base._tokenizer()
-        file, code = self.path / "tokenizer.json", self._json("tokenizer_config.json").get("auto_map")
+        file, code = self._folder / "tokenizer.json", self._json("tokenizer_config.json").get("auto_map")
         tokenizer = None
         if not (code and file.is_file()):  # where it needs code of its own, the file says all
-            tokenizer = AutoTokenizer.from_pretrained(self.path, local_files_only=True, trust_remote_code=False)
+            theirs = {} if file.is_file() else self._gguf
+            tokenizer = AutoTokenizer.from_pretrained(
+                self._folder, local_files_only=True, trust_remote_code=False, **theirs
+            )
         if not file.is_file() or _same_ids(tokenizer, file):
             return tokenizer
-        own = FastTokenizer.from_pretrained(self.path, local_files_only=True)
+        own = FastTokenizer.from_pretrained(self._folder, local_files_only=True)
         if not _same_ids(own, file):
             raise ValueError("it makes other ids of a page of code than tokenizer.json does")
         other = type(tokenizer).__name__ if tokenizer else "the folder's own code"
@@ -125,22 +153,26 @@ class ModelFolder:
     def _random(self, seed: int) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            config = self._config()
+            config = self._config
             return AutoModelForCausalLM.from_config(config, attn_implementation="eager", trust_remote_code=False)
 
     def _pretrained(self) -> Any:
-        config = self._config()
+        config = self._config
         if base := self._base():
             return self._merged(base)
         model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-            self.path, config=config, local_files_only=True, attn_implementation="eager", output_loading_info=True,
-            trust_remote_code=False, ignore_mismatched_sizes=True,  # they are refused here, by name
+            self._folder, config=config, local_files_only=True, attn_implementation="eager", output_loading_info=True,
+            trust_remote_code=False, ignore_mismatched_sizes=True, **self._gguf,  # sizes are refused here, by name
         )  # fmt: skip
         mismatched = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in info["mismatched_keys"]]
         _refuse("missing from the weights, or of another shape there", [*info["missing_keys"], *mismatched])
         _refuse("in the weights that this config has no place for", filter(IN_A_LAYER.search, info["unexpected_keys"]))
         wild = [name for name, tensor in model.state_dict().items() if not bool(torch.isfinite(tensor).all())]
         _refuse("with NaN or infinity", wild)
+        if self._gguf:
+            model.hf_quantizer = None  # the library would not save what was quantised once
+            model.config.__dict__.pop("quantization_config", None)
+            self.notes.append(f"the weights of {self._gguf['gguf_file']} were de-quantised, and are saved so")
         return model
 
     def _merged(self, base: ModelFolder) -> Any:

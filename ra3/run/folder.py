@@ -109,7 +109,7 @@ class Run:
         numbers = [path.stem.removeprefix("attempt_") for path in logs.glob("attempt_*.log")]
         self.attempt = 1 + max((int(digits) for digits in numbers if digits.isdecimal()), default=0)
         self._log = (logs / f"attempt_{self.attempt}.log").open("a", encoding="utf-8", buffering=1)
-        before = _environment_of(folder)
+        before = environment_of(folder)
         earlier = [*before.pop("earlier", []), *([before] if before else [])]
         self._facts: dict[str, Any] = {"command": command, "resume": self.resume_line, "attempt": self.attempt}
         self.add_facts(**_environment(), earlier=earlier)
@@ -129,7 +129,7 @@ class Run:
         UserError if the folder is busy, cannot be written, or holds something else or a run that cannot go on.
         """
         config = to_json(config)
-        folder = Path(out) / (name or auto_name(command, config))
+        folder = run_folder(out, name, config, command)
         if name and (name in (".", "..") or Path(name).name != name):
             raise UserError(f"a run's name must be a plain folder name, got {name!r}", where="run.name")
         with disk_errors(folder, "create the run folder"), ExitStack() as on_failure:
@@ -188,6 +188,11 @@ class Run:
         self.close()
 
 
+def run_folder(out: str | Path, name: str | None, config: dict, command: str) -> Path:
+    """Where the run of this config lies."""
+    return Path(out) / (name or auto_name(command, to_json(config)))
+
+
 def auto_name(command: str, config: dict) -> str:
     """`<command>-<model>-<8 hex>`; the hex stands for all that decides the numbers: an equal run has an equal name."""
     flat = {key: value for key, value in flatten(config) if key not in FREE_KEYS}
@@ -216,14 +221,14 @@ def resume_line(command: str, folder: Path) -> str:
 
 def refuse_other_format(folder: Path) -> None:
     """UserError if a run folder was written in another format than this version's. Damaged notes tell of none."""
-    environment = _environment_of(folder)
+    environment = environment_of(folder)
     if environment and environment.get("format") != FORMAT:
         what = f"this run folder has format {environment.get('format', 1)}, this version reads format {FORMAT}"
         fix = "use the version of ra3 that made it, which environment.json names, or start afresh under another name"
         raise UserError(what, str(folder), fix=fix)
 
 
-def _environment_of(folder: Path) -> dict[str, Any]:
+def environment_of(folder: Path) -> dict[str, Any]:
     """environment.json; {} where it is missing, damaged or names no command."""
     with suppress(UserError, OSError):
         environment = read_object(folder / "environment.json")
@@ -234,7 +239,7 @@ def _environment_of(folder: Path) -> dict[str, Any]:
 def copy_run(source: Path, target: Path, command: str) -> None:
     """Copies what a run resumes from out of `source` into the folder `target`. UserError if there is no run of the same
     command in `source`, if a process is writing it, or if it cannot be copied."""
-    made_by = _environment_of(source).get("command")
+    made_by = environment_of(source).get("command")
     if made_by is None:
         raise UserError("there is no run to fork in this folder", where=str(source), fix="name a run folder")
     refuse_other_format(source)
@@ -262,7 +267,7 @@ def _check_reuse(folder: Path, config: dict, command: str, resume: bool, forked:
             raise UserError(what, str(folder), fix=f"{ANOTHER_NAME} or another place (run.out)")
         return False
     refuse_other_format(folder)
-    if (began := _environment_of(folder).get("command", command)) != command:
+    if (began := environment_of(folder).get("command", command)) != command:
         what = f"the run in this folder is one of `ra3 {began}`, not of `ra3 {command}`"
         raise UserError(what, str(folder), fix=ANOTHER_NAME)
     changes, fresh = config_changes(read_object(folder / "config.json"), config), f"{ANOTHER_NAME} to start afresh"

@@ -57,7 +57,7 @@ def byte_level(tmp_path_factory) -> Path:
     own.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=["<|end|>"], initial_alphabet=alphabet, show_progress=False
+        vocab_size=400, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
     )
     own.train_from_iterator([PAGE, TEXT] * 3, trainer)
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
@@ -81,11 +81,11 @@ def test_the_tokenizer_is_that_of_its_file(tmp_path, byte_level, named):
         file.unlink()
     shutil.copy(byte_level, tmp_path)
     named_class = {"tokenizer_class": its_class} if its_class else {}
-    change(tmp_path / "tokenizer_config.json", eos_token="<|end|>", **named_class)
+    change(tmp_path / "tokenizer_config.json", eos_token="<|endoftext|>", **named_class)
     source = ModelFolder(tmp_path)
     tokenizer, own = source.tokenizer(), Tokenizer.from_file(str(byte_level))
     assert tokenizer(TEXT).input_ids == own.encode(TEXT).ids
-    assert tokenizer.eos_token == "<|end|>"
+    assert tokenizer.eos_token == "<|endoftext|>"
     assert bool(source.notes) == CLASSES[named]
 
     tokenizer.save_pretrained(tmp_path / "again")
@@ -164,7 +164,7 @@ def test_without_peft_adapters_are_refused(folder, adapter, monkeypatch, place):
 
 def test_an_adapter_whose_base_is_not_here_is_refused(adapter):
     change(adapter / "adapter_config.json", base_model_name_or_path="/no/such/model")
-    assert "an adapter of /no/such/model, which is not on this machine" in refused(adapter)
+    assert "an adapter of /no/such/model: there is no such model folder" in refused(adapter)
 
 
 @pytest.mark.parametrize(
