@@ -14,6 +14,8 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
+
 from ra3.data.documents import BadRow, Document
 
 HEAD_LINES = 20
@@ -30,6 +32,9 @@ Those that do are compared in all 128."""
 HASHED_AT_ONCE = 4096
 """Runs of words whose 128 hashes are in memory together: 2 MiB."""
 
+_WORDS = re.compile(rb"[\w\x80-\xff]+")
+_MULTIPLIER = np.uint32(0x9E3779B1)
+"""Odd, so that the number of a run depends on the order of its words."""
 _LICENCE = re.compile(r"copyright|licen[sc]e|SPDX-|all rights reserved", re.IGNORECASE)
 _KEPT_FIRST = re.compile(r"\ufeff?(?:#!.*\n)?(?:[ \t\f]*#.*?coding[:=].*\n)?")
 """A shebang and a coding line (PEP 263)."""
@@ -42,11 +47,11 @@ _GENERATED = re.compile(
     re.VERBOSE | re.MULTILINE | re.IGNORECASE,
 )
 _LITERALS = re.compile(
-    r""" [ \t]*+ (?: [bru]?'(?:[^'\\\r\n]|\\.)*+' | [bru]?"(?:[^"\\\r\n]|\\.)*+" | \d[\w.]*+
+    r""" (?=[^'"\d]*['"\d]) [ \t]*+ (?: [bru]?'(?:[^'\\\r\n]|\\.)*+' | [bru]?"(?:[^"\\\r\n]|\\.)*+" | \d[\w.]*+
     | None\b | True\b | False\b | [ \t,:;()\[\]{}+*/-] )*+ (?:\#.*+)? $""",
     re.VERBOSE | re.IGNORECASE,
 )
-"""A line of strings, numbers and what stands between them."""
+"""A line of strings and numbers, one at least, and of what stands between them."""
 
 
 def without_licence(text: str) -> str:
@@ -93,8 +98,7 @@ def _is_dense(line: str) -> bool:
 
 
 def _is_data(line: str) -> bool:
-    is_text = line.startswith(("#", '"""', "'''"))
-    return not is_text and any(c in "'\"0123456789" for c in line) and _LITERALS.match(line) is not None
+    return not line.startswith(("#", '"""', "'''")) and _LITERALS.match(line) is not None
 
 
 class Sieve:
@@ -134,19 +138,21 @@ class NearDuplicates:
     def __init__(self) -> None:
         from datasketch import MinHash, MinHashLSH
 
-        self._empty = MinHash(NUM_HASHES, seed=1, hashfunc=zlib.crc32)
+        self._empty = MinHash(NUM_HASHES, seed=1, hashfunc=int)
         self._bands: Any = MinHashLSH(num_perm=NUM_HASHES, params=(NUM_BANDS, NUM_HASHES // NUM_BANDS))
         self._signatures: dict[str, MinHash] = {}
 
     def add(self, name: str, text: str) -> str | None:
         """Return the name of a text like this one; where there is none, remember this one."""
-        words = re.findall(r"\w+", text)
-        runs = sorted({" ".join(words[i : i + RUN_WORDS]).encode() for i in range(len(words) - RUN_WORDS + 1)})
-        if not runs:
+        words = np.array([zlib.crc32(word) for word in _WORDS.findall(text.encode())], np.uint32)
+        if len(words) < RUN_WORDS:
             return None
-        signature = self._empty.copy()
-        for start in range(0, len(runs), HASHED_AT_ONCE):
-            signature.update_batch(runs[start : start + HASHED_AT_ONCE])
+        runs = np.zeros(len(words) - RUN_WORDS + 1, np.uint32)
+        for i in range(RUN_WORDS):
+            runs = runs * _MULTIPLIER + words[i : i + len(runs)]
+        numbers, signature = np.unique(runs).tolist(), self._empty.copy()
+        for start in range(0, len(numbers), HASHED_AT_ONCE):
+            signature.update_batch(numbers[start : start + HASHED_AT_ONCE])
         found = [(self._signatures[other].jaccard(signature), other) for other in self._bands.query(signature)]
         if found and max(found)[0] >= NEAR_SHARE:
             return max(found)[1]
