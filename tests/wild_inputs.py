@@ -63,7 +63,7 @@ LINES = [
     "x = 1\n", "if x:\n", "    y\n", "(", "f'''{x}\n", "\\\n", "# c\n", "@d\n", "def f():\n", "'''", '"', "\r", "\n",
 ]  # fmt: skip
 CODE = st.lists(st.sampled_from(LINES), max_size=20).map("".join)
-NAMES = st.sampled_from(["a.jsonl", "a.jsonl.gz", "a.parquet", "a.py", "A.JSONL"])
+NAMES = st.sampled_from(["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.jsonl.xz", "a.parquet", "a.py", "A.JSONL"])
 
 
 CHECKS: dict[Callable[..., None], tuple[st.SearchStrategy, ...]] = {}
@@ -142,12 +142,12 @@ def json_recipes(tree: dict) -> None:
     told(lambda: load([path]))
 
 
-@given_any(files(ROWS), NAMES)
-def corpora(data: bytes, name: str) -> None:
+@given_any(files(ROWS), NAMES, st.sampled_from(["file", "function"]), st.booleans())
+def corpora(data: bytes, name: str, unit: str, filtered: bool) -> None:
     """Any bytes as a corpus: documents that are text with ids of their own, and reasons for everything else."""
     path = FOLDER / name
     path.write_bytes(data)
-    corpus = told(lambda: read(path, max_bad=1))
+    corpus = told(lambda: read(path, max_bad=1, unit=unit, filtered=filtered))
     path.unlink()
     if corpus is None:
         return

@@ -31,6 +31,8 @@ class CorpusLook:
     num_all: int
     """Documents to train on."""
     num_heldout: int
+    summary: str
+    """What was read and what became of it."""
     rows: Rows
     """The part as rows, with its decisions."""
 
@@ -71,10 +73,11 @@ class CorpusLook:
         return f"{found}; {self.num_heldout} held out"
 
 
-def look_at_corpus(config: Config, policy: Policy) -> CorpusLook:
-    """Reads the corpus and encodes a part of it: documents evenly spread over all lengths, for READ_S seconds."""
-    own = config.corpus
-    train, heldout = split_heldout(read_corpus(config).documents, own.heldout, config.run.seed)
+def look_at_corpus(config: Config, policy: Policy, whole: bool = False) -> CorpusLook:
+    """Reads the corpus, `whole` as `read_corpus` does, and encodes a part of it: documents evenly spread over all
+    lengths, for READ_S seconds."""
+    own, corpus = config.corpus, read_corpus(config, whole)
+    train, heldout = split_heldout(corpus.documents, own.heldout, config.run.seed)
     start = time.perf_counter()
     by_length, good, num_read = sorted(train, key=lambda document: len(document.text)), [], 0
     for part in spread_parts(len(train)):
@@ -82,7 +85,8 @@ def look_at_corpus(config: Config, policy: Policy) -> CorpusLook:
         good, num_read = good + found[0], num_read + len(part)
         if good and time.perf_counter() - start > READ_S:
             break
-    return CorpusLook(good, num_read, len(train), len(heldout), expert_rows(policy, good, decisions=True))
+    rows = expert_rows(policy, good, decisions=True)
+    return CorpusLook(good, num_read, len(train), len(heldout), corpus.summary(), rows)
 
 
 def spread_parts(count: int) -> Iterator[list[int]]:

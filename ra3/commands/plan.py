@@ -33,8 +33,10 @@ def plan_lines(command: str, config: Config) -> Iterator[str]:
     size = f"{policy.source}: {policy.num_parameters:,} parameters"
     yield f"  model      {size}, {policy.device}{threads}, {config.run.dtype}"
     yield from (f"             {note}" for note in policy.notes)
-    corpus = look_at_corpus(config, policy) if command in ("midtrain", "demo", "annotate") else None
+    whole = command == "annotate"
+    corpus = look_at_corpus(config, policy, whole) if whole or command in ("midtrain", "demo") else None
     if corpus:
+        yield f"  read       {corpus.summary}"
         yield f"  corpus     {corpus.text()}"
     memory = memory_plan(policy, config, command, corpus and corpus.longest)
     yield f"  memory     {memory.text()}"
@@ -48,8 +50,8 @@ def plan_lines(command: str, config: Config) -> Iterator[str]:
     if corpus:
         costs = MidtrainingCosts.of(config, policy, corpus, speed, memory)
         methods = ("ntp", "ra3") if command == "demo" else (config.midtrain.method,)
-        whole = round(corpus.num_rows * (1 + corpus.num_heldout / corpus.num_all))
-        stages += [costs.annotation(whole)] if command == "annotate" else costs.stages(methods)
+        num_rows = round(corpus.num_rows * (1 + corpus.num_heldout / corpus.num_all))
+        stages += [costs.annotation(num_rows)] if whole else costs.stages(methods)
     if problems:
         stages.append(rlvr_stage(config, policy, problems, watch, speed, memory).times(2 if command == "demo" else 1))
     if exam:

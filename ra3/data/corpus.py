@@ -100,10 +100,8 @@ class _Reader:
     def _folder(self, root: Path) -> Iterator[Document | BadRow]:
         """The files that match the pattern; where that was left as it is and none does, the tables."""
         files = _files(root, self.pattern)
-        if (first := next(files, None)) is None and self.pattern == PATTERN:
-            files = (file for file in _files(root, "**/*") if format_of(file) in TABLES)
-        for file in [first] if first else []:
-            yield from self._file(file, file.relative_to(root).as_posix())
+        if not files and self.pattern == PATTERN:
+            files = [file for file in _files(root, "**/*") if format_of(file) in TABLES]
         for file in files:
             yield from self._file(file, file.relative_to(root).as_posix())
 
@@ -143,15 +141,15 @@ class _Reader:
         return found
 
 
-def _files(root: Path, pattern: str) -> Iterator[Path]:
-    """Files that match, in the order of their names; links that lead outside the folder are ignored."""
+def _files(root: Path, pattern: str) -> list[Path]:
+    """The files that match, in the order of their names; links that lead outside the folder are ignored."""
     try:
         found = sorted(root.glob(pattern), key=lambda file: file.as_posix())
     except (ValueError, NotImplementedError) as error:
         raise UserError(f"this is no pattern for files: {error}", where=f"corpus.pattern = {pattern!r}") from error
     except OSError as error:
         raise UserError(f"this folder cannot be read: {error.strerror}", where=str(root)) from error
-    inside = root.resolve()
+    inside, files = root.resolve(), []
     for file in found:
         if any(part.startswith(".") or part in SKIPPED_FOLDERS for part in file.relative_to(root).parts):
             continue
@@ -160,7 +158,8 @@ def _files(root: Path, pattern: str) -> Iterator[Path]:
                 continue
         except OSError:
             pass  # reading it will say why it cannot be read
-        yield file
+        files.append(file)
+    return files
 
 
 def _matches(path: Path, pattern: str) -> bool:

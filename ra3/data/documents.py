@@ -79,8 +79,9 @@ class Corpus:
         """Say in a line what was read and what became of it."""
         sources = " and ".join(f"{count:,} {what}" for what, count in self.sources.items())
         left_out = ", ".join(f"{count:,} {rule}" for rule, count in sorted(self.left_out.items()))
-        size = sum(len(document.text) for document in self.documents) / 1e6
-        found = f"{len(self.documents):,} documents{f' ({left_out})' if left_out else ''}, {size:.1f} M characters"
+        size = sum(len(document.text) for document in self.documents)
+        characters = f"{size / 1e6:,.1f} M" if size >= 1e6 else f"{size:,}"
+        found = f"{len(self.documents):,} documents{f' ({left_out})' if left_out else ''}, {characters} characters"
         notes = (f"{what}: {count:,}" for what, count in sorted(self.notes.items()))
         return "; ".join([f"{sources} -> {found}" if sources else found, *notes])
 

@@ -91,7 +91,7 @@ def test_the_text_is_found_under_other_names(tmp_path, name):
         jsonl(tmp_path, *rows, name=name)
     corpus = read(tmp_path / name)
     assert [d.text for d in corpus.documents] == ["x = 0\n", "x = 1\n", "x = 2\n"]
-    assert corpus.summary() == "3 rows -> 3 documents, 0.0 M characters; texts found under 'content': 3"
+    assert corpus.summary() == "3 rows -> 3 documents, 18 characters; texts found under 'content': 3"
     with pytest.raises(UserError, match=r"'body' is missing \(it has: .*content(.|\n)*corpus.columns"):
         read(tmp_path / name, columns=("body", "context", "id"))
 

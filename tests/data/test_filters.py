@@ -94,7 +94,7 @@ def test_a_corpus_is_filtered_in_the_order_of_names(tmp_path):
     }  # fmt: skip
     assert reasons(corpus)["b.py"] == "is the same as a.py"
     assert corpus.summary() == (
-        "8 files -> 2 documents (1 duplicate, 2 empty, 1 generated, 1 near duplicate, 1 packed), 0.0 M characters; "
+        "8 files -> 2 documents (1 duplicate, 2 empty, 1 generated, 1 near duplicate, 1 packed), 1,655 characters; "
         "licences cut off: 1"
     )
     assert len(read(tmp_path).documents) == 7
