@@ -23,6 +23,7 @@ from ra3.model.optimizers import Optimizer, layer_matrices
 from ra3.model.packing import micro_batches
 from ra3.model.policy import Policy
 from ra3.rows import Rows
+from ra3.run.progress import Work
 
 MAX_PASS_TOKENS_ON_CPU = 2048
 """More tokens at once make a pass on a CPU slower: what it computes no longer stays in the processor's cache."""
@@ -112,6 +113,7 @@ def fit(
 
 def forward_trunk(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int) -> Iterator[ForwardTokens]:
     """Runs the trunk over this rank's rows, by micro-batches; only tokens in `wanted` [B,T] go on to the head."""
+    work = Work(int(rows.length.sum()))
     rows, wanted = rows.to(policy.device), wanted.to(policy.device)
     limit = min(max_tokens, MAX_PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
     for packed in micro_batches(rows, limit, *rank_and_count()):
@@ -122,6 +124,7 @@ def forward_trunk(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int) -
         ids, space, chosen = (x[row, column] for x in (rows.ids, rows.action_space, rows.action_mask))
         before = embedding(packed.token[at - 1], hidden)  # its backward pass adds up where tokens share a prefix
         yield ForwardTokens(before, ids, space, chosen, row, column)
+        work.advance(len(packed.row))
 
 
 def run_head(

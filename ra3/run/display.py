@@ -19,6 +19,7 @@ from ra3.run.files import number
 from ra3.run.folder import Run
 from ra3.run.ledger import duration
 from ra3.run.metrics import Alarms
+from ra3.run.progress import Work
 from ra3.run.results import ProblemCount, Score, Table, result_tables
 
 SIGNAL = ("dead_groups", "entropy", "logp_gap_max")
@@ -29,11 +30,14 @@ SHOWN = {
 }
 """The metrics that are shown, by stage."""
 NUM_SHOWN, SHOWN_PROBLEMS = 8, 40
+LIVE_EVERY_S, LINE_EVERY_S = 0.25, 60.0
+"""Progress inside a step is shown so often on a terminal, and as lines elsewhere."""
 SPARKS, SPARK_WIDTH = "▁▂▃▄▅▆▇█", 32
 
 
 class Display:
-    """Shows the steps of a run: on a terminal a live table, elsewhere one line per `every` steps. Close it at the end.
+    """Shows the steps of a run, and how far a long one is: on a terminal a live table, elsewhere one line per `every`
+    steps, and one a minute. Close it at the end.
 
     run: also gets each warning in its attempt log; dtype: the number format of the model, which some alarms depend on.
     """
@@ -41,10 +45,13 @@ class Display:
     def __init__(self, run: Run | None = None, console: Console | None = None, every: int = 10, dtype: str = "float32"):
         self.console = console or Console()
         self._run, self._every, self._alarms = run, every, Alarms(dtype)
+        self._is_live = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live: Live | None = None
         self._key: tuple[str, int] | None = None
         self._history: dict[str, list[float]] = {}
+        self._table = Text()
         self._began, self._first_step = time.monotonic(), 0
+        self._shown_at = self._began
 
     def update(self, stage: str, em_round: int, step: int, total: int, values: Mapping[str, float]) -> None:
         """Show step `step` (counted from 0) of `total` and say what has gone wrong, if anything."""
@@ -52,24 +59,46 @@ class Display:
             self.close()
             self._key, self._history = (stage, em_round), {}
             self._began, self._first_step = time.monotonic(), step
-            if self.console.is_terminal and not self.console.is_dumb_terminal:
-                self._live = Live(console=self.console, auto_refresh=False)
-                self._live.start()
         numbers = {key: number(value) for key, value in values.items()}
         known = [key for key in SHOWN.get(stage, ()) if key in numbers]
         for key in (known or sorted(numbers))[:NUM_SHOWN]:
             self._history.setdefault(key, []).append(numbers[key])
-        done, elapsed = step + 1 - self._first_step, time.monotonic() - self._began
-        left = f"{duration(elapsed)} gone, {duration(elapsed / done * (total - step - 1))} to go" if done > 1 else ""
+        done, elapsed = step - self._first_step, time.monotonic() - self._began  # since the first step was done
+        left = f"{duration(elapsed)} gone, {duration(elapsed / done * (total - step - 1))} to go" if done else ""
         title = f"{stage} round {em_round}  step {step + 1}/{total}  {left}"
-        if self._live:
+        if self._is_live:
             courses = [(key, f"{own[-1]:.4g}", f"{own[0]:.4g}", sparkline(own)) for key, own in self._history.items()]
-            self._live.update(drawn(Table(title, ("", "now", "at first", "course"), courses)), refresh=True)
-        elif step % self._every == 0 or step + 1 == total:
+            self._table = drawn(Table(title, ("", "now", "at first", "course"), courses))
+            self._draw(self._table)
+        elif step % self._every == 0 or step + 1 == total or self._is_due():
             line = "  ".join([title.strip(), *(f"{key} {course[-1]:.4g}" for key, course in self._history.items())])
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._print(line)
         for text in self._alarms.check(stage, numbers):
             self.warn(text)
+
+    def progress(self, what: str, work: Work) -> None:
+        """Show how far the work in hand is: on a terminal below the table, elsewhere as a line, if one is due."""
+        if not self._is_due():
+            return
+        if self._is_live:
+            self._draw(Text.assemble(self._table, (f"{what}: {work}", "dim")))
+        else:
+            self._print(f"{what}: {work}")
+
+    def _is_due(self) -> bool:
+        """Whether nothing has been shown for so long that progress is worth it."""
+        return time.monotonic() - self._shown_at > (LIVE_EVERY_S if self._is_live else LINE_EVERY_S)
+
+    def _draw(self, picture: Text) -> None:
+        if not self._live:
+            self._live = Live(console=self.console, auto_refresh=False)
+            self._live.start()
+        self._live.update(picture, refresh=True)
+        self._shown_at = time.monotonic()
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._shown_at = time.monotonic()
 
     def warn(self, text: str) -> None:
         """A warning, kept on screen above the live table."""
@@ -84,8 +113,9 @@ class Display:
     def close(self) -> None:
         """Leave the last table on screen; safe to call twice."""
         if self._live:
+            self._live.update(self._table, refresh=True)
             self._live.stop()
-        self._live, self._key = None, None
+        self._live, self._key, self._table = None, None, Text()
 
 
 def sparkline(numbers: list[float]) -> str:

@@ -90,6 +90,11 @@ class Ledger:
             self._settle()
             self._open.pop()
 
+    @property
+    def under_way(self) -> str:
+        """The phase in which this is."""
+        return self._open[-1]
+
     def count(self, generated: float = 0.0, scored: float = 0.0, trained: float = 0.0, flops: float = 0.0) -> None:
         """Adds tokens and FLOPs to the phase under way."""
         self.costs[self._place] += Spent(generated=generated, scored=scored, trained=trained, flops=flops)
@@ -114,7 +119,7 @@ class Ledger:
 
     @property
     def _place(self) -> tuple[str, str]:
-        return self.stage, self._open[-1]
+        return self.stage, self.under_way
 
 
 def read_ledger(folder: Path) -> Costs:

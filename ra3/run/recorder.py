@@ -13,6 +13,7 @@ from ra3.run.display import Display
 from ra3.run.folder import Run
 from ra3.run.ledger import LEDGER, Ledger
 from ra3.run.metrics import Metrics
+from ra3.run.progress import Work, watched_by
 from ra3.run.stopping import Stopped, StopRequest, deadline
 
 ROLLOUTS_EVERY = 10
@@ -55,14 +56,15 @@ class Recorder:
         self.ledger = Ledger(run.path(LEDGER), run.attempt)
         self.phase, self.count = self.ledger.phase, self.ledger.count
         self._stop, self._opened = StopRequest(), ExitStack()
-        self._began = self._saved_at = time.monotonic()
-        self._saves, self._saving_s = 0, 0.0
+        self._began = self._saved_at = self._moved_at = time.monotonic()
+        self._saves, self._saving_s, self._doing = 0, 0.0, "its start"
 
     def __enter__(self) -> Recorder:
         stacks = self.run.path("logs", f"attempt_{self.run.attempt}.stacks")
         for part in (closing(self.display), closing(self._metrics), self.ledger, self._stop):
             self._opened.enter_context(part)
         self._moved = self._opened.enter_context(deadline(self._stuck_after_s, stacks, self.run.resume_line))
+        self._opened.enter_context(watched_by(self._advanced))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -127,8 +129,19 @@ class Recorder:
 
     def _begin(self, what: str, stage: str) -> None:
         """Tells the deadline what is under way, and the ledger which stage to book its time under."""
-        self._moved(what)
+        self._doing = what
+        self._tell_deadline()
         self.ledger.at(stage)
+
+    def _tell_deadline(self) -> None:
+        self._moved(self._doing)
+        self._moved_at = time.monotonic()
+
+    def _advanced(self, work: Work) -> None:
+        """Work inside a step goes on: nothing hangs, and it is shown."""
+        if time.monotonic() - self._moved_at > 1:
+            self._tell_deadline()
+        self.display.progress(f"{self._doing}, {self.ledger.under_way}", work)
 
     def _is_due(self) -> bool:
         """Whether what has been done must be saved now: a checkpoint is due, or the run was asked to stop."""

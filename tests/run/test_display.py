@@ -7,10 +7,13 @@ from contextlib import closing
 import pytest
 from rich.console import Console
 
+from ra3.model.update import score
+from ra3.rollout.interleave import expert_rows
 from ra3.run.display import SHOWN, Alarms, Display, show_problems, show_results, sparkline, start_box
 from ra3.run.folder import Run
 from ra3.run.ledger import duration
 from ra3.run.metrics import GLOSSARY
+from ra3.run.progress import Work, watched_by
 from ra3.run.results import Cell, ProblemCount, Score, is_share, result_tables
 
 HEALTHY = {
@@ -172,3 +175,42 @@ def test_small_texts():
     assert sparkline([0, 1, math.nan, 2, 3]) == "▁▃ ▆█" and sparkline([math.nan]) == "" and sparkline([2, 2]) == "▁▁"
     assert len(sparkline(list(range(1000)))) <= 32
     assert is_share("pass@10") and is_share("comment_right") and not is_share("expert_nll")
+
+
+def test_a_long_step_says_how_far_it_is_once_a_minute(monkeypatch):
+    console, now = screen(), [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with closing(Display(console=console)) as display, watched_by(lambda w: display.progress("mstep-0, training", w)):
+        work = Work(10_000)
+        for _ in range(100):
+            now[0] += 2.0
+            work.advance(100)
+    lines = shown(console).splitlines()
+    assert len(lines) == 3 and lines[0] == "mstep-0, training: 3,100 of 10,000 tokens, 50 a second, 2m18s left"
+
+
+def test_on_a_terminal_progress_stands_below_the_table_and_is_gone_in_the_end(monkeypatch):
+    console, now = screen(terminal=True), [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with closing(Display(console=console)) as display, watched_by(lambda w: display.progress("rlvr, rollouts", w)):
+        work = Work(100)
+        for _ in range(4):
+            now[0] += 0.2
+            work.advance(10)
+        display.update("rlvr", 0, 0, 1, {"pass_rate": 0.5})
+    text = shown(console)
+    assert text.count("rlvr, rollouts: ") == 2 and text.rindex("pass_rate") > text.rindex("rlvr, rollouts: ")
+
+
+def test_work_that_nobody_watches_is_done_all_the_same():
+    work = Work(10)
+    work.advance(5)
+    assert work.done == 5 and str(work).startswith("5 of 10 tokens")
+
+
+def test_passes_of_the_engine_are_work(policy, documents):
+    rows, told = expert_rows(policy, documents), []
+    with watched_by(lambda work: told.append((work.done, work.total))):
+        score(policy, rows, rows.expert, 64)
+    total = int(rows.length.sum())
+    assert told[-1] == (total, total) and len(told) > 1
