@@ -1,4 +1,7 @@
-"""A corpus by a part of it: how many documents and tokens there are, found in seconds."""
+"""A corpus by a part of it: how many documents and tokens there are, found in seconds.
+
+A large one is read as it is, without the rules of `corpus.filter` and without a search for what benchmarks hold.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from statistics import mean, stdev
 from ra3.commands.inputs import read_corpus
 from ra3.config.settings import Config
 from ra3.data.documents import split_heldout
+from ra3.data.functions import cut_at_functions
 from ra3.data.latents import EncodedDocument, encode_all
 from ra3.model.policy import Policy
 from ra3.rollout.interleave import expert_rows
 from ra3.rows import Rows
+from ra3.worlds import WORLDS
 
 READ_S = 1.5
 """Seconds for which documents are encoded; those that are left are taken to be like those read."""
@@ -76,17 +81,22 @@ class CorpusLook:
 def look_at_corpus(config: Config, policy: Policy, whole: bool = False) -> CorpusLook:
     """Reads the corpus, `whole` as `read_corpus` does, and encodes a part of it: documents evenly spread over all
     lengths, for READ_S seconds."""
-    own, corpus = config.corpus, read_corpus(config, whole)
+    own, run = config.corpus, config.run.model_copy(update={"benchmarks": ()})
+    is_large = not whole and own.path not in WORLDS and not own.documents  # else the first documents are soon read
+    corpus = read_corpus(config.model_copy(update={"run": run}), whole or is_large)
     train, heldout = split_heldout(corpus.documents, own.heldout, config.run.seed)
+    by_length, good, num_read = sorted(train, key=lambda document: len(document.text)), list[EncodedDocument](), 0
     start = time.perf_counter()
-    by_length, good, num_read = sorted(train, key=lambda document: len(document.text)), [], 0
     for part in spread_parts(len(train)):
-        found = encode_all(policy.tokenizer, [by_length[i] for i in part], policy.syntax, own.steps, own.max_tokens)
-        good, num_read = good + found[0], num_read + len(part)
+        for document in (by_length[i] for i in part):
+            units = (is_large and own.unit == "function" and cut_at_functions(document)) or [document]
+            good += encode_all(policy.tokenizer, units, policy.syntax, own.steps, own.max_tokens)[0]
+        num_read += len(part)
         if good and time.perf_counter() - start > READ_S:
             break
+    summary = corpus.summary() + " (before the rules of corpus.filter)" * (is_large and own.filter)
     rows = expert_rows(policy, good, decisions=True)
-    return CorpusLook(good, num_read, len(train), len(heldout), corpus.summary(), rows)
+    return CorpusLook(good, num_read, len(train), len(heldout), summary, rows)
 
 
 def spread_parts(count: int) -> Iterator[list[int]]:

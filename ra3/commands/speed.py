@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step
@@ -33,6 +34,8 @@ FIRST_TOKENS, ROW_TOKENS = 32, 256
 DECODED_ROWS, DECODED_TOKENS = 4, 5
 FIRST_LAYER = ".0."
 """What the names of the first layer's parameters hold: an optimiser is timed on these alone."""
+SAVED_BYTES = 2**26
+"""Of a checkpoint this much is made in a trial."""
 
 
 @dataclass
@@ -116,8 +119,10 @@ def measure_speed(
     train(rows_of(policy, ids, FIRST_TOKENS))  # makes room for gradients
     training = training_cost(policy, rows, rows.expert)["flops"] / watch.fastest(partial(train, rows))
     steps = {kind: optimizer_seconds(watch, twin, kind) for kind in dict.fromkeys(optimizers)}
-    state = {name: value for name, value in twin.model.state_dict().items() if FIRST_LAYER in name}
-    size = sum(value.nbytes for value in state.values())
+    state, size = dict[str, Tensor](), 0
+    for name, value in twin.model.state_dict().items():
+        if size < SAVED_BYTES:
+            state[name], size = value, size + value.nbytes
     return replace(speed, training=training, optimizer_s=steps, saving=size / watch.fastest(partial(to_bytes, state)))
 
 

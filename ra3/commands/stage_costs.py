@@ -31,7 +31,7 @@ from ra3.rollout.interleave import expert_rows
 from ra3.rows import DECISION, Rows
 from ra3.run.ledger import duration
 
-JUDGED_DOCUMENTS, JUDGED_TOKENS = 2, 160
+JUDGED_DOCUMENTS, JUDGED_TOKENS = 6, 80
 """The beginnings of documents on which it is measured how often the model would think."""
 COMMENT_TOKENS = 12
 """Tokens of a comment that a model writes, where the settings allow so many."""
@@ -71,7 +71,8 @@ class MidtrainingCosts:
     @classmethod
     def of(cls, config: Config, policy: Policy, corpus: CorpusLook, speed: Speed, memory: MemoryPlan) -> Self:
         """The costs, once it has been measured how often the model would think."""
-        judged = cut_rows(corpus.rows.select(slice(JUDGED_DOCUMENTS)), JUDGED_TOKENS)
+        spread = slice(None, None, max(1, len(corpus.documents) // JUDGED_DOCUMENTS))
+        judged = cut_rows(corpus.rows.select(spread).select(slice(JUDGED_DOCUMENTS)), JUDGED_TOKENS)
         decisions = judged.action_mask & (judged.action_space == DECISION)
         log_act = score(policy, judged, decisions, config.update.micro_batch_tokens).logp_action[decisions]
         rate = float((1 - log_act.exp()).mean()) if decisions.any() else 0.0
