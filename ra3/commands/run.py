@@ -267,6 +267,7 @@ def finish(recorder: Recorder, results: Results, options: RunOptions) -> Path:
         if results.problems:
             show_problems(results.problems)
         show_results(results.scores, write_report(run.folder))
+    recorder.display.remind()
     with run.guard("write files.json"):
         write_checksums(run.folder)
     return run.folder

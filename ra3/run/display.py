@@ -52,6 +52,7 @@ class Display:
         self._table = Text()
         self._began, self._first_step = time.monotonic(), 0
         self._shown_at = self._began
+        self._warnings: list[str] = []
 
     def update(self, stage: str, em_round: int, step: int, total: int, values: Mapping[str, float]) -> None:
         """Show step `step` (counted from 0) of `total` and say what has gone wrong, if anything."""
@@ -101,7 +102,8 @@ class Display:
         self._shown_at = time.monotonic()
 
     def warn(self, text: str) -> None:
-        """A warning, kept on screen above the live table."""
+        """A warning, kept on screen above the live table, and for the end of the run."""
+        self._warnings.append(text)
         self.console.print(Text.assemble(("warning  ", "bold yellow"), text), soft_wrap=True)
         if self._run:
             self._run.log(f"warning: {text}")
@@ -109,6 +111,13 @@ class Display:
     def say(self, text: str) -> None:
         """A plain sentence, kept on screen."""
         self.console.print(Text(text), soft_wrap=True)
+
+    def remind(self) -> None:
+        """Repeat the warnings of the run, which may have long scrolled by."""
+        if self._warnings:
+            self.console.print(Text("This run had warnings:", style="bold yellow"))
+            for text in self._warnings:
+                self.console.print(Text(f"  {text}"), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the last table on screen; safe to call twice."""

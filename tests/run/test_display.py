@@ -76,6 +76,17 @@ def test_thinking_always_is_told_and_missing_numbers_never():
     assert all(not Alarms().check("estep", {}) for _ in range(4))
 
 
+def test_thinking_that_dies_is_told_before_it_is_dead_and_again_at_the_end():
+    console = screen()
+    with closing(Display(console=console)) as display:
+        for step, rate in enumerate((0.1, 0.06, 0.019, 0.015, 0.012, 0.011)):
+            display.update("estep", 0, step, 6, {"think_rate": rate})
+        at_once = shown(console).count("died out")
+        display.remind()
+    assert at_once == 1 and "think_rate is 0.012, at first 0.1" in shown(console)
+    assert shown(console).count("died out") == 2 and "midtrain.estep.learning_rate" in shown(console).splitlines()[-1]
+
+
 def test_every_stage_shows_at_most_eight_explained_numbers():
     assert all(len(keys) <= 8 and set(keys) <= set(GLOSSARY) for keys in SHOWN.values())
 
