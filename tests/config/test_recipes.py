@@ -81,7 +81,7 @@ def test_every_recipe_loads_and_names_only_what_it_changes(name):
 
 
 def test_the_recipes_are_there():
-    assert {"demo", "tiny-cpu", "stdlib", "qwen-0.5b"} <= set(shipped_recipes())
+    assert {"demo", "tiny-cpu", "stdlib", "smollm2", "qwen-0.5b"} <= set(shipped_recipes())
 
 
 # Mistakes

@@ -148,6 +148,14 @@ def test_a_wrong_path_names_the_nearest_one(tmp_path):
             read(tmp_path / odd)
 
 
+def test_some_documents_are_held_out_and_not_too_many():
+    documents = [Document(f"d{i}", "x") for i in range(4000)]
+    few, many = split_heldout(documents[:3], 0.05, 3, 1, 32)[1], split_heldout(documents, 0.05, 3, 1, 32)[1]
+    assert len(few) == 1 and len(many) == 32
+    assert {d.id for d in many} < {d.id for d in split_heldout(documents, 0.05, 3)[1]}
+    assert split_heldout(documents[:3], 0.0, 3, 1, 32)[1] == [] == split_heldout(documents[:1], 0.05, 3, 1, 32)[1]
+
+
 def test_heldout_depends_on_the_id_alone():
     documents = [Document(f"d{i}", "x") for i in range(4000)]
     train, held = split_heldout(documents, 0.05, seed=3)

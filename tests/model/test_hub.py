@@ -98,3 +98,14 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine").mkdir()
     assert find_model("~/mine") == (tmp_path / "mine", str(tmp_path / "mine"))
+
+
+def test_a_package_that_ships_a_model_is_found_by_its_name(tmp_path, monkeypatch):
+    package = tmp_path / "ships_a_model"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise AssertionError('nothing is imported')")
+    (package / "small.gguf").write_bytes(b"GGUF")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_model("ships-a-model") == (package / "small.gguf", str(package / "small.gguf"))
+    with pytest.raises(UserError, match="no such model folder"):
+        find_model("ships-no-model")
