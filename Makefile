@@ -25,7 +25,7 @@ test: lint  ## everything that must hold before a change is kept
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 ENDS := "transformers==5.13.0" "transformers<6"
-READERS := tests/model/test_model_folders.py tests/model/test_attention.py tests/model/test_update.py tests/rollout/test_sampler.py
+READERS := $(addprefix tests/,model/test_model_folders.py model/test_gguf.py model/test_families.py model/test_update.py rollout/test_sampler.py)
 
 versions: $(READY_DEV)  ## what reads and runs models, with the oldest and the newest transformers allowed; needs the network
 	@for wanted in $(ENDS); do echo "$$wanted"; \

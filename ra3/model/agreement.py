@@ -98,7 +98,7 @@ def _check_windows(policy: Policy, row: Tensor) -> None:
     """UserError unless layers come to attention through the library's interface, with the window that they have."""
     model, wanted, told = policy.model, window(policy.model.config.get_text_config()), []
 
-    def noting(_: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any):
+    def noting(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any):
         told.append(kwargs)
         return query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]), None
 

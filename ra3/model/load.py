@@ -141,6 +141,8 @@ class ModelFolder:
             tokenizer = AutoTokenizer.from_pretrained(
                 self._folder, local_files_only=True, trust_remote_code=False, **theirs
             )
+            if theirs and self._config.eos_token_id is not None:  # some versions take another
+                tokenizer.eos_token = tokenizer.convert_ids_to_tokens(self._config.eos_token_id)
         if not file.is_file() or _same_ids(tokenizer, file):
             return tokenizer
         own = FastTokenizer.from_pretrained(self._folder, local_files_only=True)

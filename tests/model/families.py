@@ -73,6 +73,11 @@ FAMILIES = (
     Family("Gemma 1, CodeGemma", "gemma", {"head_dim": 8}),
     Family("Gemma 2, windows and capped scores", "gemma2", {**SLIDING, "head_dim": 8, "attn_logit_softcapping": 2.0}),
     Family("Gemma 3, 270M and 1B", "gemma3_text", {**SLIDING, "head_dim": 8}),
+    Family("Gemma 3, 4B and more, without pictures", "gemma3", {
+        "text_config": {**SIZES, **SLIDING, "head_dim": 8, "vocab_size": functions.tokenizer().vocab_size},
+        "vision_config": {**SIZES, "num_key_value_heads": 4, "image_size": 28}, "mm_tokens_per_image": 4,
+        "image_token_id": 5, "boi_token_id": 6, "eoi_token_id": 7,
+    }),
     Family("Phi-1, 1.5, 2", "phi"),
     Family("Phi-3 and 3.5, 4k; Phi-4", "phi3", {"sliding_window": WINDOW, "pad_token_id": 0}),
     Family("Phi-3 and 3.5, 128k; Phi-4-mini, long RoPE", "phi3", {
@@ -101,7 +106,8 @@ FAMILIES = (
     Family("Seed-OSS", "seed_oss", {"head_dim": 8}),
     Family("Ernie 4.5", "ernie4_5", {"head_dim": 8}),
     Family("EXAONE 4", "exaone4", {**SLIDING, "head_dim": 8}),
-    Family("Ministral", "ministral", {**SLIDING, "head_dim": 8}),
+    Family("Ministral 8B", "ministral", {**SLIDING, "head_dim": 8}),
+    Family("Ministral 3", "ministral3", {"head_dim": 8}),
     Family("DeepSeek V2, Coder V2 Lite", "deepseek_v2", {**LATENT, "head_dim": 8}),
     Family("DeepSeek V3, R1", "deepseek_v3", LATENT),
     Family("JetMoe", "jetmoe", {"kv_channels": 8, "num_local_experts": 4}),
@@ -149,7 +155,8 @@ def gaps(folder: Path, policy: Policy) -> dict[str, float]:
     expected = torch.cat([own(input_ids=row[None]).logits[0].log_softmax(-1) for row in ids])
     positions = torch.cat([torch.arange(len(row)) for row in ids])
     scored = policy.hidden(torch.cat(ids)[None], positions[None])[0]
-    cache, read, sampled = SlotCache(len(ids), own.config.num_hidden_layers, policy.device), [0] * len(ids), []
+    cache = SlotCache(len(ids), policy.model.config.get_text_config().num_hidden_layers, policy.device)
+    read, sampled = [0] * len(ids), []
     while running := [r for r, row in enumerate(ids) if read[r] < len(row)]:
         lengths = [min(1 + (7 * r + 5 * read[r]) % 11, len(ids[r]) - read[r]) for r in running]
         cache.begin_pass(batch := ForwardBatch(running, [read[r] for r in running], lengths, policy.device))

@@ -7,16 +7,22 @@ from pathlib import Path
 import pytest
 import torch
 from model.families import FACTORS, FAMILIES, SIZES, WINDOW, Family, gaps, make_folder, rope, verdict
+from transformers import __version__
 
 from ra3.errors import UserError
 from ra3.model import agreement
 from ra3.model.attention import Weighing
 from ra3.model.policy import Policy
 
+VERSION = f"transformers {__version__}"
 TABLE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
 LONG_ROPE = Family("", "phi3", {
     **rope("longrope", **FACTORS), "original_max_position_embeddings": 16, "sliding_window": None, "pad_token_id": 0,
 })  # fmt: skip
+
+
+def row_of(family: Family) -> str:
+    return next(line for line in TABLE if line.startswith(f"| {family.name} |"))
 
 
 def load(folder: Path, family: Family) -> Policy:
@@ -29,7 +35,9 @@ def family_of(model_type: str) -> Family:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_the_table_is_true(family, tmp_path):
-    assert verdict(family, tmp_path) in TABLE
+    """With other versions than that of the table, what works must work."""
+    row = verdict(family, tmp_path)
+    assert row in TABLE or VERSION not in "".join(TABLE) and not row_of(family).endswith("| works |")
 
 
 def test_the_table_is_whole():

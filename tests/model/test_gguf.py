@@ -32,7 +32,7 @@ def model(byte_level):  # noqa: F811
     """A small Qwen 2."""
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     torch.manual_seed(0)
-    vocabulary = Tokenizer.from_file(str(byte_level)).get_vocab_size()
+    vocabulary = Tokenizer.from_file(str(byte_level)).get_vocab_size() + 4  # as published ones, padded
     config = Qwen2Config(**sizes, num_key_value_heads=2, vocab_size=vocabulary, max_position_embeddings=128)
     return AutoModelForCausalLM.from_config(config)
 
@@ -52,7 +52,7 @@ def file(model, byte_level, tmp_path) -> Path:  # noqa: F811
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_vocab_size(config.vocab_size)
-    words = [own.id_to_token(token) for token in range(config.vocab_size)]
+    words = [own.id_to_token(token) for token in range(own.get_vocab_size())]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(words)
