@@ -6,6 +6,7 @@ quarantine with its place and the reason; too much of it, or no document at all,
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from ra3.data.documents import BadRow, Corpus, Document, refuse_bad
-from ra3.data.filters import Sieve
+from ra3.data.filters import RULES, Sieve
 from ra3.data.functions import cut_at_functions
 from ra3.data.tables import LFS_FAULT, LFS_MARK, Row, column_names, format_of, not_utf8, printable, read_rows
 from ra3.errors import UserError
@@ -23,6 +24,8 @@ MAX_BYTES = 2**26
 """A text larger than this (64 MiB) is refused: no source file is, and one would fill the memory."""
 TABLES = (".jsonl", ".ndjson", ".parquet")
 """Formats of files that hold a row per document; any other file, .json too, is one document."""
+_SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")
+"""Name of a part of a split, as the Hugging Face hub has them: train-00000-of-00206.parquet."""
 SKIPPED_FOLDERS = ("__pycache__", "site-packages", "dist-packages")
 """Folders below a corpus folder that are no part of it, as are hidden ones."""
 FORMATS = "a folder, one of .jsonl (also .gz, .xz, .zst), .parquet, or a folder saved by Hugging Face datasets"
@@ -101,7 +104,7 @@ class _Reader:
         """The files that match the pattern; where that was left as it is and none does, the tables."""
         files = _files(root, self.pattern)
         if not files and self.pattern == PATTERN:
-            files = [file for file in _files(root, "**/*") if format_of(file) in TABLES]
+            files = _tables(root)
         for file in files:
             yield from self._file(file, file.relative_to(root).as_posix())
 
@@ -159,6 +162,16 @@ def _files(root: Path, pattern: str) -> list[Path]:
         except OSError:
             pass  # reading it will say why it cannot be read
         files.append(file)
+    return files
+
+
+def _tables(root: Path) -> list[Path]:
+    """The tables of a folder. UserError where their names say that they are several splits."""
+    files = [file for file in _files(root, "**/*") if format_of(file) in TABLES]
+    splits = sorted({found[1] for file in files if (found := _SHARD.match(file.name))})
+    if len(splits) > 1:
+        patterns = ", ".join(f"**/{split}-*" for split in splits)
+        raise UserError("these tables are several splits", str(root), patterns, "choose one by corpus.pattern")
     return files
 
 
@@ -228,8 +241,9 @@ def _nearest(path: Path) -> str:
 
 def _advice(path: Path, pattern: str, corpus: Corpus) -> str:
     """Suggest what to do about a corpus without documents."""
-    if corpus.left_out:
-        return f"everything was left out: {corpus.summary()}"
+    if left_out := corpus.left_out:
+        ruled = bool(left_out.keys() & RULES)
+        return f"everything was left out ({corpus.summary()}){', which corpus.filter = false undoes' if ruled else ''}"
     files = (file for file in islice(path.rglob("*"), 10_000) if file.suffix and file.is_file())
     common = Counter(file.suffix for file in files).most_common(1)
     if not common or _matches(Path(f"x{common[0][0]}"), pattern):

@@ -192,6 +192,14 @@ def test_a_folder_of_tables(tmp_path):
     assert [d.text for d in read(tmp_path).documents] == ["e\n"]
 
 
+def test_a_folder_of_several_splits(tmp_path):
+    for split in ("train", "test"):
+        parquet.write_table(table({"text": [split]}), tmp_path / f"{split}-00000-of-00001.parquet")
+    with pytest.raises(UserError, match=r"several splits\n  allowed: \*\*/test-\*, \*\*/train-\*\n  fix: .*pattern"):
+        read(tmp_path)
+    assert [d.text for d in read(tmp_path, pattern="**/train-*").documents] == ["train"]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_saved_data_sets(tmp_path):
     import datasets

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ra3.data.corpus import read
 from ra3.data.documents import BadRow, Document
 from ra3.data.filters import RULES, NearDuplicates, Sieve, data, generated, packed, without_licence
+from ra3.errors import UserError
 
 CODE = '"""What it does."""\n\nimport os\n\n\ndef f(x):\n    return os.path.join(x, "a")\n'
 
@@ -101,6 +102,12 @@ def test_a_corpus_is_filtered_in_the_order_of_names(tmp_path):
 
 
 PARTS = st.text() | st.sampled_from(["# copyright\n", "0x1f,\n", "'", '"', "\\", "#" * 50, "z" * 3000])
+
+
+def test_where_every_text_is_left_out(tmp_path):
+    write(tmp_path, a__py="# DO NOT EDIT\n1\n")
+    with pytest.raises(UserError, match=r"everything was left out \(1 files -> 0 documents.*corpus.filter = false"):
+        read(tmp_path, filtered=True)
 
 
 @settings(deadline=None)

@@ -172,6 +172,9 @@ def test_bad_rows_are_set_aside_and_counted(home):
     refused(ra3(home, *words), "3 of 11 documents cannot be used (27.3%)", "rows.jsonl:5:", "corpus.max_bad")
     ended = ra3(home, *words, "--corpus.max-bad", "0.3")
     assert ended.returncode == 0, ended.stderr
+    assert "corpus: 11 rows -> 8 documents (3 faulty), 96 characters\nfirst document: rows.jsonl:1\n  | x = 0\n" in (
+        ended.stdout
+    )
     rows = [json.loads(line) for line in (home / "runs/rows/quarantine.jsonl").read_text().splitlines()]
     assert [row["where"] for row in rows] == ["rows.jsonl:5", "rows.jsonl:6", "rows.jsonl:7"]
     assert "corpus.quarantined</th><td>3<" in (home / "runs/rows/report.html").read_text()
