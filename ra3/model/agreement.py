@@ -108,8 +108,6 @@ def _check_windows(policy: Policy, row: Tensor) -> None:
     _attempt(policy, "read", lambda: model(input_ids=row[None]).logits)
     if not told:
         raise _refusal(policy, "its layers do not attend through transformers' attention interface")
-    if any(kwargs.get("s_aux") is not None for kwargs in told):
-        raise _refusal(policy, "its layers attend with sinks")
     if wanted not in {None, *(kwargs.get("sliding_window") for kwargs in told)}:
         raise _refusal(policy, f"its layers do not say that they look back over {wanted} tokens only")
 

@@ -9,7 +9,8 @@ with the call. The layers of a model work token by token and need no padding; on
   query head as soon as a chunk has two tokens and a mask, which costs more than the attention itself when the prefix is
   long; here the queries of such a group are stacked instead. Which chunks one call serves: `ForwardBatch.groups`.
 
-A layer may look back over a window only, and press its scores below a bound: it says so in every call (`Weighing`).
+A layer may look back over a window only, press its scores below a bound, or attend to nothing: it says so in every call
+(`Weighing`).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def attention(
     layer: SlotLayer | None = getattr(key, "layer", None)
     cache: SlotCache | None = layer.cache if layer else getattr(attention_mask, "cache", None)
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    how = Weighing(scale, kwargs.get("sliding_window"), kwargs.get("softcap"))
+    how = Weighing(scale, kwargs.get("sliding_window"), kwargs.get("softcap"), kwargs.get("s_aux"))
     if layout is not None:
         q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
         return row_attention(q, k, v, layout, how).unflatten(0, (query.shape[0], -1)), None
@@ -66,29 +67,36 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 @dataclass(frozen=True)
 class Weighing:
-    """How a layer weighs values: softmax(cap(scale q k)) over what it sees."""
+    """How a layer weighs values: softmax(cap(scale q k)) over what it sees, and over a sink whose value is 0."""
 
     scale: float
     window: int | None = None
     """How many tokens each sees, itself among them; None: all before it."""
     softcap: float | None = None
     """cap(x) = softcap tanh(x / softcap); None: x."""
+    sinks: Tensor | None = None
+    """[H] the score of each head's sink; None: there is none."""
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
         """query [R,H,C,D], key and value [R,K,S,D] -> [R,H,C,D]; mask [R or 1,1,C,S] or causal, C = S."""
         grouped = query.shape[1] != key.shape[1]
-        if self.softcap is None:
+        if self.softcap is None and self.sinks is None:
             how = {"attn_mask": mask, "is_causal": causal, "scale": self.scale, "enable_gqa": grouped}
             return scaled_dot_product_attention(query, key, value, **how)
         if grouped:
             key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
-        scores = self.softcap * torch.tanh(query @ key.mT * (self.scale / self.softcap))
+        scores = query @ key.mT * self.scale
+        if self.softcap is not None:
+            scores = self.softcap * torch.tanh(scores / self.softcap)
         mask = looking_back(query.shape[2], query.device) if causal else mask
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-        return scores.softmax(-1) @ value
+        if self.sinks is not None:
+            sinks = self.sinks.to(scores.dtype)[None, :, None, None]
+            scores = torch.cat([scores, sinks.expand(*scores.shape[:3], 1)], -1)
+        return scores.softmax(-1)[..., : key.shape[2]].to(value.dtype) @ value
 
 
 def looking_back(length: int, device: torch.device, window: int | None = None) -> Tensor:
@@ -174,6 +182,8 @@ def _made(key: Tensor, value: Tensor, group: RowGroup) -> tuple[Tensor, Tensor]:
 
 def _stacked_heads(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: Weighing) -> Tensor:
     """[R,H,C,D]: the H / K query heads that share a key head are stacked along the query positions; mask [...,C,S]."""
+    if how.sinks is not None:
+        return how.attend(query, key, value, mask).to(query.dtype)
     num_rows, num_heads, chunk, size = query.shape
     shared = num_heads // key.shape[1]
     visible = mask if mask is None or shared == 1 or chunk == 1 else torch.cat([mask] * shared, -2)

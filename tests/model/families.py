@@ -111,7 +111,7 @@ FAMILIES = (
     Family("DeepSeek V2, Coder V2 Lite", "deepseek_v2", {**LATENT, "head_dim": 8}),
     Family("DeepSeek V3, R1", "deepseek_v3", LATENT),
     Family("JetMoe", "jetmoe", {"kv_channels": 8, "num_local_experts": 4}),
-    Family("GPT-OSS", "gpt_oss", {**EXPERTS, **SLIDING, "head_dim": 8}),
+    Family("GPT-OSS, windows and sinks", "gpt_oss", {**EXPERTS, **SLIDING, "head_dim": 8}),
     Family("Falcon 7B, 40B", "falcon"),
     Family("GPT-Neo", "gpt_neo", {"attention_types": [[["global", "local"], 1]], "num_hidden_layers": 2}),
     Family("GPT-J", "gptj", {**GPT2_SIZES, "rotary_dim": 4}),

@@ -47,7 +47,7 @@ def test_the_table_is_whole():
 @pytest.mark.parametrize("name", ["mistral", "gemma3_text", "phi3", "qwen2"])
 def test_a_window_that_was_not_kept_would_be_seen(name, tmp_path, monkeypatch):
     windowed = next(f for f in FAMILIES if f.model_type == name and f.changes.get("sliding_window") == WINDOW)
-    monkeypatch.setattr("ra3.model.attention.Weighing", lambda scale, window, cap: Weighing(scale, None, cap))
+    monkeypatch.setattr("ra3.model.attention.Weighing", lambda scale, window, *more: Weighing(scale, None, *more))
     with pytest.raises(UserError, match="scored, its logits are not those of its own forward pass, from token 8"):
         load(tmp_path, windowed)
 
