@@ -162,6 +162,11 @@ class ModelFolder:
         config = self._config
         if base := self._base():
             return self._merged(base)
+        if quantised := getattr(config, "quantization_config", None):
+            raise UserError(
+                f"the weights are quantised ({dict(quantised).get('quant_method')}), and learning needs them whole",
+                where=f"{self.path}/config.json: quantization_config", fix="use the model that they were made from",
+            )  # fmt: skip
         model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             self._folder, config=config, local_files_only=True, attn_implementation="eager", output_loading_info=True,
             trust_remote_code=False, ignore_mismatched_sizes=True, **self._gguf,  # sizes are refused here, by name

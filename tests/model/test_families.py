@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from model.families import FACTORS, FAMILIES, SIZES, WINDOW, Family, gaps, make_folder, rope, verdict
-from transformers import __version__
+from model.families import FACTORS, FAMILIES, SIZES, WINDOW, Family, gaps, make_folder, rope, rows, verdict
+from transformers import AutoModelForCausalLM, __version__
 
 from ra3.errors import UserError
 from ra3.model import agreement
@@ -50,6 +50,23 @@ def test_a_window_that_was_not_kept_would_be_seen(name, tmp_path, monkeypatch):
     monkeypatch.setattr("ra3.model.attention.Weighing", lambda scale, window, *more: Weighing(scale, None, *more))
     with pytest.raises(UserError, match="scored, its logits are not those of its own forward pass, from token 8"):
         load(tmp_path, windowed)
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma2", "gpt_oss", "deepseek_v3"])
+def test_gradients_are_the_librarys_own(name, tmp_path):
+    """Of the sum of the rows' log-probabilities, by all weights."""
+    policy = load(tmp_path, family_of(name))
+    own = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager", dtype=torch.float32).eval()
+    ids = rows(policy)
+    for row in ids:
+        own(input_ids=row[None]).logits[0, :-1].log_softmax(-1).gather(1, row[1:, None]).sum().backward()
+    positions = torch.cat([torch.arange(len(row)) for row in ids])
+    hidden = policy.hidden(torch.cat(ids)[None], positions[None])[0].split([len(row) for row in ids])
+    for row, states in zip(ids, hidden, strict=True):
+        policy.logits(states[:-1]).log_softmax(-1).gather(1, row[1:, None]).sum().backward(retain_graph=True)
+    for (key, ours), theirs in zip(policy.model.named_parameters(), own.parameters(), strict=True):
+        if theirs.grad is not None:
+            assert (ours.grad - theirs.grad).norm() < 1e-3 * theirs.grad.norm() + 1e-4, key
 
 
 def test_a_window_that_layers_do_not_tell_is_refused(tmp_path, monkeypatch):

@@ -121,6 +121,25 @@ def test_pointers_are_called_by_name(folder, name):
     assert name in message and "git-lfs pointer" in message and "git lfs pull" in message
 
 
+def test_weights_may_lie_in_many_files_and_in_bfloat16(folder, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    for file in folder.glob("tokenizer*"):
+        shutil.copy(file, tmp_path / "shards")
+    ours = load(tmp_path / "shards").model.state_dict()
+    assert all(torch.equal(ours[name], tensor.float()) for name, tensor in model.state_dict().items())
+    assert {tensor.dtype for tensor in ours.values()} == {torch.float32}
+    next((tmp_path / "shards").glob("*-00002-of-*.safetensors")).unlink()
+    assert "model-00002-of-" in refused(tmp_path / "shards")
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes", "fp8"])
+def test_quantised_weights_are_refused(folder, method):
+    change(folder / "config.json", quantization_config={"quant_method": method, "bits": 4})
+    assert f"the weights are quantised ({method})" in refused(folder)
+
+
 @pytest.fixture
 def adapter(folder, tmp_path) -> Path:
     """A folder with an adapter of that model, and nothing else."""
