@@ -46,8 +46,10 @@ def main() -> None:
 
 
 def make_tables(folder: Path, size: int) -> list[Path]:
-    """Write the same rows as JSON lines, as packed JSON lines and as a folder of Parquet shards."""
-    lines, packed, shards = folder / "rows.jsonl", folder / "rows.jsonl.zst", folder / "shards"
+    """Write the same rows as JSON lines, packed JSON lines, a folder of Parquet shards and a saved data set."""
+    import datasets  # the processes that read import this file, too, and should hold no more than they need
+
+    lines, packed, shards, saved = (folder / name for name in ("rows.jsonl", "rows.jsonl.zst", "shards", "saved"))
     shards.mkdir()
     batch: list[str] = []
     with lines.open("wb") as plain, pyarrow.CompressedOutputStream(str(packed), "zstd") as zstandard:
@@ -60,7 +62,10 @@ def make_tables(folder: Path, size: int) -> list[Path]:
                 parquet.write_table(pyarrow.table({"content": batch}), shards / f"{number:08}.parquet")
                 batch.clear()
     parquet.write_table(pyarrow.table({"content": batch}), shards / "last.parquet")
-    return [lines, packed, shards]
+    datasets.disable_progress_bars()
+    rows = datasets.Dataset.from_parquet(str(shards / "*.parquet"), cache_dir=str(folder / "cache"))
+    rows.save_to_disk(str(saved))
+    return [lines, packed, shards, saved]
 
 
 def texts(size: int) -> Iterator[str]:
