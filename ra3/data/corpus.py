@@ -30,9 +30,9 @@ SKIPPED_FOLDERS = ("__pycache__", "site-packages", "dist-packages")
 """Folders below a corpus folder that are no part of it, as are hidden ones."""
 FORMATS = "a folder, one of .jsonl (also .gz, .xz, .zst), .parquet, or a folder saved by Hugging Face datasets"
 PATTERN, COLUMNS = "**/*.py", ("text", "context", "id")
-"""What is read where nothing else is asked for: with other names it may be found under TEXT_COLUMNS."""
+"""What is read where nothing else is asked for."""
 TEXT_COLUMNS = ("text", "content", "code")
-"""Where the text of a row is looked for, in this order: most data sets, The Stack, many sets of functions."""
+"""Where the text of a row is then looked for, in this order: most data sets, The Stack, many sets of functions."""
 
 
 def read(
@@ -96,7 +96,7 @@ class _Reader:
         if unit == "file":
             return [document]
         if not (pieces := cut_at_functions(document)):
-            self.notes["kept whole, being no Python"] += 1
+            self.notes["kept whole, being no Python or with a context"] += 1
             return [document]
         return [replace(piece, id=self._unused(piece.id, piece.id)) for piece in pieces]
 
