@@ -153,7 +153,8 @@ def test_a_corpus_of_functions(tmp_path):
     (tmp_path / "b.py").write_text("print 'python 2'\n")
     corpus = read(tmp_path, unit="function")
     assert [d.id for d in corpus.documents[-2:]] == ["a.py:56", "b.py"]
-    assert corpus.summary() == "2 files -> 12 documents, 589 characters; kept whole, being no Python or with a context: 1"
+    whole = "kept whole, being no Python or with a context: 1"
+    assert corpus.summary() == f"2 files -> 12 documents, 589 characters; {whole}"
     assert len(read(tmp_path, unit="function", documents=5).documents) == 5
 
 
