@@ -59,8 +59,9 @@ def fetch_model(repository: str, revision: str | None) -> Path:
         if not any(folder.glob("*.safetensors")):
             fetch(OLD_WEIGHTS)
     except Exception as error:  # the hub's own, or any of its HTTP library's, which differs between versions
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
         raise UserError(
-            f"this is no folder here, and cannot be had from the hub: {(str(error).splitlines() or [repr(error)])[0]}",
+            f"this is no folder here, and cannot be had from the hub: {' '.join(lines[:2])}",
             where=f"model.path = {repository}" + f"@{revision}" * bool(revision),
             allowed="a Hugging Face folder or GGUF file on this machine, or ORG/NAME on the hub",
             fix="check the name, the network, HF_HUB_OFFLINE and HF_ENDPOINT; set HF_TOKEN for one that asks for it",
