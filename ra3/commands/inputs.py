@@ -24,6 +24,7 @@ from ra3.data.latents import EncodedDocument, encode_all
 from ra3.errors import UserError
 from ra3.grading.problems import Problem, load
 from ra3.model.hub import find_model
+from ra3.model.lora import Lora
 from ra3.model.policy import Policy
 from ra3.run.files import fingerprint_items
 from ra3.run.recorder import Recorder
@@ -164,7 +165,8 @@ def load_policy(run: RunSettings, model: ModelSettings, pinned: str | None = Non
         what, where = "this is a run folder, not a model folder", f"model.path = {folder}"
         raise UserError(what, where, fix=f"use its model: --model {folder / 'model'}")
     place = getattr(torch, run.dtype), torch.device(device), run.seed
-    return replace(Policy.load(folder, model.weights, *place, model.opener), source=name)
+    lora = Lora(model.lora, run.seed) if model.lora.rank else None
+    return replace(Policy.load(folder, model.weights, *place, model.opener), source=name, lora=lora)
 
 
 @dataclass(frozen=True)

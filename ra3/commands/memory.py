@@ -3,7 +3,7 @@
 A run holds at its peak
 
     weights of every copy + gradients + two optimiser moments        4 bytes a number, whatever the passes compute in
-    + on a CPU weights and moments again, as they are saved
+    + on a CPU weights and moments again, as they are saved; with an adapter, the model that it makes
     + the larger of
         training:   activations of one pass, about 16 D + 4 I numbers a token and layer (width D, inner width I);
                     with checkpoint_activations D a token and layer, and one layer's; and the logits held at once
@@ -27,8 +27,8 @@ from ra3.model.policy import HEAD_CHUNK_LOGITS, Policy
 from ra3.model.update import MAX_PASS_TOKENS_ON_CPU
 from ra3.rollout.decoding import MAX_RUNNING_ROWS
 
-COPIES = {"midtrain": 3, "demo": 3, "rlvr": 1, "eval": 1, "annotate": 1}
-"""Models held at once: pi, q and the one returned."""
+COPIES = {"midtrain": 3, "demo": 3, "rlvr": 2, "eval": 1, "annotate": 1}
+"""Models held at once: pi, q and the one returned; with an adapter one, and when it is saved the one that it makes."""
 FROZEN = ("eval", "annotate")
 """Commands that train nothing."""
 LIBRARIES = 0.35 * 2**30
@@ -99,15 +99,17 @@ def memory_plan(policy: Policy, config: Config, command: str, longest: int | Non
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     key_values = 2 * longest * text.num_hidden_layers * heads * size
+    numbers = policy.lora.num_parameters(policy.model) if policy.lora else policy.num_parameters
+    learning = 4.0 * numbers * trained
     return MemoryPlan(
         libraries=LIBRARIES if on_cpu else 0.0,
-        weights=copy * COPIES[command],
-        gradients=copy * trained,
-        moments=2 * copy * trained,
+        weights=copy + learning if policy.lora else copy * COPIES[command],
+        gradients=learning,
+        moments=2 * learning,
         activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,
         logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, vocabulary),
         sampling=4.0 * rows * (key_values + LOGITS_HELD * vocabulary),
-        saving=3 * copy * trained if on_cpu else 0.0,
+        saving=max(copy * trained if policy.lora else 0.0, 3 * learning * on_cpu),
         pass_tokens=pass_tokens,
         machine=machine_bytes(policy.device),
     )

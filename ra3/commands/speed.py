@@ -81,7 +81,9 @@ class Speed:
     forward: float
     """FLOP/s of a pass without gradient."""
     training: float = 0.0
-    """FLOP/s of a pass forward and backward."""
+    """FLOP/s of a pass forward and backward,"""
+    passes: float = 3.0
+    """which takes so many times the FLOPs of one forward."""
     decode_s: float = 0.0
     """Seconds of a decoding pass beside its FLOPs."""
     optimizer_s: dict[str, float] = field(default_factory=dict)
@@ -110,7 +112,7 @@ def measure_speed(
     speed = Speed(forward, decode_s=max(0.0, (longer - shorter) / (DECODED_TOKENS - 1) - in_a_pass))
     if not optimizers:
         return speed
-    twin, nothing = policy.snapshot(), Optimizer([])
+    twin, nothing = policy.learner(), Optimizer([])
 
     def train(rows: Rows) -> None:
         twin.model.zero_grad()
@@ -120,21 +122,29 @@ def measure_speed(
     training = training_cost(policy, rows, rows.expert)["flops"] / watch.fastest(partial(train, rows))
     steps = {kind: optimizer_seconds(watch, twin, kind) for kind in dict.fromkeys(optimizers)}
     state, size = dict[str, Tensor](), 0
-    for name, value in twin.model.state_dict().items():
+    for name, value in twin.learnt.state_dict().items():
         if size < SAVED_BYTES:
             state[name], size = value, size + value.nbytes
-    return replace(speed, training=training, optimizer_s=steps, saving=size / watch.fastest(partial(to_bytes, state)))
+    return replace(
+        speed, training=training, passes=2 + twin.learning_share, optimizer_s=steps,
+        saving=size / watch.fastest(partial(to_bytes, state)),
+    )  # fmt: skip
 
 
 def optimizer_seconds(watch: Stopwatch, twin: Policy, kind: str) -> float:
     """Seconds of an optimiser's step: one on the first layer, times the layers, by the numbers that it moves."""
-    whole = layer_matrices(twin.model) if kind == "muon" else list(twin.model.parameters())
-    for name, parameter in twin.model.named_parameters():
+    learning = {name: p for name, p in twin.model.named_parameters() if p.requires_grad}
+    inside = {id(p) for p in layer_matrices(twin.model)}
+    whole = [p for p in learning.values() if kind != "muon" or id(p) in inside]
+    for name, parameter in learning.items():
         parameter.requires_grad_(FIRST_LAYER in name)
     part = [p for p in whole if p.requires_grad] or [p.requires_grad_() for p in whole]
     optimizer = make_optimizer(twin.model, kind, 0.0)
     watch.once(optimizer.step)  # makes its moments
-    return watch.fastest(optimizer.step) * sum(p.numel() for p in whole) / sum(p.numel() for p in part)
+    seconds = watch.fastest(optimizer.step) * sum(p.numel() for p in whole) / sum(p.numel() for p in part)
+    for parameter in learning.values():
+        parameter.requires_grad_()
+    return seconds
 
 
 def rows_of(policy: Policy, ids: Sequence[int], tokens: int) -> Rows:

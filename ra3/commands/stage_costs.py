@@ -107,7 +107,7 @@ class MidtrainingCosts:
         rows = acts[act] * (own.mstep.tokens / self._tokens(latents) or self.corpus.num_rows * own.mstep.epochs)
         updates = math.ceil(rows / own.mstep.batch_documents)
         steps_s = updates * self.speed.optimizer_s[own.mstep.optimizer]
-        seconds = 3 * rows * self._flops(latents) / self.speed.training + steps_s
+        seconds = self.speed.passes * rows * self._flops(latents) / self.speed.training + steps_s
         work = f"{updates:,} updates, {rows * self._tokens(latents):,.0f} tokens"
         return PlannedStage(act, work, seconds, self.memory.training_peak)
 
@@ -122,8 +122,9 @@ class MidtrainingCosts:
         boundaries = self._boundaries
         shared = (1 - alike**boundaries) / max(1 - alike, 1e-9) / max(boundaries, 1)
         read = rollouts * (shared / beside + 1 - shared)
-        training = 3 * read * self._flops(True, floor) / self.speed.training + self.speed.optimizer_s["adamw"]
-        return self._sampling_s(rollouts, floor) + (read + documents) * forward + training
+        passes_s = self.speed.passes * read * self._flops(True, floor) / self.speed.training
+        training_s = passes_s + self.speed.optimizer_s["adamw"]
+        return self._sampling_s(rollouts, floor) + (read + documents) * forward + training_s
 
     def _measuring(self) -> list[PlannedStage]:
         """Held-out text under the model before and after: rollouts, and scores with latents and without."""
@@ -137,7 +138,7 @@ class MidtrainingCosts:
         learning_s = sum(stage.seconds for stage in stages if stage.memory != self.memory.sampling_peak)
         between = int(learning_s / max(self.config.run.checkpoint_every_s, 1.0))
         outputs = 2 * self.config.midtrain.em_rounds if acts["E-step"] else self.config.midtrain.em_rounds
-        seconds = (outputs + 3 * between) * 4 * self.policy.num_parameters / self.speed.saving
+        seconds = (outputs + 3 * between) * self.memory.gradients / self.speed.saving  # as many numbers as learn
         return PlannedStage("saving", f"{outputs + between} checkpoints", seconds, self.memory.fixed)
 
     @property
@@ -241,7 +242,8 @@ def rlvr_stage(
     seconds, tokens = program_costs(watch, policy, problems[: own.batch_problems], own.samples, own.max_new_tokens)
     prompts = mean(len(prompt_ids(policy, problem)) for problem in problems[:64])
     length = torch.tensor([round(prompts / own.samples + tokens)])  # the prompt is read once for all samples
-    step_s = 3 * programs * forward_flops(policy, length, tokens) / speed.training + speed.optimizer_s["adamw"]
+    passes_s = speed.passes * programs * forward_flops(policy, length, tokens) / speed.training
+    step_s = passes_s + speed.optimizer_s["adamw"]
     work = f"{own.steps} updates of {programs} programs and their tests"
     return PlannedStage("RLVR", work, own.steps * (programs * seconds + step_s), memory.peak)
 

@@ -65,6 +65,17 @@ class RunSettings(Section):
     """Benchmarks (NAME or NAME:FILE) to be measured by: what overlaps them is left out of training, and listed."""
 
 
+class LoraSettings(Section):
+    """An adapter (LoRA, by peft) that learns in the place of all weights: in the E-step, the M-step and RLVR."""
+
+    rank: int = Field(default=0, ge=0)
+    """Its rank, r in peft. 0: no adapter, all weights learn."""
+    alpha: PositiveInt = 32
+    """What it adds is multiplied by alpha / rank, lora_alpha in peft."""
+    targets: tuple[Name, ...] = Field(default=("all-linear",), min_length=1, examples=["names, with commas"])
+    """Which matrices it stands beside, target_modules in peft: all-linear, or names such as q_proj,v_proj."""
+
+
 class ModelSettings(Section):
     """Any causal language model of Hugging Face's transformers."""
 
@@ -74,6 +85,7 @@ class ModelSettings(Section):
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
     opener: str | None = Field(default=None, pattern=r"^(#|<\S+>|\[\S+\])$", examples=["# or <|NAME|>"])
     """What opens a latent: #, or a special token, added where there is none. none: what `path` says, or #."""
+    lora: LoraSettings = LoraSettings()
 
 
 class CorpusSettings(Section):

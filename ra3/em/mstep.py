@@ -36,7 +36,7 @@ def mstep(
     """Trains `policy` in place on the rows, whose documents are called `names`, and returns it."""
     optimizer = make_optimizer(policy.model, settings.optimizer, settings.learning_rate, settings.weight_decay)
     batches = mstep_batches(rows, settings, derive(seed, "mstep", em_round))
-    for step in recorder.loop(f"mstep-{em_round}", len(batches), policy=policy.model, optimizer=optimizer):
+    for step in recorder.loop(f"mstep-{em_round}", len(batches), policy=policy.learnt, optimizer=optimizer):
         factor = warmup_cosine((step + 1) / len(batches), WARMUP)
         optimizer.scale(factor)
         own, place = rows.select(batches[step]), {"stage": "mstep", "round": em_round, "step": step}

@@ -119,7 +119,7 @@ Method = Callable[[EMRound], Policy]
 
 def trained_once(recorder: Recorder, stage: str, start: Policy, train: Callable[[Policy], Policy]) -> Policy:
     """The policy that `train` makes of a copy of `start`, or the one that an earlier attempt saved."""
-    weights = recorder.once(stage, lambda: {"model": train(start.snapshot()).model.state_dict()})["model"]
-    policy = start.snapshot()
-    restore(policy.model, weights, stage)
+    weights = recorder.once(stage, lambda: {"model": train(start.learner()).learnt.state_dict()})["model"]
+    policy = start.learner()
+    restore(policy.learnt, weights, stage)
     return policy

@@ -55,7 +55,7 @@ def make_optimizer(model: nn.Module, kind: str, learning_rate: float, weight_dec
     inside = {id(p) for p in layer_matrices(model) if p.dim() == 2}
     matrices, rest = ([p for p in parameters if (id(p) in inside) == wanted] for wanted in (True, False))
     muon = torch.optim.Muon(matrices, lr=learning_rate * MUON_LR_RATIO, weight_decay=weight_decay, momentum=0.95)
-    return Optimizer([muon, _adamw(rest, learning_rate, weight_decay)])
+    return Optimizer([muon, *([_adamw(rest, learning_rate, weight_decay)] if rest else [])])  # of an adapter nothing
 
 
 def layer_matrices(model: Any) -> list[nn.Parameter]:

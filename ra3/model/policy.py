@@ -27,6 +27,7 @@ from ra3.model.agreement import check_config, check_passes, hold_rope, positions
 from ra3.model.attention import RowLayout
 from ra3.model.kv_cache import SlotCache
 from ra3.model.load import ModelFolder, resolve_latent_token
+from ra3.model.lora import AdapterState, Lora, is_adapted, merged, save_adapter
 
 HEAD_CHUNK_LOGITS = 3 * 2**22
 """Logits held at once by the output head (rows times vocabulary): 48 MiB in float32. Blocks up to 32 MiB come from
@@ -48,6 +49,8 @@ class Policy:
     """Number format of the forward pass; the weights are float32."""
     notes: tuple[str, ...] = ()
     """What was loaded otherwise than one would think, a sentence each."""
+    lora: Lora | None = None
+    """The adapter that learns in the place of all weights."""
     _texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod
@@ -99,6 +102,11 @@ class Policy:
         return sum(p.numel() for p in self.model.parameters())
 
     @property
+    def learning_share(self) -> float:
+        """Share of the parameters that learn."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad) / self.num_parameters
+
+    @property
     def positions(self) -> int | None:
         """The longest sequence that the model was made for; None where its config does not say."""
         return positions(self.model.config.get_text_config())
@@ -115,10 +123,26 @@ class Policy:
         twin.model = copy.deepcopy(self.model)
         return twin
 
+    def learner(self) -> Self:
+        """A copy that learns: with weights of its own, or with those of this policy and an adapter."""
+        return replace(self, model=self.lora.learner(self.model)) if self.lora else self.snapshot()
+
+    @property
+    def learnt(self) -> Any:
+        """What checkpoints hold: the model, or its adapter alone."""
+        return AdapterState(self.model) if self.lora else self.model
+
     def save(self, folder: Path) -> None:
-        """Writes a standard Hugging Face folder. OSError if a file is in its place, which the library only mentions."""
+        """Writes a standard Hugging Face folder, and an adapter beside what it makes of the model.
+
+        OSError if a file is in its place, which the library only mentions.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder)
+        if self.lora and is_adapted(self.model):
+            save_adapter(self.model, self.source, folder / "adapter")
+            merged(self.model).save_pretrained(folder)
+        else:
+            self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     def hidden(

@@ -208,8 +208,9 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
 #
 # N: entries of the layers' matrices, without embedding and output head; L layers of H heads of size d; v: tokens that
 # the token sees, itself among them; D V: width times vocabulary; h = 1 if the token reaches the head. A backward pass
-# takes twice as many as the forward pass before it (Kaplan et al., arXiv 2001.08361, appendix B). These are the model's
-# operations, not the machine's: padding, shared prompts and recomputation are left out.
+# takes twice as many as the forward pass before it (Kaplan et al., arXiv 2001.08361, appendix B), or as many where all
+# weights stay as they are but an adapter's. These are the model's operations, not the machine's: padding, shared
+# prompts and recomputation are left out.
 
 
 def forward_flops(policy: Policy, length: Tensor, head_tokens: float) -> float:
@@ -239,6 +240,6 @@ def training_cost(policy: Policy, rows: Rows, wanted: Tensor, live: Tensor | Non
     live = torch.ones_like(rows.finished) if live is None else live
     if not bool(live.any()):
         return {}
-    passes = [(live, 3), (~live, 1)]  # forward and backward cost three times a forward pass
+    passes = [(live, 2 + policy.learning_share), (~live, 1)]  # what stays as it is needs no gradient of its own
     flops = sum(times * forward_flops(policy, rows.length[own], float(wanted[own].sum())) for own, times in passes)
     return {"trained": float(wanted.sum()), "flops": flops}

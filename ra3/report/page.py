@@ -85,6 +85,7 @@ def report_page(view: View) -> str:
         headline=title, verdict=verdict,
         tables=result_tables(results.scores), measured=in_order(point.model for point in points),
         chain_plots=result_curves(view, by_k=False), reach_plots=result_curves(view, by_k=True),
+        codes={n: [c for c in results.codes if c.model == n] for n in in_order(c.model for c in results.codes)},
         latents={name: own for name, run in systems if (own := run.results.latents)},
         trained=[name for name, run in systems if run.stages], learning_plots=learning_curves(view),
         alarms=alarms, rollouts=rollouts, left_out=left_out, runs=_runs_table(view),

@@ -123,7 +123,8 @@ def _unique_results(parts: Iterable[Results]) -> Results:
     differences = _first_of_each(whole.differences, "a", "b", "band", "metric")
     curves = {name: _first_of_each(own, "model", "x") for name, own in whole.curves.items()}
     curves = {name: sorted(own, key=lambda point: point.x) for name, own in curves.items() if own}
-    return replace(whole, scores=scores, differences=differences, curves=curves)
+    codes = list({(code.model, code.document): code for code in reversed(whole.codes)}.values())[::-1]
+    return replace(whole, scores=scores, differences=differences, curves=curves, codes=codes)
 
 
 def _first_of_each(records: Iterable[Any], *names: str) -> list[Any]:

@@ -119,7 +119,7 @@ def reinforce(recorder: Recorder, policy: Policy, task: Task) -> Policy:
     """Trains `policy` in place by the task and returns it; a restart goes on where the last checkpoint stands."""
     policy = task.start(policy)
     optimizer = make_optimizer(policy.model, "adamw", task.learning_rate)
-    saved = {"policy": policy.model, "optimizer": optimizer, **task.state()}
+    saved = {"policy": policy.learnt, "optimizer": optimizer, **task.state()}
     for step in recorder.loop(task.name or task.stage, task.num_steps, **saved):
         rollouts = task.rollout(policy, task.items(step), step)
         reward = task.reward(policy, rollouts)

@@ -14,6 +14,7 @@ from ra3.model.action_spaces import log_probability
 from ra3.model.policy import Policy
 from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids
 from ra3.rows import FULL, RowBuilder, Rows, build
+from ra3.run.progress import Work
 
 MAX_SAMPLED_ROWS = 256
 """Completions that are asked for at once, where many are."""
@@ -45,7 +46,7 @@ def generate(
     prefixes = [[policy.start_id, *p] for p in prompts]
     batch, draws = DecodeBatch(policy, prefixes, samples, at_once), Uniforms(seeds, params.max_new_tokens)
     rows = [RowBuilder.start(r // samples, prefixes[r // samples]) for r in range(batch.count)]
-    stops = StopCheck(policy, params.stop)
+    stops, work = StopCheck(policy, params.stop), Work(batch.count * params.max_new_tokens)
     while len(running := batch.running()):
         first = None if params.not_first is None else torch.tensor([not rows[r].chosen for r in running])
         tokens, *scores = _sample(batch.logits(running), draws.next(running), params, first)
@@ -57,6 +58,8 @@ def generate(
             over.append(row.finished or len(row.chosen) == params.max_new_tokens)
         ended = np.array(over)
         batch.finish(running[ended])
+        not_needed = sum(params.max_new_tokens - len(rows[r].chosen) for r in running[ended].tolist())
+        work.advance(len(running) + not_needed)
         if on_finished and ended.any():
             on_finished({r: rows[r].ids[-len(rows[r].chosen) :] for r in running[ended].tolist()})
         if not ended.all():

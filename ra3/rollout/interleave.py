@@ -20,6 +20,7 @@ from ra3.model.policy import Policy
 from ra3.rollout.cursor import Choice, Cursor, LatentRules, forced_steps
 from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids
 from ra3.rows import RowBuilder, Rows, build
+from ra3.run.progress import Work
 
 GivenLatents = Sequence[Mapping[int, Sequence[int]]]
 """For each document {step: ids of the latent before it}."""
@@ -38,6 +39,7 @@ def interleave(
     batch = DecodeBatch(policy, [[policy.start_id, *d.context_ids] for d in documents], group_size)
     draws = Uniforms(seeds, max(len(c.steps) for c in cursors) * (rules.max_latent_tokens + 1))
     sampler = InterleavedSampler(batch, cursors, rules, draws)
+    work = Work(group_size * sum(len(ids) for document in documents for ids in document.step_ids))
     while len(rows := batch.running()):
         running = rows.tolist()
         sampler.decide([r for r in running if not cursors[r].chunk], batch.last_hidden[:0])  # those just started
@@ -46,6 +48,7 @@ def interleave(
         sampler.write([r for r in running if cursors[r].comment_length is not None])
         sampler.decide(at_boundary, before)
         batch.finish([r for r in running if cursors[r].done])
+        work.advance(len(before))
     return build([cursor.row for cursor in cursors])
 
 

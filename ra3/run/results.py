@@ -1,8 +1,8 @@
 """The results of a run as small records - what evaluation measures and results.json keeps - and the tables of them.
 
 results.json holds one object, ``{"rows": [...], "problems": [...], "curves": {NAME: [...]}, "differences": [...],
-"abstractions": [...]}``, each list of one kind of record below. A table has no renderer: the terminal, the report and
-comparisons show the same one, in which every number is written once.
+"abstractions": [...], "codes": [...]}``, each list of one kind of record below. A table has no renderer: the terminal,
+the report and comparisons show the same one, in which every number is written once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
@@ -85,9 +86,25 @@ class LatentEntry:
     right_share: float | None = None  # share that is the true intention, where a document knows it
 
 
+@dataclass(frozen=True)
+class AnnotatedCode:
+    """A held-out document and what a model wrote into it: ``AnnotatedCode("ra3", "a.py", "# go\\nx\\n", [(0, 5)])``."""
+
+    model: str
+    document: str
+    text: str
+    latents: list[tuple[int, int]]  # where the intentions stand, in characters of the text
+
+    @property
+    def pieces(self) -> list[tuple[bool, str]]:
+        """The text in parts; whether each is an intention."""
+        ends = [0, *(place for span in self.latents for place in span), len(self.text)]
+        return [(n % 2 == 1, self.text[start:end]) for n, (start, end) in enumerate(pairwise(ends)) if start < end]
+
+
 LISTS: dict[str, tuple[str, type]] = {
     "scores": ("rows", Score), "problems": ("problems", ProblemCount), "differences": ("differences", Difference),
-    "latents": ("abstractions", LatentEntry),
+    "latents": ("abstractions", LatentEntry), "codes": ("codes", AnnotatedCode),
 }  # fmt: skip
 """Lists of records: field of `Results` -> key in results.json, kind of record."""
 
@@ -101,6 +118,7 @@ class Results:
     curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     latents: list[LatentEntry] = field(default_factory=list)
+    codes: list[AnnotatedCode] = field(default_factory=list)
 
     @classmethod
     def merge(cls, parts: Iterable[Results]) -> Self:

@@ -13,9 +13,10 @@ from ra3.cli import main
 from ra3.commands import memory as memory_plan
 from ra3.commands.memory import activations, refuse_too_large
 from ra3.commands.memory import memory_plan as plan_of
-from ra3.config.settings import Config, UpdateSettings
+from ra3.config.settings import Config, LoraSettings, UpdateSettings
 from ra3.em.mstep import next_token_step
 from ra3.model.action_spaces import log_probability
+from ra3.model.lora import Lora
 from ra3.model.optimizers import make_optimizer
 from ra3.model.packing import micro_batches
 from ra3.rl.loop import PolicyLoss, policy_step
@@ -120,10 +121,19 @@ def test_the_plan_adds_up(policy):
     assert activations(policy, 10, False) == 10 * text.num_hidden_layers * layer * 4
     assert activations(policy, 10, True) == 10 * (text.num_hidden_layers * text.hidden_size + layer) * 4
     plan = plan_of(policy, Config(), "rlvr")
-    assert plan.weights == plan.gradients == plan.moments / 2 == 4 * policy.num_parameters
+    size = 4 * policy.num_parameters
+    assert plan.weights / 2 == plan.gradients == plan.moments / 2 == plan.saving / 3 == size
     assert plan.peak == plan.fixed + max(plan.activations + plan.logits, plan.sampling)
-    assert plan_of(policy, Config(), "midtrain").weights == 3 * plan.weights
-    assert plan_of(policy, Config(), "eval").moments == 0
+    assert plan_of(policy, Config(), "midtrain").weights == 3 * size
+    assert plan_of(policy, Config(), "eval").moments == 0 == plan_of(policy, Config(), "eval").saving
+
+
+def test_with_an_adapter_the_model_is_held_once(policy):
+    adapted = replace(policy, lora=Lora(LoraSettings(rank=2), 0))
+    plan, size = plan_of(adapted, Config(), "midtrain"), 4 * policy.num_parameters
+    learning = 4 * sum(p.numel() for p in adapted.learner().model.parameters() if p.requires_grad)
+    assert plan.gradients == plan.moments / 2 == learning < size / 4
+    assert plan.weights == size + learning and plan.saving == size
 
 
 @pytest.mark.parametrize(("command", "rows"), [("eval", 128), ("annotate", 128), ("midtrain", 128), ("rlvr", 6)])
