@@ -129,5 +129,5 @@ class Alarms:
         self._sick_steps[place] = self._sick_steps.get(place, 0) + 1 if sick else 0
         if self._sick_steps[place] < alarm.patience:
             return ""
-        first = f", at first {self._first[place]:.3g}" if alarm.below_first else ""
+        first = f", at first {self._first[place]:.3g}" if alarm.below_first and place in self._first else ""
         return f"{stage}: {key} is {value:.3g}{first}. Healthy: {known.healthy}. Sick: {known.sick}."
