@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,10 +27,10 @@ class Truth:
     comments: tuple[str, ...]
     """The intention as a line, written in the text or not: ``"# ba ke zu evens\\n"``."""
 
-    def before(self, end: int) -> Truth:
-        """Return the entries that belong to steps before ``end``."""
-        count = sum(boundary < end for boundary in self.boundaries)
-        return Truth(self.boundaries[:count], self.chains[:count], self.comments[:count])
+    def between(self, first: int, end: int) -> Truth:
+        """Return the entries that belong to steps from ``first`` to before ``end``, counted from ``first``."""
+        a, b = (bisect_left(self.boundaries, t) for t in (first, end))
+        return Truth(tuple(t - first for t in self.boundaries[a:b]), self.chains[a:b], self.comments[a:b])
 
 
 @dataclass(frozen=True)

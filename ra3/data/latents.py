@@ -1,19 +1,25 @@
-"""Latents written as comments: an intention is the line ``#`` + text + newline before the step that it opens.
+"""Latents written as comments: an intention is the line ``# words`` before the step that it opens, indented as it is.
 
-In text, ``annotate_text`` writes comment lines between steps and ``remove`` takes them out again, to the character. In
-ids, ``LatentSyntax`` names the tokens that open (``#`` or another), fill and close a latent. ``encode`` tokenises each
-step alone, so that latents and steps are joined as ids and nothing is encoded again.
+In text, ``annotate_text`` writes comments in and ``remove`` takes them out again, to the character. In ids a document is
+tokenised once, as a whole, and its steps are slices of these ids, so that without latents it is ``tokenizer(text)``. At
+the boundary before a step an ``Opening`` holds the two things that a latent needs there: the token that opens it (``#``
+with or without the space in front of it, whichever the tokenizer writes in that place), and the ids that close it, a
+line break and the step's indentation. ``LatentSyntax`` finds them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
-from typing import Any
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from ra3.data.documents import BadRow, Document
-from ra3.data.steps import Step, split
+from ra3.data.steps import split
+from ra3.data.tokens import (
+    WHITE, TokenizedText, continuation_ids, decode, start_ids, token_ids, token_texts, tokenize_text,
+)  # fmt: skip
 from ra3.errors import UserError
 
 COMMENT_OPENER = "#"
@@ -22,21 +28,22 @@ Span = tuple[int, int]
 """Start and end of an inserted latent, in characters of the annotated text."""
 
 
-def annotate_text(steps: Sequence[Step], comments: Sequence[str | None]) -> tuple[str, list[Span]]:
-    """The text with ``comments[t]`` (a whole line, ``"# ...\\n"``) before step t, None for act; and where they stand.
+def annotate_text(text: str, comments: Mapping[int, str]) -> tuple[str, list[Span]]:
+    """The text with comments, and where they stand; ``comments``: a line ``"# ...\\n"`` for each place in the text.
 
-    Raises ValueError for a comment that is no single ``#`` line, or before a step that may not have one.
+    A place is that of a step's first visible character. The white space in front of it on its line is written again
+    behind the comment. Raises ValueError for a comment that is no single ``#`` line.
     """
-    pieces: list[str] = []
-    spans: list[Span] = []
-    length = 0
-    for step, comment in zip(steps, comments, strict=True):
-        if comment is not None:
-            _check_comment(step, comment)
-            spans.append((length, length + len(comment)))
-        pieces += [comment or "", step.text]
-        length += len(pieces[-2]) + len(pieces[-1])
-    return "".join(pieces), spans
+    pieces, spans, done, length = [], [], 0, 0
+    for place, comment in sorted(comments.items()):
+        if not (comment.startswith("#") and comment.endswith("\n")) or any(end in comment[:-1] for end in "\r\n\0"):
+            raise ValueError(f"a latent is one comment line that begins with '#' and ends with a newline: {comment!r}")
+        written = comment + _indentation(text, place)
+        length += place - done
+        spans.append((length, length + len(written)))
+        pieces += [text[done:place], written]
+        done, length = place, length + len(written)
+    return "".join([*pieces, text[done:]]), spans
 
 
 def remove(text: str, spans: Sequence[Span]) -> str:
@@ -46,114 +53,155 @@ def remove(text: str, spans: Sequence[Span]) -> str:
     return "".join(text[start:end] for start, end in zip(starts, ends, strict=True))
 
 
-def _check_comment(step: Step, comment: str) -> None:
-    if not step.may_think:
-        raise ValueError(f"no comment may stand before this step: {step.text[:60]!r}")
-    body = comment[:-1]
-    if not (comment.startswith("#") and comment.endswith("\n")) or any(end in body for end in "\r\n\0"):
-        raise ValueError(f"a latent is one comment line that begins with '#' and ends with a newline, not {comment!r}")
+def _white_run(text: str, place: int) -> str:
+    """The white space that ends at a place, and the visible character before it."""
+    start = place
+    while start and text[start - 1] in WHITE:
+        start -= 1
+    return text[max(0, start - 1) : place]
+
+
+def _indentation(text: str, place: int) -> str:
+    """The white space in front of a place, on its line."""
+    start = place
+    while start and text[start - 1] in " \t\f":
+        start -= 1
+    return text[start:place]
+
+
+class Opening(NamedTuple):
+    """How a latent is written at one boundary."""
+
+    think: int
+    """Number of the token that opens it, among `LatentSyntax.think_ids`."""
+    close: tuple[int, ...]
+    """Ids of the line break that ends it and of the indentation of the step after it."""
 
 
 @dataclass(frozen=True)
 class LatentSyntax:
-    """How a latent is written in one tokenizer's ids: ``think_id``, some of ``comment_ids``, ``newline_id``."""
+    """How latents are written in one tokenizer's ids."""
 
+    tokenizer: Any
     opener: str
     """Text of the token that opens a latent: "#", or the name of a special token."""
-    think_id: int
-    """Its id: the next token is this one (think) or any other (act)."""
-    newline_id: int
-    """Id of the token that is one newline and closes a comment."""
-    comment_ids: tuple[int, ...]
-    """Ids that may stand inside a comment, ascending: printable text, and ``newline_id``."""
+    start_ids: tuple[int, ...]
+    """What the tokenizer puts in front of a text: one id, or none."""
+    think_ids: tuple[int, ...]
+    """The tokens that open a latent, each at boundaries of its own: "#" and " #"."""
+    word_ids: tuple[int, ...]
+    """Ids that may stand inside a comment, ascending: printable text that is more than spaces."""
+    break_ids: tuple[int, ...]
+    """Ids that begin with a line break, ascending. Any of them says that a comment ends."""
+    last_word_ids: tuple[int, ...]
+    """Ids of printable text with a line break behind it, which end a comment, too: ".\\n" in Llama 3 and Qwen."""
+    _openers: dict[str, tuple[int, tuple[int, ...]] | None] = field(default_factory=dict, compare=False, repr=False)
+    _closes: dict[tuple[str, int], tuple[int, ...] | None] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, opener: str = COMMENT_OPENER) -> LatentSyntax:
         """Reads the syntax off a Hugging Face tokenizer; any other opener than "#" is one of its special tokens.
 
-        Raises UserError where the opener or a newline is not one token of its own.
+        Raises UserError where comments cannot be opened or closed with tokens of their own.
         """
-        comment = opener == COMMENT_OPENER
-        think_id = single_id(tokenizer, opener) if comment else tokenizer.convert_tokens_to_ids(opener)
-        newline_id = single_id(tokenizer, "\n")
-        return cls(opener, think_id, newline_id, tuple(sorted({*_printable_ids(tokenizer), newline_id})))
+        if not getattr(tokenizer, "is_fast", False):
+            raise _unfit(tokenizer, "does not say where in a text its tokens stand (it is no fast tokenizer)")
+        texts = _ordinary_texts(tokenizer)
+        words = tuple(i for i, text in texts.items() if text.isprintable() and text.strip())
+        breaks = tuple(i for i, text in texts.items() if text[0] in "\r\n")
+        last = [i for i, text in texts.items() if text[-1] == "\n" and text[:-1].isprintable() and text.strip()]
+        behind_white = {ids[-1] for ids in token_ids(tokenizer, ["a\n#", "a\n    #", "a\n\t#", "a #"])}
+        hashes = tuple(sorted(i for i in behind_white if texts.get(i, "").strip() == COMMENT_OPENER))
+        if not breaks or not hashes:
+            raise _unfit(tokenizer, f"has no token of its own for {'a line break' if hashes else repr(COMMENT_OPENER)}")
+        newline = continuation_ids(tokenizer, "a", "\n    b")
+        think_ids = hashes if opener == COMMENT_OPENER else (tokenizer.convert_tokens_to_ids(opener),)
+        last = last if newline is not None and texts.get(newline[0]) == "\n" else []  # indentation joins no line break
+        syntax = cls(tokenizer, opener, start_ids(tokenizer), think_ids, words, breaks, tuple(last))
+        probe = encode(syntax, Document("", "if a:\n    b = 1\nc = 2\n"))
+        if isinstance(probe, BadRow) or not any(probe[0].openings):
+            raise _unfit(tokenizer, "joins line breaks or indentation with the text behind them")
+        return syntax
 
-    def expert_may_follow(self, step_ids: Sequence[int]) -> bool:
-        """A step may have a latent before it: its own first token is not the one that opens a latent."""
-        return len(step_ids) > 0 and step_ids[0] != self.think_id
+    def opening(self, text: str, place: int, ids: Sequence[int], token: int) -> Opening | None:
+        """How a latent is written at a place of a text, in front of token number `token` of its ids. None where the
+        tokenizer joins what it would have to part."""
+        run, first_id = _white_run(text, place), ids[token]
+        if run not in self._openers:
+            self._openers[run] = self._find_opener(run)
+        key = _indentation(run, len(run)), first_id
+        if key not in self._closes:
+            self._closes[key] = self._find_close(*key)
+        opener, close = self._openers[run], self._closes[key]
+        if opener is None or close is None or first_id in self.think_ids:
+            return None
+        think, white = opener
+        return Opening(think, close) if tuple(ids[token - len(white) : token]) == white else None
 
-    def comment(self, tokenizer: Any, latent_ids: Sequence[int]) -> str:
-        """The ids of a latent as the comment that it is in text."""
-        return COMMENT_OPENER + decode(tokenizer, latent_ids[1:])
+    def _find_opener(self, run: str) -> tuple[int, tuple[int, ...]] | None:
+        """Which of `think_ids` follows a visible character and white space, and the ids between the two."""
+        if self.opener != COMMENT_OPENER:
+            return 0, ()
+        *white, own = token_ids(self.tokenizer, [run + COMMENT_OPENER])[0]
+        between = tuple(white[1:] if run.strip(WHITE) else white)
+        return (self.think_ids.index(own), between) if own in self.think_ids else None
 
-    def latent_ids(self, tokenizer: Any, comments: Sequence[str]) -> list[list[int]]:
-        """The inverse: the ids of each comment line as a latent."""
-        return [[self.think_id, *ids] for ids in _ids(tokenizer, [comment[1:] for comment in comments])]
+    def _find_close(self, indentation: str, first_id: int) -> tuple[int, ...] | None:
+        """The ids of a line break and an indentation between a word and a step that begins with `first_id`."""
+        visible = token_texts(self.tokenizer, [first_id])[0].lstrip(WHITE)
+        ids = continuation_ids(self.tokenizer, "a", f"\n{indentation}{visible}")
+        if not ids or ids[-1] != first_id or ids[0] not in self.break_ids:
+            return None
+        return tuple(ids[:-1])
+
+    def comment(self, latent_ids: Sequence[int]) -> str:
+        """The ids of a latent as the comment line that it is in text."""
+        line = decode(self.tokenizer, latent_ids).lstrip(WHITE).removeprefix(self.opener).splitlines()[0]
+        return f"{COMMENT_OPENER}{line}\n"
+
+    def latent_ids(self, comment: str, opening: Opening) -> list[int]:
+        """The inverse: the ids of a comment line as a latent at a boundary. ValueError where its words cannot be."""
+        words = continuation_ids(self.tokenizer, COMMENT_OPENER, comment.removeprefix(COMMENT_OPENER).rstrip("\n"))
+        if words is None:
+            raise ValueError(f"the tokenizer joins '#' with what follows in {comment!r}")
+        return [self.think_ids[opening.think], *words, *opening.close]
 
 
-def single_id(tokenizer: Any, text: str) -> int:
-    """The id of the token whose text this is. UserError where the tokenizer has none."""
-    (ids,) = _ids(tokenizer, [text])
-    back = decode(tokenizer, ids)
-    if len(ids) == 1 and back == text:
-        return ids[0]
-    tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(ids)]
-    raise UserError(
-        f"this tokenizer writes {text!r} as {len(ids)} tokens {tokens} that read back as {back!r}",
+def _unfit(tokenizer: Any, why: str) -> UserError:
+    return UserError(
+        f"this tokenizer {why}",
         where=str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__),
-        allowed=f"{text!r} as one token of its own, as in byte-level BPE (GPT-2, Llama 3, Qwen)",
+        allowed="a tokenizer that keeps line breaks and indentation, such as byte-level BPE (GPT-2, Llama 3, Qwen)",
         fix="use another model: intentions are comment lines, which this tokenizer cannot open or close",
     )
 
 
-def _printable_ids(tokenizer: Any) -> list[int]:
-    """Ids of ordinary tokens whose text alone is printable; parts of a character decode to U+FFFD and are left out."""
-    added = tokenizer.added_tokens_decoder
-    special = {*tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)}
-    ids = sorted({*tokenizer.get_vocab().values()} - special)
-    texts = ((i, decode(tokenizer, [i])) for i in ids)
-    return [i for i, text in texts if text and text.isprintable() and "\ufffd" not in text]
-
-
-def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Each text tokenised alone. A special token's name inside a text is text, never the special token."""
-    if not texts:
-        return []
-    return tokenizer(
-        list(texts), add_special_tokens=False, split_special_tokens=True, padding=False, truncation=False,
-        return_attention_mask=False, return_token_type_ids=False, verbose=False,
-    )["input_ids"]  # fmt: skip
-
-
-def decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The exact text of ids: special tokens are kept, and no space is tidied away."""
-    return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-
-def _loss(tokenizer: Any, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> str | None:
-    """What the tokenizer loses of the joined texts, or None."""
-    joined = [i for piece in ids for i in piece]
-    if decode(tokenizer, joined) == "".join(texts):
-        return None
-    backs = [decode(tokenizer, piece) for piece in ids]
-    text, back = next(((a, b) for a, b in zip(texts, backs, strict=True) if a != b), ("the joined steps", "other text"))
-    return f"the tokenizer is lossy for this text: {ascii(text[:60])} reads back as {ascii(back[:60])}"
+def _ordinary_texts(tokenizer: Any) -> dict[int, str]:
+    """{id: text} of ordinary tokens, ascending; parts of a character decode to U+FFFD and are left out."""
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ids = sorted({*tokenizer.get_vocab().values()} - special - {*tokenizer.all_special_ids})
+    texts = zip(ids, token_texts(tokenizer, ids), strict=True)
+    return {i: text for i, text in texts if text and "\ufffd" not in text}
 
 
 @dataclass(frozen=True)
 class EncodedDocument:
-    """A document as ids: ``EncodedDocument(document, (5, 9), ((7, 2), (8, 2)), (False, True))``."""
+    """A document as ids, or a window of one."""
 
     document: Document
-    """Its text is the steps joined: where the document was cut, the part that was kept."""
+    """With the text of the window alone."""
     context_ids: tuple[int, ...]
-    """Ids of the context, tokenised alone."""
+    """What is conditioned on: the ids of the context, and where nothing else is in front of it, the text's first."""
     step_ids: tuple[tuple[int, ...], ...]
-    """Ids of each step, tokenised alone; never empty."""
-    may_think: tuple[bool, ...]
-    """Where a latent may be written, one per step."""
+    """Ids of each step; never empty."""
+    openings: tuple[Opening | None, ...]
+    """How a latent may be written before each step, None where none may."""
+    places: tuple[int, ...]
+    """Where each step begins, in characters of the text."""
+    offset: int = 0
+    """Where the window begins, in characters of the whole document's text."""
     cut: bool = False
-    """Steps were left off at the end, because the document was too long."""
+    """The document goes on behind the last step."""
 
     @property
     def id(self) -> str:
@@ -162,46 +210,119 @@ class EncodedDocument:
 
     def thinking_only_at(self, place: int) -> EncodedDocument:
         """Return the document with ``place`` as the only boundary at which a latent may be written."""
-        return replace(self, may_think=tuple(may and t == place for t, may in enumerate(self.may_think)))
+        return replace(self, openings=tuple(own if t == place else None for t, own in enumerate(self.openings)))
+
+
+class _Boundary(NamedTuple):
+    """Where a step begins."""
+
+    token: int
+    """Number of its first token."""
+    place: int
+    """Its first character in the document's text."""
+    opening: Opening | None
 
 
 def encode(
-    tokenizer: Any, document: Document, syntax: LatentSyntax, kind: str = "line", max_tokens: int = 1024
-) -> EncodedDocument | BadRow:
-    """The document's ids, cut after the last step with which context and steps stay within ``max_tokens``.
+    syntax: LatentSyntax, document: Document, kind: str = "line", max_tokens: int = 1024
+) -> list[EncodedDocument] | BadRow:
+    """The document as windows that cover all of its text, each at most ``max_tokens`` ids with what is in front of it.
 
-    A BadRow says why a document has none: nothing fits, or the tokenizer loses part of it.
+    A token that begins in the context belongs to it. A window without context, of a tokenizer that puts nothing in
+    front of a text, is read behind the token before it, the first one behind its own first token. A BadRow says why a
+    document has none: the tokenizer loses part of it, or its context leaves no room.
     """
-    steps = split(document, kind)
-    context_ids, *step_ids = _ids(tokenizer, [document.context, *(step.text for step in steps)])
-    lengths = accumulate((len(ids) for ids in step_ids), initial=len(context_ids))
-    kept = sum(length <= max_tokens for length in lengths) - 1
-    if kept < 1:
-        return BadRow(document.id, _too_long(len(context_ids), step_ids, max_tokens))
-    steps, step_ids, cut = steps[:kept], step_ids[:kept], kept < len(steps)
-    texts = [step.text for step in steps]
-    if problem := _loss(tokenizer, [document.context, *texts], [context_ids, *step_ids]):
+    text = document.context + document.text
+    tokens = tokenize_text(syntax.tokenizer, text)
+    if problem := _loss(text, decode(syntax.tokenizer, tokens.ids)):
         return BadRow(document.id, problem)
-    if cut:
-        truth = document.truth.before(kept) if document.truth else None
-        document = replace(document, text="".join(texts), truth=truth)
-    may_think = [step.may_think and syntax.expert_may_follow(ids) for step, ids in zip(steps, step_ids, strict=True)]
-    return EncodedDocument(document, tuple(context_ids), tuple(map(tuple, step_ids)), tuple(may_think), cut)
+    context = bisect_left(tokens.starts, len(document.context)) if document.context else 0
+    given = context or int(not syntax.start_ids)
+    if given >= len(tokens.ids):
+        return BadRow(document.id, "it has no steps")
+    if (room := max_tokens - given) < 1:
+        what = f"its context alone takes {context} tokens" if context else "there is no room for it"
+        return BadRow(document.id, f"{what} (at most {max_tokens} with the text)")
+    boundaries = _boundaries(syntax, document, kind, tokens, given)
+    steps = _parted(boundaries, tokens, len(document.context), room)
+    return _windows(document, tokens.ids, steps, context, given, room)
 
 
 def encode_all(
-    tokenizer: Any, documents: Iterable[Document], syntax: LatentSyntax, kind: str = "line", max_tokens: int = 1024
+    syntax: LatentSyntax, documents: Iterable[Document], kind: str = "line", max_tokens: int = 1024
 ) -> tuple[list[EncodedDocument], list[BadRow]]:
-    """Every document that can be encoded, in order, and why the others cannot."""
-    results = [encode(tokenizer, document, syntax, kind, max_tokens) for document in documents]
-    good = [result for result in results if isinstance(result, EncodedDocument)]
+    """The windows of every document that can be encoded, in order, and why the others cannot."""
+    results = [encode(syntax, document, kind, max_tokens) for document in documents]
+    good = [window for result in results if not isinstance(result, BadRow) for window in result]
     return good, [result for result in results if isinstance(result, BadRow)]
 
 
-def _too_long(context_tokens: int, step_ids: Sequence[Sequence[int]], max_tokens: int) -> str:
-    if not step_ids:
-        return "it has no steps"
-    if context_tokens >= max_tokens:
-        return f"its context alone takes {context_tokens} tokens (at most {max_tokens} with the text)"
-    first = f"its first step takes {len(step_ids[0])} tokens"
-    return f"{first}, with a context of {context_tokens} (at most {max_tokens} together)"
+def _loss(text: str, back: str) -> str | None:
+    """What the tokenizer loses of a text, or None."""
+    if back == text:
+        return None
+    at = next((n for n, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
+    return f"the tokenizer is lossy for this text: {ascii(text[at : at + 60])} reads back as {ascii(back[at : at + 60])}"
+
+
+def _boundaries(
+    syntax: LatentSyntax, document: Document, kind: str, tokens: TokenizedText, given: int
+) -> list[_Boundary]:
+    """Where the steps of a document begin, behind the tokens that are given. A step without a first token of its own
+    joins the one after it."""
+    text, place = document.context + document.text, len(document.context)
+    found: list[_Boundary] = []
+    for step in split(document, kind):
+        own = bisect_right(tokens.ends, place)
+        token = max(given, own) if found else given
+        if token == len(tokens.ids):
+            break
+        opening = None
+        if step.may_think and own == token and not text[tokens.starts[own] : place].strip(WHITE):
+            opening = syntax.opening(text, place, tokens.ids, own)
+        if found and found[-1].token == token:
+            found.pop()
+        found.append(_Boundary(token, place - len(document.context), opening))
+        place += len(step.text)
+    return found
+
+
+def _parted(
+    boundaries: Sequence[_Boundary], tokens: TokenizedText, context: int, room: int
+) -> list[tuple[_Boundary, int]]:
+    """The boundaries and the end of each step, in tokens; a step longer than `room` goes on in others that never think.
+    """
+    ends = [*(boundary.token for boundary in boundaries[1:]), len(tokens.ids)]
+    found = []
+    for boundary, end in zip(boundaries, ends, strict=True):
+        for token in range(boundary.token, end, room):
+            own = boundary if token == boundary.token else _Boundary(token, tokens.starts[token] - context, None)
+            found.append((own, min(end, token + room)))
+    return found
+
+
+def _windows(
+    document: Document, ids: Sequence[int], steps: Sequence[tuple[_Boundary, int]], context: int, given: int, room: int
+) -> list[EncodedDocument]:
+    """Windows of at most `room` tokens of whole steps, read behind the context, or behind one token if one is `given`.
+    """
+    cuts = [0]
+    for t, (_, end) in enumerate(steps):
+        if end - steps[cuts[-1]][0].token > room:
+            cuts.append(t)
+    places = [steps[t][0].place for t in cuts]
+    offsets = [0, *(place - len(_indentation(document.text, place)) for place in places[1:]), len(document.text)]
+    windows = []
+    for (first, last), (begin, end) in zip(pairwise([*cuts, len(steps)]), pairwise(offsets), strict=True):
+        own, start = steps[first:last], steps[first][0].token
+        part = replace(
+            document, id=f"{document.id}@{begin}" if first else document.id, text=document.text[begin:end],
+            truth=document.truth and document.truth.between(first, last),
+        )  # fmt: skip
+        windows.append(EncodedDocument(
+            part, tuple(ids[:context] or ids[start - given : start]),
+            tuple(tuple(ids[boundary.token : after]) for boundary, after in own),
+            tuple(boundary.opening for boundary, _ in own), tuple(boundary.place - begin for boundary, _ in own),
+            begin, cut=last < len(steps),
+        ))  # fmt: skip
+    return windows

@@ -1,7 +1,9 @@
 """A document cut into expert steps, and where a comment line may be put between them.
 
-``split`` never changes a character: the steps of a document, joined, are its text. A step *may think* where a comment
-line at column 0, written before it, leaves the meaning of the program as it was.
+``split`` never changes a character: the steps of a document, joined, are its text. A step begins with the first visible
+character of a line, so that the boundary before it stands after its indentation; what is white in front of the text is
+a step of its own. A step *may think* where a comment on a line of its own, indented as the step is, leaves the meaning
+of the program as it was.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ra3.data.tokens import WHITE
 from ra3.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of expert text: ``Step("x = 1\\n\\n", True)``."""
+    """One step of expert text: ``Step("x = 1\\n\\n    ", True)``."""
 
     text: str
-    """Exact text, with its line end and the blank lines that follow it."""
+    """Exact text, with its line end, the blank lines that follow it, and the indentation of the next step."""
     may_think: bool
     """A comment line before this step leaves the program's meaning unchanged."""
 
@@ -138,11 +141,11 @@ def _physical_lines(text: str) -> list[str]:
 
 
 def _is_blank(line: str) -> bool:
-    return not line.strip(" \t\f\r\n")
+    return not line.strip(WHITE)
 
 
 def _group(pieces: Iterable[tuple[str, bool, bool]]) -> list[Step]:
-    """Joins (text, starts a step, may think) into steps; whatever comes before the first non-blank piece joins it.
+    """Joins (text, starts a step, may think) into steps, each from its first visible character on.
 
     Expert text that itself begins with ``#`` cannot be told from a latent, so no step that does may think.
     """
@@ -153,8 +156,15 @@ def _group(pieces: Iterable[tuple[str, bool, bool]]) -> list[Step]:
         if starts and not blank:
             steps.append(Step("".join(held), allowed))
             held, blank = [], True
-        if not held:
-            allowed = may_think and not text.startswith("#")
-        held.append(text)
-        blank = blank and _is_blank(text)
-    return [*steps, Step("".join(held), allowed)] if held else steps
+        if blank:
+            visible = text.lstrip(WHITE)
+            allowed = may_think and not visible.startswith("#")
+            white = text.removesuffix(visible) if visible else text  # it ends the step before
+            if white and steps:
+                steps[-1] = Step(steps[-1].text + white, steps[-1].may_think)
+            elif white:
+                steps.append(Step(white, False))
+            held, blank = [visible], not visible
+        else:
+            held.append(text)
+    return [*steps, Step("".join(held), allowed)] if any(held) else steps
