@@ -93,7 +93,7 @@ def library(policy: Policy, model: Any, prompts: list[list[int]], longest: int, 
         torch.manual_seed(seed)
         tokens = 0
         for first in range(0, len(prompts), at_once):
-            batch = [[policy.start_id, *p] for p in prompts[first : first + at_once]]
+            batch = [[*policy.start_ids, *p] for p in prompts[first : first + at_once]]
             width = max(map(len, batch))
             ids = torch.tensor([[policy.end_id] * (width - len(p)) + p for p in batch])
             mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in batch])
@@ -121,7 +121,7 @@ def continuous(policy: Policy, model: Any, prompts: list[list[int]], longest: in
             eos_token_id=policy.end_id, pad_token_id=policy.end_id, use_cuda_graph=False,
         )  # fmt: skip
         own.seed = seed
-        inputs = [[policy.start_id, *p] for p in prompts]
+        inputs = [[*policy.start_ids, *p] for p in prompts]
         found = model.generate_batch(inputs, generation_config=rules, continuous_batching_config=own)
         if len(found) != len(prompts) * SAMPLES:
             raise RuntimeError(f"{len(found)} of {len(prompts) * SAMPLES} completions came back")

@@ -88,7 +88,7 @@ def random_rows(lengths: list[int], vocabulary: int, chosen: bool) -> Rows:
 def training(policy: Policy, kind: str, pass_tokens: int, peak: float, repeats: int) -> dict[str, Any]:
     """Tokens per second of an update of two passes, half of it in one row, and its share of the peak."""
     lengths = [pass_tokens // 2, *[pass_tokens // 8] * 4] * 2
-    rows = random_rows(lengths, policy.comment_mask.numel(), kind == "RL step")
+    rows = random_rows(lengths, policy.vocabulary, kind == "RL step")
     optimizer, update = make_optimizer(policy.model, "adamw", 1e-6), UpdateSettings(micro_batch_tokens=pass_tokens)
     advantage = torch.randn(rows.ids.shape, generator=torch.Generator().manual_seed(0)) * rows.action_mask
     loss = PolicyLoss(clipped_policy_loss, 0.2, 0.28)

@@ -28,7 +28,7 @@ from random_models import QWEN2, save_config
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from ra3.data.documents import Document
+from ra3.data.documents import BadRow, Document
 from ra3.data.latents import EncodedDocument, encode
 from ra3.model.policy import Policy
 from ra3.rollout.cursor import LatentRules
@@ -48,13 +48,11 @@ class EvenPolicy(Policy):
     @classmethod
     def of(cls, policy: Policy) -> "EvenPolicy":
         even = cls(**{f.name: getattr(policy, f.name) for f in fields(policy)})
-        even.comment_mask = policy.comment_mask.clone()
-        even.comment_mask[policy.syntax.newline_id] = False
         return even
 
     def logits(self, hidden: Tensor, learning: bool = False) -> Tensor:
         logits = super().logits(hidden, learning)
-        logits[..., self.syntax.think_id] -= 30
+        logits[..., [*self.syntax.think_ids, *self.syntax.break_ids]] -= 30
         return logits
 
 
@@ -90,14 +88,14 @@ def load(name: str) -> EvenPolicy:
 def parts(policy: Policy, length: int, most_lines: int) -> list[EncodedDocument]:
     """Evenly spaced parts of `length` lines of one document of 200 lines, together about `most_lines`, at least one."""
     lines = [line for d in world.documents("expert", 0, 20) for line in d.text.splitlines(keepends=True)]
-    whole = encode(policy.tokenizer, Document("0", "".join(lines[:LONGEST])), policy.syntax, max_tokens=10**6)
-    assert isinstance(whole, EncodedDocument) and len(whole.step_ids) == LONGEST
+    found = encode(policy.syntax, Document("0", "".join(lines[:LONGEST])), max_tokens=10**6)
+    assert not isinstance(found, BadRow) and len(found[0].step_ids) == LONGEST
+    whole = found[0]
     there = LONGEST // length
     count = min(there, max(1, most_lines // length))
     starts = [there * i // count * length for i in range(count)]
-    return [
-        replace(whole, step_ids=whole.step_ids[a : a + length], may_think=(True,) * length, cut=True) for a in starts
-    ]
+    ends = [(a, a + length) for a in starts]
+    return [replace(whole, step_ids=whole.step_ids[a:b], openings=whole.openings[a:b], cut=True) for a, b in ends]
 
 
 def cpu_s(action: Callable[[], object]) -> float:
@@ -123,7 +121,7 @@ def batches_of(documents: list[EncodedDocument], size: int) -> list[list[Encoded
 def loop_line(policy: Policy, model: Any, prefixes: list[list[int]], thinks: list[bool]) -> None:
     """One line of all rows with `generate`: decide from the whole prefix; those that think write a comment."""
     generate_with(policy, model, prefixes, 1)
-    thinking = [[*p, policy.syntax.think_id] for p, think in zip(prefixes, thinks, strict=True) if think]
+    thinking = [[*p, policy.syntax.think_ids[0]] for p, think in zip(prefixes, thinks, strict=True) if think]
     if thinking:
         generate_with(policy, model, thinking, COMMENT_TOKENS)
 

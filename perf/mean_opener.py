@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from ra3.data.latents import COMMENT_OPENER, single_id
+from ra3.data.latents import COMMENT_OPENER
+from ra3.data.tokens import token_ids
 from ra3.model.load import ModelFolder, add_latent_token
 from ra3.worlds import WORLDS
 
@@ -27,7 +28,7 @@ def main() -> None:
     add_latent_token(tokenizer, model, given.token)
     rows, new = model.get_input_embeddings().weight.data, tokenizer.convert_tokens_to_ids(given.token)
     rows[new] = rows[:new].mean(0)  # the head is tied to it
-    distance = float((rows[new] - rows[single_id(tokenizer, COMMENT_OPENER)]).norm())
+    distance = float((rows[new] - rows[token_ids(tokenizer, [f"a\n    {COMMENT_OPENER}"])[0][-1]]).norm())
     model.save_pretrained(given.out)
     tokenizer.save_pretrained(given.out)
     print(f"{given.out}: row {new} is the mean of {new} rows; {distance:.2f} from that of {COMMENT_OPENER!r}")

@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from bisect import bisect_right
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from ra3.data.tokens import start_ids, tokenize_text
 from ra3.grading.derivation import facts_by_name, solution
 from ra3.seeds import derive
 from ra3.worlds import WORLDS, functions, word_problems
@@ -69,14 +72,16 @@ def document_page(world: World, seed: int) -> list[Part]:
 def drill_functions(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[Part]:
     """Make a page to drill look-ups: a glossary, then many of its chains spelled out.
 
-    An entry reads ``# ba ke zu evens``; which chain comes next is random, so only what follows its first name counts.
+    An entry reads ``    # ba ke zu evens``, as in a function. Which chain comes next is random, so only what follows its
+    first name counts.
     """
     rng = random.Random(seed)
     chains = functions.draw_chains(rng, Level(lengths, tuple(functions.BY_NAME), (2, 4)))[0]
     starts = [chain[at:] for chain in chains for at in range(len(chain) - 1)]
     parts = [(functions.glossary(rng, chains), False)]
     for chain in (rng.choice(starts) for _ in range(entries)):
-        parts += [(f"# {chain[0]}", False), (functions.comment_line(chain).removeprefix(f"# {chain[0]}"), True)]
+        opening = f"# {chain[0]}"
+        parts += [(f"    {opening}", False), (functions.comment_line(chain).removeprefix(opening), True)]
     return parts
 
 
@@ -157,6 +162,7 @@ class Trainer:
 
     def __init__(self, world: World, recipe: Recipe):
         self.world, self.recipe, self.tokenizer = world, recipe, world.tokenizer()
+        self.start_ids = start_ids(self.tokenizer)
         self.drill_page = DRILLS[world.name]
         self.model = new_model(recipe, self.tokenizer)
         named = list(self.model.named_parameters())
@@ -211,12 +217,15 @@ class Trainer:
         return loss.item()
 
     def loss(self, pages: list[list[Part]]) -> torch.Tensor:
-        """Mean cross-entropy in nats (a scalar) over the parts of pages that count, each page behind a start token."""
+        """Mean cross-entropy in nats (a scalar) over tokens of parts that count, each page tokenised as a whole."""
         rows, labels = [], []
         for parts in pages:
-            tokens = [(i, counts) for text, counts in parts for i in self.tokenizer(text)["input_ids"]]
-            rows.append(torch.tensor([self.tokenizer.bos_token_id, *(i for i, _ in tokens)]))
-            labels.append(torch.tensor([IGNORED, *(i if counts else IGNORED for i, counts in tokens)]))
+            tokens = tokenize_text(self.tokenizer, "".join(text for text, _ in parts))
+            ends = list(accumulate(len(text) for text, _ in parts))
+            counts = [parts[bisect_right(ends, start)][1] for start in tokens.starts]
+            rows.append(torch.tensor([*self.start_ids, *tokens.ids]))
+            own = (i if counted else IGNORED for i, counted in zip(tokens.ids, counts, strict=True))
+            labels.append(torch.tensor([*[IGNORED] * len(self.start_ids), *own]))
         ids = pad_sequence(rows, batch_first=True, padding_value=self.model.config.pad_token_id or 0)
         targets = pad_sequence(labels, batch_first=True, padding_value=IGNORED)[:, 1:]
         hidden = self.model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-FULL, DECISION, COMMENT = 0, 1, 2
-"""Action spaces, from which a token was chosen: the full vocabulary; think or act at the start of a line (the token is
-"#" for think, the first of the forced step for act); the ids allowed inside a comment."""
+FULL, COMMENT, WORD, DECISION = 0, 1, 2, 3
+"""Action spaces, from which a token was chosen: the full vocabulary; what may stand inside a comment or end it; its
+first word, which does not end it; think or act in front of a step (the token is "#" for think, the first of the forced
+step for act). DECISION + k where the k-th of a tokenizer's think tokens is the one that opens a comment."""
 CONTEXT = -1
 """`step` of tokens that belong to no step: the prompt, and padding."""
 
@@ -25,13 +26,13 @@ CONTEXT = -1
 class Rows:
     """B token sequences, right-padded to T.
 
-    Example, the line `x = 1` written under the intention `# one` after the prompt `def f():`::
+    Example, the line `x = 1` written under the intention `# one` after the prompt `def f():`; "." is a space::
 
-        ids           <s> def f (): \\n   #  one \\n   x  =  1 \\n
-        step           -1  -1 -1 -1 -1   0   0   0   0  0  0  0
-        action_mask     0   0  0  0  0   1   1   1   0  0  0  0
-        action_space    0   0  0  0  0   1   2   2   0  0  0  0
-        expert          0   0  0  0  0   0   0   0   1  1  1  1
+        ids           <s> def f (): \\n...   .#  one \\n...   .x  =  1
+        step           -1  -1 -1  -1    -1    0    0     0    0  0  0
+        action_mask     0   0  0   0     0    1    1     1    0  0  0
+        action_space    0   0  0   0     0    3    2     1    0  0  0
+        expert          0   0  0   0     0    0    0     0    1  1  1
     """
 
     ids: Tensor
@@ -41,7 +42,7 @@ class Rows:
     action_mask: Tensor
     """[B,T] bool, tokens at which the policy chose something and from which it may learn."""
     action_space: Tensor
-    """[B,T] int8, what each of these was drawn from (FULL, DECISION or COMMENT)."""
+    """[B,T] int8, what each of these was drawn from (FULL, COMMENT, WORD or DECISION + k)."""
     expert: Tensor
     """[B,T] bool, tokens of forced expert steps."""
     step: Tensor
@@ -69,6 +70,16 @@ class Rows:
     def latent(self) -> Tensor:
         """[B,T] bool, tokens of written intentions: inside a step, not forced by the expert."""
         return (self.step != CONTEXT) & ~self.expert & self.valid
+
+    @property
+    def decisions(self) -> Tensor:
+        """[B,T] bool, tokens that stand for a choice between think and act."""
+        return self.action_mask & (self.action_space >= DECISION)
+
+    @property
+    def words(self) -> Tensor:
+        """[B,T] bool, tokens that were chosen inside a comment, its end among them."""
+        return self.action_mask & ((self.action_space == COMMENT) | (self.action_space == WORD))
 
     @property
     def num_steps(self) -> int:
@@ -136,9 +147,9 @@ class RowBuilder:
         self.logp += logps
         self.expert += [expert] * len(ids)
 
-    def mark_decision(self, position: int, logp_old: float, importance: float = 1.0) -> None:
-        """Records that the forced token at `position` stands for the choice `act`."""
-        self.chosen.append((position, DECISION, logp_old, importance))
+    def mark_decision(self, position: int, think: int, logp_old: float, importance: float = 1.0) -> None:
+        """Records that the forced token at `position` stands for `act`, where think token number `think` did not."""
+        self.chosen.append((position, DECISION + think, logp_old, importance))
 
 
 _TOKEN_LISTS = {"ids": torch.int64, "step": torch.int64, "logp": torch.float32, "expert": torch.bool}

@@ -51,7 +51,7 @@ def raise_think_logit(policy: Policy, prefix_ids: list[int], by: float) -> None:
     """Makes an untied policy open comments more readily, above all after `prefix_ids`."""
     ids = torch.tensor([prefix_ids])
     hidden = policy.hidden(ids, torch.arange(len(prefix_ids))[None])[0, -1].detach()
-    policy.model.lm_head.weight.data[policy.syntax.think_id] += by * hidden / hidden.square().sum()
+    policy.model.lm_head.weight.data[policy.spaces.think_ids] += by * hidden / hidden.square().sum()
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,7 @@ def policy(tmp_path_factory) -> Policy:
 @pytest.fixture(scope="session")
 def documents(policy):
     """Eight encoded documents of the embedded world."""
-    encoded, bad = encode_all(policy.tokenizer, functions.documents("expert", 0, 8), policy.syntax)
+    encoded, bad = encode_all(policy.syntax, functions.documents("expert", 0, 8))
     assert not bad
     return encoded
 

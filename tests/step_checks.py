@@ -30,8 +30,8 @@ def texts(text, context="", kind="line"):
 
 
 def thinkers(text, context="", kind="line"):
-    """The steps that may think, without their line ends."""
-    return [step.text.rstrip("\r\n") for step in steps(text, context, kind) if step.may_think]
+    """The steps that may think, without what is white behind them."""
+    return [step.text.rstrip() for step in steps(text, context, kind) if step.may_think]
 
 
 def meaning(source):
@@ -45,9 +45,15 @@ def meaning(source):
             return None
 
 
+def places_of(found):
+    """Where each step begins in their text."""
+    return [0, *itertools.accumulate(len(step.text) for step in found)][: len(found)]
+
+
 def annotate_everywhere(found, offset=0):
     comments = itertools.cycle(COMMENTS[offset % len(COMMENTS) :] + COMMENTS[: offset % len(COMMENTS)])
-    return annotate_text(found, [next(comments) if step.may_think else None for step in found])
+    own = {place: next(comments) for place, step in zip(places_of(found), found, strict=True) if step.may_think}
+    return annotate_text("".join(step.text for step in found), own)
 
 
 def check_unchanged(text, context="", kind="line", offset=0):

@@ -58,7 +58,7 @@ def home(tmp_path_factory) -> Path:
     """A folder with the model `tiny`, which thinks where it has read nothing yet, and the corpus `code`."""
     folder = tmp_path_factory.mktemp("home")
     policy = make_policy(folder / "tiny", tie_word_embeddings=False)
-    raise_think_logit(policy, [policy.start_id], by=30)
+    raise_think_logit(policy, [*policy.start_ids], by=30)
     policy.save(folder / "tiny")
     (folder / "code" / "sub").mkdir(parents=True)
     (folder / "code" / "a.py").write_bytes(b"import os\n\n\ndef f(x):\n    return x + 1\n")

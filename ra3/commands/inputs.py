@@ -236,7 +236,7 @@ def load_documents(config: Config, policy: Policy) -> TokenizedCorpus:
         raise UserError(what, where, allowed, "lower it: longer documents are cut")
     corpus, encoded = read_corpus(config), []
     for part in split_heldout(corpus.documents, own.heldout, config.run.seed, *heldout_bounds(own.path)):
-        good, bad = encode_all(policy.tokenizer, part, policy.syntax, own.steps, longest)
+        good, bad = encode_all(policy.syntax, part, own.steps, longest)
         encoded.append(good)
         corpus.quarantine.extend(bad)
     train, heldout = encoded

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from ra3.commands.failures import explain_failures
 from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems, read_corpus
 from ra3.commands.memory import memory_plan, refuse_too_large
 from ra3.config.settings import Config
-from ra3.data.latents import COMMENT_OPENER, EncodedDocument, encode_all
+from ra3.data.documents import BadRow
+from ra3.data.latents import COMMENT_OPENER, EncodedDocument, encode
 from ra3.em.annotate import DOCUMENTS_AT_ONCE, annotate_whole, comment_texts, text_record
 from ra3.em.round import document_parts, trained_once
 from ra3.errors import UserError
@@ -153,16 +153,18 @@ def annotate(config: Config, options: RunOptions) -> Path:
         for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
             moved(f"annotating documents from {start + 1} of {len(documents)}")
             part = documents[start : start + DOCUMENTS_AT_ONCE]
-            found, bad = encode_all(policy.tokenizer, part, policy.syntax, kind, sys.maxsize)
-            corpus.quarantine.extend(bad)
-            missing = {document.id for document in found} - folder.written.keys()
+            tried = [(document, encode(policy.syntax, document, kind, size)) for document in part]
+            corpus.quarantine.extend(bad for _, bad in tried if isinstance(bad, BadRow))
+            found = [(document, windows) for document, windows in tried if not isinstance(windows, BadRow)]
+            missing = {document.id for document, _ in found} - folder.written.keys()
             if missing:  # all are sampled together, so that each comes out as it would have without the interruption
-                comments = annotate_whole(policy, found, config.midtrain, config.update, size, config.run.seed)
-                for document, own in zip(found, comments, strict=True):
+                windows = [own for _, own in found]
+                comments = annotate_whole(policy, windows, config.midtrain, config.update, config.run.seed)
+                for (document, _), own in zip(found, comments, strict=True):
                     if document.id in missing:
-                        folder.write(text_record(document, own, kind), document.document.text)
+                        folder.write(text_record(document, own), document.text)
             if options.check:
-                compiled += sum(folder.compiles(document.document) for document in found)
+                compiled += sum(folder.compiles(document) for document, _ in found)
             stop.raise_if_asked()
         print(folder.finish(corpus, compiled if options.check else None))
     return options.out
@@ -237,7 +239,7 @@ def write_annotated(
 ) -> list[LatentEntry]:
     """Writes annotated.jsonl, the documents with the latents that were sampled for the last M-step, if any were;
     returns the index of what these latents are about."""
-    kind, index = config.corpus.steps, LatentIndex(config.corpus.steps)
+    index = LatentIndex()
     if not (parts := recorder.finished_parts(f"annotate-{config.midtrain.em_rounds - 1}")):
         return []
     with recorder.run.guard("write annotated.jsonl"), recorder.run.path("annotated.jsonl").open("w") as file:
@@ -245,9 +247,9 @@ def write_annotated(
             rows = Rows(**part)
             for r, document in enumerate(own):
                 comments = comment_texts(policy, rows, r, len(document.step_ids))
-                record = text_record(document, comments, kind) | {"ids": rows.tokens(r)}
+                record = text_record(document.document, document.placed(comments)) | {"ids": rows.tokens(r)}
                 file.write(json.dumps(record, ensure_ascii=True) + "\n")
-                index.add(document.document, comments)
+                index.add(document, comments)
     return index.entries()
 
 

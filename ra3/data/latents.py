@@ -1,10 +1,10 @@
 """Latents written as comments: an intention is the line ``# words`` before the step that it opens, indented as it is.
 
-In text, ``annotate_text`` writes comments in and ``remove`` takes them out again, to the character. In ids a document is
-tokenised once, as a whole, and its steps are slices of these ids, so that without latents it is ``tokenizer(text)``. At
-the boundary before a step an ``Opening`` holds the two things that a latent needs there: the token that opens it (``#``
-with or without the space in front of it, whichever the tokenizer writes in that place), and the ids that close it, a
-line break and the step's indentation. ``LatentSyntax`` finds them.
+In text, ``annotate_text`` writes comments in and ``remove`` takes them out again, to the character. In ids a document
+is tokenised once, as a whole, and its steps are slices of these ids, so that without latents it is ``tokenizer(text)``.
+At the boundary before a step an ``Opening`` holds what a latent needs there: the token that opens it (``#`` with or
+without the space in front of it, whichever the tokenizer writes in that place), and the ids that close it, a line break
+and the step's indentation. ``LatentSyntax`` finds them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from typing import Any, NamedTuple
 from ra3.data.documents import BadRow, Document
 from ra3.data.steps import split
 from ra3.data.tokens import (
-    WHITE, TokenizedText, continuation_ids, decode, start_ids, token_ids, token_texts, tokenize_text,
+    WHITE,
+    TokenizedText,
+    continuation_ids,
+    decode,
+    start_ids,
+    token_ids,
+    token_texts,
+    tokenize_text,
 )  # fmt: skip
 from ra3.errors import UserError
 
@@ -38,7 +45,7 @@ def annotate_text(text: str, comments: Mapping[int, str]) -> tuple[str, list[Spa
     for place, comment in sorted(comments.items()):
         if not (comment.startswith("#") and comment.endswith("\n")) or any(end in comment[:-1] for end in "\r\n\0"):
             raise ValueError(f"a latent is one comment line that begins with '#' and ends with a newline: {comment!r}")
-        written = comment + _indentation(text, place)
+        written = comment + indentation(text, place)
         length += place - done
         spans.append((length, length + len(written)))
         pieces += [text[done:place], written]
@@ -61,7 +68,7 @@ def _white_run(text: str, place: int) -> str:
     return text[max(0, start - 1) : place]
 
 
-def _indentation(text: str, place: int) -> str:
+def indentation(text: str, place: int) -> str:
     """The white space in front of a place, on its line."""
     start = place
     while start and text[start - 1] in " \t\f":
@@ -129,7 +136,7 @@ class LatentSyntax:
         run, first_id = _white_run(text, place), ids[token]
         if run not in self._openers:
             self._openers[run] = self._find_opener(run)
-        key = _indentation(run, len(run)), first_id
+        key = indentation(run, len(run)), first_id
         if key not in self._closes:
             self._closes[key] = self._find_close(*key)
         opener, close = self._openers[run], self._closes[key]
@@ -156,15 +163,16 @@ class LatentSyntax:
 
     def comment(self, latent_ids: Sequence[int]) -> str:
         """The ids of a latent as the comment line that it is in text."""
-        line = decode(self.tokenizer, latent_ids).lstrip(WHITE).removeprefix(self.opener).splitlines()[0]
+        line = decode(self.tokenizer, latent_ids).lstrip(WHITE).removeprefix(self.opener).partition("\n")[0]
         return f"{COMMENT_OPENER}{line}\n"
 
     def latent_ids(self, comment: str, opening: Opening) -> list[int]:
         """The inverse: the ids of a comment line as a latent at a boundary. ValueError where its words cannot be."""
-        words = continuation_ids(self.tokenizer, COMMENT_OPENER, comment.removeprefix(COMMENT_OPENER).rstrip("\n"))
-        if words is None:
-            raise ValueError(f"the tokenizer joins '#' with what follows in {comment!r}")
-        return [self.think_ids[opening.think], *words, *opening.close]
+        ids = continuation_ids(self.tokenizer, COMMENT_OPENER, comment.removeprefix(COMMENT_OPENER))
+        if ids is None or ids[-1] not in (*self.break_ids, *self.last_word_ids):
+            raise ValueError(f"the tokenizer joins '#' or the line break with the words of {comment!r}")
+        words, close = (ids[:-1], opening.close) if ids[-1] in self.break_ids else (ids, opening.close[1:])
+        return [self.think_ids[opening.think], *words, *close]
 
 
 def _unfit(tokenizer: Any, why: str) -> UserError:
@@ -207,6 +215,16 @@ class EncodedDocument:
     def id(self) -> str:
         """The document's name."""
         return self.document.id
+
+    def placed(self, comments: Sequence[str | None]) -> dict[int, str]:
+        """Return the comments before the steps by their places in the text."""
+        return {place: own for place, own in zip(self.places, comments, strict=True) if own is not None}
+
+    def upto(self, end: int) -> EncodedDocument:
+        """Return the document cut before step ``end``."""
+        steps, openings, places = self.step_ids[:end], self.openings[:end], self.places[:end]
+        cut = self.cut or end < len(self.step_ids)
+        return replace(self, step_ids=steps, openings=openings, places=places, cut=cut)
 
     def thinking_only_at(self, place: int) -> EncodedDocument:
         """Return the document with ``place`` as the only boundary at which a latent may be written."""
@@ -262,7 +280,8 @@ def _loss(text: str, back: str) -> str | None:
     if back == text:
         return None
     at = next((n for n, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
-    return f"the tokenizer is lossy for this text: {ascii(text[at : at + 60])} reads back as {ascii(back[at : at + 60])}"
+    lost, found = (ascii(own[at : at + 60]) for own in (text, back))
+    return f"the tokenizer is lossy for this text: {lost} reads back as {found}"
 
 
 def _boundaries(
@@ -290,8 +309,7 @@ def _boundaries(
 def _parted(
     boundaries: Sequence[_Boundary], tokens: TokenizedText, context: int, room: int
 ) -> list[tuple[_Boundary, int]]:
-    """The boundaries and the end of each step, in tokens; a step longer than `room` goes on in others that never think.
-    """
+    """The boundaries, and the end of each step in tokens; a step longer than `room` goes on in others, which act."""
     ends = [*(boundary.token for boundary in boundaries[1:]), len(tokens.ids)]
     found = []
     for boundary, end in zip(boundaries, ends, strict=True):
@@ -311,7 +329,7 @@ def _windows(
         if end - steps[cuts[-1]][0].token > room:
             cuts.append(t)
     places = [steps[t][0].place for t in cuts]
-    offsets = [0, *(place - len(_indentation(document.text, place)) for place in places[1:]), len(document.text)]
+    offsets = [0, *(place - len(indentation(document.text, place)) for place in places[1:]), len(document.text)]
     windows = []
     for (first, last), (begin, end) in zip(pairwise([*cuts, len(steps)]), pairwise(offsets), strict=True):
         own, start = steps[first:last], steps[first][0].token

@@ -1,7 +1,7 @@
 """Text as token ids and back, one way for documents, contexts, prompts and comments: as the tokenizer itself does it.
 
 Text is tokenised as a whole, without truncation; the name of a special token in it is that token, as in
-``tokenizer(text)``. What a tokenizer puts in front of a text (``start_ids``) opens every sequence, and nothing else does.
+``tokenizer(text)``. What a tokenizer puts in front of a text (``start_ids``) opens every sequence, nothing else does.
 """
 
 from __future__ import annotations

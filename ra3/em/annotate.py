@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ra3.config.settings import MidtrainSettings, UpdateSettings
+from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, annotate_text
-from ra3.data.steps import split
 from ra3.model.policy import Policy
 from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.credit import estep_credit
@@ -53,7 +51,7 @@ def annotate(
         return rows
     with ledger.phase("scoring", **scoring_cost(pi, rows, rows.expert)):
         scores = score(pi, rows, rows.expert, update.micro_batch_tokens)
-    credit = estep_credit(rows, q.syntax.newline_id, scores, own, own.price(em_round))
+    credit = estep_credit(rows, q.spaces, scores, own, own.price(em_round))
     reward = credit.reward.sum(1).unflatten(0, (-1, samples))
     if latents == "best":
         chosen = reward.argmax(1)
@@ -74,52 +72,32 @@ def resample(reward: Tensor, uniform: Tensor) -> Tensor:
 
 
 def annotate_whole(
-    policy: Policy, documents: Sequence[EncodedDocument], settings: MidtrainSettings, update: UpdateSettings,
-    max_tokens: int, seed: int,
-) -> list[list[str | None]]:  # fmt: skip
-    """Comments before the steps of documents of any length: the policy reads them window by window."""
-    comments: list[list[str | None]] = [[None] * len(d.step_ids) for d in documents]
-    parts = [(i, first, part) for i, d in enumerate(documents) for first, part in windows(d, max_tokens)]
-    parts.sort(key=lambda found: len(found[2].step_ids))  # rows of a batch end together
+    policy: Policy, encoded: Sequence[Sequence[EncodedDocument]], settings: MidtrainSettings, update: UpdateSettings,
+    seed: int,
+) -> list[dict[int, str]]:  # fmt: skip
+    """Comments for documents of any length, each given as its windows, by their place in the document's text."""
+    comments: list[dict[int, str]] = [{} for _ in encoded]
+    parts = [(i, window) for i, windows in enumerate(encoded) for window in windows]
+    parts.sort(key=lambda found: len(found[1].step_ids))  # rows of a batch end together
     if parts:
-        batches = document_parts([part for _, _, part in parts])
+        batches = document_parts([window for _, window in parts])
         rows = concatenate([annotate(policy, policy, batch, settings, update, seed) for batch in batches])
-        for r, (i, first, part) in enumerate(parts):
-            end = first + len(part.step_ids)
-            comments[i][first:end] = comment_texts(policy, rows, r, len(part.step_ids))
+        for r, (i, window) in enumerate(parts):
+            own = comment_texts(policy, rows, r, len(window.step_ids))
+            comments[i] |= {window.offset + place: comment for place, comment in window.placed(own).items()}
     return comments
 
 
-def windows(document: EncodedDocument, max_tokens: int) -> list[tuple[int, EncodedDocument]]:
-    """(first step, part) of the parts of a document that, each after its context, stay within `max_tokens`; a step too
-    long even alone is in none. Parts after the first have names of their own, for the seeds."""
-    room = max_tokens - len(document.context_ids)
-    cuts, used = [0], 0
-    for t, ids in enumerate(document.step_ids):
-        if used + len(ids) > room and used > 0:
-            cuts.append(t)
-            used = 0
-        used += len(ids)
-    parts = []
-    for first, end in pairwise([*cuts, len(document.step_ids)]):
-        name = f"{document.id}@{first}" if first else document.id
-        steps, may_think = document.step_ids[first:end], document.may_think[first:end]
-        cut, named = document.cut or end < len(document.step_ids), replace(document.document, id=name)
-        if sum(map(len, steps)) <= room:
-            parts.append((first, replace(document, document=named, step_ids=steps, may_think=may_think, cut=cut)))
-    return parts
-
-
-def text_record(document: EncodedDocument, comments: Sequence[str | None], kind: str) -> dict[str, Any]:
-    """A document's text with its latents, and where they stand."""
-    text, spans = annotate_text(split(document.document, kind), comments)
-    return {"id": document.id, "context": document.document.context, "text": text, "latents": spans}
+def text_record(document: Document, comments: Mapping[int, str]) -> dict[str, Any]:
+    """A document's text with comments at places of it, and where they stand there."""
+    text, spans = annotate_text(document.text, comments)
+    return {"id": document.id, "context": document.context, "text": text, "latents": spans}
 
 
 def comment_texts(policy: Policy, rows: Rows, r: int, num_steps: int) -> list[str | None]:
-    """The comment line written before each step of row r, newline included; None where it acted."""
+    """The comment line "# ...\\n" written before each step of row r; None where it acted."""
     latent = rows.latent[r]
     ids: list[list[int]] = [[] for _ in range(num_steps)]
     for token, step in zip(rows.ids[r][latent].tolist(), rows.step[r][latent].tolist(), strict=True):
         ids[step].append(token)
-    return [policy.syntax.comment(policy.tokenizer, i) if i else None for i in ids]
+    return [policy.syntax.comment(i) if i else None for i in ids]

@@ -30,7 +30,7 @@ from ra3.rl.credit import Credit, estep_credit
 from ra3.rl.loop import PolicyLoss, Rollouts, Task
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import expert_rows, interleave
-from ra3.rows import COMMENT, Rows
+from ra3.rows import Rows
 from ra3.run.recorder import Recorder
 from ra3.seeds import batch_of, derive
 
@@ -88,8 +88,7 @@ class EStep(Task):
     def reward(self, policy: Policy, rollouts: InterleavedRollouts) -> Tensor:
         """[B,S] log-likelihood of each step given its latents, less their price."""
         rollouts.pi_scores = scores = self._score(policy if self.judge == "self" else self.pi, rollouts.rows)
-        newline_id = policy.syntax.newline_id
-        rollouts.credit = estep_credit(rollouts.rows, newline_id, scores, self.settings, self.penalty)
+        rollouts.credit = estep_credit(rollouts.rows, policy.spaces, scores, self.settings, self.penalty)
         return rollouts.credit.reward
 
     def advantage(self, rollouts: InterleavedRollouts, reward: Tensor) -> Tensor:
@@ -132,7 +131,7 @@ def latent_metrics(rollouts: InterleavedRollouts) -> dict[str, float]:
     """How much is thought, how long it lasts, and what it earned."""
     rows, credit, boundaries = rollouts.rows, rollouts.credit, rollouts.credit.boundaries
     decided, thinks = boundaries.decided.sum(), boundaries.think.sum()
-    words = ((rows.action_space == COMMENT) & rows.action_mask).sum()
+    words = rows.words.sum()
     dead = dead_groups(rollouts.grouped(credit.returns), rollouts.grouped(boundaries.decided))
     return {
         "think_rate": _ratio(thinks, decided),
@@ -154,7 +153,7 @@ def expert_nll(rows: Rows, scores: TokenScores) -> float:
 def copy_rates(policy: Policy, rows: Rows, documents: Sequence[EncodedDocument], group_size: int) -> dict[str, float]:
     """Shares of the comments that repeat the line they precede, and the line before it (`repeats`)."""
     copies, echoes, comments = 0, 0, 0
-    words = rows.action_mask & (rows.action_space == COMMENT)
+    words = rows.words
     for r in words.any(1).nonzero()[:, 0].tolist():
         steps = documents[r // group_size].step_ids
         for t in rows.step[r][words[r]].unique().tolist():

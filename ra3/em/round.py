@@ -26,7 +26,7 @@ from ra3.model.update import score, scoring_cost
 from ra3.rl.credit import step_sums
 from ra3.rl.loop import Task, reinforce
 from ra3.rollout.interleave import expert_rows
-from ra3.rows import DECISION, Rows, concatenate
+from ra3.rows import Rows, concatenate
 from ra3.run.recorder import Recorder, restore
 from ra3.seeds import derive
 
@@ -80,7 +80,7 @@ class EMRound:
 
         def compute() -> dict[str, list[int]]:
             rows = expert_rows(self.pi, self.documents, decisions=True)
-            decisions = rows.action_mask & (rows.action_space == DECISION)
+            decisions = rows.decisions
             with self.recorder.phase("scoring", **scoring_cost(self.pi, rows, decisions)):
                 log_act = score(self.pi, rows, decisions, self.update.micro_batch_tokens).logp_action * decisions
             return {"places": step_sums(log_act, rows.step, rows.num_steps).argmin(1).tolist()}

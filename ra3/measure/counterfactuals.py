@@ -3,13 +3,14 @@ too."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ra3.model.policy import Policy
 from ra3.rollout.generate import SamplingParams, generate
-from ra3.rollout.programs import before_stop, completion, completions
+from ra3.rollout.programs import completion, completions
 from ra3.rows import Rows
 
 FIRST_TOKENS = 16
@@ -32,23 +33,31 @@ class Changes(NamedTuple):
     deleted: list[bool]  # ... none, and the policy must act
 
 
-def places(rows: Rows, stray: int = 0) -> list[Place]:
-    """Every intention of `rows`, with the next different one of its row; `stray` tokens of its start are left out."""
-    found = []
+def places(policy: Policy, rows: Rows) -> list[Place]:
+    """Every intention of `rows`, with the words of the next different one of its row in its place; what generation puts
+    in front of every prompt is left out."""
+    found, front = [], len(policy.start_ids)
     for ids, step, latent in zip(rows.ids, rows.step, rows.latent, strict=True):
         at = [((step == t) & latent).nonzero()[:, 0] for t in step[latent].unique()]
-        written = [(int(tokens[0]), ids[tokens].tolist()) for tokens in at]
-        for number, (start, own) in enumerate(written):
-            others = [other for _, other in written[number + 1 :] + written[:number] if other != own]
-            found.append(Place(ids[stray:start].tolist(), own, others[0] if others else None))
+        written = [(int(tokens[0]), *_parted(policy, ids[tokens].tolist())) for tokens in at]
+        for number, (start, think, words, close) in enumerate(written):
+            others = [other for _, _, other, _ in written[number + 1 :] + written[:number] if other != words]
+            other = [*think, *others[0], *close] if others else None
+            found.append(Place(ids[front:start].tolist(), [*think, *words, *close], other))
     return found
+
+
+def _parted(policy: Policy, latent: list[int]) -> tuple[list[int], list[int], list[int]]:
+    """The ids of a latent as the one that opens it, its words, and what closes it."""
+    end = next(n for n, token in enumerate(latent) if "\n" in policy.token_text(token))
+    return latent[:1], latent[1:end], latent[end:]
 
 
 def code_changes(policy: Policy, rows: Rows, max_new_tokens: int = 64) -> Changes:
     """What becomes of the code where an intention is swapped, or deleted. Code counts to the end of its block."""
-    found = places(rows, stray=1)  # generate puts the start token back
+    found = places(policy, rows)
     rules = SamplingParams(max_new_tokens, 0.0)
-    act = replace(rules, not_first=policy.syntax.think_id)
+    act = replace(rules, not_first=policy.syntax.think_ids)
     own = _code(policy, [p.before + p.own for p in found], rules)
     swapped = iter(_code(policy, [p.before + p.other for p in found if p.other], rules))
     deleted = _code(policy, [p.before for p in found], act)
@@ -65,7 +74,8 @@ def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: SamplingParam
         return []
     few = min(FIRST_TOKENS, rules.max_new_tokens)
     rows = generate(policy, prompts, 1, replace(rules, max_new_tokens=few), [0] * len(prompts))
-    texts = [found.reply for found in completions(policy, rows, ())]
+    fronts = [_line_so_far(policy, prompt) for prompt in prompts]
+    texts = [front + found.reply for front, found in zip(fronts, completions(policy, rows, ()), strict=True)]
     open_rows = [i for i, text in enumerate(texts) if block(text) == text and not rows.finished[i]]
     if few < rules.max_new_tokens and open_rows:
         written = [rows.ids[i][rows.action_mask[i]].tolist() for i in open_rows]
@@ -73,8 +83,14 @@ def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: SamplingParam
         rest = generate(policy, longer, 1, SamplingParams(rules.max_new_tokens - few, 0.0), [0] * len(longer))
         for r, i in enumerate(open_rows):
             whole = written[r] + rest.ids[r][rest.action_mask[r]].tolist()
-            texts[i] = completion(policy, prompts[i], whole, ()).reply
+            texts[i] = fronts[i] + completion(policy, prompts[i], whole, ()).reply
     return [block(text) for text in texts]
+
+
+def _line_so_far(policy: Policy, ids: Sequence[int]) -> str:
+    """The indentation that ids end with."""
+    line = "".join(map(policy.token_text, ids[-8:])).rpartition("\n")[2]
+    return "" if line.strip() else line
 
 
 def block(text: str) -> str:
@@ -82,7 +98,7 @@ def block(text: str) -> str:
 
     Example: ``block("    y = 1\\n    return y\\ndef f():\\n")`` is ``"    y = 1\\n    return y\\n"``.
     """
-    lines = before_stop(text, ("\n#",)).splitlines(keepends=True)
+    lines = re.split(r"(?<=\n)(?=[ \t]*#)", text, maxsplit=1)[0].splitlines(keepends=True)
     depths = [len(line) - len(line.lstrip()) for line in lines]
     end = next((n for n, line in enumerate(lines) if line.strip() and depths[n] < depths[0]), len(lines))
     return "".join(lines[:end])

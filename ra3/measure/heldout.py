@@ -50,7 +50,7 @@ def measure_heldout(
     with ledger.phase("rollouts"):
         rows = interleave(policy, documents, 1, LatentRules(max_latent_tokens), seeds)
         ledger.count(**sampling_cost(policy, rows))
-    boundaries = Boundaries.of(rows, policy.syntax.newline_id)
+    boundaries = Boundaries.of(rows, policy.spaces)
     without, given = scored(plain).logp, scored(rows)
     logp, tokens = step_logp(given.logp, given.logp_action, rows), plain.expert.sum(1)
     means = {

@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ra3.data.documents import Document
-from ra3.data.steps import split
+from ra3.data.latents import EncodedDocument, indentation
 from ra3.measure.counterfactuals import block
 from ra3.run.results import LatentEntry
 
@@ -41,23 +40,23 @@ class _Gathered:
 
 
 class LatentIndex:
-    """Gathers latents document by document; `kind` is how documents are cut into steps."""
+    """Gathers latents document by document."""
 
-    def __init__(self, kind: str = "line"):
-        self.kind = kind
+    def __init__(self):
         self._words: dict[str, _Gathered] = {}
 
-    def add(self, document: Document, comments: Sequence[str | None]) -> None:
+    def add(self, document: EncodedDocument, comments: Sequence[str | None]) -> None:
         """Adds the comments before each step of a document; where it knows the true ones, whether they are right."""
-        steps = [step.text for step in split(document, self.kind)]
-        truth = document.truth
+        text, truth = document.document.text, document.document.truth
         true = dict(zip(truth.boundaries, truth.comments, strict=True)) if truth else {}
-        places = [t for t, comment in enumerate(comments) if comment is not None]
-        for t, end in zip(places, [*places, len(steps)][1:], strict=True):
+        places = [*document.places, len(text)]
+        written = [t for t, comment in enumerate(comments) if comment is not None]
+        for t, end in zip(written, [*written, len(comments)][1:], strict=True):
             comment = comments[t] or ""
             found = self._words.setdefault(last_word(comment), _Gathered())
             found.comments[comment] += 1
-            found.code[block("".join(steps[t:end]))[:CODE_CHARACTERS]] += 1
+            begin = places[t] - len(indentation(text, places[t]))
+            found.code[block(text[begin : places[end]])[:CODE_CHARACTERS]] += 1
             if truth:
                 found.right.append(comment == true.get(t))
 

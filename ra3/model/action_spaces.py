@@ -1,23 +1,64 @@
 """Log-probabilities of what the policy chose: pure functions of logits.
 
-At the start of a line the policy chooses between `think` (the next token opens a comment) and `act` (any other token):
+In front of a step the policy chooses between `think` (the next token opens a comment) and `act` (any other token):
 
     q(think | s) = p("#" | s)        q(act | s) = 1 - p("#" | s)
 
-Inside a comment it chooses among the ids M that may stand there:  q(v | s) = p(v | s) / sum_{u in M} p(u | s).
-Elsewhere it chooses among the whole vocabulary. The expert's step given act is p(a | s) / (1 - p("#" | s)), so that the
-latents and steps of a sequence multiply to the language model's own probability of the annotated text.
+"#" is the token that opens a comment there, with or without the space of the indentation. Inside a comment the policy
+chooses among words W and its end, which is any token of B, those that begin with a line break:
+
+    q(v | s) = p(v | s) / Z        q(end | s) = sum_{u in B} p(u | s) / Z        Z = sum_{u in W + B} p(u | s)
+
+The first word is chosen among W alone: an empty comment would say nothing, which is what `act` is for. Elsewhere the
+policy chooses among the whole vocabulary. The expert's step given act is p(a | s) / (1 - p("#" | s)), so that the
+latents and steps of a sequence multiply to the language model's own probability of the annotated text, whichever line
+break ends a comment, and given the indentation that is forced behind it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ra3.rows import COMMENT, DECISION, FULL, Rows
+from ra3.rows import COMMENT, DECISION, FULL, WORD, Rows
+
+
+@dataclass(frozen=True)
+class ActionSpaces:
+    """What a policy over V ids may choose, on the policy's device."""
+
+    think_ids: Tensor
+    """[K] ids that open a comment, each at boundaries of its own."""
+    words: Tensor
+    """[V] bool, ids that may stand inside a comment."""
+    breaks: Tensor
+    """[V] bool, ids that begin with a line break: together one choice, to end the comment, at the first of them."""
+    last_words: Tensor
+    """[V] bool, those of `words` that end the comment as well."""
+
+    @cached_property
+    def break_ids(self) -> Tensor:
+        """[E] the ids in `breaks`."""
+        return self.breaks.nonzero()[:, 0]
+
+    def comment_logits(self, logits: Tensor, may_end: bool) -> Tensor:
+        """[N,V] logits of the choice inside a comment: -inf for what it does not offer."""
+        own = logits.masked_fill(~self.words, -torch.inf)
+        if may_end:
+            own[:, self.break_ids[0]] = logits[:, self.break_ids].logsumexp(-1)
+        return own
+
+    def comment_choice(self, ids: Tensor) -> Tensor:
+        """[N] ids -> [N] what was chosen by them inside a comment: every line break is the first one."""
+        return torch.where(self.breaks[ids], self.break_ids[0], ids)
+
+    def ends_comment(self, ids: Tensor) -> Tensor:
+        """Whether each of these ids, if chosen inside a comment, is its last."""
+        return (self.breaks | self.last_words)[ids]
 
 
 @dataclass(frozen=True)
@@ -56,17 +97,12 @@ class _LogProbability(torch.autograd.Function):
         return logp.exp().mul_(-gradient).scatter_add_(-1, ids[:, None], gradient), None
 
 
-def decision_logps(logits: Tensor, think_id: int) -> tuple[Tensor, Tensor]:
-    """[N,V] -> (log q(think), log q(act)), each [N]; log q(act) sums the other tokens: exact also near p("#") = 1."""
-    total = logits.logsumexp(-1)
-    others = logits.clone()
-    others[:, think_id] = -torch.inf
-    return logits[:, think_id] - total, others.logsumexp(-1) - total
-
-
-def mask_logits(logits: Tensor, allowed: Tensor) -> Tensor:
-    """[N,V] with -inf where `allowed` [V] is false."""
-    return logits.masked_fill(~allowed, -torch.inf)
+def decision_logps(logits: Tensor, think_id: Tensor) -> Tensor:
+    """[N,V] logits, [N] the id that thinks -> [N,2] (log q(think), log q(act)); log q(act) sums the other tokens: exact
+    also near p("#") = 1."""
+    total, think_id = logits.logsumexp(-1), think_id[:, None]
+    others = logits.scatter(-1, think_id, -torch.inf)
+    return torch.stack([logits.gather(-1, think_id)[:, 0] - total, others.logsumexp(-1) - total], -1)
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -76,9 +112,9 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def token_scores(
-    logits: Tensor, ids: Tensor, space: Tensor, chosen: Tensor, think_id: int, allowed: Tensor, temperature: float = 1.0
+    logits: Tensor, ids: Tensor, space: Tensor, chosen: Tensor, spaces: ActionSpaces, temperature: float = 1.0
 ) -> TokenScores:
-    """Scores of tokens `ids` [N] with action space `space` [N] under `logits` [N,V]; comments may hold `allowed` [V].
+    """Scores of tokens `ids` [N] with action space `space` [N] under `logits` [N,V].
 
     `temperature` divides the logits of the chosen tokens (the sampling distribution); `logp` is at temperature 1.
     """
@@ -86,15 +122,16 @@ def token_scores(
     tempered = logits if temperature == 1.0 else logits / temperature
     action = logp.clone() if temperature == 1.0 else log_probability(tempered, ids)
     uncertainty = torch.zeros_like(logp)
-    for kind in (FULL, DECISION, COMMENT):
-        at = chosen & (space == kind)
+    for kind in (FULL, DECISION, COMMENT, WORD):
+        at = chosen & ((space >= DECISION) if kind == DECISION else (space == kind))
         if not at.any():
             continue
         own, choice = tempered if at.all() else tempered[at], ids[at]
         if kind == DECISION:  # two log-probabilities are logits, too
-            own, choice = torch.stack(decision_logps(own, think_id), -1), (choice != think_id).long()
-        elif kind == COMMENT:
-            own = mask_logits(own, allowed)
+            think_id = spaces.think_ids[space[at].long() - DECISION]
+            own, choice = decision_logps(own, think_id), (choice != think_id).long()
+        elif kind != FULL:
+            own, choice = spaces.comment_logits(own, may_end=kind == COMMENT), spaces.comment_choice(choice)
         if kind != FULL:
             action[at] = log_probability(own, choice)
         uncertainty[at] = entropy(own.detach())
@@ -106,5 +143,5 @@ def step_logp(logp: Tensor, logp_action: Tensor, rows: Rows) -> Tensor:
 
     log pi(a | s, act) = log p(a | s) - log(1 - p("#" | s)) at the first token of a step that follows a decision to act.
     """
-    given_act = torch.where(rows.action_mask & (rows.action_space == DECISION), logp - logp_action, logp)
+    given_act = torch.where(rows.decisions, logp - logp_action, logp)
     return torch.where(rows.expert, given_act, 0.0)

@@ -28,7 +28,8 @@ from transformers import CONFIG_MAPPING, AddedToken, AutoConfig, AutoModelForCau
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 from transformers.utils import logging as transformers_logging
 
-from ra3.data.latents import COMMENT_OPENER, single_id
+from ra3.data.latents import COMMENT_OPENER
+from ra3.data.tokens import token_ids
 from ra3.errors import UserError, is_out_of_memory
 from ra3.model.hub import find_model
 
@@ -301,7 +302,7 @@ def add_latent_token(tokenizer: Any, model: Any, name: str) -> None:
 
     A model whose matrices are padded keeps their size; one without room grows by a row.
     """
-    like = single_id(tokenizer, COMMENT_OPENER)
+    like = token_ids(tokenizer, [f"a\n    {COMMENT_OPENER}"])[0][-1]
     tokenizer.add_tokens([AddedToken(name, special=True, normalized=False)], special_tokens=True)
     new = tokenizer.convert_tokens_to_ids(name)
     if new >= model.get_input_embeddings().weight.shape[0]:

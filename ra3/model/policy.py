@@ -7,7 +7,7 @@ log-probability seen while sampling is the one that is trained on, up to roundin
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -22,7 +22,9 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ra3.data.latents import LatentSyntax
+from ra3.data.tokens import token_texts
 from ra3.errors import UserError
+from ra3.model.action_spaces import ActionSpaces
 from ra3.model.agreement import check_config, check_passes, hold_rope, positions
 from ra3.model.attention import RowLayout
 from ra3.model.kv_cache import SlotCache
@@ -41,8 +43,7 @@ class Policy:
     model: Any
     tokenizer: Any
     syntax: LatentSyntax
-    comment_mask: Tensor
-    """[V] bool, ids allowed inside a comment (the newline among them)."""
+    spaces: ActionSpaces
     source: str
     """Folder that the model was loaded from."""
     dtype: torch.dtype = torch.float32
@@ -69,16 +70,20 @@ class Policy:
         model = model.to(device=device, dtype=torch.float32).eval()
         check_config(model, tokenizer, str(folder))
         hold_rope(model)
-        mask = torch.zeros(model.config.get_text_config().vocab_size, dtype=torch.bool)
-        mask[torch.tensor(syntax.comment_ids)] = True
-        policy = cls(model, tokenizer, syntax, mask.to(device), str(folder), dtype, tuple(source.notes))
+        spaces = action_spaces(syntax, model.config.get_text_config().vocab_size, device)
+        policy = cls(model, tokenizer, syntax, spaces, str(folder), dtype, tuple(source.notes))
         check_passes(replace(policy, dtype=torch.float32))
         return policy
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.comment_mask.device
+        return self.spaces.words.device
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids that the model knows."""
+        return len(self.spaces.words)
 
     @property
     def score_dtype(self) -> torch.dtype:
@@ -86,15 +91,21 @@ class Policy:
         return torch.promote_types(next(self.model.parameters()).dtype, torch.float32)
 
     @property
-    def start_id(self) -> int:
-        """The token that opens every sequence: the tokenizer's own, or else its end-of-text token."""
-        bos = self.tokenizer.bos_token_id
-        return self.end_id if bos is None else bos
+    def start_ids(self) -> tuple[int, ...]:
+        """What opens every sequence: what the tokenizer puts in front of a text, one id or none."""
+        return self.syntax.start_ids
 
     @property
     def end_id(self) -> int:
-        """The token that ends a document or an answer."""
+        """The token that ends a document."""
         return self.tokenizer.eos_token_id
+
+    @cached_property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end an answer: those of the model's generation_config and config, and the tokenizer's."""
+        configs = self.model.generation_config, self.model.config, self.model.config.get_text_config(), self.tokenizer
+        found = (getattr(config, "eos_token_id", None) for config in configs)
+        return frozenset(i for own in found if own is not None for i in (own if isinstance(own, list) else [own]))
 
     @property
     def num_parameters(self) -> int:
@@ -114,7 +125,7 @@ class Policy:
     def token_text(self, token: int) -> str:
         """The text of a single token."""
         if token not in self._texts:
-            self._texts[token] = self.tokenizer.decode([token])
+            (self._texts[token],) = token_texts(self.tokenizer, [token])
         return self._texts[token]
 
     def snapshot(self) -> Self:
@@ -170,7 +181,7 @@ class Policy:
     @property
     def head_rows(self) -> int:
         """Hidden states that go through the output head at once."""
-        return max(1, HEAD_CHUNK_LOGITS // self.comment_mask.numel())
+        return max(1, HEAD_CHUNK_LOGITS // self.vocabulary)
 
     def logits(self, hidden: Tensor, learning: bool = False) -> Tensor:
         """[...,D] -> [...,V] in `score_dtype`, scaled as the architecture does; `learning`: a backward pass follows."""
@@ -221,6 +232,19 @@ class Policy:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
+
+
+def action_spaces(syntax: LatentSyntax, vocabulary: int, device: torch.device) -> ActionSpaces:
+    """What a policy of `vocabulary` ids may choose, by the ids of its syntax."""
+
+    def mask(ids: Sequence[int]) -> Tensor:
+        own = torch.zeros(vocabulary, dtype=torch.bool)
+        own[torch.tensor(ids, dtype=torch.long)] = True
+        return own.to(device)
+
+    words = mask([*syntax.word_ids, *syntax.last_word_ids])
+    think_ids = torch.tensor(syntax.think_ids, device=device)
+    return ActionSpaces(think_ids, words, mask(syntax.break_ids), mask(syntax.last_word_ids))
 
 
 class _Projection(torch.autograd.Function):

@@ -136,11 +136,10 @@ def run_head(
     only from their forward to their backward pass, and nothing is computed twice. Then the trunk follows, once.
     """
     losses, parts, gradients = [], [], []
-    spaces = policy.syntax.think_id, policy.comment_mask
     for few in replace(tokens, hidden=tokens.hidden.detach()).split(policy.head_rows):
         leaf = few.hidden.requires_grad_(torch.is_grad_enabled())
         logits = policy.logits(leaf, learning=leaf.requires_grad)
-        scores = token_scores(logits, few.ids, few.space, few.chosen, *spaces, temperature)
+        scores = token_scores(logits, few.ids, few.space, few.chosen, policy.spaces, temperature)
         del logits
         if loss_fn:
             loss = loss_fn(scores, few)

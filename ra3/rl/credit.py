@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ra3.config.settings import EstepSettings
-from ra3.model.action_spaces import TokenScores, step_logp
+from ra3.model.action_spaces import ActionSpaces, TokenScores, step_logp
 from ra3.rl.advantages import ESTIMATORS
-from ra3.rows import COMMENT, CONTEXT, DECISION, Rows
+from ra3.rows import CONTEXT, Rows
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,20 @@ class Boundaries:
     """[B,S] log-probability of everything chosen here, under the sampling policy."""
 
     @classmethod
-    def of(cls, rows: Rows, newline_id: int) -> Boundaries:
+    def of(cls, rows: Rows, spaces: ActionSpaces) -> Boundaries:
         """Reads the boundaries off the rows."""
         steps = rows.num_steps
 
         def any_of(mask: Tensor) -> Tensor:
             return step_sums(mask.float(), rows.step, steps) > 0
 
-        decision = rows.action_mask & (rows.action_space == DECISION)
+        think = any_of(rows.decisions & ~rows.expert)
+        ends = spaces.ends_comment(rows.ids.to(spaces.words.device)).to(rows.ids.device)
         return cls(
             exists=any_of(rows.expert),
-            decided=any_of(decision),
-            think=any_of(decision & ~rows.expert),
-            unclosed=any_of(rows.latent & ~rows.action_mask & (rows.ids == newline_id)),
+            decided=any_of(rows.decisions),
+            think=think,
+            unclosed=think & ~any_of(rows.words & ends),
             logq=step_sums(torch.where(rows.action_mask, rows.logp_old, 0.0), rows.step, steps),
         )
 
@@ -70,14 +71,14 @@ class Credit:
 
 
 def estep_credit(
-    rows: Rows, newline_id: int, pi_scores: TokenScores, settings: EstepSettings, penalty: float
+    rows: Rows, spaces: ActionSpaces, pi_scores: TokenScores, settings: EstepSettings, penalty: float
 ) -> Credit:
     """Reward -> return -> advantage for `settings.group_size` rollouts of each document, `penalty` being the current c.
 
     Decisions are compared with all rollouts of the group at the same boundary; comments with all, or only with those
     that also wrote one there (comment_baseline = "thinkers"). Importance weights undo the think floor.
     """
-    at = Boundaries.of(rows, newline_id)
+    at = Boundaries.of(rows, spaces)
     logp = step_logp(pi_scores.logp, pi_scores.logp_action, rows)
     fit = likelihood(logp, rows.expert, rows.step, rows.num_steps, settings.likelihood)
     cost = switch_cost(at.think, penalty)
@@ -92,7 +93,7 @@ def estep_credit(
 
     decision = compare(at.decided)
     comment = compare(at.think) if settings.comment_baseline == "thinkers" else decision
-    advantage = torch.where(rows.action_space == COMMENT, comment, decision) * rows.importance * rows.action_mask
+    advantage = torch.where(rows.words, comment, decision) * rows.importance * rows.action_mask
     return Credit(at, fit, cost, reward, gain, advantage)
 
 

@@ -225,7 +225,7 @@ def rollout_records(
 def _role(rows: Rows, r: int, t: int) -> str:
     if int(rows.step[r, t]) == CONTEXT:
         return "context"
-    if bool(rows.action_mask[r, t]) and int(rows.action_space[r, t]) == DECISION:
+    if bool(rows.action_mask[r, t]) and int(rows.action_space[r, t]) >= DECISION:
         return "decision"
     if bool(rows.expert[r, t]):
         return "expert"

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple, Self
 
-from ra3.data.latents import EncodedDocument
+from ra3.data.latents import EncodedDocument, Opening
 from ra3.model.policy import Policy
-from ra3.rows import COMMENT, DECISION, RowBuilder
+from ra3.rows import COMMENT, DECISION, WORD, RowBuilder
 
 MIN_ACT_PROBABILITY = 0.6
 """A step is read ahead if all boundaries before it act with this probability: one in vain costs about half a pass."""
@@ -41,6 +41,18 @@ class Choice(NamedTuple):
     importance: float
 
 
+class Word(NamedTuple):
+    """A token of a comment."""
+
+    token: int
+    logp: float
+    """Log-probability among all tokens,"""
+    logp_comment: float
+    """and of the choice that it stands for, among those inside a comment."""
+    ends: bool
+    """It is the last one."""
+
+
 class StepRead(NamedTuple):
     """A step that was read before the boundary in front of it decided."""
 
@@ -55,7 +67,7 @@ class Cursor:
 
     row: RowBuilder
     steps: Sequence[tuple[int, ...]]
-    may_think: Sequence[bool]
+    openings: Sequence[Opening | None]
     t: int = 0
     comment_length: int | None = None
     """Words of the comment under way, None at the boundary itself."""
@@ -71,58 +83,67 @@ class Cursor:
     @classmethod
     def start(cls, policy: Policy, group: int, document: EncodedDocument, rules: LatentRules) -> Self:
         """Stands before the first step."""
-        row = RowBuilder.start(group, [policy.start_id, *document.context_ids])
-        may_think = document.may_think if rules.think else [False] * len(document.may_think)
-        return cls(row, forced_steps(document, policy.end_id), may_think)
+        row = RowBuilder.start(group, [*policy.start_ids, *document.context_ids])
+        openings = document.openings if rules.think else [None] * len(document.openings)
+        return cls(row, forced_steps(document, policy.end_id), openings)
 
     @property
     def done(self) -> bool:
         """Whether the last step has been read."""
         return self.t == len(self.steps)
 
-    def open_boundaries(self) -> list[int | None]:
+    def open_boundaries(self) -> list[tuple[int | None, Opening]]:
         """Boundaries that the row has come to and where it may choose: the place of the step read after it, or None."""
         places = [*(step.place for step in self.ahead), None]
-        return [place for t, place in enumerate(places, self.t) if t < len(self.steps) and self.may_think[t]]
+        return [(place, own) for place, own in zip(places, self.openings[self.t :], strict=False) if own]
 
-    def decide(self, choices: Iterable[Choice], think_id: int) -> list[Choice]:
+    def decide(self, choices: Iterable[Choice], think_ids: Sequence[int]) -> list[Choice]:
         """Goes on through the steps read ahead, until a boundary thinks: choices and steps beyond are dropped, as made
         for a text without that thought. Returns the choices that were taken."""
         left, ahead, taken = iter(choices), self.ahead, []
         self.ahead = []
         for step in [*ahead, None]:
-            if not self.done and self.may_think[self.t]:
+            if not self.done and (opening := self.openings[self.t]):
                 taken.append(choice := next(left))
                 if choice.thinks:
-                    self.row.append(think_id, self.t, DECISION, choice.logp, choice.logp, choice.importance)
-                    self.chunk, self.num_steps_read, self.comment_length = (think_id,), 0, 0
+                    token, space = think_ids[opening.think], DECISION + opening.think
+                    self.row.append(token, self.t, space, choice.logp, choice.logp, choice.importance)
+                    self.chunk, self.num_steps_read, self.comment_length = (token,), 0, 0
                     break
                 self.act = choice
             if step:
                 self.pass_step(step.logp)
         return taken
 
-    def read_next(self, opening: Sequence[int], act_rate: float) -> None:
-        """Plans to read `opening`, the next step, and more while the row is likely to act, each time by `act_rate`."""
-        chunk, end, likely = [*opening, *self.steps[self.t]], self.t + 1, 1.0
+    def read_next(self, before: Sequence[int], act_rate: float) -> None:
+        """Plans to read `before`, the next step, and more while the row is likely to act, each time by `act_rate`."""
+        chunk, end, likely = [*before, *self.steps[self.t]], self.t + 1, 1.0
         while end < len(self.steps) and len(chunk) + len(self.steps[end]) <= MAX_CHUNK_TOKENS:
-            likely *= act_rate if self.may_think[end] else 1.0
+            likely *= act_rate if self.openings[end] else 1.0
             if likely < MIN_ACT_PROBABILITY:
                 break
             chunk += self.steps[end]
             end += 1
         self.chunk, self.num_steps_read, self.comment_length = tuple(chunk), end - self.t, None
 
-    def write(self, token: int, logp: float, logp_comment: float, newline_id: int, max_tokens: int) -> None:
-        """Adds one more word of the comment, next to be read; after word `max_tokens` a newline is forced.
+    @property
+    def close(self) -> tuple[int, ...]:
+        """Ids that end the comment under way."""
+        opening = self.openings[self.t]
+        return opening.close if opening else ()
 
-        `logp`: its log-probability among all tokens, `logp_comment`: among those that a comment may have.
-        """
-        self.row.append(token, self.t, COMMENT, logp, logp_comment)
-        self.chunk, self.comment_length = (token,), (self.comment_length or 0) + 1
-        if token != newline_id and self.comment_length == max_tokens:
-            self.row.force([newline_id], self.t, [0.0], expert=False)
-            self.row.finished, self.chunk = False, (token, newline_id)
+    def write(self, word: Word, max_tokens: int) -> bool:
+        """Adds one more word of the comment, next to be read, and returns whether it ends; its close is forced then, as
+        it is after word `max_tokens`."""
+        space = COMMENT if self.comment_length else WORD
+        self.row.append(word.token, self.t, space, word.logp, word.logp_comment)
+        self.comment_length = (self.comment_length or 0) + 1
+        full = self.comment_length == max_tokens and not word.ends
+        rest = self.close[1:] if word.ends else self.close if full else ()
+        self.row.force(rest, self.t, [0.0] * len(rest), expert=False)
+        self.row.finished &= not full
+        self.chunk = (word.token, *rest)
+        return word.ends or full
 
     def next_steps(self) -> Sequence[tuple[int, ...]]:
         """The steps that `chunk` ends with."""
@@ -141,8 +162,8 @@ class Cursor:
         """Adds the step, which has been read and scored, and goes on to the next boundary."""
         step = self.steps[self.t]
         self.row.force(step, self.t, logp)
-        if self.act:
-            self.row.mark_decision(len(self.row.ids) - len(step), self.act.logp, self.act.importance)
+        if self.act and (opening := self.openings[self.t]):
+            self.row.mark_decision(len(self.row.ids) - len(step), opening.think, self.act.logp, self.act.importance)
         self.t, self.act = self.t + 1, None
 
 

@@ -29,8 +29,8 @@ class SamplingParams:
     """0 = greedy."""
     stop: tuple[str, ...] = ()
     """A completion ends when its text contains one of these."""
-    not_first: int | None = None
-    """A token that a completion may not begin with."""
+    not_first: tuple[int, ...] = ()
+    """Tokens that a completion may not begin with."""
 
 
 @torch.no_grad()
@@ -43,12 +43,12 @@ def generate(
     Rows that end (end of text, stop string) leave the batch, and others take their places; `at_once` rows run at a time
     (None: as many as suit the device). `on_finished` is told of the rows that end in a pass: {row: its ids}.
     """
-    prefixes = [[policy.start_id, *p] for p in prompts]
+    prefixes = [[*policy.start_ids, *p] or [policy.end_id] for p in prompts]  # nothing to go on from: a new text
     batch, draws = DecodeBatch(policy, prefixes, samples, at_once), Uniforms(seeds, params.max_new_tokens)
     rows = [RowBuilder.start(r // samples, prefixes[r // samples]) for r in range(batch.count)]
     stops, work = StopCheck(policy, params.stop), Work(batch.count * params.max_new_tokens)
     while len(running := batch.running()):
-        first = None if params.not_first is None else torch.tensor([not rows[r].chosen for r in running])
+        first = torch.tensor([not rows[r].chosen for r in running]) if params.not_first else None
         tokens, *scores = _sample(batch.logits(running), draws.next(running), params, first)
         over = []
         for r, token, logp, logp_old in zip(running.tolist(), tokens, *scores, strict=True):
@@ -73,7 +73,7 @@ def _sample(logits: Tensor, uniform: Tensor, params: SamplingParams, first: Tens
     tempered = logits / params.temperature if warm and params.temperature != 1 else logits
     if first is not None and first.any():
         tempered = tempered.clone()
-        tempered[first, params.not_first] = -torch.inf
+        tempered[first.nonzero(), torch.tensor(params.not_first)] = -torch.inf
     tokens = sample_ids(tempered, uniform) if warm else tempered.argmax(-1)
     logp = log_probability(logits, tokens)
     logp_old = logp if tempered is logits else log_probability(tempered, tokens)
@@ -85,12 +85,12 @@ class StopCheck:
 
     def __init__(self, policy: Policy, stop: Sequence[str]):
         self.policy, self.stop, self.tails = policy, stop, {}
-        self.end_id, self.keep = policy.end_id, max(map(len, stop), default=0)
+        self.keep = max(map(len, stop), default=0)
 
     def ended(self, row: int, token: int) -> bool:
         """Whether the row ends with this token."""
-        if token == self.end_id or not self.stop:
-            return token == self.end_id
+        if token in self.policy.end_ids or not self.stop:
+            return token in self.policy.end_ids
         tail = self.tails.get(row, "") + self.policy.token_text(token)
         self.tails[row] = tail[-self.keep :]
         return any(stop in tail for stop in self.stop)

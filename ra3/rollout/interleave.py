@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ra3.data.latents import EncodedDocument
-from ra3.model.action_spaces import decision_logps, log_probability, mask_logits
+from ra3.model.action_spaces import decision_logps, log_probability
 from ra3.model.policy import Policy
-from ra3.rollout.cursor import Choice, Cursor, LatentRules, forced_steps
+from ra3.rollout.cursor import Choice, Cursor, LatentRules, Word, forced_steps
 from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids
 from ra3.rows import RowBuilder, Rows, build
 from ra3.run.progress import Work
@@ -33,10 +33,10 @@ def interleave(
     """Samples `group_size` rollouts of every document, row d * group_size + g the g-th of document d; each has a seed.
 
     At each boundary where the document allows it the policy decides between think and act; if it thinks, it writes a
-    comment until the line ends or `max_latent_tokens`; then the expert's step is forced in.
+    comment until it ends or `max_latent_tokens`; then the expert's step is forced in.
     """
     cursors = [Cursor.start(policy, i, d, rules) for i, d in enumerate(documents) for _ in range(group_size)]
-    batch = DecodeBatch(policy, [[policy.start_id, *d.context_ids] for d in documents], group_size)
+    batch = DecodeBatch(policy, [[*policy.start_ids, *d.context_ids] for d in documents], group_size)
     draws = Uniforms(seeds, max(len(c.steps) for c in cursors) * (rules.max_latent_tokens + 1))
     sampler = InterleavedSampler(batch, cursors, rules, draws)
     work = Work(group_size * sum(len(ids) for document in documents for ids in document.step_ids))
@@ -58,13 +58,13 @@ def expert_rows(
     """The documents as they are, or with these latents; `decisions` marks boundaries where the policy may choose."""
     builders = []
     for i, document in enumerate(documents):
-        builder, own = RowBuilder.start(i, [policy.start_id, *document.context_ids]), latents[i] if latents else {}
+        builder, own = RowBuilder.start(i, [*policy.start_ids, *document.context_ids]), latents[i] if latents else {}
         for t, step in enumerate(forced_steps(document, policy.end_id)):
             latent = own.get(t, ())
             builder.force(latent, t, [0.0] * len(latent), expert=False)
             builder.force(step, t, [0.0] * len(step))
-            if decisions and document.may_think[t]:
-                builder.mark_decision(len(builder.ids) - len(step), 0.0)
+            if decisions and (opening := document.openings[t]):
+                builder.mark_decision(len(builder.ids) - len(step), opening.think, 0.0)
         builders.append(builder)
     return build(builders)
 
@@ -90,7 +90,7 @@ class InterleavedSampler:
         choices = self._choices(rows, before)
         for r in rows:
             cursor = self.cursors[r]
-            taken = cursor.decide(choices[r], self.batch.policy.syntax.think_id)
+            taken = cursor.decide(choices[r], self.batch.policy.syntax.think_ids)
             self.acts += sum(not choice.thinks for choice in taken)
             self.boundaries += len(taken)
             self.draws.used[r] += len(taken)
@@ -100,18 +100,21 @@ class InterleavedSampler:
                 cursor.read_next((), self.acts / self.boundaries)
 
     def write(self, rows: Sequence[int]) -> None:
-        """Samples one more word of each comment; a newline or the last word allowed ends it, and the step follows."""
+        """Samples one more word of each comment; after its end, or the last word allowed, the step follows."""
         if not rows:
             return
-        policy = self.batch.policy
-        logits, newline = self.batch.logits(rows), policy.syntax.newline_id
-        allowed = mask_logits(logits, policy.comment_mask)
-        tokens = sample_ids(allowed, self.draws.next(rows))
-        full, own = log_probability(logits, tokens).tolist(), log_probability(allowed, tokens).tolist()
-        for r, token, logp, old in zip(rows, tokens.tolist(), full, own, strict=True):
+        spaces, logits = self.batch.policy.spaces, self.batch.logits(rows)
+        first = torch.tensor([not self.cursors[r].comment_length for r in rows], device=logits.device)
+        own = spaces.comment_logits(logits, may_end=True)
+        own[first, spaces.break_ids[0]] = -torch.inf
+        choice = sample_ids(own, self.draws.next(rows))
+        close = torch.tensor([self.cursors[r].close[0] for r in rows], device=logits.device)
+        tokens = torch.where(spaces.breaks[choice], close, choice)  # whichever line break it is, this one is written
+        ends = spaces.ends_comment(choice).tolist()
+        scores = [log_probability(logits, tokens).tolist(), log_probability(own, choice).tolist()]
+        for r, *word in zip(rows, tokens.tolist(), *scores, ends, strict=True):
             cursor = self.cursors[r]
-            cursor.write(token, logp, old, newline, self.rules.max_latent_tokens)
-            if cursor.chunk[-1] == newline:
+            if cursor.write(Word(*word), self.rules.max_latent_tokens):
                 cursor.read_next(cursor.chunk, self.acts / self.boundaries)
 
     def read(self, rows: Sequence[int]) -> Tensor:
@@ -133,16 +136,15 @@ class InterleavedSampler:
     def _choices(self, rows: Sequence[int], before: Tensor) -> dict[int, list[Choice]]:
         """What the boundaries that the rows have come to decide, if those before them act."""
         found: dict[int, list[Choice]] = {r: [] for r in rows}
-        at = [(r, i, place) for r in rows for i, place in enumerate(self.cursors[r].open_boundaries())]
+        at = [(r, i, *own) for r in rows for i, own in enumerate(self.cursors[r].open_boundaries())]
         if not at:
             return found
-        owners, nth, places = zip(*at, strict=True)
+        owners, nth, _, openings = zip(*at, strict=True)
         batch, floor = self.batch, self.rules.think_floor
-        index = [len(before) + int(batch.slot[r]) if place is None else place for r, _, place in at]
+        index = [len(before) + int(batch.slot[r]) if place is None else place for r, _, place, _ in at]
         hidden = torch.cat([before, batch.last_hidden])[torch.tensor(index, device=before.device)]
-        think_id = batch.policy.syntax.think_id
-        both = batch.policy.by_parts(lambda logits: torch.stack(decision_logps(logits, think_id), -1), hidden)
-        log_think, log_act = both.unbind(-1)
+        think_id = batch.policy.spaces.think_ids[torch.tensor([own.think for own in openings], device=before.device)]
+        log_think, log_act = batch.policy.by_parts(decision_logps, hidden, think_id).unbind(-1)
         behaviour = log_think.exp().clamp(min=floor)
         thinks = self.draws.peek(owners, nth).to(behaviour.device) < behaviour
         logp = torch.where(thinks, log_think, log_act)

@@ -1,7 +1,9 @@
 """Programs: problems as prompts in token ids, completions in text, and what the sandbox says of them.
 
-A comment is part of a program, and does nothing there. A latent that a special token opens is none of it: it is found
-in the ids, and taken out before the program is run.
+A prompt is read without the white space at its end. A tokenizer writes a line break and the indentation after it as one
+token, so that a prompt that ends in the one alone says that the other does not follow; what is left out the model
+writes itself. A comment is part of a program, and does nothing there. A latent that a special token opens is none of
+it: it is found in the ids, and taken out before the program is run.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from ra3.data.latents import COMMENT_OPENER, decode
+from ra3.data.latents import COMMENT_OPENER
+from ra3.data.tokens import WHITE, decode, token_ids
 from ra3.grading.grade import Grader, Verdict
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
@@ -50,7 +53,8 @@ def write_programs(
 
     def hand_in(written: dict[int, list[int]]) -> None:
         for r, ids in written.items():
-            found[r] = completion(policy, prompts[r // samples], ids, params.stop)
+            own = completion(policy, prompts[r // samples], ids, params.stop)
+            found[r] = own.behind(problems[r // samples].prompt)
         verdicts = grader.submit([(problems[r // samples], found[r].program) for r in written])
         pending.append((list(written), verdicts))
 
@@ -59,18 +63,16 @@ def write_programs(
 
 
 def encode_prompts(policy: Policy, problems: Sequence[Problem]) -> list[list[int]]:
-    """Tokenises each prompt line by line, as documents are; an empty one has no tokens."""
-    lines = [problem.prompt.splitlines(keepends=True) for problem in problems]
-    flat = [line for own in lines for line in own]
-    pieces = iter(policy.tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else [])
-    return [[token for _ in own for token in next(pieces)] for own in lines]
+    """The ids of each prompt as text of a document, without the white space at its end."""
+    return token_ids(policy.tokenizer, [problem.prompt.rstrip(WHITE) for problem in problems])
 
 
 def beyond_positions(policy: Policy, problems: Sequence[Problem], new_tokens: int) -> dict[str, str]:
     """{problem: why} of those whose prompt and a completion of `new_tokens` are longer than the model reads."""
     room = (policy.positions or sys.maxsize) - new_tokens
     prompts = zip(problems, encode_prompts(policy, problems), strict=True)
-    long = {problem.id: 1 + len(ids) for problem, ids in prompts if 1 + len(ids) > room}
+    lengths = {problem.id: len(policy.start_ids) + len(ids) for problem, ids in prompts}
+    long = {name: length for name, length in lengths.items() if length > room}
     why = f"tokens and {new_tokens} more are over {policy.positions} positions"
     return {name: f"its prompt of {length} {why}" for name, length in long.items()}
 
@@ -83,25 +85,38 @@ class Completion(NamedTuple):
     reply: str
     """The same to be read: latents that a special token opened stand in it as comments."""
 
+    def behind(self, prompt: str) -> Completion:
+        """What was written after a prompt without the white space at its end, as what follows the whole of it."""
+        white = prompt[len(prompt.rstrip(WHITE)) :]
+        return Completion(self.program.removeprefix(white), self.reply.removeprefix(white))
+
 
 def completions(policy: Policy, rows: Rows, stop: Sequence[str]) -> list[Completion]:
     """What each row generated, up to the end of text or the first stop string."""
     prompts = (rows.step == CONTEXT) & rows.valid
-    own = [(rows.ids[r, 1:], prompts[r, 1:], rows.action_mask[r, 1:]) for r in range(len(rows))]
+    own = [(rows.ids[r], prompts[r], rows.action_mask[r]) for r in range(len(rows))]
     return [completion(policy, ids[prompt].tolist(), ids[chosen].tolist(), stop) for ids, prompt, chosen in own]
 
 
 def completion(policy: Policy, prompt: Sequence[int], ids: Sequence[int], stop: Sequence[str]) -> Completion:
     """What the generated `ids` say after the ids of a prompt, up to the end of text or the first stop string."""
-    ids = [i for i in ids if i != policy.end_id]
-    starts_line = not prompt or policy.token_text(prompt[-1]).endswith("\n")
-    apart = policy.syntax.opener != COMMENT_OPENER  # a comment may stay where it is
+    ids = [i for i in ids if i not in policy.end_ids]
+    if policy.syntax.opener == COMMENT_OPENER:  # a comment may stay where it is
+        text = before_stop(continued_text(policy, prompt, ids), stop)
+        return Completion(text, text)
     program = reply = ""
-    for is_latent, run in latent_runs(policy, ids, starts_line) if apart else [(False, ids)]:
-        text = decode(policy.tokenizer, run)
-        program += text.partition("\n")[2] if is_latent else text  # its last token may hold more than the newline
-        reply += policy.syntax.comment(policy.tokenizer, run) if is_latent else text
+    for is_latent, run in latent_runs(policy, prompt, ids):
+        text = "".join(map(policy.token_text, run)) if is_latent else continued_text(policy, prompt, run)
+        # the line on which a latent stands gives way to the line behind it, and so does its indentation
+        program = program.rstrip(" \t\f") + text.partition("\n")[2] if is_latent else program + text
+        reply += policy.syntax.comment(run) + text.partition("\n")[2] if is_latent else text
     return Completion(before_stop(program, stop), before_stop(reply, stop))
+
+
+def continued_text(policy: Policy, before: Sequence[int], ids: Sequence[int]) -> str:
+    """The text of ids where they stand behind others."""
+    last = list(before[-1:])
+    return decode(policy.tokenizer, [*last, *ids])[len(decode(policy.tokenizer, last)) :]
 
 
 def completion_of_text(text: str, opener: str) -> Completion:
@@ -118,16 +133,18 @@ def before_stop(text: str, stop: Sequence[str]) -> str:
     return text[: min(ends)] if ends else text
 
 
-def latent_runs(policy: Policy, ids: Sequence[int], starts_line: bool) -> Iterator[tuple[bool, list[int]]]:
-    """The ids in runs, and whether each is a latent: from an opener at the start of a line to the line's end."""
+def latent_runs(policy: Policy, prompt: Sequence[int], ids: Sequence[int]) -> Iterator[tuple[bool, list[int]]]:
+    """The ids in runs, and whether each is a latent: from an opener in front of a line's text to the line's end, with
+    the indentation behind it."""
+    line = "".join(map(policy.token_text, prompt[-8:])).rpartition("\n")[2]  # the line so far
     run, inside = [], False
     for token in ids:
-        if starts_line and token == policy.syntax.think_id:
+        text = policy.token_text(token)
+        if not line.strip() and token in policy.syntax.think_ids:
             yield False, run
             run, inside = [], True
         run.append(token)
-        text = policy.token_text(token)
-        starts_line = text.endswith("\n")
+        line = text.rpartition("\n")[2] if "\n" in text else line + text
         if inside and "\n" in text:
             yield True, run
             run, inside = [], False

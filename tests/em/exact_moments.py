@@ -1,7 +1,7 @@
 """Expectation and noise of an estimator of the E-step's or the M-step's gradient, as finite sums over all groups.
 
 On the enumerable world of tests/em/latent_world.py. An estimator turns a group of G rollouts into a gradient; its mean
-over all 16^G groups is a sum, and so is its mean square.
+over all 9^G groups is a sum, and so is its mean square.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Moments:
 @cache
 def all_groups() -> tuple[Tensor, Tensor]:
     """([N,G] groups of latent sequences up to their order, [N] in how many orders each can be drawn)."""
-    index = torch.combinations(torch.arange(16), G, with_replacement=True)
+    index = torch.combinations(torch.arange(SEQUENCES), G, with_replacement=True)
     orders = [math.factorial(G) / math.prod(map(math.factorial, Counter(g).values())) for g in index.tolist()]
     return index, torch.tensor(orders)
 
@@ -91,12 +91,12 @@ def all_groups() -> tuple[Tensor, Tensor]:
 def exact_gradient(world: LatentWorld, config: EstepSettings) -> Tensor:
     """[P] gradient of J = E_q[sum of rewards]; the exact prior's log q adds nothing, since E_q[grad log q] = 0."""
     now = replace(world.rows, logp_old=world.logp)
-    value = world.credit(torch.arange(16), config.model_copy(update={"group_size": 1}), now).reward.sum(1)
+    value = world.credit(torch.arange(SEQUENCES), config.model_copy(update={"group_size": 1}), now).reward.sum(1)
     return world.gradient((world.logp.sum(1).exp() * value)[:, None] * now.action_mask)
 
 
 def coefficients(world: LatentWorld, estimator: Estimator, rows: Rows, index: Tensor) -> Tensor:
-    """[N,16,T] what each group's gradient step ascends, as factors of the gradients of log q of the acted tokens.
+    """[N,9,T] what each group's gradient step ascends, as factors of the gradients of log q of the acted tokens.
 
     `rows` [N*G], in groups, of which row r is sequence `index` [N,G].flatten()[r].
     """
@@ -113,7 +113,7 @@ def coefficients(world: LatentWorld, estimator: Estimator, rows: Rows, index: Te
     logp = world.logp[index.flatten(), : rows.ids.shape[1]].requires_grad_()
     POLICY_LOSSES[estimator.loss](logp, rows.logp_old, advantage, weight, CLIP, CLIP).backward()
     assert logp.grad is not None
-    slots = torch.zeros(len(index), 16, world.rows.ids.shape[1])
+    slots = torch.zeros(len(index), SEQUENCES, world.rows.ids.shape[1])
     place = torch.arange(len(index)).repeat_interleave(G)
     slots[..., : rows.ids.shape[1]].index_put_((place, index.flatten()), -logp.grad, accumulate=True)
     return limited(world, slots, estimator.max_norm)
@@ -154,7 +154,7 @@ def sampler_error(
 ) -> Tensor:
     """[blocks] (mean over the sampler's groups - expectation [P]) / its standard error, along the parts of a vector.
 
-    `drawn` are rows in groups, and which of the 16 sequences each is.
+    `drawn` are rows in groups, and which of the 9 sequences each is.
     """
     rows, index = drawn
     slots = coefficients(world, estimator, rows, index.unflatten(0, (-1, G)))[:, world.rows.action_mask]
@@ -167,10 +167,10 @@ def sampler_error(
 
 
 def annotated_gradients(world: LatentWorld) -> tuple[Tensor, Tensor]:
-    """([16,P] gradient of each annotated document's log-likelihood under q, [16] its trained tokens)."""
+    """([9,P] gradient of each annotated document's log-likelihood under q, [9] its trained tokens)."""
     trained = trained_tokens(world.rows)
     gradients = []
-    for r in range(16):
+    for r in range(SEQUENCES):
         row = slice(r, r + 1)
         (tokens,) = forward_trunk(world.q, as_text_only(world.rows.select(row)), trained[row], 10_000)
         logp = world.q.by_parts(log_probability, tokens.hidden, tokens.ids)
@@ -190,11 +190,11 @@ def mstep_moments(world: LatentWorld, kind: str) -> Moments:
     probability = q[index].prod(1) * orders
     if kind == "best":
         reward = world.credit(
-            torch.arange(16), EstepSettings.model_validate(BASE | {"group_size": 1}), world.rows
+            torch.arange(SEQUENCES), EstepSettings.model_validate(BASE | {"group_size": 1}), world.rows
         ).reward.sum(1)
-        share = torch.nn.functional.one_hot(index.gather(1, reward[index].argmax(1)[:, None])[:, 0], 16).float()
+        share = torch.nn.functional.one_hot(index.gather(1, reward[index].argmax(1)[:, None])[:, 0], SEQUENCES).float()
     else:
-        counts = torch.nn.functional.one_hot(index, 16).sum(1).float()
+        counts = torch.nn.functional.one_hot(index, SEQUENCES).sum(1).float()
         divisor = G if kind == "sum" else (counts @ tokens)[:, None] / (q @ tokens)
         share = counts / divisor
     exact = q @ gradients

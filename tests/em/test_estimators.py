@@ -59,8 +59,8 @@ def test_the_exact_gradient_is_that_of_the_objective(world, prior):
     name = "exact prior, of the ELBO" if prior else "leave_one_out"
     logq = world.token_logps().sum(1)
     alone = BY_NAME["leave_one_out"].config.model_copy(update={"group_size": 1})
-    credit = world.credit(torch.arange(16), alone, world.rows)
-    thinks = Boundaries.of(world.rows, world.q.syntax.newline_id).think.sum(1)
+    credit = world.credit(torch.arange(SEQUENCES), alone, world.rows)
+    thinks = Boundaries.of(world.rows, world.q.spaces).think.sum(1)
     cost = logq - log_prior(world) if prior else C * thinks
     value = (logq.exp() * (credit.likelihood.sum(1) - cost)).sum()
     parts = torch.autograd.grad(value, list(world.q.model.parameters()))

@@ -103,14 +103,13 @@ def test_brite_thinks_once_where_the_model_is_most_inclined_to(tmp_path, policy,
     with recorder(tmp_path, config("brite")) as rec:
         places = em_round(rec, policy, documents, "brite").likeliest_places()
         rec.run.close()
-    ids = torch.tensor([[policy.start_id, *documents[0].context_ids, *(i for s in documents[0].step_ids for i in s)]])
+    ids = torch.tensor([[*policy.start_ids, *documents[0].context_ids, *(i for s in documents[0].step_ids for i in s)]])
     with torch.no_grad():
-        inclined = policy.model(ids).logits[0].softmax(-1)[:, policy.syntax.think_id]
-    starts, at = [], len(documents[0].context_ids)
-    for step in documents[0].step_ids:
-        starts.append(float(inclined[at]))
+        inclined = policy.model(ids).logits[0].softmax(-1)
+    allowed, at = [], len(documents[0].context_ids)
+    for step, opening in zip(documents[0].step_ids, documents[0].openings, strict=True):
+        allowed.append(float(inclined[at, policy.syntax.think_ids[opening.think]]) if opening else -1.0)
         at += len(step)
-    allowed = [p if may else -1.0 for p, may in zip(starts, documents[0].may_think, strict=True)]
     assert places[0] == max(range(len(allowed)), key=allowed.__getitem__)
     with recorder(tmp_path, config("brite")) as rec:
         rows = imitated(METHODS["brite"], em_round(rec, policy, documents, "brite", updates=0)).rows
@@ -120,7 +119,7 @@ def test_brite_thinks_once_where_the_model_is_most_inclined_to(tmp_path, policy,
 
 def test_rlp_pays_the_next_step_after_one_thought_and_has_no_m_step(tmp_path, policy, documents):
     short = one_random_place(documents[0], seed=3)
-    assert sum(short.may_think) == 1 and short.may_think[-1] and short.cut
+    assert sum(map(bool, short.openings)) == 1 and short.openings[-1] and short.cut
     assert {len(one_random_place(documents[0], n).step_ids) for n in range(40)} > {1, 2}
     _, lines = trained(tmp_path, policy, documents, config("rlp"))
     metrics = [json.loads(line) for line in lines]
@@ -150,7 +149,7 @@ def test_rlpt_pays_the_segment_met_to_the_character(policy, documents):
     texts = ["# so\n" + wanted.text + "more\n", wanted.text.replace("\n", " \n")]
     builders = []
     for text in texts:
-        row = RowBuilder.start(0, [policy.start_id, *wanted.prefix])
+        row = RowBuilder.start(0, [*policy.start_ids, *wanted.prefix])
         for token in encode(text, add_special_tokens=False)["input_ids"]:
             row.append(token, 0, FULL, -1.0, -1.0)
         builders.append(row)
@@ -164,7 +163,7 @@ def test_rlpt_pays_the_segment_met_to_the_character(policy, documents):
 def test_a_copy_of_a_segment_meets_it_whatever_it_holds(policy, wanted):
     ids = policy.tokenizer(wanted, add_special_tokens=False)["input_ids"]
     more = policy.tokenizer("\nz = 2\n", add_special_tokens=False)["input_ids"]
-    row = RowBuilder.start(0, [policy.start_id])
+    row = RowBuilder.start(0, policy.start_ids)
     for token in [*ids, *more]:
         row.append(token, 0, FULL, -1.0, -1.0)
     rows, reward = judge(policy, build([row]), [Segment([], wanted, len(ids))], 1)

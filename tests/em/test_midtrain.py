@@ -17,7 +17,7 @@ from rich.console import Console
 
 from ra3.config.settings import Config, EstepSettings, MidtrainSettings, MstepSettings, UpdateSettings
 from ra3.data.documents import Document
-from ra3.data.latents import EncodedDocument, encode
+from ra3.data.latents import encode_all
 from ra3.em.estep import EStep, copy_rates, num_updates, repeats
 from ra3.em.mstep import drop_latents
 from ra3.midtrain import midtrain
@@ -90,14 +90,13 @@ def test_latents_change_the_m_step(tmp_path, policy, documents):
 def test_one_latent_and_horizon_one_is_the_one_shot_form(policy):
     """BRiTE (arXiv 2501.18858): one latent before the whole text, reward log p(text | latent)."""
     text = "    y = []\n    return y\n"
-    encoded = encode(policy.tokenizer, Document("d", text, "def ba(x):\n"), policy.syntax)
-    assert isinstance(encoded, EncodedDocument)
+    (encoded,) = encode_all(policy.syntax, [Document("d", text, "def ba(x):\n")])[0]
     whole = tuple(token for step in encoded.step_ids for token in step)
-    document = replace(encoded, step_ids=(whole,), may_think=(True,), cut=True)
+    document = replace(encoded, step_ids=(whole,), openings=encoded.openings[:1], places=(4,), cut=True)
     rows = interleave(policy, [document], 16, LatentRules(3, think_floor=0.5), list(range(16)))
     credit = estep_credit(
         rows,
-        policy.syntax.newline_id,
+        policy.spaces,
         score(policy, rows, rows.expert, 10_000),
         EstepSettings(horizon=1, group_size=16, format_penalty=0.0),
         penalty=0.0,
@@ -108,7 +107,7 @@ def test_one_latent_and_horizon_one_is_the_one_shot_form(policy):
         total = logp[-len(whole) :].sum()
         if not bool(rows.latent[r].any()):
             first = policy.model(ids[None]).logits[0, -len(whole) - 1].log_softmax(-1)
-            total -= torch.log1p(-first[policy.syntax.think_id].exp())
+            total -= torch.log1p(-first[policy.syntax.think_ids[document.openings[0].think]].exp())
         assert credit.returns[r, 0].item() == pytest.approx(total.item(), abs=1e-4)
         assert credit.returns.shape == (16, 1)
 
@@ -116,7 +115,7 @@ def test_one_latent_and_horizon_one_is_the_one_shot_form(policy):
 def test_the_e_step_drops_what_does_not_pay(tmp_path, documents):
     """With a price on thinking and nothing to gain, the think rate falls."""
     policy = make_policy(tmp_path / "model", tie_word_embeddings=False)
-    raise_think_logit(policy, [policy.start_id, *documents[0].context_ids], by=20)
+    raise_think_logit(policy, [*policy.start_ids, *documents[0].context_ids], by=20)
     settings = EstepSettings(
         updates=10, documents=4, group_size=8, switch_penalty=3.0, max_latent_tokens=2, learning_rate=3e-3
     )
@@ -213,11 +212,11 @@ def test_a_comment_that_says_what_stands_beside_it_is_counted(policy, documents,
     """The one comment of a document says `def NAME`, before that line or after it."""
     document = documents[0]
     line = next(t for t, step in enumerate(document.step_ids) if t and policy.tokenizer.decode(step).startswith("def"))
-    row = RowBuilder.start(0, [policy.start_id, *document.context_ids])
+    row = RowBuilder.start(0, [*policy.start_ids, *document.context_ids])
     for t, step in enumerate(document.step_ids):
         if t == line + back:
-            row.append(policy.syntax.think_id, t, DECISION, 0.0, 0.0)
-            for token in [*document.step_ids[line][:-1], policy.syntax.newline_id]:
+            row.append(policy.syntax.think_ids[0], t, DECISION, 0.0, 0.0)
+            for token in [*document.step_ids[line][:-1], policy.syntax.break_ids[0]]:
                 row.append(token, t, COMMENT, 0.0, 0.0)
         row.force(step, t, [0.0] * len(step))
     found = copy_rates(policy, build([row]), documents, 1)

@@ -14,7 +14,7 @@ from ra3.model.update import score
 
 
 def log_q_and_likelihood(policy, rows):
-    """([16] log q(z), [16] log pi(a | z)) under one policy."""
+    """([9] log q(z), [9] log pi(a | z)) under one policy."""
     scores = score(policy, rows, rows.action_mask | rows.expert, 10_000)
     expert = step_logp(scores.logp, scores.logp_action, rows)
     return torch.where(rows.action_mask, scores.logp_action, 0.0).sum(1), expert.sum(1)
@@ -51,7 +51,7 @@ def test_exact_prior_reward_averages_to_the_elbo(world, rollouts):
 
 def test_the_switch_penalty_is_the_exact_prior_without_its_entropy(world):
     """With c = log(alpha / (1 - alpha)) + log|Z|, the exact prior's reward is c's minus log q, up to a constant."""
-    index = torch.arange(16)
+    index = torch.arange(SEQUENCES)
     config = EstepSettings(group_size=1, advantage="none", format_penalty=0.0)
     exact = config.model_copy(update={"exact_prior": (ALPHA, NUM_LATENTS)})
     c = math.log(ALPHA / (1 - ALPHA)) + math.log(NUM_LATENTS)

@@ -106,11 +106,11 @@ def policies(policy, tmp_path_factory):
 def batches(policies, documents):
     """{(number format, act): Batch}, eight rows each."""
     found = {}
-    documents = [replace(d, step_ids=d.step_ids[:4], may_think=d.may_think[:4], cut=True) for d in documents[:4]]
+    documents = [replace(d, step_ids=d.step_ids[:4], openings=d.openings[:4], cut=True) for d in documents[:4]]
     for kind, policy in policies.items():
         rows = interleave(policy, documents, G, LatentRules(4, think_floor=0.4), list(range(len(documents) * G)))
         config = EstepSettings(group_size=G, comment_baseline="all")
-        credit = estep_credit(rows, policy.syntax.newline_id, score(policy, rows, rows.expert, 10_000), config, 0.1)
+        credit = estep_credit(rows, policy.spaces, score(policy, rows, rows.expert, 10_000), config, 0.1)
         found[kind, "E-step"] = Batch("E-step", rows, credit.advantage)
         found[kind, "M-step"] = Batch("M-step", rows, credit.advantage)
         prompts = [list(d.context_ids)[: 10 + 5 * i] for i, d in enumerate(documents)]
@@ -163,7 +163,7 @@ def alone(policy, batch: Batch) -> torch.Tensor:
         ids, space, act, old, advantage = (
             x[r, 1:n] for x in (rows.ids, rows.action_space, rows.action_mask, rows.logp_old, batch.advantage)
         )
-        scores = token_scores(logits, ids, space, act, twin.syntax.think_id, twin.comment_mask, loss.temperature)
+        scores = token_scores(logits, ids, space, act, twin.spaces, loss.temperature)
         if batch.act == "M-step":
             terms = scores.logp
         elif loss.loss is clipped_policy_loss:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from transformers import AddedToken
 
 from ra3.config.settings import Config
-from ra3.data.latents import decode, encode_all
+from ra3.data.latents import encode_all
+from ra3.data.tokens import decode
 from ra3.em.methods.distilled import with_true_latents
 from ra3.em.methods.rlpt import without_comments
 from ra3.em.round import EMRound
@@ -62,11 +63,16 @@ def rows_of(policy: Policy, *completions: list[int], prompt: str = "def f(x):\n"
     """Completions as the sampler returns them."""
     builders = []
     for ids in completions:
-        row = RowBuilder.start(0, [policy.start_id, *policy.tokenizer(prompt)["input_ids"]])
+        row = RowBuilder.start(0, [*policy.start_ids, *ids_of(policy, prompt)])
         for token in ids:
             row.append(token, 0, FULL, 0.0, 0.0)
         builders.append(row)
     return build(builders)
+
+
+def ids_of(policy: Policy, text: str) -> list[int]:
+    """The ids of a text alone."""
+    return policy.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 # the token
@@ -74,8 +80,9 @@ def rows_of(policy: Policy, *completions: list[int], prompt: str = "def f(x):\n"
 
 def test_a_new_token_is_to_the_model_what_the_comment_is(planner):
     old, new = ModelFolder(BASE).model("pretrained", 0).state_dict(), planner.model.state_dict()
-    comment, opener = planner.tokenizer.convert_tokens_to_ids(["#", PLAN])
-    assert planner.syntax.think_id == opener == len(old["lm_head.weight"]) and planner.syntax.opener == PLAN
+    comment, opener = planner.tokenizer.convert_tokens_to_ids(["Ġ#", PLAN])
+    assert planner.syntax.think_ids == (opener,) and planner.syntax.opener == PLAN
+    assert opener == len(old["lm_head.weight"])
     for name, weights in new.items():
         kept = weights[:-1] if "embed" in name or "head" in name else weights
         assert torch.equal(kept, old[name]), name
@@ -87,7 +94,7 @@ def test_a_padded_vocabulary_keeps_its_size_and_a_head_of_its_own_gets_its_row(t
     make_policy(tmp_path, tie_word_embeddings=False, vocab_size=448).save(tmp_path)
     tokenizer, model = ModelFolder(tmp_path).tokenizer(), ModelFolder(tmp_path).model("pretrained", 0)
     add_latent_token(tokenizer, model, PLAN)
-    comment, opener = tokenizer.convert_tokens_to_ids(["#", PLAN])
+    comment, opener = tokenizer.convert_tokens_to_ids(["Ġ#", PLAN])
     for matrix in (model.get_input_embeddings(), model.get_output_embeddings()):
         assert matrix.weight.shape[0] == 448 > opener
         assert torch.equal(matrix.weight[opener], matrix.weight[comment])
@@ -147,17 +154,17 @@ WORDS = st.lists(st.sampled_from([" ba", "x", "#", PLAN]), max_size=3)
 
 @given(st.lists(st.tuples(CODE, WORDS, st.sampled_from(["\n", "(x):\n", "\n  "])), min_size=1, max_size=4))
 def test_a_program_without_its_latents_is_what_it_was(planner, parts):
-    """A latent before each part, where a line begins, goes to the newline and not a character beyond."""
+    """A latent before each part, in front of a line's text, gives way to the line behind it."""
 
     def tokens(texts):
-        return [i for text in texts for i in planner.tokenizer(text, add_special_tokens=False)["input_ids"]]
+        return [i for text in texts for i in ids_of(planner, text)]
 
     program, plain, reply = [], "", ""
     for code, words, end in parts:
-        if not plain or plain.endswith("\n"):
-            program += [planner.syntax.think_id, *tokens([*words, end])]
+        if not plain.rpartition("\n")[2].strip():
+            program += [*planner.syntax.think_ids, *tokens([*words, end])]
             reply += "#" + "".join([*words, end])
-            plain += end.partition("\n")[2]
+            plain = plain.rstrip(" ") + end.partition("\n")[2]
         program += tokens(code)
         plain, reply = plain + "".join(code), reply + "".join(code)
     rows = rows_of(planner, program)
@@ -165,7 +172,7 @@ def test_a_program_without_its_latents_is_what_it_was(planner, parts):
 
 
 def test_an_opener_inside_a_line_is_no_latent(planner):
-    think, ids = planner.syntax.think_id, planner.tokenizer("x = 1")["input_ids"]
+    (think,), ids = planner.syntax.think_ids, ids_of(planner, "x = 1")
     assert programs(planner, rows_of(planner, [*ids, think, *ids]), ()) == [f"x = 1{PLAN}x = 1"]
     assert programs(planner, rows_of(planner, [think, *ids], prompt="def f(x): "), ()) == [f"{PLAN}x = 1"]
     assert programs(planner, rows_of(planner, [think, *ids]), ()) == [""]
@@ -174,14 +181,14 @@ def test_an_opener_inside_a_line_is_no_latent(planner):
 
 def test_the_comments_of_a_model_that_opens_with_them_stay(planner):
     base = load(BASE, opener=None)
-    rows = rows_of(base, base.tokenizer("# ba\n    return x\n")["input_ids"])
+    rows = rows_of(base, ids_of(base, "# ba\n    return x\n"))
     assert completions(base, rows, ()) == [("# ba\n    return x\n",) * 2]
 
 
 def paid(policy: Policy, sandbox, problem: Problem, lines: list[str], latents: bool) -> str:
     """The verdict on lines of code, with a latent before each or without."""
-    latent = [policy.syntax.think_id, *policy.tokenizer(" ba ke\n")["input_ids"]]
-    ids = [i for line in lines for i in [*(latent if latents else []), *policy.tokenizer(line)["input_ids"]]]
+    latent = [*policy.syntax.think_ids, *ids_of(policy, " ba ke\n")]
+    ids = [i for line in lines for i in [*(latent if latents else []), *ids_of(policy, line)]]
     texts = programs(policy, rows_of(policy, ids, prompt=problem.prompt), problem.stop)
     return grade(sandbox, [(problem, texts[0])])[0].reason
 
@@ -212,19 +219,19 @@ def test_what_rlpt_judges_has_no_latents():
 
 
 def test_true_intentions_are_written_with_the_token(planner):
-    encoded, _ = encode_all(planner.tokenizer, functions.documents("expert", 0, 4), planner.syntax)
+    encoded, _ = encode_all(planner.syntax, functions.documents("expert", 0, 4))
     base = load(BASE, opener=None)
-    with_token, with_comments = (true_rows(p, encoded) for p in (planner, base))
-    swapped = with_comments.ids.masked_fill(
-        with_comments.latent & (with_comments.ids == base.syntax.think_id), planner.syntax.think_id
-    )
-    assert torch.equal(with_token.ids, swapped) and bool((with_token.ids == planner.syntax.think_id).any())
+    with_token = true_rows(planner, encoded)
+    with_comments = true_rows(base, encode_all(base.syntax, functions.documents("expert", 0, 4))[0])
+    (think,) = planner.syntax.think_ids
+    opens = with_comments.latent & torch.isin(with_comments.ids, base.spaces.think_ids)
+    assert torch.equal(with_token.ids, with_comments.ids.masked_fill(opens, think)) and bool(opens.any())
 
 
 def test_removing_the_latents_of_a_rollout_gives_the_expert_ids_back(planner):
-    encoded, _ = encode_all(planner.tokenizer, functions.documents("expert", 0, 2), planner.syntax)
+    encoded, _ = encode_all(planner.syntax, functions.documents("expert", 0, 2))
     rows = interleave(planner, encoded, 2, LatentRules(6, think_floor=0.5), [1, 2, 3, 4])
-    assert bool(rows.latent.any()) and planner.syntax.think_id in rows.ids
+    assert bool(rows.latent.any()) and planner.syntax.think_ids[0] in rows.ids
     for r in range(4):
         document = encoded[r // 2]
         text = decode(planner.tokenizer, rows.ids[r][rows.expert[r]].tolist())

@@ -83,7 +83,7 @@ def test_at_learning_rate_zero_sampling_and_scoring_stay_together(policy, docume
     """The gap between log-probabilities at sampling and at scoring does not grow over 200 steps that move nothing."""
     model = policy.snapshot()
     optimizer = make_optimizer(model.model, "adamw", 0.0)
-    document = replace(documents[0], step_ids=documents[0].step_ids[:2], may_think=(True, True), cut=True)
+    document = replace(documents[0], step_ids=documents[0].step_ids[:2], openings=documents[0].openings[:2], cut=True)
     prompt = list(document.context_ids)[:8]
     gaps = []
     for step in range(200):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import make_policy
 
+from ra3.data.tokens import decode
 from ra3.model.action_spaces import decision_logps
 from ra3.model.update import score
 from ra3.rl.credit import Boundaries
@@ -14,7 +15,7 @@ from ra3.rollout.cursor import LatentRules, forced_steps
 from ra3.rollout.decoding import MAX_RUNNING_ROWS, DecodeBatch, Uniforms, sample_ids
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows, interleave
-from ra3.rows import COMMENT, CONTEXT, DECISION
+from ra3.rows import CONTEXT
 
 RULES = LatentRules(max_latent_tokens=4, think_floor=0.4)
 
@@ -30,7 +31,7 @@ def test_removing_latents_gives_the_document_back(policy, documents, rollouts):
         kept = rollouts.ids[r][rollouts.expert[r]].tolist()
         assert kept == [token for step in forced_steps(document, policy.end_id) for token in step]
         prompt = rollouts.ids[r][(rollouts.step[r] == CONTEXT) & rollouts.valid[r]].tolist()
-        assert prompt == [policy.start_id, *document.context_ids]
+        assert prompt == [*policy.start_ids, *document.context_ids]
 
 
 def test_latents_are_comment_lines(policy, rollouts):
@@ -39,8 +40,11 @@ def test_latents_are_comment_lines(policy, rollouts):
     for r in range(len(rollouts)):
         for t in rollouts.step[r][latents[r]].unique().tolist():
             ids = rollouts.ids[r][latents[r] & (rollouts.step[r] == t)].tolist()
-            text = policy.tokenizer.decode(ids)
-            assert text.startswith("#") and text.endswith("\n") and "\n" not in text[:-1]
+            text = decode(policy.tokenizer, ids)
+            place, document = documents[r // 3].places[t], documents[r // 3].document.text
+            line = document[document.rfind("\n", 0, place) + 1 : place]  # white: the indentation of the step
+            comment, newline, indentation = text.lstrip().partition("\n")
+            assert comment.startswith("#") and len(comment) > 1 and newline and line.startswith(indentation)
             assert len(ids) <= RULES.max_latent_tokens + 2
 
 
@@ -53,7 +57,7 @@ def test_sampling_and_scoring_agree(tmp_path, documents, architecture):
     scored = rows.expert | rows.action_mask
     scores = score(policy, rows, scored, max_tokens=300)
     assert (rows.logp - scores.logp)[scored].abs().max() < 1e-5
-    choice = rows.action_mask & (rows.action_space == COMMENT)
+    choice = rows.words
     assert (rows.logp_old - scores.logp_action)[choice].abs().max() < 1e-5
 
 
@@ -120,7 +124,7 @@ def test_reading_ahead_changes_nothing(policy, documents, monkeypatch, floor):
 
 
 def test_generation_matches_the_librarys_greedy_decoding(policy, documents):
-    prompts = [[policy.start_id, *d.context_ids] for d in documents]
+    prompts = [[*policy.start_ids, *d.context_ids] for d in documents]
     rows = generate(policy, [p[1:] for p in prompts], 1, SamplingParams(10, temperature=0), [0] * 8)
     for i, prompt in enumerate(prompts):
         peer = policy.model.generate(
@@ -147,17 +151,18 @@ def test_without_thinking_a_rollout_is_the_document(policy, documents):
 def test_decision_frequency_matches_its_probability(policy, documents):
     document = documents[0]
     rows = interleave(policy, [document], 400, LatentRules(1, think_floor=0.0), list(range(400)))
-    first = next(t for t, may in enumerate(document.may_think) if may)
-    thinks = Boundaries.of(rows, policy.syntax.newline_id).think[:, first].float().mean()
-    before = [policy.start_id, *document.context_ids, *(i for s in document.step_ids[:first] for i in s)]
+    first = next(t for t, opening in enumerate(document.openings) if opening)
+    thinks = Boundaries.of(rows, policy.spaces).think[:, first].float().mean()
+    before = [*policy.start_ids, *document.context_ids, *(i for s in document.step_ids[:first] for i in s)]
     logits = policy.model(torch.tensor([before])).logits[:, -1]
-    probability = decision_logps(logits, policy.syntax.think_id)[0].exp().item()
+    think_id = policy.spaces.think_ids[document.openings[first].think]
+    probability = decision_logps(logits, think_id[None])[0, 0].exp().item()
     assert abs(thinks - probability) < 4 * (probability * (1 - probability) / 400) ** 0.5 + 1e-3
 
 
 def test_the_floor_is_corrected_by_importance_weights(rollouts):
     """policy probability = importance * behaviour probability, the floor being 0.4."""
-    decided = rollouts.action_mask & (rollouts.action_space == DECISION)
+    decided = rollouts.decisions
     weighted = rollouts.logp_old.exp() / rollouts.importance
     assert torch.allclose(weighted[decided & ~rollouts.expert], torch.tensor(0.4))
     assert torch.allclose(weighted[decided & rollouts.expert], torch.tensor(0.6))

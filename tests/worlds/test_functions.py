@@ -8,6 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ra3.data.documents import BadRow
+from ra3.data.latents import LatentSyntax, encode
 from ra3.data.steps import split
 from ra3.seeds import derive
 from ra3.worlds import WORLDS
@@ -96,7 +98,7 @@ def test_pretraining_comments_ignore_the_chain_and_expert_text_has_none():
         truth = document.truth
         for boundary, chain, comment in zip(truth.boundaries, truth.chains, truth.comments, strict=True):
             total[len(chain)] = total.get(len(chain), 0) + 1
-            commented[len(chain)] = commented.get(len(chain), 0) + (lines[boundary] == comment)
+            commented[len(chain)] = commented.get(len(chain), 0) + (lines[boundary] == f"    {comment}")
     shares = [commented[length] / total[length] for length in sorted(total)]
     assert max(shares) - min(shares) < 0.12
     assert all(0.2 < share < 0.8 for share in shares)
@@ -160,12 +162,14 @@ def test_names_operations_and_the_comment_mark_stand_alone(word, before, after):
         assert alone in TOKENIZER.encode(before + text + after, add_special_tokens=False)
 
 
-def test_lines_tokenise_alone_as_they_do_together_and_short():
+def test_a_line_break_takes_the_indentation_along_and_documents_are_short():
+    syntax = LatentSyntax.from_tokenizer(TOKENIZER)
     for document in world.documents("expert", 0, 50):
-        whole = document.context + document.text
-        lines = [TOKENIZER.encode(line, add_special_tokens=False) for line in whole.splitlines(keepends=True)]
-        assert sum(lines, []) == TOKENIZER.encode(whole, add_special_tokens=False)
-        assert len(sum(lines, [])) <= 250
+        encoded = encode(syntax, document)
+        assert not isinstance(encoded, BadRow) and len(encoded) == 1 and all(encoded[0].openings)
+        assert len(TOKENIZER.encode(document.context + document.text)) <= 320
+    pieces = [TOKENIZER.decode([i]) for i in TOKENIZER.encode("(x):\n    y = []\n    for v in x:\n        y.append(v)\n")]
+    assert pieces[1:] == ["(x):", "\n   ", " y = []", "\n   ", " for v in x:", "\n       ", " y.append(v)", "\n"]
 
 
 def test_the_shipped_model_is_a_standard_folder_that_fits_the_tokenizer():

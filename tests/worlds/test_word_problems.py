@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from step_checks import places_of
 
 from ra3.data.latents import annotate_text, encode_all, remove
 from ra3.data.steps import split
@@ -112,11 +113,8 @@ def test_problems_are_solved_by_their_steps_and_the_answer_alone_is_not_paid(ban
 
 def test_plans_are_written_in_and_taken_out_to_the_byte():
     for document in world.documents("expert", 5, 50):
-        steps = split(document, "sentence")
-        comments: list[str | None] = [None] * len(steps)
-        for boundary, _, comment in chains_of(document):
-            comments[boundary] = comment
-        text, spans = annotate_text(steps, comments)
+        places = places_of(split(document, "sentence"))
+        text, spans = annotate_text(document.text, {places[t]: comment for t, _, comment in chains_of(document)})
         assert text.count("#") == len(spans) == len(document.truth.boundaries)
         assert remove(text, spans) == document.text
 
@@ -149,10 +147,10 @@ def test_every_world_offers_the_same(name):
     policy = Policy.load(its.model, "pretrained", torch.float32, torch.device("cpu"), 0)
     assert policy.num_parameters <= 1_000_000
     assert 1e6 < sum(file.stat().st_size for file in its.model.iterdir()) < 3e6
-    encoded, bad = encode_all(policy.tokenizer, its.documents("expert", 1, 10), policy.syntax, its.steps)
+    encoded, bad = encode_all(policy.syntax, its.documents("expert", 1, 10), its.steps)
     assert not bad
     for document in encoded:
-        assert all(document.may_think[t] for t in document.document.truth.boundaries)
+        assert all(document.openings[t] for t in document.document.truth.boundaries)
 
 
 def test_the_shipped_tokenizer_is_the_one_that_is_built():

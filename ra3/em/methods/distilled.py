@@ -36,11 +36,13 @@ def with_true_latents(em: EMRound, which: Collection[int]) -> AnnotatedText:
 def true_latents(policy: Policy, document: EncodedDocument) -> dict[int, list[int]]:
     """Ids of the true latents by the step that they stand before."""
     truth = document.document.truth
-    if truth is None or not all(document.may_think[t] for t in truth.boundaries):
+    openings = [document.openings[t] for t in truth.boundaries] if truth else []
+    if truth is None or not all(openings):
         raise UserError(
             "this method writes true latents in, and the document has none, or none that fits its steps",
             where=f"{document.id}, midtrain.method",
             allowed=" or ".join(f"corpus.path = {name} with corpus.steps = {w.steps}" for name, w in WORLDS.items()),
             fix='for text that is commented already, midtrain.method = "ntp" is the same method',
         )
-    return dict(zip(truth.boundaries, policy.syntax.latent_ids(policy.tokenizer, truth.comments), strict=True))
+    own = zip(truth.boundaries, truth.comments, openings, strict=True)
+    return {t: policy.syntax.latent_ids(comment, opening) for t, comment, opening in own if opening}

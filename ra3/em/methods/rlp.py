@@ -9,7 +9,6 @@ Ours: "what comes next" is the next expert step, not one token; an unclosed comm
 """
 
 import random
-from dataclasses import replace
 
 from ra3.data.latents import EncodedDocument
 from ra3.em.round import EMRound
@@ -24,10 +23,8 @@ def rlp(em: EMRound) -> Policy:
 
 def one_random_place(document: EncodedDocument, seed: int) -> EncodedDocument:
     """The document up to the step after a random boundary, where alone the policy may think."""
-    places = [t for t, may in enumerate(document.may_think) if may]
+    places = [t for t, opening in enumerate(document.openings) if opening]
     if not places:
         return document
     t = random.Random(seed).choice(places)
-    cut = document.cut or t + 1 < len(document.step_ids)
-    upto = replace(document, step_ids=document.step_ids[: t + 1], may_think=document.may_think[: t + 1], cut=cut)
-    return upto.thinking_only_at(t)
+    return document.upto(t + 1).thinking_only_at(t)

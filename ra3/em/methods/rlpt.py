@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ra3.data.latents import COMMENT_OPENER, EncodedDocument
+from ra3.data.tokens import decode
 from ra3.em.estep import EStep
 from ra3.em.round import EMRound
 from ra3.model.policy import Policy
@@ -89,7 +90,7 @@ def segment(policy: Policy, document: EncodedDocument, steps: int, seed: int) ->
     t = random.Random(seed).randrange(len(document.step_ids))
     before = [i for ids in document.step_ids[:t] for i in ids]
     after = [i for ids in document.step_ids[t : t + steps] for i in ids]
-    return Segment([*document.context_ids, *before], policy.tokenizer.decode(after), len(after))
+    return Segment([*document.context_ids, *before], decode(policy.tokenizer, after).rstrip(" \t\f"), len(after))
 
 
 def judge(policy: Policy, rows: Rows, segments: Sequence[Segment], samples: int) -> tuple[Rows, Tensor]:
@@ -97,9 +98,9 @@ def judge(policy: Policy, rows: Rows, segments: Sequence[Segment], samples: int)
     mask, met, opener = rows.action_mask.clone(), torch.zeros(len(rows)), policy.syntax.opener
     for r in range(len(rows)):
         wanted, at = without_comments(segments[r // samples].text, opener=opener)[0], mask[r].nonzero()[:, 0]
-        ids = [i for i in rows.ids[r][at].tolist() if i != policy.end_id]
-        code, used = without_comments(policy.tokenizer.decode(ids), len(wanted.splitlines()) or 1, opener)
-        kept = bisect_left(range(len(ids)), used, key=lambda n: len(policy.tokenizer.decode(ids[:n])))
+        ids = [i for i in rows.ids[r][at].tolist() if i not in policy.end_ids]
+        code, used = without_comments(decode(policy.tokenizer, ids), len(wanted.splitlines()) or 1, opener)
+        kept = bisect_left(range(len(ids)), used, key=lambda n: len(decode(policy.tokenizer, ids[:n])))
         mask[r, at[kept:]] = False
         met[r] = float(code.rstrip("\n") == wanted.rstrip("\n"))
     return replace(rows, action_mask=mask), met
