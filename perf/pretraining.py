@@ -72,8 +72,8 @@ def document_page(world: World, seed: int) -> list[Part]:
 def drill_functions(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[Part]:
     """Make a page to drill look-ups: a glossary, then many of its chains spelled out.
 
-    An entry reads ``    # ba ke zu evens``, as in a function. Which chain comes next is random, so only what follows its
-    first name counts.
+    An entry reads ``    # ba ke zu evens``, as in a function. Which chain comes next is random, so only what follows
+    its first name counts.
     """
     rng = random.Random(seed)
     chains = functions.draw_chains(rng, Level(lengths, tuple(functions.BY_NAME), (2, 4)))[0]

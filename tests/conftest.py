@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -49,9 +49,14 @@ def make_policy(folder: Path, architecture: str = "llama", seed: int = 0, **chan
 
 def raise_think_logit(policy: Policy, prefix_ids: list[int], by: float) -> None:
     """Makes an untied policy open comments more readily, above all after `prefix_ids`."""
+    raise_logits(policy, policy.syntax.think_ids, prefix_ids, by)
+
+
+def raise_logits(policy: Policy, favoured: Sequence[int], prefix_ids: list[int], by: float) -> None:
+    """Makes an untied policy write these tokens more readily, above all after `prefix_ids`."""
     ids = torch.tensor([prefix_ids])
     hidden = policy.hidden(ids, torch.arange(len(prefix_ids))[None])[0, -1].detach()
-    policy.model.lm_head.weight.data[policy.spaces.think_ids] += by * hidden / hidden.square().sum()
+    policy.model.lm_head.weight.data[list(favoured)] += by * hidden / hidden.square().sum()
 
 
 @pytest.fixture(scope="session")

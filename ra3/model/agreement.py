@@ -79,7 +79,7 @@ def check_passes(policy: Policy) -> None:
     """Puts our attention into the model. UserError, with the reason, unless `hidden` and `logits` of two rows together
     are then the model's own of each, in the format of the weights: others round differently in different batches."""
     model, longest = policy.model, row_length(policy)
-    ids = torch.arange(3, 3 + longest, device=policy.device) * 7919 % policy.comment_mask.numel()
+    ids = torch.arange(3, 3 + longest, device=policy.device) * 7919 % policy.vocabulary
     rows = [ids, ids.flip(0)[: max(3, longest // 2)]]
     own = torch.cat([_attempt(policy, "read", lambda row=row: model(input_ids=row[None]).logits[0]) for row in rows])
     _check_windows(policy, rows[1])

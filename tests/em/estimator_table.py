@@ -49,7 +49,7 @@ def table(count: int) -> Iterator[tuple[str, str, Moments, float | None]]:
     with tempfile.TemporaryDirectory() as folder:
         world = make_world(Path(folder))
     moved = world.moved(DRIFT)
-    drawn = {floor: sample(world, count, LatentRules(1, floor)) for floor in {e.floor for e in ESTIMATORS}}
+    drawn = {floor: sample(world, count, LatentRules(2, floor)) for floor in {e.floor for e in ESTIMATORS}}
     for e in ESTIMATORS:
         place = moved if e.drifts else world
         m = moments(place, e)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 import torch
-from latent_world import G, LatentWorld, under_floor
+from latent_world import SEQUENCES, G, LatentWorld, under_floor
 from torch import Tensor
 
 from ra3.config.settings import EstepSettings

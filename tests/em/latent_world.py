@@ -1,5 +1,5 @@
-"""A world whose latents can all be written out: two steps, before each `act`, a comment of one word, or of two, of which
-there is one kind and the second closes the comment by force.
+"""A world whose latents can all be written out: two steps, before each `act`, a comment of one word that ends by itself,
+or one of two, after which the end is forced.
 
 That is 3 x 3 latent sequences, so every expectation over rollouts, and over groups of rollouts, is a finite sum. The
 gradient of any policy loss is a linear combination of the gradients of log q of the K acted tokens of those 9 rows.
@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from conftest import make_policy, raise_think_logit
+from conftest import make_policy, raise_logits
 from torch import Tensor
 
 from ra3.config.settings import EstepSettings
@@ -97,10 +97,12 @@ def make_world(folder: Path) -> LatentWorld:
     only = torch.zeros_like(q.spaces.words)
     only[word] = True
     q.spaces = replace(q.spaces, words=only)
-    found = encode(q.syntax, Document("d", "    return x\n    y = []\n", 'ba = "sort"\n'))
+    found = encode(q.syntax, Document("d", "    return y\n    y = []\n", 'ba = "sort"\n'))
     assert not isinstance(found, BadRow) and all(found[0].openings) and len(found[0].openings) == 2
     document = replace(found[0], cut=True)
-    raise_think_logit(q, [*q.start_ids, *document.context_ids], by=9)
+    prefix, think = [*q.start_ids, *document.context_ids], q.syntax.think_ids[1]
+    for more, favoured, by in (((), think, 3), (document.step_ids[0], think, 4), ((think, word), word, 5)):
+        raise_logits(q, [favoured], [*prefix, *more], by)
     pi = q.snapshot()
     disturb(pi, 0.05, seed=4)
     rows = all_sequences(q, document, word)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from latent_world import ALPHA, NUM_LATENTS, G, disturb, log_prior
+from latent_world import ALPHA, NUM_LATENTS, SEQUENCES, G, disturb, log_prior
 
 from ra3.config.settings import EstepSettings
 from ra3.model.action_spaces import step_logp

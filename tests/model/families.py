@@ -143,7 +143,7 @@ def make_folder(folder: Path, family: Family) -> Path:
 def rows(policy: Policy) -> list[torch.Tensor]:
     """Random rows of `LENGTHS`."""
     generator = torch.Generator().manual_seed(1)
-    return [torch.randint(3, policy.comment_mask.numel(), (length,), generator=generator) for length in LENGTHS]
+    return [torch.randint(3, policy.vocabulary, (length,), generator=generator) for length in LENGTHS]
 
 
 @torch.no_grad()

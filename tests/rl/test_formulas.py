@@ -196,7 +196,7 @@ def test_next_token_loss_is_a_weighted_mean():
 
 def test_decision_probabilities_sum_to_one_also_where_think_is_certain():
     logits = torch.tensor([[0.0, 0.0, 0.0], [40.0, 0.0, 0.0]])
-    think, act = decision_logps(logits, 0)
+    think, act = decision_logps(logits, torch.tensor([0, 0])).unbind(-1)
     assert think[0].exp() == pytest.approx(1 / 3) and act[0].exp() == pytest.approx(2 / 3)
     assert act[1] == pytest.approx(math.log(2) - 40, abs=1e-4)
 

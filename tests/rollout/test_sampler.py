@@ -34,7 +34,7 @@ def test_removing_latents_gives_the_document_back(policy, documents, rollouts):
         assert prompt == [*policy.start_ids, *document.context_ids]
 
 
-def test_latents_are_comment_lines(policy, rollouts):
+def test_latents_are_comment_lines(policy, documents, rollouts):
     latents = rollouts.latent
     assert latents.any()
     for r in range(len(rollouts)):

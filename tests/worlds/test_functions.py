@@ -168,7 +168,8 @@ def test_a_line_break_takes_the_indentation_along_and_documents_are_short():
         encoded = encode(syntax, document)
         assert not isinstance(encoded, BadRow) and len(encoded) == 1 and all(encoded[0].openings)
         assert len(TOKENIZER.encode(document.context + document.text)) <= 320
-    pieces = [TOKENIZER.decode([i]) for i in TOKENIZER.encode("(x):\n    y = []\n    for v in x:\n        y.append(v)\n")]
+    text = "(x):\n    y = []\n    for v in x:\n        y.append(v)\n"
+    pieces = [TOKENIZER.decode([i]) for i in TOKENIZER.encode(text)]
     assert pieces[1:] == ["(x):", "\n   ", " y = []", "\n   ", " for v in x:", "\n       ", " y.append(v)", "\n"]
 
 
