@@ -90,7 +90,7 @@ def look_at_corpus(config: Config, policy: Policy, whole: bool = False) -> Corpu
     for part in spread_parts(len(train)):
         for document in (by_length[i] for i in part):
             units = (is_large and own.unit == "function" and cut_at_functions(document)) or [document]
-            good += encode_all(policy.tokenizer, units, policy.syntax, own.steps, own.max_tokens)[0]
+            good += encode_all(policy.syntax, units, own.steps, own.max_tokens)[0]
         num_read += len(part)
         if good and time.perf_counter() - start > READ_S:
             break

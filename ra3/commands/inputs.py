@@ -22,10 +22,11 @@ from ra3.data.corpus import read
 from ra3.data.documents import BadRow, Corpus, Document, refuse_bad, split_heldout
 from ra3.data.latents import EncodedDocument, encode_all
 from ra3.errors import UserError
-from ra3.grading.problems import Problem, load
+from ra3.grading.problems import Problem, as_request, load
 from ra3.model.hub import find_model
 from ra3.model.lora import Lora
 from ra3.model.policy import Policy
+from ra3.rollout.programs import encode_prompts
 from ra3.run.files import fingerprint_items
 from ra3.run.recorder import Recorder
 from ra3.sandbox import Sandbox
@@ -54,6 +55,10 @@ class ProblemSet:
             raise UserError(f"none of its problems may be used ({first})", where=self.source)
         return replace(self, problems=kept, left_out={**self.left_out, **reasons})
 
+    def put(self, prompt: str) -> ProblemSet:
+        """The set as it is put to the model: of a chat, every program to complete is a request for one."""
+        return replace(self, problems=[*map(as_request, self.problems)]) if prompt == "chat" else self
+
     def vacuous(self, sandbox: Sandbox) -> dict[str, str]:
         """Why problems of a benchmark are nothing to train on: a program that solves nothing passes their tests."""
         paid = paid_null_programs(self.problems, sandbox) if named(self.source) else {}
@@ -72,7 +77,7 @@ class ProblemSet:
 def load_rl_problems(config: Config) -> ProblemSet:
     """Problems to train on, without those that overlap `run.benchmarks`."""
     found = _read(config.rlvr.problems, lambda world: world.problems("rl", config.run.seed, WORLD_PROBLEMS, None))
-    return found.without(find_overlaps(config.run.benchmarks, found.problems))
+    return found.without(find_overlaps(config.run.benchmarks, found.problems)).put(config.model.prompt)
 
 
 def load_eval_problems(config: Config) -> ProblemSet:
@@ -80,13 +85,13 @@ def load_eval_problems(config: Config) -> ProblemSet:
     own = config.eval
     found = _read(own.problems, lambda world: world.evaluation(config.run.seed, own.per_band))
     if named(own.problems) and "per_band" not in own.model_fields_set:
-        return found
+        return found.put(config.model.prompt)
     kept, taken = [], Counter[str]()
     for problem in found.problems:
         taken[band := problem.meta.get("band", "all")] += 1
         if taken[band] <= own.per_band:
             kept.append(problem)
-    return replace(found, problems=kept)
+    return replace(found, problems=kept).put(config.model.prompt)
 
 
 def _read(source: str, of_world: Callable[[World], list[Problem]]) -> ProblemSet:
@@ -166,7 +171,11 @@ def load_policy(run: RunSettings, model: ModelSettings, pinned: str | None = Non
         raise UserError(what, where, fix=f"use its model: --model {folder / 'model'}")
     place = getattr(torch, run.dtype), torch.device(device), run.seed
     lora = Lora(model.lora, run.seed) if model.lora.rank else None
-    return replace(Policy.load(folder, model.weights, *place, model.opener), source=name, lora=lora)
+    policy = replace(Policy.load(folder, model.weights, *place, model.opener), source=name, lora=lora)
+    policy.chats = model.prompt != "plain" and bool(policy.tokenizer.chat_template)
+    if model.prompt == "chat" and not policy.chats:
+        raise UserError("the tokenizer has no chat template", f"model.prompt = chat, {name}", fix="use plain or auto")
+    return policy
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,8 @@ class TokenizedCorpus:
             "heldout": len(self.heldout),
             "steps": sum(len(d.step_ids) for d in self.train),
             "expert_tokens": sum(len(s) for d in self.train for s in d.step_ids),
-            "cut": sum(d.cut for d in self.documents),
+            "boundaries": sum(opening is not None for d in self.train for opening in d.openings),
+            "boundaries_joined": sum(d.joined for d in self.train),
             "quarantined": len(self.corpus.quarantine),
             "read": dict(self.corpus.sources),
             "left_out": dict(self.corpus.left_out),
@@ -224,6 +234,15 @@ def excerpt(document: Document) -> str:
 def heldout_bounds(corpus_path: str) -> tuple[int, int | None]:
     """The least and the most documents that are held out: what is measured on them takes two passes and rollouts."""
     return (0, None) if corpus_path in WORLDS else (1, MOST_HELDOUT)
+
+
+def first_prompt(policy: Policy, problems: Sequence[Problem]) -> str:
+    """The first prompt token by token, as the model reads it: its beginning and its end."""
+    ids = [*policy.start_ids, *encode_prompts(policy, problems[:1])[0]]
+    tokens = [repr(policy.token_text(token)) for token in ids]
+    middle = ["..."] if len(tokens) > 2 * SHOWN else []
+    shown = [*tokens[:SHOWN], *middle, *tokens[-SHOWN:]] if middle else tokens
+    return f"first prompt, {len(ids)} tokens: {' '.join(shown)}"
 
 
 def load_documents(config: Config, policy: Policy) -> TokenizedCorpus:

@@ -95,7 +95,7 @@ def memory_plan(policy: Policy, config: Config, command: str, longest: int | Non
         rows = min(rows, config.rlvr.batch_problems * config.rlvr.samples)
     most = MAX_PASS_TOKENS_ON_CPU if on_cpu else sys.maxsize
     pass_tokens = max(min(config.update.micro_batch_tokens, most), longest)
-    text, vocabulary = policy.model.config.get_text_config(), policy.comment_mask.numel()
+    text, vocabulary = policy.model.config.get_text_config(), policy.vocabulary
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     key_values = 2 * longest * text.num_hidden_layers * heads * size

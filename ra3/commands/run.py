@@ -15,7 +15,14 @@ from ra3 import evaluate as evaluation
 from ra3.benchmarks.samples import Sample, read_samples
 from ra3.commands.annotated_folder import AnnotatedFolder, placeable
 from ra3.commands.failures import explain_failures
-from ra3.commands.inputs import load_documents, load_eval_problems, load_policy, load_rl_problems, read_corpus
+from ra3.commands.inputs import (
+    first_prompt,
+    load_documents,
+    load_eval_problems,
+    load_policy,
+    load_rl_problems,
+    read_corpus,
+)  # fmt: skip
 from ra3.commands.memory import memory_plan, refuse_too_large
 from ra3.config.settings import Config
 from ra3.data.documents import BadRow
@@ -84,6 +91,7 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
         recorder.run.pin_inputs(problems=fingerprint_items(found.problems))
         problems = found.without(recorder.once("unearned", lambda: found.vacuous(sandbox))).record(recorder)
+        recorder.display.say(first_prompt(policy, problems))
         place = settings, config.update, config.run.seed
         train = lambda start: rl_loop(recorder, start, problems, sandbox, *place)  # noqa: E731
         save_model(recorder.run, trained_once(recorder, "rlvr", policy, train))
@@ -100,6 +108,7 @@ def evaluate(config: Config, options: RunOptions) -> Path:
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
         problems, name = found.record(recorder), options.system or Path(config.model.path).name
         recorder.run.pin_inputs(exam=fingerprint_items(problems))
+        recorder.display.say(first_prompt(policy, problems))
         results = evaluation.evaluate(recorder, name, policy, problems, sandbox, settings, seed)
         return finish(recorder, results, options)
 

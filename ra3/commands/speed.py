@@ -151,7 +151,7 @@ def rows_of(policy: Policy, ids: Sequence[int], tokens: int) -> Rows:
     """About `tokens` tokens of this text as expert rows, over again where it is shorter; no two rows begin alike."""
     builders, row = [], min(tokens, ROW_TOKENS)
     for n in range(max(1, tokens // row)):
-        builder = RowBuilder.start(n, [policy.start_id])
+        builder = RowBuilder.start(n, [policy.end_id])
         builder.force([ids[(n * row + t) % len(ids)] for t in range(row - 1)], 0, [0.0] * (row - 1))
         builders.append(builder)
     return build(builders)

@@ -85,6 +85,10 @@ class ModelSettings(Section):
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
     opener: str | None = Field(default=None, pattern=r"^(#|<\S+>|\[\S+\])$", examples=["# or <|NAME|>"])
     """What opens a latent: #, or a special token, added where there is none. none: what `path` says, or #."""
+    prompt: Literal["auto", "plain", "chat"] = "auto"
+    """How problems are put to the model. plain: as text to go on from; chat: as a message in the tokenizer's chat
+    template, with a request to complete the program where the problem is one; auto: chat where it asks for a reply and
+    there is a template."""
     lora: LoraSettings = LoraSettings()
 
 

@@ -210,6 +210,8 @@ class EncodedDocument:
     """Where the window begins, in characters of the whole document's text."""
     cut: bool = False
     """The document goes on behind the last step."""
+    joined: int = 0
+    """Steps before which a comment might stand, had the tokenizer not joined what it would part."""
 
     @property
     def id(self) -> str:
@@ -238,7 +240,8 @@ class _Boundary(NamedTuple):
     """Number of its first token."""
     place: int
     """Its first character in the document's text."""
-    opening: Opening | None
+    opening: Opening | None = None
+    joined: bool = False
 
 
 def encode(
@@ -301,7 +304,7 @@ def _boundaries(
             opening = syntax.opening(text, place, tokens.ids, own)
         if found and found[-1].token == token:
             found.pop()
-        found.append(_Boundary(token, place - len(document.context), opening))
+        found.append(_Boundary(token, place - len(document.context), opening, step.may_think and opening is None))
         place += len(step.text)
     return found
 
@@ -314,7 +317,7 @@ def _parted(
     found = []
     for boundary, end in zip(boundaries, ends, strict=True):
         for token in range(boundary.token, end, room):
-            own = boundary if token == boundary.token else _Boundary(token, tokens.starts[token] - context, None)
+            own = boundary if token == boundary.token else _Boundary(token, tokens.starts[token] - context)
             found.append((own, min(end, token + room)))
     return found
 
@@ -341,6 +344,6 @@ def _windows(
             part, tuple(ids[:context] or ids[start - given : start]),
             tuple(tuple(ids[boundary.token : after]) for boundary, after in own),
             tuple(boundary.opening for boundary, _ in own), tuple(boundary.place - begin for boundary, _ in own),
-            begin, cut=last < len(steps),
+            begin, last < len(steps), sum(boundary.joined for boundary, _ in own),
         ))  # fmt: skip
     return windows

@@ -40,7 +40,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -48,6 +48,13 @@ from ra3.data.tables import Row, load_rows
 from ra3.errors import UserError
 from ra3.grading.problem_tests import CallTest, CheckedTest, DerivationTest, JudgeTest, StdioTest, Test, is_text
 
+REQUEST = """Complete this Python program. Answer with the whole of it in one fenced block.
+
+```python
+{}
+```
+"""
+"""What a model is asked that is to complete a program in a chat."""
 KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffix", "answer"}
 LITERAL = "__python__"
 META = {
@@ -112,6 +119,21 @@ class Problem:
         for number, test in enumerate(self.tests):
             for what, allowed in test.faults(self.entry_point, finite=self.meta.get("numbers") != "python"):
                 yield f"has {what} in test {number}", allowed
+
+
+def as_request(problem: Problem) -> Problem:
+    """Return the problem as a request for the whole program in a fenced block, which may take for granted what the
+    prompt defines. One that asks for a reply already, or for sentences, is returned as it is."""
+    if problem.answer != "completion" or any(isinstance(test, DerivationTest) for test in problem.tests):
+        return problem
+    try:
+        ast.parse(problem.prompt)
+    except (SyntaxError, ValueError):  # a program that is not begun far enough to stand before another
+        given = ""
+    else:
+        given = f"{problem.prompt}\n"
+    request = REQUEST.format(problem.prompt.rstrip())
+    return replace(problem, prompt=request, prefix=given, answer="fenced", stop=())
 
 
 def program(problem: Problem, completion: str) -> str:

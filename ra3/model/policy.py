@@ -52,6 +52,8 @@ class Policy:
     """What was loaded otherwise than one would think, a sentence each."""
     lora: Lora | None = None
     """The adapter that learns in the place of all weights."""
+    chats: bool = False
+    """Problems that ask for a reply are put in the tokenizer's chat template."""
     _texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod

@@ -54,7 +54,7 @@ def write_programs(
     def hand_in(written: dict[int, list[int]]) -> None:
         for r, ids in written.items():
             own = completion(policy, prompts[r // samples], ids, params.stop)
-            found[r] = own.behind(problems[r // samples].prompt)
+            found[r] = own if _is_chat(policy, problem := problems[r // samples]) else own.behind(problem.prompt)
         verdicts = grader.submit([(problems[r // samples], found[r].program) for r in written])
         pending.append((list(written), verdicts))
 
@@ -63,8 +63,22 @@ def write_programs(
 
 
 def encode_prompts(policy: Policy, problems: Sequence[Problem]) -> list[list[int]]:
-    """The ids of each prompt as text of a document, without the white space at its end."""
-    return token_ids(policy.tokenizer, [problem.prompt.rstrip(WHITE) for problem in problems])
+    """The ids of each prompt as text of a document, without the white space at its end; of one that asks for a reply as
+    a message in the chat template, where the policy has one."""
+    texts = [chat_text(policy, p.prompt) if _is_chat(policy, p) else p.prompt.rstrip(WHITE) for p in problems]
+    found, front = token_ids(policy.tokenizer, texts), list(policy.start_ids)
+    # a template may begin with what opens every sequence anyway
+    return [ids[len(front) :] if front and ids[: len(front)] == front else ids for ids in found]
+
+
+def chat_text(policy: Policy, message: str) -> str:
+    """A user's message in the chat template, up to where the reply begins."""
+    messages = [{"role": "user", "content": message}]
+    return policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def _is_chat(policy: Policy, problem: Problem) -> bool:
+    return policy.chats and problem.answer == "fenced"
 
 
 def beyond_positions(policy: Policy, problems: Sequence[Problem], new_tokens: int) -> dict[str, str]:

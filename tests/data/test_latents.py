@@ -13,7 +13,8 @@ from step_checks import places_of
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from ra3.data.documents import BadRow, Document, Truth, read
+from ra3.data.corpus import read
+from ra3.data.documents import BadRow, Document, Truth
 from ra3.data.latents import LatentSyntax, Opening, annotate_text, encode, encode_all, remove
 from ra3.data.steps import Step, split
 from ra3.data.tokens import decode, token_texts

@@ -16,7 +16,7 @@ from latent_world import ALPHA, NUM_LATENTS, make_world, sample
 
 from ra3.rollout.cursor import LatentRules
 
-FLOOR, DRIFT = 0.7, 0.003
+FLOOR, DRIFT = 0.7, 0.005
 """Least probability of thinking; noise on q's weights where the ratio is not to be 1."""
 
 PRIOR = {"exact_prior": (ALPHA, NUM_LATENTS)}

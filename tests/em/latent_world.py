@@ -1,5 +1,5 @@
-"""A world whose latents can all be written out: two steps, before each `act`, a comment of one word that ends by itself,
-or one of two, after which the end is forced.
+"""A world whose latents can all be written out: two steps, before each `act`, a comment of one word that ends by
+itself, or one of two, after which the end is forced.
 
 That is 3 x 3 latent sequences, so every expectation over rollouts, and over groups of rollouts, is a finite sum. The
 gradient of any policy loss is a linear combination of the gradients of log q of the K acted tokens of those 9 rows.
