@@ -116,7 +116,7 @@ class CorpusSettings(Section):
     heldout: float = Field(default=0.05, ge=0, lt=1)
     """Share of the documents kept out of training, to measure on; of a corpus of your own at least 1, at most 32."""
     max_tokens: int = Field(default=1024, ge=8)
-    """Tokens of expert text per document. A longer document is cut at the end of a step, and counted."""
+    """Tokens of a row of expert text with its context. A longer document becomes several, cut between steps."""
     max_bad: float = Field(default=0.1, ge=0, le=1)
     """Stop when more than this share of the documents is unreadable. Up to it they are skipped and reported."""
 

@@ -89,7 +89,7 @@ class Opening(NamedTuple):
 class LatentSyntax:
     """How latents are written in one tokenizer's ids."""
 
-    tokenizer: Any
+    tokenizer: Any = field(compare=False)
     opener: str
     """Text of the token that opens a latent: "#", or the name of a special token."""
     start_ids: tuple[int, ...]

@@ -49,12 +49,17 @@ class Answer:
 
 def latent_is_right(answer: Answer) -> bool:
     """Whether the first line is the problem's true latent."""
-    return answer.written.split("\n", 1)[0] == answer.problem.meta["intention"]
+    return first_line(answer) == answer.problem.meta["intention"]
+
+
+def first_line(answer: Answer) -> str:
+    """The first line of what was written, without its indentation."""
+    return answer.written.partition("\n")[0].strip()
 
 
 CHAIN_CURVES: dict[str, Callable[[Answer], bool | None]] = {
-    "think_rate_by_chain": lambda a: a.written.startswith("#"),
-    "comment_right_by_chain": lambda a: latent_is_right(a) if a.written.startswith("#") else None,
+    "think_rate_by_chain": lambda a: first_line(a).startswith("#"),
+    "comment_right_by_chain": lambda a: latent_is_right(a) if first_line(a).startswith("#") else None,
     "pass_by_chain": lambda a: a.verdict.passed,
 }
 """What is said of an answer; None leaves it out."""

@@ -55,7 +55,7 @@ def test_a_comment_never_becomes_a_coding_cookie():
 
 def test_a_line_begun_in_the_context_may_not_think():
     assert thinkers("1\ny = 2\n", context="a\nb\nx = ") == ["y = 2"]
-    assert thinkers("\ny = 2\nz\n", context="a\nb\nx = 1\r") == ["z"]
+    assert thinkers("\ny = 2\nz\n", context="a\nb\nx = 1\r") == ["y = 2", "z"]
     assert texts("\ny = 2\nz\n", context="a\nb\nx = 1\r") == ["\n", "y = 2\n", "z\n"]
 
 

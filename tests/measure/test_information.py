@@ -8,6 +8,7 @@ import random
 import pytest
 
 from ra3.data.documents import Document, Truth
+from ra3.data.latents import EncodedDocument
 from ra3.measure.latent_index import LatentIndex, last_word
 from ra3.measure.statistics import information, mutual_information
 from ra3.run.results import LatentEntry
@@ -56,7 +57,11 @@ def test_it_needs_pairs():
 def test_words_are_gathered_with_their_code_and_how_often_they_are_right():
     text = "def f(x):\n    y = 1\n    return y\ndef g(x):\n    return 2\n"
     truth = Truth((1, 4), (("f", "one"), ("g", "two")), ("# f one\n", "# g two\n"))
-    known, unknown = Document("a", text, truth=truth), Document("b", text)
+    places = (0, 14, 24, 33, 47)
+    known, unknown = (
+        EncodedDocument(document, (), ((0,),) * 5, (None,) * 5, places)
+        for document in (Document("a", text, truth=truth), Document("b", text))
+    )
     index = LatentIndex()
     index.add(known, [None, "# f one\n", None, None, "# h one\n"])
     index.add(unknown, [None, "# f one\n", None, "#\n", None])

@@ -218,7 +218,8 @@ def test_what_rlpt_judges_has_no_latents():
 # in text every latent is a comment
 
 
-def test_true_intentions_are_written_with_the_token(planner):
+def test_true_intentions_are_written_with_the_token():
+    planner = load(BASE)
     encoded, _ = encode_all(planner.syntax, functions.documents("expert", 0, 4))
     base = load(BASE, opener=None)
     with_token = true_rows(planner, encoded)
@@ -228,7 +229,8 @@ def test_true_intentions_are_written_with_the_token(planner):
     assert torch.equal(with_token.ids, with_comments.ids.masked_fill(opens, think)) and bool(opens.any())
 
 
-def test_removing_the_latents_of_a_rollout_gives_the_expert_ids_back(planner):
+def test_removing_the_latents_of_a_rollout_gives_the_expert_ids_back():
+    planner = load(BASE)
     encoded, _ = encode_all(planner.syntax, functions.documents("expert", 0, 2))
     rows = interleave(planner, encoded, 2, LatentRules(6, think_floor=0.5), [1, 2, 3, 4])
     assert bool(rows.latent.any()) and planner.syntax.think_ids[0] in rows.ids
