@@ -55,10 +55,11 @@ def same_product(a: Path, b: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """A folder with the model `tiny`, which thinks where it has read nothing yet, and the corpus `code`."""
+    """A folder with the model `tiny`, which thinks at the head of a function, and the corpus `code`."""
     folder = tmp_path_factory.mktemp("home")
     policy = make_policy(folder / "tiny", tie_word_embeddings=False)
-    raise_think_logit(policy, [*policy.start_ids], by=30)
+    before = policy.tokenizer("import os\n\n\ndef f(x):\n    #")["input_ids"][:-1]
+    raise_think_logit(policy, before, by=30)
     policy.save(folder / "tiny")
     (folder / "code" / "sub").mkdir(parents=True)
     (folder / "code" / "a.py").write_bytes(b"import os\n\n\ndef f(x):\n    return x + 1\n")
