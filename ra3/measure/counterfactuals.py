@@ -15,6 +15,9 @@ from ra3.rows import Rows
 
 FIRST_TOKENS = 16
 """Tokens that are written after every prompt before it is asked whose block has ended."""
+READ_TOKENS = 32_000
+"""Tokens before the latents that are tried, each of which has all the text so far before it: of long documents a few
+are."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,13 @@ def places(policy: Policy, rows: Rows) -> list[Place]:
     return found
 
 
+def some_of(found: Sequence[Place]) -> list[Place]:
+    """As many places, evenly spread, as have READ_TOKENS tokens before them; all, if they have no more."""
+    tokens = sum(len(place.before) for place in found)
+    share = min(1.0, READ_TOKENS / max(tokens, 1))
+    return [place for n, place in enumerate(found) if int((n + 1) * share) > int(n * share)]
+
+
 def _parted(policy: Policy, latent: list[int]) -> tuple[list[int], list[int], list[int]]:
     """The ids of a latent as the one that opens it, its words, and what closes it."""
     end = next(n for n, token in enumerate(latent) if "\n" in policy.token_text(token))
@@ -55,7 +65,7 @@ def _parted(policy: Policy, latent: list[int]) -> tuple[list[int], list[int], li
 
 def code_changes(policy: Policy, rows: Rows, max_new_tokens: int = 64) -> Changes:
     """What becomes of the code where an intention is swapped, or deleted. Code counts to the end of its block."""
-    found = places(policy, rows)
+    found = some_of(places(policy, rows))
     rules = SamplingParams(max_new_tokens, 0.0)
     act = replace(rules, not_first=policy.syntax.think_ids)
     own = _code(policy, [p.before + p.own for p in found], rules)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ra3.config.settings import UpdateSettings
 from ra3.data.latents import EncodedDocument
-from ra3.em.annotate import comment_texts
+from ra3.em.annotate import comment_texts, text_record
 from ra3.measure.counterfactuals import code_changes
 from ra3.measure.latent_index import last_word
 from ra3.measure.statistics import Interval, bootstrap, boundary_agreement, information, wilson
@@ -21,11 +21,13 @@ from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import expert_rows, interleave
 from ra3.rows import Rows
 from ra3.run.ledger import Ledger
-from ra3.run.results import CurvePoint, Results, Score
+from ra3.run.results import AnnotatedCode, CurvePoint, Results, Score
 from ra3.seeds import derive
 
 DISCOUNT = 0.95
 """Per step, to say what latents make of a horizon: the mean of DISCOUNT^tau over the steps tau that each covers."""
+SHOWN_CODES = 8
+"""Documents that the report shows with the latents that a model wrote into them."""
 Measure = tuple[str, int, Interval]
 """Metric, how many documents or latents it is of, and its value."""
 
@@ -72,7 +74,21 @@ def measure_heldout(
     steps = rows.num_steps
     gain = step_sums(logp, rows.step, steps) - step_sums(without * plain.expert, plain.step, steps)
     scores = [Score(model, "heldout", name, *measured, problems=count) for name, count, measured in found]
-    return Results(scores=scores, curves=gain_curves(model, documents, boundaries, gain, seed))
+    curves = gain_curves(model, documents, boundaries, gain, seed)
+    return Results(scores=scores, curves=curves, codes=annotated_codes(model, policy, documents, rows))
+
+
+def annotated_codes(
+    model: str, policy: Policy, documents: Sequence[EncodedDocument], rows: Rows
+) -> list[AnnotatedCode]:
+    """The first SHOWN_CODES documents into which the model wrote, and where it wrote into fewer, the first others."""
+    written = rows.latent.any(1).tolist()
+    found = []
+    for r in sorted(range(len(documents)), key=lambda r: not written[r])[:SHOWN_CODES]:
+        comments = comment_texts(policy, rows, r, len(documents[r].step_ids))
+        record = text_record(documents[r].document, documents[r].placed(comments))
+        found.append(AnnotatedCode(model, documents[r].id, record["text"], record["latents"]))
+    return found
 
 
 def exactly(value: float) -> Interval:

@@ -11,7 +11,7 @@ from ra3.data.latents import encode_all
 from ra3.evaluate import answers_of
 from ra3.grading.grade import Grader, Verdict, grade
 from ra3.measure import counterfactuals as probes
-from ra3.measure.counterfactuals import block, code_changes, places
+from ra3.measure.counterfactuals import Place, block, code_changes, places, some_of
 from ra3.measure.heldout import durations, measure_heldout
 from ra3.measure.pass_at_k import (
     Answer,
@@ -213,6 +213,11 @@ def test_heldout_measures_know_the_truth(base, pages):
     assert rows["nll_per_token_given_latents"] > 0
     assert 0 < rows["swap_changes_code"] <= 1 and 0 < rows["delete_changes_code"] <= 1
     assert rows["duration"] >= 1 and 0 < rows["discount_per_intention"] <= 0.95
+    texts = {page.id: page.document.text for page in pages}
+    written = [bool(code.latents) for code in results.codes]
+    assert len(written) == 8 and any(written) and written == sorted(written, reverse=True)
+    for code in results.codes:
+        assert "".join(text for is_comment, text in code.pieces if not is_comment) == texts[code.document]
 
 
 def test_what_the_careless_base_writes_says_something_about_the_operation(base):
@@ -233,3 +238,10 @@ def test_pass_at_k_is_reported_for_every_doubling():
     counts = [ProblemCount("m", "edge", str(c), 4, c) for c in (0, 1)]
     (points,) = reach_curves("m", counts, 0).values()
     assert [(p.x, p.mean) for p in points] == [(1, 0.125), (2, 0.25), (4, 0.5)]
+
+
+def test_of_long_documents_some_latents_are_tried_evenly_spread():
+    found = [Place([0] * 1000, [n], None) for n in range(100)]
+    tried = [place.own[0] for place in some_of(found)]
+    assert len(tried) == 32 and max(b - a for a, b in zip(tried, tried[1:], strict=False)) <= 4
+    assert some_of(found[:10]) == found[:10]

@@ -189,6 +189,19 @@ def test_reach_and_found_abstractions_are_shown_where_they_are_measured(tmp_path
     assert "When it thinks" not in page.text
 
 
+def test_held_out_code_is_shown_with_its_comments(tmp_path):
+    codes = [
+        {"model": name, "document": "a.py", "text": "def f():\n    # <go>\n    return 1\n", "latents": [[13, 24]]}
+        for name in ("base", "ra3")
+    ]
+    with Run.create(tmp_path, "a", {"midtrain": {"method": "ra3"}}, "midtrain") as run:
+        run.write_json("results.json", {"rows": [], "codes": [*codes, {"model": "ra3"}]})
+    page = read_page(tmp_path / "a")
+    assert page.text.count("a.py \u00b7 1 comments") == 2 and "def f():\n    # <go>\n    return 1" in page.text
+    source = (tmp_path / "a" / "report.html").read_text()
+    assert '<span class="comment"># &lt;go&gt;\n    </span>' in source and "things that are no results" in page.text
+
+
 def test_a_saved_model_is_no_run_of_its_own(tmp_path):
     folder = write_run(tmp_path, "ra3", updates=1)
     (folder / "model").mkdir()
