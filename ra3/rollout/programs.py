@@ -66,15 +66,14 @@ def encode_prompts(policy: Policy, problems: Sequence[Problem]) -> list[list[int
     """The ids of each prompt as text of a document, without the white space at its end; of one that asks for a reply as
     a message in the chat template, where the policy has one."""
     texts = [chat_text(policy, p.prompt) if _is_chat(policy, p) else p.prompt.rstrip(WHITE) for p in problems]
-    found, front = token_ids(policy.tokenizer, texts), list(policy.start_ids)
-    # a template may begin with what opens every sequence anyway
-    return [ids[len(front) :] if front and ids[: len(front)] == front else ids for ids in found]
+    return token_ids(policy.tokenizer, texts)
 
 
 def chat_text(policy: Policy, message: str) -> str:
-    """A user's message in the chat template, up to where the reply begins."""
+    """A user's message in the chat template, up to where the reply begins, without what opens every sequence anyway."""
     messages = [{"role": "user", "content": message}]
-    return policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    text = policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return text.removeprefix(decode(policy.tokenizer, policy.start_ids))
 
 
 def _is_chat(policy: Policy, problem: Problem) -> bool:

