@@ -36,6 +36,8 @@ class CorpusLook:
     num_all: int
     """Documents to train on."""
     num_heldout: int
+    num_heldout_rows: int
+    """Rows that the held-out documents are, by their characters."""
     summary: str
     """What was read and what became of it."""
     rows: Rows
@@ -96,7 +98,9 @@ def look_at_corpus(config: Config, policy: Policy, whole: bool = False) -> Corpu
             break
     summary = corpus.summary() + " (before the rules of corpus.filter)" * (is_large and own.filter)
     rows = expert_rows(policy, good, decisions=True)
-    return CorpusLook(good, num_read, len(train), len(heldout), summary, rows)
+    read, kept = (sum(len(d.text) for d in part) for part in ((own.document for own in good), heldout))
+    num_heldout_rows = round(len(good) * kept / read) or bool(heldout)
+    return CorpusLook(good, num_read, len(train), len(heldout), num_heldout_rows, summary, rows)
 
 
 def spread_parts(count: int) -> Iterator[list[int]]:

@@ -48,7 +48,7 @@ def plan_lines(command: str, config: Config) -> Iterator[str]:
     optimizers = (*TRAINS_WITH[command], *own) if command in TRAINS_WITH else ()
     speed, stages = measure_speed(watch, policy, text, config.update, optimizers), list[PlannedStage]()
     if corpus:
-        costs = MidtrainingCosts.of(config, policy, corpus, speed, memory)
+        costs = MidtrainingCosts.of(config, policy, corpus, speed, memory, watch.share)
         methods = ("ntp", "ra3") if command == "demo" else (config.midtrain.method,)
         num_rows = round(corpus.num_rows * (1 + corpus.num_heldout / corpus.num_all))
         stages += [costs.annotation(num_rows)] if whole else costs.stages(methods)

@@ -23,7 +23,7 @@ from ra3.em.methods import METHODS
 from ra3.em.round import AnnotatedText, EMRound
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
-from ra3.model.update import MAX_PASS_TOKENS_ON_CPU, forward_flops, score
+from ra3.model.update import forward_flops, score
 from ra3.rl.loop import Task
 from ra3.rollout.decoding import MAX_RUNNING_ROWS
 from ra3.rollout.generate import SamplingParams, generate
@@ -65,18 +65,22 @@ class MidtrainingCosts:
     corpus: CorpusLook
     speed: Speed
     memory: MemoryPlan
+    share: float
+    """Of the time by the clock, how much a run is at work."""
     think_rate: float
     """How often the model would think now."""
 
     @classmethod
-    def of(cls, config: Config, policy: Policy, corpus: CorpusLook, speed: Speed, memory: MemoryPlan) -> Self:
+    def of(
+        cls, config: Config, policy: Policy, corpus: CorpusLook, speed: Speed, memory: MemoryPlan, share: float = 1.0
+    ) -> Self:
         """The costs, once it has been measured how often the model would think."""
         spread = slice(None, None, max(1, len(corpus.documents) // JUDGED_DOCUMENTS))
         judged = cut_rows(corpus.rows.select(spread).select(slice(JUDGED_DOCUMENTS)), JUDGED_TOKENS)
         decisions = judged.action_mask & (judged.action_space == DECISION)
         log_act = score(policy, judged, decisions, config.update.micro_batch_tokens).logp_action[decisions]
         rate = float((1 - log_act.exp()).mean()) if decisions.any() else 0.0
-        return cls(config, policy, corpus, speed, memory, rate)
+        return cls(config, policy, corpus, speed, memory, share, rate)
 
     def stages(self, methods: Sequence[str]) -> list[PlannedStage]:
         """The stages of mid-training by each of these methods."""
@@ -112,23 +116,16 @@ class MidtrainingCosts:
         return PlannedStage(act, work, seconds, self.memory.training_peak)
 
     def _estep_update_s(self, own: MidtrainSettings) -> float:
-        """Seconds of one update of the E-step: rollouts, their scores and those of plain rows, and one step."""
-        group, documents, floor = own.estep.group_size, own.estep.documents, (own.estep.think_floor or (0.0, 0))[0]
-        rollouts, forward = documents * group, self._flops(True, floor) / self.speed.forward
-        limit = self.config.update.micro_batch_tokens
-        limit = min(limit, MAX_PASS_TOKENS_ON_CPU) if self.policy.device.type == "cpu" else limit
-        beside = min(group, max(1, limit // self.corpus.longest))  # rows that share a pass, and their beginning
-        alike = (1 - max(self.think_rate, floor)) ** group  # nobody thinks at a boundary
-        boundaries = self._boundaries
-        shared = (1 - alike**boundaries) / max(1 - alike, 1e-9) / max(boundaries, 1)
-        read = rollouts * (shared / beside + 1 - shared)
-        passes_s = self.speed.passes * read * self._flops(True, floor) / self.speed.training
-        training_s = passes_s + self.speed.optimizer_s["adamw"]
-        return self._sampling_s(rollouts, floor) + (read + documents) * forward + training_s
+        """Seconds of one update of the E-step: rollouts, their scores and those of plain rows, and one step. That rows
+        of a document are read together as long as nobody thinks is left out."""
+        documents, floor = own.estep.documents, (own.estep.think_floor or (0.0, 0))[0]
+        rollouts, flops = documents * own.estep.group_size, self._flops(True, floor)
+        learning_s = self.speed.passes * rollouts * flops / self.speed.training + self.speed.optimizer_s["adamw"]
+        return self._sampling_s(rollouts, floor) + (rollouts + documents) * flops / self.speed.forward + learning_s
 
     def _measuring(self) -> list[PlannedStage]:
         """Held-out text under the model before and after: rollouts, and scores with latents and without."""
-        count = round(self.corpus.num_heldout * len(self.corpus.documents) / self.corpus.num_read)
+        count = self.corpus.num_heldout_rows
         seconds = 2 * (self._sampling_s(count) + 2 * count * self._flops(True) / self.speed.forward)
         found = PlannedStage("held out", f"{count:,} rows, base and trained", seconds, self.memory.sampling_peak)
         return [found] if count else []
@@ -136,9 +133,10 @@ class MidtrainingCosts:
     def _saving(self, stages: Sequence[PlannedStage], acts: Counter[str]) -> PlannedStage:
         """What stages give, and the state between steps: weights and moments."""
         learning_s = sum(stage.seconds for stage in stages if stage.memory != self.memory.sampling_peak)
-        between = int(learning_s / max(self.config.run.checkpoint_every_s, 1.0))
+        between = int(learning_s / self.share / max(self.config.run.checkpoint_every_s, 1.0))
         outputs = 2 * self.config.midtrain.em_rounds if acts["E-step"] else self.config.midtrain.em_rounds
-        seconds = (outputs + 3 * between) * self.memory.gradients / self.speed.saving  # as many numbers as learn
+        numbers = (outputs + 3 * between) * self.memory.gradients  # in bytes: as many as learn, and two moments
+        seconds = 2 * numbers / self.speed.saving  # made in memory, and written, which takes about as long
         return PlannedStage("saving", f"{outputs + between} checkpoints", seconds, self.memory.fixed)
 
     @property

@@ -79,7 +79,7 @@ class Display:
 
     def progress(self, what: str, work: Work) -> None:
         """Show how far the work in hand is: on a terminal below the table, elsewhere as a line, if one is due."""
-        if not self._is_due():
+        if work.done >= work.total or not self._is_due():
             return
         if self._is_live:
             self._draw(Text.assemble(self._table, (f"{what}: {work}", "dim")))
