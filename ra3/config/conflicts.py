@@ -60,7 +60,7 @@ def of_rewards(config: Config) -> Iterator[Conflict]:
                 f"{section}.{size} = 1 leaves {section}.advantage = {advantage} nothing to compare with: no signal",
                 f'set {size} to 2 or more, or {section}.advantage = "none"',
             )
-    if method in ("bootstrap", "iwae") and estep.group_size == 1:
+    if method in ("bootstrap", "hindsight", "iwae") and estep.group_size == 1:
         yield Conflict(
             ("midtrain.method", "midtrain.estep.group_size"),
             f"midtrain.method = {method} chooses among midtrain.estep.group_size = 1 rollouts",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from ra3.config.conflicts import Conflicts, of_rewards, of_sizes
 
 Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "none", "iwae"]
+Method = Literal["ra3", "ntp", "mixed", "distilled", "bootstrap", "hindsight", "iwae", "brite", "rlp", "rlpt"]
 Name = Annotated[str, Field(min_length=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -190,7 +191,7 @@ class MstepSettings(Section):
 class MidtrainSettings(Section):
     """Mid-training on expert text."""
 
-    method: Literal["ra3", "ntp", "mixed", "distilled", "bootstrap", "iwae", "brite", "rlp", "rlpt"] = "ra3"
+    method: Method = "ra3"
     """ra3: E-step and M-step. ntp: next-token prediction, the baseline. The others: a file each in ra3/em/methods."""
     em_rounds: PositiveInt = 1
     """Rounds of E-step, annotation and M-step."""

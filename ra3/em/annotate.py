@@ -1,7 +1,8 @@
 """Annotation: latents sampled for the whole corpus, written into the expert's text.
 
 One trajectory per document, or one of G by its reward under pi (likelihood minus the price of the latents): the best,
-or one drawn with probability proportional to the exponential of the reward (importance resampling).
+or one drawn with probability proportional to the exponential of the reward (importance resampling). Or the best of G
+comments at each place, judged one by one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, annotate_text
+from ra3.em.by_place import best_by_place
 from ra3.model.policy import Policy
 from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.credit import estep_credit
@@ -28,8 +30,8 @@ from ra3.seeds import derive
 
 DOCUMENTS_AT_ONCE = 512
 
-Latents = Literal["sample", "best", "resample"]
-"""Which latents are written in: one sample, or of G the best, or one drawn by exp(reward)."""
+Latents = Literal["sample", "best", "resample", "by_place"]
+"""Which latents are written in: one sample, of G the best, one drawn by exp(reward), or the best at each place."""
 
 
 def annotate(
@@ -40,6 +42,8 @@ def annotate(
     own, ledger = settings.estep, ledger or Ledger()
     if math.isinf(own.switch_penalty):
         return expert_rows(q, documents)
+    if latents == "by_place":
+        return best_by_place(q, pi, documents, own, update, seed, em_round, ledger)
     samples = 1 if latents == "sample" else own.group_size
     always = own.think_floor is not None and own.think_floor[0] == 1
     rules = LatentRules(own.max_latent_tokens, think_floor=float(always))

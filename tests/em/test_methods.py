@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, fields, replace
 
 import pytest
@@ -11,6 +12,7 @@ from test_midtrain import attempt, config, recorder, same_weights, trained
 
 from ra3.compare.results import TRAINING
 from ra3.em.annotate import resample
+from ra3.em.by_place import PROPOSED, best_by_place
 from ra3.em.methods import METHODS
 from ra3.em.methods.distilled import with_true_latents
 from ra3.em.methods.mixed import mixed
@@ -20,9 +22,10 @@ from ra3.em.mstep import drop_latents
 from ra3.em.round import AnnotatedText, EMRound
 from ra3.errors import UserError
 from ra3.model.policy import Policy
+from ra3.rollout.cursor import forced_steps
 from ra3.rollout.interleave import expert_rows
 from ra3.rows import FULL, RowBuilder, build
-from ra3.run.ledger import by_kind, read_ledger
+from ra3.run.ledger import Ledger, by_kind, read_ledger
 from ra3.worlds import WORLDS
 
 
@@ -92,6 +95,39 @@ def test_bootstrapping_is_ra3_without_reinforcement(tmp_path, policy, documents)
         best = em.m_step(em.annotate(em.e_step(), latents="best"))
         rec.run.close()
     assert same_weights(bootstrapped, best)
+
+
+def test_hindsight_writes_in_what_pays_by_the_lines_that_follow(policy, documents):
+    written = {}
+    for price in (0.0, 0.05, 100.0):
+        em = em_round(None, policy, documents, "hindsight", switch_penalty=price, horizon=2)
+        own = em.settings.estep, em.update, em.seed, em.em_round
+        written[price] = best_by_place(policy, policy, documents, *own, Ledger())
+    assert int(written[0.0].latent.any(1).sum()) > 0 and not written[100.0].latent.any()
+    rows, plain = written[0.05], expert_rows(policy, documents)
+    assert [drop_latents(rows, 1.0, seed=0).tokens(r) for r in range(8)] == [plain.tokens(r) for r in range(8)]
+    for r, document in enumerate(documents):
+        places = rows.step[r][rows.latent[r]].unique().tolist()
+        assert len(places) <= math.ceil(PROPOSED * sum(map(bool, document.openings)))
+        for t in places:
+            latent = rows.ids[r][rows.latent[r] & (rows.step[r] == t)].tolist()
+            assert gain_of(policy, document.upto(t + 2), t, latent) > 0.05
+
+
+def gain_of(policy, document, t, latent) -> float:
+    """Nats that the steps from t on gain by a latent before them, from the model's own logits."""
+    before = [*policy.start_ids, *document.context_ids, *(i for step in document.step_ids[:t] for i in step)]
+    ahead = [i for step in forced_steps(document, policy.end_id)[t:] for i in step]
+
+    def log_probabilities(prefix):
+        ids = torch.tensor([[*prefix, *ahead]])
+        with torch.no_grad():
+            logp = policy.model(ids).logits[0].log_softmax(-1)[len(prefix) - 1 : -1]
+        return logp[0], float(logp.gather(1, torch.tensor(ahead)[:, None]).sum())
+
+    first, act = log_probabilities(before)
+    opener = policy.syntax.think_ids[document.openings[t].think]
+    return log_probabilities([*before, *latent])[1] - act + float(torch.log1p(-first[opener].exp()))
 
 
 def test_resampling_follows_the_weights():

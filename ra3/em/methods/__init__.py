@@ -4,6 +4,7 @@ file of its own with its equation and source; what differs from the source stand
 from ra3.em.methods.bootstrap import bootstrap
 from ra3.em.methods.brite import brite
 from ra3.em.methods.distilled import distilled
+from ra3.em.methods.hindsight import hindsight
 from ra3.em.methods.iwae import iwae
 from ra3.em.methods.mixed import mixed
 from ra3.em.methods.ntp import ntp
@@ -13,5 +14,5 @@ from ra3.em.methods.rlpt import rlpt
 from ra3.em.round import Method
 
 METHODS: dict[str, Method] = {
-    method.__name__: method for method in (ra3, ntp, mixed, distilled, bootstrap, iwae, brite, rlp, rlpt)
+    method.__name__: method for method in (ra3, ntp, mixed, distilled, bootstrap, hindsight, iwae, brite, rlp, rlpt)
 }
