@@ -201,12 +201,21 @@ class TokenizedCorpus:
         UserError where the run began with other documents."""
         run = recorder.run
         recorder.display.say(f"corpus: {self.corpus.summary()}")
+        recorder.display.say(self.boundaries())
         recorder.display.say(excerpt(self.train[0].document))
         if self.corpus.quarantine:
             with run.guard("write quarantine.jsonl"):
                 self.corpus.write_quarantine(run.path("quarantine.jsonl"))
         run.add_facts(corpus=self.facts())
         run.pin_inputs(corpus=fingerprint_items((d.id, d.context_ids, d.step_ids) for d in self.documents))
+
+    def boundaries(self) -> str:
+        """In how many places a comment may stand, and the share of them where the tokenizer lets the model decide."""
+        decided = sum(opening is not None for d in self.documents for opening in d.openings)
+        places = decided + sum(d.joined for d in self.documents)
+        share = f", the model decides at {decided / places:.1%} of them" if places else ""
+        why = "; elsewhere the tokenizer joins the line with the white space in front of it" if decided < places else ""
+        return f"a comment may stand before {places:,} steps{share}{why}"
 
     def facts(self) -> dict[str, Any]:
         """What was read, in numbers."""
