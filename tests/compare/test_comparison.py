@@ -141,8 +141,10 @@ def test_a_comparison_runs_what_is_owed_and_nothing_twice(home):
     assert "0 of them owed" in ra3(home, "compare", "small.toml", "--out", "elsewhere").stdout
     (home / "elsewhere").rename(home / "compared")
     config = home / "compared" / "ntp-1" / "config.json"
-    config.write_text(config.read_text().replace('"opener": null,', ""))
+    own = config.read_text()
+    config.write_text(own.replace('"opener": null,', ""))
     assert "0 of them owed" in ra3(home, *words).stdout  # an older version's run, and its settings were the same
+    config.write_text(own)
     (home / "small.toml").write_text(SMALL.replace("max_new_tokens = 4", "max_new_tokens = 5"))
     changed = ra3(home, *words)
     assert changed.returncode == 2 and "eval.max_new_tokens: 4 -> 5" in changed.stderr

@@ -63,7 +63,8 @@ def test_later_commands_know_the_opener(run, home):
     folder = undisturbed(home, ["eval", *own, "--run.name", "plan-eval"])
     samples = read(folder / "samples.jsonl")
     thought = [s for s in samples if "reply" in s]
-    assert thought and all(line.startswith("#") for s in thought for line in beyond(s["reply"], s["completion"]))
+    more = [line for s in thought for line in beyond(s["reply"], s["completion"])]
+    assert thought and all(line.lstrip().startswith("#") for line in more)
     assert not any(line.startswith(PLAN) for s in samples for line in s["completion"].splitlines())
     curves = json.loads((folder / "results.json").read_text())["curves"]
     assert max(point["mean"] for point in curves["comment_right_by_chain"]) > 0
