@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from itertools import chain
 from typing import Any
 
-from code_tokenizers import STYLES, code_tokenizer
+from code_tokenizers import STYLES, code_tokenizer  # pyright: ignore[reportMissingImports]  # from tests
 
 from ra3.data.corpus import read
 from ra3.data.documents import BadRow, Document
