@@ -201,8 +201,8 @@ class TokenizedCorpus:
         UserError where the run began with other documents."""
         run = recorder.run
         recorder.display.say(f"corpus: {self.corpus.summary()}")
-        recorder.display.say(self.boundaries())
         recorder.display.say(excerpt(self.train[0].document))
+        recorder.display.say(self.boundaries())
         if self.corpus.quarantine:
             with run.guard("write quarantine.jsonl"):
                 self.corpus.write_quarantine(run.path("quarantine.jsonl"))

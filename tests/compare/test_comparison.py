@@ -127,7 +127,7 @@ def test_a_comparison_runs_what_is_owed_and_nothing_twice(home):
     assert "3 of them owed" in first.stdout and "| ntp \u2212 base |" in first.stdout
     results = json.loads((home / "compared" / "results.json").read_text())
     assert [cell["system"] for cell in results["cells"]] == ["base", "ntp"]
-    assert results["cells"][1]["cost"]["trained"] > 0 and results["cells"][1]["heldout"]["think_rate"] == 0
+    assert results["cells"][1]["cost"]["trained"] > 0 and 0 <= results["cells"][1]["heldout"]["think_rate"] < 1
     assert "ra3 compare: small" in (home / "compared" / "compare.html").read_text()
     sheet = list(csv.DictReader((home / "compared" / "scores.csv").read_text().splitlines()))
     assert [(line["system"], line["seed"]) for line in sheet] == [("base", "1"), ("ntp", "1")]
