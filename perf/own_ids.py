@@ -14,13 +14,13 @@ import argparse
 import random
 import sysconfig
 import time
-import warnings
 from importlib.util import find_spec
 from itertools import chain
 from typing import Any
 
 from code_tokenizers import STYLES, code_tokenizer  # pyright: ignore[reportMissingImports]  # from tests
 
+from ra3.commands.annotated_folder import compiles
 from ra3.data.corpus import read
 from ra3.data.documents import BadRow, Document
 from ra3.data.latents import LatentSyntax, annotate_text, encode, remove
@@ -31,17 +31,6 @@ COMMENTS = ("# go on\n", "# check (again)\n", "# é!\n", "# x = 1 for all\n", "#
 COLUMNS = (
     "tokenizer", "tokens", "own ids", "own ids, annotated", "turned back", "broken", "decide", "unusable", "CPU s",
 )  # fmt: skip
-
-
-def compiles(text: str) -> bool:
-    """Whether a program compiles."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compile(text, "text", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
 
 
 def check(syntax: LatentSyntax, document: Document, rng: random.Random) -> dict[str, int]:

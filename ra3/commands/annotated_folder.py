@@ -89,8 +89,8 @@ class AnnotatedFolder:
 
     def compiles(self, document: Document) -> bool:
         """Whether a document that is written compiles. AssertionError if its annotated text does no longer."""
-        sound = _compiles(document.context + document.text)
-        if sound and not _compiles(document.context + self._text(document.id)):
+        sound = compiles(document.context + document.text)
+        if sound and not compiles(document.context + self._text(document.id)):
             raise AssertionError(f"{document.id}: the annotated text does not compile")
         return sound
 
@@ -134,7 +134,8 @@ def _safe_parts(name: str) -> list[str]:
     return parts or ["document"]
 
 
-def _compiles(text: str) -> bool:
+def compiles(text: str) -> bool:
+    """Whether a program compiles."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

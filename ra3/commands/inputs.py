@@ -249,8 +249,7 @@ def first_prompt(policy: Policy, problems: Sequence[Problem]) -> str:
     """The first prompt token by token, as the model reads it: its beginning and its end."""
     ids = [*policy.start_ids, *encode_prompts(policy, problems[:1])[0]]
     tokens = [repr(policy.token_text(token)) for token in ids]
-    middle = ["..."] if len(tokens) > 2 * SHOWN else []
-    shown = [*tokens[:SHOWN], *middle, *tokens[-SHOWN:]] if middle else tokens
+    shown = [*tokens[:SHOWN], "...", *tokens[-SHOWN:]] if len(tokens) > 2 * SHOWN else tokens
     return f"first prompt, {len(ids)} tokens: {' '.join(shown)}"
 
 

@@ -15,8 +15,9 @@ from ra3.commands.corpus_look import look_at_corpus
 from ra3.commands.inputs import load_eval_problems, load_policy, load_rl_problems
 from ra3.commands.memory import memory_plan, refuse_too_large
 from ra3.commands.speed import Speed, Stopwatch, measure_speed
-from ra3.commands.stage_costs import MidtrainingCosts, PlannedStage, evaluation_stage, prompt_ids, rlvr_stage
+from ra3.commands.stage_costs import MidtrainingCosts, PlannedStage, evaluation_stage, rlvr_stage
 from ra3.config.settings import Config
+from ra3.rollout.programs import encode_prompts
 from ra3.run.ledger import duration
 
 LEAST_UNSURE, BUSY = 0.15, 0.8
@@ -43,7 +44,7 @@ def plan_lines(command: str, config: Config) -> Iterator[str]:
     refuse_too_large(memory, config)
     problems = load_rl_problems(config).problems if command in ("rlvr", "demo") else []
     exam = load_eval_problems(config).problems if command in ("eval", "demo") else []
-    text = corpus.ids if corpus else [i for p in (problems or exam)[:8] for i in prompt_ids(policy, p)]
+    text = corpus.ids if corpus else [i for ids in encode_prompts(policy, (problems or exam)[:8]) for i in ids]
     watch, own = Stopwatch(policy.device), (config.midtrain.mstep.optimizer,) if corpus else ()
     optimizers = (*TRAINS_WITH[command], *own) if command in TRAINS_WITH else ()
     speed, stages = measure_speed(watch, policy, text, config.update, optimizers), list[PlannedStage]()

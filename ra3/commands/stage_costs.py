@@ -28,6 +28,7 @@ from ra3.rl.loop import Task
 from ra3.rollout.decoding import MAX_RUNNING_ROWS
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows
+from ra3.rollout.programs import encode_prompts
 from ra3.rows import DECISION, Rows
 from ra3.run.ledger import duration
 
@@ -204,18 +205,13 @@ class _PlannedRound(EMRound):
         return self.pi
 
 
-def prompt_ids(policy: Policy, problem: Problem) -> list[int]:
-    """The prompt of a problem."""
-    return policy.tokenizer(problem.prompt, add_special_tokens=False)["input_ids"]
-
-
 def program_costs(
     watch: Stopwatch, policy: Policy, problems: Sequence[Problem], samples: int, max_tokens: int
 ) -> tuple[float, float]:
     """(seconds, tokens) of a sampled program, as many at once as in a run: what ends within a trial is known, of
     others only that they end at `max_tokens`."""
     at_once = min(MAX_RUNNING_ROWS[policy.device.type], samples * len(problems))
-    prompts = [prompt_ids(policy, problem) for problem in problems[: max(1, at_once // samples)]]
+    prompts = encode_prompts(policy, problems[: max(1, at_once // samples)])
     samples, stop, tokens = min(samples, at_once), problems[0].stop, min(4, max_tokens)
     seeds, spent, done, results = list(range(samples * len(prompts))), 0.0, 0, list[Rows]()
     while True:
@@ -238,7 +234,7 @@ def rlvr_stage(
     """RLVR: sampling, and a step on every program."""
     own, programs = config.rlvr, config.rlvr.batch_problems * config.rlvr.samples
     seconds, tokens = program_costs(watch, policy, problems[: own.batch_problems], own.samples, own.max_new_tokens)
-    prompts = mean(len(prompt_ids(policy, problem)) for problem in problems[:64])
+    prompts = mean(map(len, encode_prompts(policy, problems[:64])))
     length = torch.tensor([round(prompts / own.samples + tokens)])  # the prompt is read once for all samples
     passes_s = speed.passes * programs * forward_flops(policy, length, tokens) / speed.training
     step_s = passes_s + speed.optimizer_s["adamw"]

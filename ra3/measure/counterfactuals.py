@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ra3.model.policy import Policy
 from ra3.rollout.generate import SamplingParams, generate
-from ra3.rollout.programs import completion, completions
+from ra3.rollout.programs import completion, completions, line_so_far
 from ra3.rows import Rows
 
 FIRST_TOKENS = 16
@@ -84,7 +84,8 @@ def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: SamplingParam
         return []
     few = min(FIRST_TOKENS, rules.max_new_tokens)
     rows = generate(policy, prompts, 1, replace(rules, max_new_tokens=few), [0] * len(prompts))
-    fronts = [_line_so_far(policy, prompt) for prompt in prompts]
+    lines = [line_so_far(policy, prompt) for prompt in prompts]
+    fronts = ["" if line.strip() else line for line in lines]  # the indentation of what is written next
     texts = [front + found.reply for front, found in zip(fronts, completions(policy, rows, ()), strict=True)]
     open_rows = [i for i, text in enumerate(texts) if block(text) == text and not rows.finished[i]]
     if few < rules.max_new_tokens and open_rows:
@@ -95,12 +96,6 @@ def _code(policy: Policy, prompts: Sequence[Sequence[int]], rules: SamplingParam
             whole = written[r] + rest.ids[r][rest.action_mask[r]].tolist()
             texts[i] = fronts[i] + completion(policy, prompts[i], whole, ()).reply
     return [block(text) for text in texts]
-
-
-def _line_so_far(policy: Policy, ids: Sequence[int]) -> str:
-    """The indentation that ids end with."""
-    line = "".join(map(policy.token_text, ids[-8:])).rpartition("\n")[2]
-    return "" if line.strip() else line
 
 
 def block(text: str) -> str:

@@ -45,11 +45,10 @@ class ActionSpaces:
         """[E] the ids in `breaks`."""
         return self.breaks.nonzero()[:, 0]
 
-    def comment_logits(self, logits: Tensor, may_end: bool) -> Tensor:
-        """[N,V] logits of the choice inside a comment: -inf for what it does not offer."""
+    def comment_logits(self, logits: Tensor, may_end: Tensor) -> Tensor:
+        """[N,V] logits of the choice inside a comment, -inf where it offers nothing: its end only at `may_end` [N]."""
         own = logits.masked_fill(~self.words, -torch.inf)
-        if may_end:
-            own[:, self.break_ids[0]] = logits[:, self.break_ids].logsumexp(-1)
+        own[:, self.break_ids[0]] = logits[:, self.break_ids].logsumexp(-1).masked_fill(~may_end, -torch.inf)
         return own
 
     def comment_choice(self, ids: Tensor) -> Tensor:
@@ -122,8 +121,9 @@ def token_scores(
     tempered = logits if temperature == 1.0 else logits / temperature
     action = logp.clone() if temperature == 1.0 else log_probability(tempered, ids)
     uncertainty = torch.zeros_like(logp)
-    for kind in (FULL, DECISION, COMMENT, WORD):
-        at = chosen & ((space >= DECISION) if kind == DECISION else (space == kind))
+    decided, in_comment = space >= DECISION, (space == COMMENT) | (space == WORD)
+    for kind, of_kind in ((FULL, space == FULL), (DECISION, decided), (COMMENT, in_comment)):
+        at = chosen & of_kind
         if not at.any():
             continue
         own, choice = tempered if at.all() else tempered[at], ids[at]
@@ -131,7 +131,7 @@ def token_scores(
             think_id = spaces.think_ids[space[at].long() - DECISION]
             own, choice = decision_logps(own, think_id), (choice != think_id).long()
         elif kind != FULL:
-            own, choice = spaces.comment_logits(own, may_end=kind == COMMENT), spaces.comment_choice(choice)
+            own, choice = spaces.comment_logits(own, space[at] == COMMENT), spaces.comment_choice(choice)
         if kind != FULL:
             action[at] = log_probability(own, choice)
         uncertainty[at] = entropy(own.detach())

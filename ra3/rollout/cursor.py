@@ -129,8 +129,7 @@ class Cursor:
     @property
     def close(self) -> tuple[int, ...]:
         """Ids that end the comment under way."""
-        opening = self.openings[self.t]
-        return opening.close if opening else ()
+        return opening.close if (opening := self.openings[self.t]) else ()
 
     def write(self, word: Word, max_tokens: int) -> bool:
         """Adds one more word of the comment, next to be read, and returns whether it ends; its close is forced then, as

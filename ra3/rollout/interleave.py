@@ -104,15 +104,13 @@ class InterleavedSampler:
         if not rows:
             return
         spaces, logits = self.batch.policy.spaces, self.batch.logits(rows)
-        first = torch.tensor([not self.cursors[r].comment_length for r in rows], device=logits.device)
-        own = spaces.comment_logits(logits, may_end=True)
-        own[first, spaces.break_ids[0]] = -torch.inf
+        may_end = torch.tensor([bool(self.cursors[r].comment_length) for r in rows], device=logits.device)
+        own = spaces.comment_logits(logits, may_end)
         choice = sample_ids(own, self.draws.next(rows))
         close = torch.tensor([self.cursors[r].close[0] for r in rows], device=logits.device)
         tokens = torch.where(spaces.breaks[choice], close, choice)  # whichever line break it is, this one is written
-        ends = spaces.ends_comment(choice).tolist()
-        scores = [log_probability(logits, tokens).tolist(), log_probability(own, choice).tolist()]
-        for r, *word in zip(rows, tokens.tolist(), *scores, ends, strict=True):
+        words = tokens, log_probability(logits, tokens), log_probability(own, choice), spaces.ends_comment(choice)
+        for r, *word in zip(rows, *(column.tolist() for column in words), strict=True):
             cursor = self.cursors[r]
             if cursor.write(Word(*word), self.rules.max_latent_tokens):
                 cursor.read_next(cursor.chunk, self.acts / self.boundaries)

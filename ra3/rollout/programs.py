@@ -146,11 +146,15 @@ def before_stop(text: str, stop: Sequence[str]) -> str:
     return text[: min(ends)] if ends else text
 
 
+def line_so_far(policy: Policy, ids: Sequence[int]) -> str:
+    """The end of the line on which ids end: white space alone where nothing stands on it yet."""
+    return "".join(map(policy.token_text, ids[-8:])).rpartition("\n")[2]
+
+
 def latent_runs(policy: Policy, prompt: Sequence[int], ids: Sequence[int]) -> Iterator[tuple[bool, list[int]]]:
     """The ids in runs, and whether each is a latent: from an opener in front of a line's text to the line's end, with
     the indentation behind it."""
-    line = "".join(map(policy.token_text, prompt[-8:])).rpartition("\n")[2]  # the line so far
-    run, inside = [], False
+    line, run, inside = line_so_far(policy, prompt), [], False
     for token in ids:
         text = policy.token_text(token)
         if not line.strip() and token in policy.syntax.think_ids:
