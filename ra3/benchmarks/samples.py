@@ -4,9 +4,9 @@ A file of samples is JSON lines of a ``task_id`` and what a model wrote for it::
 
     {"task_id": "HumanEval/0", "completion": "    return 1\\n"}      follows the prompt
     {"task_id": "HumanEval/0", "solution": "def f(): ..."}          a whole program
-    {"task_id": "HumanEval/0", "response": "```python\\n...```"}     a reply in words: its last fenced block counts
+    {"task_id": "HumanEval/0", "response": "```python\\n...```"}     a reply in words (``ra3.grading.replies``)
 
-The block of a reply follows the prompt, whose helpers and imports it may use, where the task is to complete the prompt.
+The program of a reply follows the prompt, whose helpers and imports it may use, where that is to be completed.
 A task may have any number of samples. ``question_id`` is read as ``task_id`` and a bare number as a task of MBPP.
 
 A problem that pays a program that solves nothing teaches nothing, and is no problem to train on.
@@ -23,7 +23,8 @@ from typing import NamedTuple
 from ra3.data.tables import Row, load_rows
 from ra3.errors import UserError
 from ra3.grading.grade import grade
-from ra3.grading.problems import Problem, fenced_program
+from ra3.grading.problems import Problem
+from ra3.grading.replies import behind, fenced_program
 from ra3.sandbox import Sandbox
 
 FORMS = ("completion", "solution", "response")
@@ -61,7 +62,7 @@ def _sample(row: Row, problem: Problem, bare: Problem) -> Sample:
     if given[0] == "solution":
         return Sample(bare, text)
     if given[0] == "response" and problem.answer == "completion":
-        return Sample(bare, f"{problem.prompt}\n{fenced_program(text)}")
+        return Sample(bare, behind(f"{problem.prompt}\n", fenced_program(text)))
     return Sample(problem, text)
 
 

@@ -32,13 +32,12 @@ can be called, passed back, read and given attributes, but not compared, counted
   atol, rtol       tolerances for floats, 0 to 1
   cpu_s, memory_mb the program's limits instead of the sandbox's, up to 600 and 128 to 65536
 
-``suffix`` is code that follows every answer. ``"answer": "fenced"`` says that the model replies in words and its last
-fenced block, after ``prefix``, is the program; by default that is the prompt and what the model wrote after it.
+``suffix`` is code that follows every answer. ``"answer": "fenced"`` says that the model replies in words; the program
+is that of the reply (``ra3.grading.replies``) after ``prefix``; by default it is the prompt and what the model wrote.
 """
 
 import ast
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,6 +46,7 @@ from typing import get_args
 from ra3.data.tables import Row, load_rows
 from ra3.errors import UserError
 from ra3.grading.problem_tests import CallTest, CheckedTest, DerivationTest, JudgeTest, StdioTest, Test, is_text
+from ra3.grading.replies import behind, fenced_program
 
 REQUEST = """Complete this Python program. Answer with the whole of it in one fenced block.
 
@@ -62,8 +62,6 @@ META = {
     "cpu_s": ((int, float), 0.01, 600), "memory_mb": (int, 128, 65536),
 }  # fmt: skip
 """Type and bounds of the numbers in ``meta`` that mean something."""
-FENCE = re.compile(r"^[ \t]*(`{3,})[ \t]*([\w+.-]*)[^`\n]*$")
-PYTHON = {"", "python", "python3", "py"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class Problem:
     suffix: str = ""
     """Code after every answer: what the tests need beside it."""
     answer: str = "completion"
-    """"completion": the program is the prompt and what follows it; "fenced": the last fenced block of a reply."""
+    """"completion": the program is the prompt and what follows it; "fenced": the program in a reply."""
 
     def __post_init__(self):
         for what, allowed in self._faults():
@@ -139,28 +137,8 @@ def as_request(problem: Problem) -> Problem:
 def program(problem: Problem, completion: str) -> str:
     """Return the source that is executed for what a model wrote."""
     fenced = problem.answer == "fenced"
-    source = problem.prefix + fenced_program(completion) if fenced else problem.prompt + completion
+    source = behind(problem.prefix, fenced_program(completion)) if fenced else problem.prompt + completion
     return f"{source}\n{problem.suffix}" if problem.suffix else source
-
-
-def fenced_program(reply: str) -> str:
-    """Return the program in a reply: its last closed fenced block that is marked as Python or not at all; "" for none.
-
-    What stands before the last ``</think>`` is reasoning and does not count.
-
-    Example: ``fenced_program("Here:\\n```python\\nx = 1\\n```\\n") == "x = 1\\n"``
-    """
-    found, block, mark, wanted = "", None, "", False
-    for line in reply.rpartition("</think>")[2].splitlines(keepends=True):
-        fence = FENCE.match(line.rstrip("\r\n"))
-        if block is None:
-            if fence:
-                block, mark, wanted = [], fence[1], fence[2].lower() in PYTHON
-        elif fence and not fence[2] and len(fence[1]) >= len(mark):
-            found, block = "".join(block) if wanted else found, None
-        else:
-            block.append(line)
-    return found
 
 
 def load(path: str | Path) -> list[Problem]:

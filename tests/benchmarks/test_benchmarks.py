@@ -21,7 +21,6 @@ from ra3.benchmarks.samples import paid_null_programs
 from ra3.errors import UserError
 from ra3.grading.grade import grade
 from ra3.grading.problem_tests import CallTest, CheckedTest
-from ra3.grading.problems import fenced_program
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -186,13 +185,6 @@ def test_inputs_of_mbpp_plus_get_their_types_back():
     assert with_types("Mbpp/124", [["1.5", "2j"]]) == [[1.5, 2j]]
     assert with_types("Mbpp/580", [[[1, [2, [3]]]]]) == [[(1, (2, (3,)))]]
     assert with_types("Mbpp/3", [[[1]]]) == [[[1]]]
-
-
-def test_the_last_closed_python_block_is_the_program():
-    assert fenced_program("<think>```\nx\n```</think>a\n```python\ny = 1\n```\nb\n```bash\nls\n```\n") == "y = 1\n"
-    assert fenced_program("```py\na\n```\n```\nb\n```\n```python\nnever closed") == "b\n"
-    assert fenced_program("````\n```\ninside\n```\n````\n") == "```\ninside\n```\n"
-    assert fenced_program("no code") == fenced_program("") == ""
 
 
 def test_an_unpickler_that_refuses_every_class():
