@@ -46,7 +46,7 @@ def references(options) -> None:
     busy.start()
     with Sandbox(options.workers) as sandbox:
         for name in options.set or WITH_REFERENCES:
-            attempts = [(standing_alone(p), p.meta["reference"]) for p in problems_of(name, options)]
+            attempts = [(standing_alone(p), p.meta["references"][0]) for p in problems_of(name, options)]
             failed: Counter = Counter()
             for number in range(options.times):
                 start = time.perf_counter()
@@ -106,9 +106,8 @@ def speed(options) -> None:
         for name in options.set or ("humaneval", "humaneval+", "mbpp+"):
             every = 1 if name == "humaneval" else options.every
             with Rival(name, options, every) as rival:
-                attempts = [
-                    (standing_alone(p), p.meta["reference"]) for p in problems_of(name, options) if p.id in rival.tasks
-                ]
+                shared = [problem for problem in problems_of(name, options) if problem.id in rival.tasks]
+                attempts = [(standing_alone(problem), problem.meta["references"][0]) for problem in shared]
                 turns = []
                 for _ in range(options.times):
                     start, cpu = time.perf_counter(), cpu_s(os.getpid()) - cpu_s(rival.process.pid)

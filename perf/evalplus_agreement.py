@@ -74,7 +74,7 @@ def programs(problems, nulls: int, mutants: int, seed: int) -> list[dict]:
 
     rng, found = random.Random(seed), []
     for problem in problems:
-        reference = problem.meta["reference"]
+        reference = problem.meta["references"][0]
         found.append({"task": problem.id, "kind": "reference", "source": reference})
         found += [{"task": problem.id, "kind": "mutant", "source": mutant(reference, rng)} for _ in range(mutants)]
         for value, source in rng.sample(sorted(null_programs(problem).items()), nulls):

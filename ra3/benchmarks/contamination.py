@@ -80,14 +80,14 @@ class Index:
 
 def problem_marks(problem: Problem) -> Marks:
     """Mark a problem, of a benchmark or to be trained on: its statement, reference and tests."""
-    statement, reference = problem.meta.get("statement", problem.prompt), problem.meta.get("reference", "")
+    statement, references = problem.meta.get("statement", problem.prompt), problem.meta.get("references", [])
     judged = [_parsed(test.source) for test in problem.tests if isinstance(test, JudgeTest)]
     entry = problem.entry_point or ""
-    heads = _signatures(f"{statement}\n{reference}")
+    heads = _signatures("\n".join([statement, *references]))
     return {
-        "words": _word_runs(statement) | _word_runs(reference),
+        "words": set().union(*map(_word_runs, [statement, *references])),
         "signature": {head for head in heads if head.startswith(f"{entry}(") or head == entry.lower()},
-        "solution": _shapes(_parsed(reference)),
+        "solution": set().union(*(_shapes(_parsed(reference)) for reference in references)),
         "tests": _pairs_of_tests(problem.tests).union(*map(_pairs_of_asserts, judged)),
     }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
 import pickle
 import re
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ra3.data.tables import Row
-from ra3.grading.problem_tests import CallTest, CheckedTest, StdioTest
+from ra3.grading.problem_tests import CallTest, CheckedTest, StdioTest, syntax_tree
 from ra3.grading.problems import Problem
 
 DECIMAL = re.compile(r"(?<![\w.])-?\d+\.\d+(?:[eE][-+]?\d+)?(?![\w.])")
@@ -37,6 +38,8 @@ PYTHON_FACTOR, MIN_MEMORY_MB = 3, 512
 LIVECODEBENCH_CPU_S = 6.0
 """Per test, as in the benchmark."""
 MAX_TESTS_BYTES = 1 << 28
+CODE_CONTESTS_PYTHON_3, MOST_REFERENCES = 3, 3
+"""The number of the language among the solutions of CodeContests; and how many solutions of a problem are kept."""
 MODULES = (
     "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
     "functools", "operator", "io", "sys", "json", "builtins", "typing",
@@ -46,18 +49,22 @@ IMPORTS += f"import {', '.join(MODULES)}\nsys.setrecursionlimit(50000)\n"
 """The prefix of every program in LiveCodeBench: the names in these modules, the modules, and room to recurse."""
 
 CHECK = """
-import io, sys
+import builtins, io, sys
 
 def check(stdin, output, reference):
     files = {{"input.txt": stdin, "correct_output.txt": reference, "solution_output.txt": output}}
-    sys.argv, real, sys.stdout = ["checker.py", *files], sys.stdout, io.StringIO()
-    names = {{"__name__": "__main__", "open": lambda name, *_, **__: io.StringIO(files[name])}}
+    on_disk = open
+    def in_memory(file, mode="r", *more, **named):
+        if (text := files.get(str(file))) is None:
+            return on_disk(file, mode, *more, **named)
+        return io.BytesIO(text.encode()) if "b" in mode else io.StringIO(text)
+    builtins.open = io.open = in_memory
+    sys.argv, sys.stdout = ["checker.py", *files], io.StringIO()
     try:
-        exec(SOURCE, names)
+        exec(SOURCE, {{"__name__": "__main__"}})
     except SystemExit:
         pass
-    finally:
-        said, sys.stdout = sys.stdout.getvalue(), real
+    said = sys.stdout.getvalue()
     return said.strip() in ("1", "1.0", "100", "True")
 
 SOURCE = {!r}
@@ -86,8 +93,8 @@ def code_contests(row: Row) -> Problem:
         raise LeftOut(row, "reads or writes a file")
     limit = row.nested("time_limit", {})
     seconds = limit.number("seconds", 0) + limit.number("nanos", 0) / 1e9
-    limits = _limits(seconds, row.number("memory_limit_bytes", 0) / 1e6)
-    return _stdio_problem(row, row.text("description"), pairs, limits)
+    meta = _limits(seconds, row.number("memory_limit_bytes", 0) / 1e6) | _references(_of_python_3(row))
+    return _stdio_problem(row, row.text("description"), pairs, meta)
 
 
 def codeforces(row: Row) -> Problem:
@@ -115,12 +122,15 @@ def apps(row: Row) -> Problem:
         raise LeftOut(row, "has no tests")
     pairs = _paired(row, inputs, outputs)
     statement, name = row.text("question"), tests.text("fn_name", "")
+    solutions = row.decoded("solutions", row.text("solutions", "") or "[]").texts("solutions")
+    references = _references(solutions)
     if not name:
-        return _stdio_problem(row, statement, [(_joined(given), _joined(wanted)) for given, wanted in pairs])
+        texts = [(_joined(given), _joined(wanted)) for given, wanted in pairs]
+        return _stdio_problem(row, statement, texts, references)
     # an expected value is wrapped in a list of one
     pairs = [(given, out[0] if isinstance(out, list) and len(out) == 1 else out) for given, out in pairs]
     calls = tuple(CallTest(tuple(given), wanted) for given, wanted in pairs)
-    meta = {"numbers": "python", "statement": statement}
+    meta = {"numbers": "python", "statement": statement, **references}
     return _function_problem(row, row_id(row), statement.strip(), name, calls, meta)
 
 
@@ -160,7 +170,12 @@ def _repackaged(row: Row) -> Problem:
 def _stdio_problem(row: Row, statement: str, pairs: Pairs, limits: dict | None = None, checker: str = "") -> Problem:
     if not pairs:
         raise row.wrong("it has no tests", "one test or more")
-    check = CHECK.format(checker) if checker else ""
+    checker = checker.removeprefix("\ufeff")
+    try:
+        syntax_tree(checker)
+    except SyntaxError as error:
+        raise LeftOut(row, f"its checker is no Python: {error}") from error
+    check = CHECK.format(checker) if checker.strip() else ""
     tests = tuple(CheckedTest(stdin, check, out) if check else StdioTest(stdin, out) for stdin, out in pairs)
     meta: dict[str, Any] = {"statement": statement, **(limits or {})}
     if any(DECIMAL.search(output) for _, output in pairs):
@@ -184,6 +199,25 @@ def method_call(name: str) -> str:
         f"        result = Solution().{name}(*args)\n"
         "        return list(result) if type(result) is tuple else result\n"
     )
+
+
+def _of_python_3(row: Row) -> list[str]:
+    """The solutions of a row of CodeContests in this language."""
+    solutions = row.nested("solutions", {})
+    written = _paired(solutions, solutions.items("language", []), solutions.texts("solution", []))
+    return [source for language, source in written if language == CODE_CONTESTS_PYTHON_3]
+
+
+def _references(sources: Sequence[str]) -> dict[str, list[str]]:
+    """The first few solutions that are Python, where there are any."""
+    found = []
+    for source in sources:
+        with contextlib.suppress(SyntaxError):
+            syntax_tree(source)
+            found.append(source)
+        if len(found) == MOST_REFERENCES:
+            break
+    return {"references": found} if found else {}
 
 
 def _limits(seconds: float, megabytes: float) -> dict[str, float]:

@@ -25,18 +25,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ra3.benchmarks.contests import LeftOut
 from ra3.data.tables import Row
 from ra3.errors import UserError
 from ra3.grading.problem_tests import CallTest, JudgeTest, is_plain
 from ra3.grading.problems import Problem
 from ra3.run.files import write_atomic
-from ra3.sandbox import Job, Outcome, Sandbox
+from ra3.sandbox import Job, Outcome, Sandbox, SandboxError
 from ra3.sandbox.inside import values
 
 FLOAT_ATOL = 1e-6
 MIN_CPU_S, MAX_CPU_S, CPU_FACTOR, MEMORY_MB = 4.0, 60.0, 4.0, 4096
 REFERENCE_WALL_S, REFERENCE_OUTPUT, WORKERS = 300.0, 1 << 28, 2
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 
 
 Values = dict[str, Any]
@@ -50,7 +51,8 @@ class Answered:
     row: Row
     inputs: list[list]
     reference: Job
-    values: Values
+    values: Values | str
+    """Or why it fails."""
     cpu_s: float
     """CPU seconds for all of them."""
 
@@ -58,7 +60,7 @@ class Answered:
 def answered(rows: Sequence[Row]) -> list[Answered]:
     """Run the references of all rows for their expected values, or read those from disk if they were run before.
 
-    UserError for the first bad row, or a reference that fails or gives what is not plain data.
+    UserError for the first bad row.
     """
     inputs = [[*_inputs(row, "base_input"), *_inputs(row, "plus_input")] for row in rows]
     jobs = list(map(_reference, rows, inputs))
@@ -67,7 +69,9 @@ def answered(rows: Sequence[Row]) -> list[Answered]:
     if found is None:
         with Sandbox(WORKERS, MAX_CPU_S, REFERENCE_WALL_S, MEMORY_MB) as sandbox:
             outcomes = sandbox.run(jobs)
-        found = [(_values(*ran), ran[-1].cpu_s) for ran in zip(rows, jobs, outcomes, strict=True)]
+        if any(outcome.fault == "infra" for outcome in outcomes):
+            raise SandboxError("a reference could not be run")
+        found = [(_values(*ran), ran[-1].cpu_s) for ran in zip(jobs, outcomes, strict=True)]
         with contextlib.suppress(OSError):  # without a place to keep it, the next run computes it again
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, gzip.compress(json.dumps(found).encode(), 3))
@@ -76,11 +80,13 @@ def answered(rows: Sequence[Row]) -> list[Answered]:
 
 
 def evalplus(found: Answered, stop: tuple[str, ...]) -> Problem:
-    """Convert a row whose reference was run. UserError if it is bad."""
+    """Convert a row whose reference was run. UserError if it is bad, LeftOut if its reference failed."""
+    if isinstance(found.values, str):
+        raise LeftOut(found.row, f"its own reference fails here: {found.values}")
     row, entry_point = found.row, str(found.reference.entry_point)
     expected = {int(number): values.from_wire(tree) for number, tree in found.values.items()}
     atol = tolerance(expected.values(), row.number("atol"))
-    meta = {"numbers": "python", "atol": atol, "reference": found.reference.source}
+    meta = {"numbers": "python", "atol": atol, "references": [found.reference.source]}
     meta |= {"cpu_s": min(MAX_CPU_S, MIN_CPU_S + CPU_FACTOR * found.cpu_s), "memory_mb": MEMORY_MB}
     cases = [(args, expected[i]) for i, args in enumerate(found.inputs) if i in expected]
     try:
@@ -108,12 +114,12 @@ def _reference(row: Row, inputs: list[list]) -> Job:
         raise row.wrong(f"task {row.text('task_id')} has an input that is {error}") from error
 
 
-def _values(row: Row, reference: Job, outcome: Outcome) -> Values:
-    problem = outcome.fault or next((r.error for r in outcome.results if r.error not in (None, "MemoryError")), None)
-    if problem is None and len(outcome.results) != reference.tests:
-        problem = "it gave too few values"
-    if problem is not None:
-        raise row.wrong(f"the reference solution of {row.text('task_id')} fails on its own inputs: {problem}")
+def _values(reference: Job, outcome: Outcome) -> Values | str:
+    """What a reference gave, or why it failed."""
+    if fault := outcome.fault or next((r.error for r in outcome.results if r.error not in (None, "MemoryError")), None):
+        return fault
+    if len(outcome.results) != reference.tests:
+        return "it gave too few values"
     return {str(i): json.loads(result.data) for i, result in enumerate(outcome.results) if not result.error}
 
 
@@ -208,10 +214,11 @@ def _cache_file(jobs: Sequence[Job]) -> Path:
     return cache_folder() / f"references-{digest.hexdigest()[:32]}.json.gz"
 
 
-def _stored(path: Path, count: int) -> list[tuple[Values, float]] | None:
+def _stored(path: Path, count: int) -> list[tuple[Values | str, float]] | None:
     """Read a file of values; None if it is not there or not whole."""
     try:
         found = json.loads(gzip.decompress(path.read_bytes()))
-        return [(dict(trees), float(cpu_s)) for trees, cpu_s in found] if len(found) == count else None
+        read = [(trees if isinstance(trees, str) else dict(trees), float(cpu_s)) for trees, cpu_s in found]
+        return read if len(read) == count else None
     except (OSError, EOFError, ValueError, TypeError):
         return None

@@ -45,7 +45,7 @@ def humaneval(row: Row) -> Problem:
         tests = tuple(as_calls_of_check(check) or [JudgeTest(judge)])
     except (SyntaxError, RecursionError) as error:
         raise row.wrong(f"its code is no Python: {error}") from error
-    meta = {"numbers": "python", "cpu_s": CPU_S, "reference": reference}
+    meta = {"numbers": "python", "cpu_s": CPU_S, "references": [reference]}
     return Problem(row.text("task_id"), prompt, entry, tests, HUMANEVAL_STOP, meta)
 
 
@@ -67,7 +67,7 @@ def mbpp(row: Row, split: str = "test") -> Problem | None:
     except LookupError as error:
         raise row.wrong(str(error)) from error
     prompt = f'"""\n{text.strip()}\n{asserts[0].strip()}\n"""\n'
-    meta = {"numbers": "python", "cpu_s": CPU_S, "reference": code}
+    meta = {"numbers": "python", "cpu_s": CPU_S, "references": [code]}
     return Problem(f"Mbpp/{number}", prompt, entry, tests, MBPP_STOP, meta)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sysconfig
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 
 from ra3.benchmarks import load_benchmark, named
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
+from ra3.benchmarks.proofs import can_prove_itself, disproved
 from ra3.benchmarks.samples import paid_null_programs
 from ra3.config.settings import Config, ModelSettings, RunSettings
 from ra3.data.corpus import read
@@ -55,6 +56,18 @@ class ProblemSet:
             raise UserError(f"none of its problems may be used ({first})", where=self.source)
         return replace(self, problems=kept, left_out={**self.left_out, **reasons})
 
+    def in_part(self, answered: Collection[str]) -> ProblemSet:
+        """The set with only the problems named. Where these are not all of a band, its name says so: a score over tasks
+        that somebody chose to answer is none of the benchmark's."""
+        kept = self.without({problem.id: "it has no sample" for problem in self.problems if problem.id not in answered})
+        whole, part = (Counter(problem.meta.get("band", "all") for problem in own.problems) for own in (self, kept))
+        names = {band: f"{band}, {part[band]} of {whole[band]} tasks" for band in part if part[band] < whole[band]}
+        marked = [
+            replace(problem, meta=problem.meta | {"band": names.get(band, band)})
+            for problem in kept.problems for band in [problem.meta.get("band", "all")]
+        ]  # fmt: skip
+        return replace(kept, problems=marked)
+
     def put(self, prompt: str) -> ProblemSet:
         """The set as it is put to the model: of a chat, every program to complete is a request for one."""
         return replace(self, problems=[*map(as_request, self.problems)]) if prompt == "chat" else self
@@ -64,8 +77,20 @@ class ProblemSet:
         paid = paid_null_programs(self.problems, sandbox) if named(self.source) else {}
         return {name: f"pays a program that gives {values[0]} whatever it is asked" for name, values in paid.items()}
 
+    def proved(self, recorder: Recorder, sandbox: Sandbox) -> ProblemSet:
+        """The set without problems that their own references or checkers disprove; those of a world need no proof."""
+        if self.source in WORLDS:
+            return self
+        able = [problem for problem in self.problems if can_prove_itself(problem)]
+        if taken := len(self.problems) - len(able):
+            recorder.display.say(f"{taken} of {len(self.problems)} problems have no reference: taken as they are")
+        return self.without(recorder.once("proofs", lambda: disproved(able, sandbox)) if able else {})
+
     def record(self, recorder: Recorder) -> list[Problem]:
         """The problems, after it has been said which are not used and why, and environment.json has all of it."""
+        if self.left_out:
+            whole = len(self.problems) + len(self.left_out)
+            recorder.display.say(f"{len(self.left_out)} of {whole} problems are left out, and not scored")
         recorder.run.add_facts(problems=len(self.problems), left_out=self.left_out)
         for name, reason in list(self.left_out.items())[:SHOWN]:
             recorder.display.say(f"left out {name}: {reason}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from ra3 import evaluate as evaluation
-from ra3.benchmarks.samples import Sample, read_samples
+from ra3.benchmarks.samples import read_samples
 from ra3.commands.annotated_folder import AnnotatedFolder, placeable
 from ra3.commands.failures import explain_failures
 from ra3.commands.inputs import (
@@ -30,7 +30,6 @@ from ra3.data.latents import COMMENT_OPENER, EncodedDocument, encode
 from ra3.em.annotate import DOCUMENTS_AT_ONCE, annotate_whole, comment_texts, text_record
 from ra3.em.round import document_parts, trained_once
 from ra3.errors import UserError
-from ra3.grading.problems import Problem
 from ra3.measure.heldout import measure_heldout
 from ra3.measure.latent_index import LatentIndex
 from ra3.midtrain import midtrain as em_loop
@@ -90,7 +89,8 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     found = found.without(beyond_positions(policy, found.problems, settings.max_new_tokens))
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
         recorder.run.pin_inputs(problems=fingerprint_items(found.problems))
-        problems = found.without(recorder.once("unearned", lambda: found.vacuous(sandbox))).record(recorder)
+        proved = found.proved(recorder, sandbox)
+        problems = proved.without(recorder.once("unearned", lambda: proved.vacuous(sandbox))).record(recorder)
         recorder.display.say(first_prompt(policy, problems))
         place = settings, config.update, config.run.seed
         train = lambda start: rl_loop(recorder, start, problems, sandbox, *place)  # noqa: E731
@@ -106,34 +106,30 @@ def evaluate(config: Config, options: RunOptions) -> Path:
     policy, found = load_policy(config.run, config.model, pinned_model(config, options)), load_eval_problems(config)
     refuse_long(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
-        problems, name = found.record(recorder), options.system or Path(config.model.path).name
+        found, name = found.proved(recorder, sandbox), options.system or Path(config.model.path).name
+        problems = found.record(recorder)
         recorder.run.pin_inputs(exam=fingerprint_items(problems))
         recorder.display.say(first_prompt(policy, problems))
         results = evaluation.evaluate(recorder, name, policy, problems, sandbox, settings, seed)
-        return finish(recorder, results, options)
+        return finish(recorder, replace(results, left_out=found.left_out), options)
 
 
 def evaluate_file(path: str, config: Config, options: RunOptions) -> Path:
     """Grades the samples of a file, whoever wrote them; returns the run folder."""
     found = load_eval_problems(config)
     samples = read_samples(path, found.problems)
-    refuse_gaps(samples, found.problems, path)
+    found = found.in_part({sample.problem.id for sample in samples})
     opener, name = config.model.opener or COMMENT_OPENER, Path(path).name.split(".")[0]
-    attempts = [(sample.problem, completion_of_text(sample.text, opener)) for sample in samples]
     with open_run(config, options, None) as recorder, open_sandbox(config, recorder) as sandbox:
-        recorder.run.pin_inputs(exam=fingerprint_items(found.record(recorder)), samples=fingerprint_items(samples))
+        found = found.proved(recorder, sandbox)
+        meta = {problem.id: problem.meta for problem in found.record(recorder)}
+        recorder.run.pin_inputs(exam=fingerprint_items(found.problems), samples=fingerprint_items(samples))
+        attempts = [
+            (replace(problem, meta=meta[problem.id]), completion_of_text(text, opener))
+            for problem, text in samples if problem.id in meta
+        ]  # fmt: skip
         results = evaluation.evaluate_samples(recorder, name, attempts, sandbox, config.eval, config.run.seed)
-        return finish(recorder, results, options)
-
-
-def refuse_gaps(samples: Sequence[Sample], problems: Sequence[Problem], path: str) -> None:
-    """UserError where tasks have no sample: a score over those that somebody chose to answer is none of the
-    benchmark's."""
-    there = {sample.problem.id for sample in samples}
-    if missing := [problem.id for problem in problems if problem.id not in there]:
-        first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        what = f"{len(missing)} of {len(problems)} tasks have no sample: {first}"
-        raise UserError(what, where=path, fix="add them; an empty completion counts as a wrong one")
+        return finish(recorder, replace(results, left_out=found.left_out), options)
 
 
 def refuse_long(too_long: Mapping[str, str], where: str) -> None:

@@ -20,6 +20,7 @@ from ra3.grading.problems import Problem, program
 from ra3.sandbox import Sandbox, SandboxError
 from ra3.sandbox.jobs import DEFAULT_OUTPUT, Job, Outcome, Result, encode_inputs, encode_strictly
 
+CHECKER_CPU_S = 10.0
 TestRun = Generator[list[Job], list[Outcome], str]
 
 
@@ -77,6 +78,7 @@ class JobPerTestRunner:
     def __init__(self, problem: Problem):
         self.tests = [test for test in problem.tests if isinstance(test, StdioTest | CheckedTest | JudgeTest)]
         self.entry_point, self.rule, self.limits = problem.entry_point, Rule.of(problem.meta), _limits(problem)
+        self.checker_limits = _checker_limits(problem)
 
     def run(self, source: str) -> TestRun:
         """Run the first test, then the rest; where a test has a checker, that too, once no program has failed."""
@@ -84,7 +86,7 @@ class JobPerTestRunner:
             outcomes = yield [replace(test.job(source, self.entry_point), **self.limits) for test in tests]
             tried = zip(tests, outcomes, strict=True)
             reasons = [outcome.fault or test.reason(outcome, self.rule) for test, outcome in tried]
-            checks = [reason for reason in reasons if isinstance(reason, Job)]
+            checks = [replace(reason, **self.checker_limits) for reason in reasons if isinstance(reason, Job)]
             if checks and _first_failure(reasons) in ("passed", "infra"):
                 checked = iter((yield checks))
                 reasons = [_checked(next(checked)) if isinstance(reason, Job) else reason for reason in reasons]
@@ -121,6 +123,18 @@ def test_runner(problem: Problem) -> CallRunner | JobPerTestRunner | DerivationR
 
 def _limits(problem: Problem) -> dict:
     return {name: problem.meta[name] for name in ("cpu_s", "memory_mb") if name in problem.meta}
+
+
+def _checker_limits(problem: Problem) -> dict:
+    """The problem's own, yet time enough for a checker whatever a program is given."""
+    limits = _limits(problem)
+    return {**limits, "cpu_s": max(CHECKER_CPU_S, limits.get("cpu_s", 0))}
+
+
+def checker_jobs(problem: Problem) -> list[Job]:
+    """Return what has each checker of a problem look at the output that its test has for a reference."""
+    tests = [test for test in problem.tests if isinstance(test, CheckedTest) and test.reference]
+    return [replace(test.check(test.reference), **_checker_limits(problem)) for test in tests]
 
 
 def _first_failure(reasons: Iterable[str | Job]) -> str:

@@ -16,6 +16,8 @@ from ra3.sandbox.jobs import DEFAULT_OUTPUT, Job, Outcome
 
 PLAIN = "None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset; expected numbers are finite"
 CHECKER = "source that defines check(stdin, output, reference)"
+MAX_CHECKED = 1 << 24
+"""Bytes that a program may print for a checker, however short the reference is."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 Faults = Iterator[tuple[str, str]]
 """(what is wrong, what is allowed) for each thing that is."""
@@ -79,7 +81,7 @@ class CheckedTest:
 
     def job(self, source: str, entry_point: str | None) -> Job:
         """Run the program on this stdin."""
-        return Job.stdio(source, self.stdin, max(DEFAULT_OUTPUT, 4 * len(self.reference)))
+        return Job.stdio(source, self.stdin, max(MAX_CHECKED, 4 * len(self.reference)))
 
     def reason(self, outcome: Outcome, rule: Rule) -> str | Job:
         """Return the job that checks the output, in a child of its own."""
@@ -87,6 +89,10 @@ class CheckedTest:
             output = outcome.stdout.decode()
         except UnicodeDecodeError:
             return "wrong_answer"
+        return self.check(output)
+
+    def check(self, output: str) -> Job:
+        """Let the checker look at an output."""
         return Job.call(self.checker, "check", [(self.stdin, output, self.reference)])
 
 

@@ -29,6 +29,7 @@ can be called, passed back, read and given attributes, but not compared, counted
 ``meta`` is free, except for
   numbers    how values are compared: "loose" lets int and float stand for each other and, in output, compares numbers
              by tolerance; "python" is Python's ``==``, then EvalPlus' tolerance (see ``ra3.grading.equality``)
+  references whole programs, one of which must pass here, or the problem is left out
   atol, rtol       tolerances for floats, 0 to 1
   cpu_s, memory_mb the program's limits instead of the sandbox's, up to 600 and 128 to 65536
 
@@ -109,6 +110,9 @@ class Problem:
             value = self.meta.get(key, least)
             if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= most:
                 yield f"has meta {key} = {value!r}", f"a number from {least} to {most}"
+        references = self.meta.get("references", [])
+        if not (isinstance(references, list) and is_text(*references)):
+            yield "has meta references that are no list of programs", "whole programs that pass its tests"
         for name in ("id", "prompt", "prefix", "suffix"):
             if not is_text(getattr(self, name)):
                 yield f"has {name} = {str(getattr(self, name))[:60]!r}", "text without halves of surrogate pairs"

@@ -1,8 +1,8 @@
 """The results of a run as small records - what evaluation measures and results.json keeps - and the tables of them.
 
 results.json holds one object, ``{"rows": [...], "problems": [...], "curves": {NAME: [...]}, "differences": [...],
-"abstractions": [...], "codes": [...]}``, each list of one kind of record below. A table has no renderer: the terminal,
-the report and comparisons show the same one, in which every number is written once.
+"abstractions": [...], "codes": [...], "left_out": {ID: reason}}``, each list of one kind of record below. A table has
+no renderer: the terminal, the report and comparisons show the same one, in which every number is written once.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class Results:
     differences: list[Difference] = field(default_factory=list)
     latents: list[LatentEntry] = field(default_factory=list)
     codes: list[AnnotatedCode] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)  # problems that are not scored, by id, and why
 
     @classmethod
     def merge(cls, parts: Iterable[Results]) -> Self:
@@ -127,6 +128,7 @@ class Results:
         for part in parts:
             for name in LISTS:
                 getattr(whole, name).extend(getattr(part, name))
+            whole.left_out.update(part.left_out)
             for name, points in part.curves.items():
                 whole.curves.setdefault(name, []).extend(points)
         return whole
@@ -134,7 +136,8 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """The object that results.json holds."""
         tree = asdict(self)
-        return {key: tree[name] for name, (key, _) in LISTS.items()} | {"curves": tree["curves"]}
+        lists = {key: tree[name] for name, (key, _) in LISTS.items()}
+        return lists | {"curves": tree["curves"], "left_out": tree["left_out"]}
 
     @classmethod
     def from_json(cls, value: Any) -> tuple[Self, int]:
@@ -142,7 +145,9 @@ class Results:
         tree = value if isinstance(value, Mapping) else {"rows": value}
         curves = tree.get("curves", {})
         curves = curves if isinstance(curves, Mapping) else {"": None}
-        found, refused = cls(curves={str(name): [] for name in curves}), 0
+        left_out = tree.get("left_out", {})
+        left_out = {str(k): str(v) for k, v in left_out.items()} if isinstance(left_out, Mapping) else {}
+        found, refused = cls(curves={str(name): [] for name in curves}, left_out=left_out), 0
         lists = [(getattr(found, name), kind, tree.get(key, [])) for name, (key, kind) in LISTS.items()]
         lists += [(found.curves[str(name)], CurvePoint, points) for name, points in curves.items()]
         for records, kind, values in lists:

@@ -14,12 +14,11 @@ import pytest
 from ra3.benchmarks import Loaded, load_benchmark
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
 from ra3.benchmarks.samples import null_programs, paid_null_programs, read_samples, standing_alone
-from ra3.commands.inputs import overlap_lines
-from ra3.commands.run import refuse_gaps
+from ra3.commands.inputs import ProblemSet, overlap_lines
 from ra3.config.settings import Config
 from ra3.errors import UserError
 from ra3.grading.grade import grade
-from ra3.grading.problem_tests import CallTest, JudgeTest
+from ra3.grading.problem_tests import CallTest, JudgeTest, StdioTest
 from ra3.grading.problems import Problem, program
 
 DATA = os.environ.get("RA3_BENCH_DATA", "")
@@ -97,7 +96,7 @@ REFERENCE = (
 )  # fmt: skip
 def test_every_sign_of_contamination(text, signs):
     tests = (CallTest(([10, 20, 30], 40), 2), CallTest(([5], 9), 1))
-    problem = Problem("b/1", STATEMENT, "lorries", tests, meta={"reference": REFERENCE, "numbers": "python"})
+    problem = Problem("b/1", STATEMENT, "lorries", tests, meta={"references": [REFERENCE], "numbers": "python"})
     found = Index([Loaded("b", [problem])]).overlap("doc", text_marks(text))
     assert (set(found.signs) if found else set()) == signs
     own = Index([Loaded("b", [problem])]).overlap("copy", problem_marks(problem))
@@ -135,9 +134,32 @@ def test_samples_are_graded_through_the_command_line(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "runs/graded/samples.jsonl").read_text().splitlines()]
     assert [row["passed"] for row in rows] == [True, False, True]
     assert ra3(tmp_path, *words, "--resume").returncode == 0
-    problems = load_benchmark(f"humaneval:{tmp_path / 'he.jsonl'}").problems
-    with pytest.raises(UserError, match="1 of 2 tasks have no sample: HumanEval/1"):
-        refuse_gaps(read_samples(files.write(tmp_path / "few.jsonl", good), problems), problems, "few.jsonl")
+
+
+def test_samples_of_some_tasks_are_graded_as_such(tmp_path):
+    files.write(tmp_path / "he.jsonl", files.HUMANEVAL, files.HUMANEVAL_LOOP)
+    files.write(tmp_path / "samples.jsonl", {"task_id": "HumanEval/1", "completion": "    return x ** 0.5\n"})
+    result = ra3(tmp_path, "eval", "--bench", "humaneval:he.jsonl", "--samples", "samples.jsonl", "--name", "part")
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "runs/part/results.json").read_text())
+    (row,) = results["rows"]
+    assert (row["band"], row["mean"], row["problems"]) == ("humaneval, 1 of 2 tasks", 1.0, 1)
+    assert results["left_out"] == {"HumanEval/0": "it has no sample"}
+    assert "1 of 2 problems are left out, and not scored" in result.stdout
+    assert "humaneval, 1 of 2 tasks" in result.stdout and "left out HumanEval/0: it has no sample" in result.stdout
+
+
+def test_a_part_is_named_band_by_band():
+    tests = (StdioTest("", "a\n"),)
+    problems = [Problem(f"{band}-{i}", "", None, tests, meta={"band": band}) for band in "ab" for i in range(3)]
+    problems.append(Problem("c", "", None, tests))
+    whole = ProblemSet("problems.jsonl", problems)
+    part = whole.in_part({"a-0", "a-2", "b-0", "b-1", "b-2", "c"})
+    assert {p.id: p.meta["band"] for p in part.problems} == {
+        "a-0": "a, 2 of 3 tasks", "a-2": "a, 2 of 3 tasks", "b-0": "b", "b-1": "b", "b-2": "b", "c": "all",
+    }  # fmt: skip
+    assert part.left_out == {"a-1": "it has no sample"} and whole.problems[0].meta == {"band": "a"}
+    assert {p.meta["band"] for p in whole.in_part({"c"}).problems} == {"all"}
 
 
 def test_overlaps_through_the_command_line(tmp_path):
@@ -166,6 +188,6 @@ def test_mbpp_plus_overlaps_the_training_split_of_mbpp():
 def test_references_of_the_public_files_pass(one_server):
     for name, file, count in (("humaneval", "HumanEval.jsonl.gz", 164), ("mbpp-all", "MBPP.jsonl.gz", 974)):
         problems = load_benchmark(f"{name}:{DATA}/{file}").problems
-        verdicts = grade(one_server, [(standing_alone(p), p.meta["reference"]) for p in problems])
+        verdicts = grade(one_server, [(standing_alone(p), p.meta["references"][0]) for p in problems])
         failed = {p.id: v.reason for p, v in zip(problems, verdicts, strict=True) if not v.passed}
         assert len(problems) == count and failed == {}
