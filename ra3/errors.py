@@ -1,5 +1,7 @@
 """The error for a person who uses ra3: a wrong file, setting or value. The command line prints it and exits with 2."""
 
+import json
+
 NO_MEMORY = (
     *("out of memory", "can't allocate memory", "cannot allocate memory"),
     *("can't start new thread", "failed to map segment from shared object"),
@@ -39,3 +41,11 @@ def shortened(line: str) -> str:
     """The line, without its middle where it is too long to be read."""
     half = LONGEST_LINE // 2
     return line if len(line) <= LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
+
+
+def shown(value: object) -> str:
+    """Return JSON's text of a value for a message, cut short."""
+    try:
+        return json.dumps(value, default=str)[:80]
+    except ValueError:  # Python writes no integer so long
+        return "an integer of more than 4300 digits"

@@ -160,7 +160,7 @@ def _shape(function: ast.FunctionDef) -> str:
                 elif name in ("id", "arg", "name") and item in own:
                     parts.append(str(numbers.setdefault(item, len(numbers))))
                 else:
-                    parts.append(repr(item))
+                    parts.append(f"{item:x}" if type(item) is int else repr(item))  # decimal digits are limited
             parts.append(f"{len(items)};")
     return hashlib.sha256(" ".join(parts).encode("utf-8", "replace")).hexdigest()[:24]
 

@@ -1,12 +1,12 @@
 """Contest problems: CodeContests, Codeforces and APPS, as published and as repackaged, and LiveCodeBench.
 
-Output is compared strictly, word for word; where the expected output holds a number with a decimal point, numbers may
-differ by 1e-6. A problem that accepts several answers needs its checker; one whose file gives none but says so, or that
-reads and writes files, cannot be graded and is left out with the reason.
+Output is compared word for word; where the expected output holds numbers with a decimal point, these may differ by
+1e-6. A problem that accepts several answers needs its checker; one whose file gives none but says so, that reads and
+writes files, or whose file lacks some of its tests, cannot be graded and is left out with the reason.
 
 LiveCodeBench (Jain et al. 2024): its private tests are base64 of zlib of a pickle of JSON text. They are read by an
-unpickler that refuses every class, so a file can hold data and nothing else. Comparison is the benchmark's: lines
-stripped, equal as text or as decimal numbers; values by ``==``, a tuple counting as a list.
+unpickler that refuses every class, so a file can hold data and nothing else. How LiveCodeBench and APPS (Hendrycks et
+al. 2021) compare stands in ``ra3.grading.equality``; what they do and we do not, in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ra3.data.tables import Row
+from ra3.errors import shown
 from ra3.grading.problem_tests import CallTest, CheckedTest, StdioTest, syntax_tree
 from ra3.grading.problems import Problem
+from ra3.sandbox.inside.values import whole_number
 
 DECIMAL = re.compile(r"(?<![\w.])-?\d+\.\d+(?:[eE][-+]?\d+)?(?![\w.])")
 ASK = (
@@ -35,8 +37,8 @@ ASK_FUNCTION = (
 )
 PYTHON_FACTOR, MIN_MEMORY_MB = 3, 512
 """Contests set their limits for compiled programs: a Python program gets three times the time."""
-LIVECODEBENCH_CPU_S = 6.0
-"""Per test, as in the benchmark."""
+LIVECODEBENCH_CPU_S, APPS_CPU_S, MAX_CPU_S = 6.0, 4.0, 600.0
+"""Per test, as in these benchmarks; and for all calls of a problem together at most."""
 MAX_TESTS_BYTES = 1 << 28
 CODE_CONTESTS_PYTHON_3, MOST_REFERENCES = 3, 3
 """The number of the language among the solutions of CodeContests; and how many solutions of a problem are kept."""
@@ -45,8 +47,20 @@ MODULES = (
     "functools", "operator", "io", "sys", "json", "builtins", "typing",
 )  # fmt: skip
 IMPORTS = "".join(map("from {} import *\n".format, MODULES))
-IMPORTS += f"import {', '.join(MODULES)}\nsys.setrecursionlimit(50000)\n"
-"""The prefix of every program in LiveCodeBench: the names in these modules, the modules, and room to recurse."""
+IMPORTS += f"import {', '.join(MODULES)}\nsys.setrecursionlimit(50000)\nsys.set_int_max_str_digits(50000)\n"
+"""The prefix of every program in LiveCodeBench: these modules, the names in them, room to recurse and for digits."""
+ANY_DIGITS = "__import__('sys').set_int_max_str_digits(0)\n"
+"""The prefix of a contest's program: contests know no limit for the digits of an integer."""
+APPS_IMPORTS = ANY_DIGITS + (
+    "import sys, time, itertools, collections, math, fractions, random, heapq\n"
+    "from itertools import accumulate, product, permutations, combinations\n"
+    "from collections import Counter, OrderedDict, deque, defaultdict, ChainMap\n"
+    "from functools import lru_cache\n"
+    "from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2\n"
+    "from typing import List, Tuple\n"
+    "from heapq import *\n"
+)
+"""The prefix of every program in APPS, less NumPy."""
 
 CHECK = """
 import builtins, io, sys
@@ -105,11 +119,13 @@ def codeforces(row: Row) -> Problem:
         raise LeftOut(row, "reads or writes a file")
     if row.values.get("executable") is False:
         raise LeftOut(row, "its tests cannot be run")
+    if not row.values.get("official_tests") or row.values.get("official_tests_complete") is False:
+        raise LeftOut(row, "its file does not hold all official tests")
     parts = [("", "description"), ("Input\n", "input_format"), ("Output\n", "output_format"), ("Note\n", "note")]
     texts = [head + row.text(key, "") for head, key in parts if row.text(key, "")]
     examples = _listed(row, row.items("examples", []))
     texts += [f"Example\n{stdin}\n->\n{stdout}" for stdin, stdout in examples]
-    pairs = _listed(row, row.items("official_tests", [])) or examples
+    pairs = _listed(row, row.items("official_tests"))
     limits = _limits(row.number("time_limit", 0), row.number("memory_limit", 0))
     return _stdio_problem(row, "\n\n".join(texts), pairs, limits, row.text("generated_checker", ""))
 
@@ -126,12 +142,15 @@ def apps(row: Row) -> Problem:
     references = _references(solutions)
     if not name:
         texts = [(_joined(given), _joined(wanted)) for given, wanted in pairs]
-        return _stdio_problem(row, statement, texts, references)
-    # an expected value is wrapped in a list of one
-    pairs = [(given, out[0] if isinstance(out, list) and len(out) == 1 else out) for given, out in pairs]
-    calls = tuple(CallTest(tuple(given), wanted) for given, wanted in pairs)
-    meta = {"numbers": "python", "statement": statement, **references}
-    return _function_problem(row, row_id(row), statement.strip(), name, calls, meta)
+        limits = {"cpu_s": APPS_CPU_S, "any_exit": True, **references}
+        return _stdio_problem(row, statement, texts, limits, prefix=APPS_IMPORTS)
+    if not all(isinstance(given, list) for given in inputs):
+        raise LeftOut(row, "one of its inputs is no list of arguments")
+    calls = tuple(
+        CallTest((*map(_with_whole_keys, given[:1]), *given[1:]), _apps_value(wanted)) for given, wanted in pairs
+    )
+    meta = {"numbers": "apps", "statement": statement, "cpu_s": min(MAX_CPU_S, APPS_CPU_S * len(calls)), **references}
+    return _function_problem(row, row_id(row), statement.strip(), name, calls, meta, APPS_IMPORTS)
 
 
 def livecodebench(row: Row) -> Problem:
@@ -141,22 +160,22 @@ def livecodebench(row: Row) -> Problem:
     if not tests:
         raise row.wrong("it has no tests", "one test or more")
     statement, task_id = row.text("question_content").strip(), row.text("question_id")
-    meta: dict[str, Any] = {"numbers": "python", "cpu_s": LIVECODEBENCH_CPU_S, "statement": statement}
+    meta: dict[str, Any] = {"numbers": "livecodebench", "cpu_s": LIVECODEBENCH_CPU_S, "statement": statement}
     meta |= {key: row.text(key, "") for key in ("contest_date", "difficulty", "platform")}
     if {test.text("testtype", "stdin") for test in tests} == {"stdin"}:
         runs = tuple(StdioTest(test.text("input"), test.text("output")) for test in tests)
-        return Problem(task_id, ASK.format(statement), None, runs, (), meta, IMPORTS, "", "fenced")
+        return Problem(task_id, ASK.format(statement), None, runs, (), meta | {"any_exit": True}, IMPORTS, "", "fenced")
     name = row.decoded("metadata").nested("metadata").text("func_name")
     calls = tuple(_call(test) for test in tests)
-    meta["cpu_s"] *= len(calls)
+    meta["cpu_s"] = min(MAX_CPU_S, LIVECODEBENCH_CPU_S * len(calls))
     return _function_problem(row, task_id, statement, name, calls, meta, IMPORTS)
 
 
 def row_id(row: Row) -> str:
     """Return a problem's own id, else the number of its row."""
     for key in ("id", "task_id", "problem_id", "name"):
-        if isinstance(row.values.get(key), str | int):
-            return str(row.values[key])
+        if isinstance(found := row.values.get(key), str | int):
+            return found if isinstance(found, str) else shown(found)
     return str(row.line)
 
 
@@ -167,7 +186,9 @@ def _repackaged(row: Row) -> Problem:
     return _stdio_problem(row, row.text("problem"), pairs)
 
 
-def _stdio_problem(row: Row, statement: str, pairs: Pairs, limits: dict | None = None, checker: str = "") -> Problem:
+def _stdio_problem(
+    row: Row, statement: str, pairs: Pairs, limits: dict | None = None, checker: str = "", prefix: str = ANY_DIGITS
+) -> Problem:
     if not pairs:
         raise row.wrong("it has no tests", "one test or more")
     checker = checker.removeprefix("\ufeff")
@@ -180,7 +201,7 @@ def _stdio_problem(row: Row, statement: str, pairs: Pairs, limits: dict | None =
     meta: dict[str, Any] = {"statement": statement, **(limits or {})}
     if any(DECIMAL.search(output) for _, output in pairs):
         meta["numbers"] = "loose"
-    return Problem(row_id(row), ASK.format(statement.strip()), None, tests, (), meta, answer="fenced")
+    return Problem(row_id(row), ASK.format(statement.strip()), None, tests, (), meta, prefix, answer="fenced")
 
 
 def _function_problem(
@@ -191,14 +212,8 @@ def _function_problem(
 
 
 def method_call(name: str) -> str:
-    """Write code that makes ``name(...)`` call ``Solution().name(...)`` where there is such a class; tuples become
-    lists."""
-    return (
-        "if 'Solution' in globals():\n"
-        f"    def {name}(*args):\n"
-        f"        result = Solution().{name}(*args)\n"
-        "        return list(result) if type(result) is tuple else result\n"
-    )
+    """Write code that makes ``name(...)`` call that method of one ``Solution()`` where there is such a class."""
+    return f"if 'Solution' in globals():\n    {name} = Solution().{name}\n"
 
 
 def _of_python_3(row: Row) -> list[str]:
@@ -244,6 +259,19 @@ def _listed(row: Row, tests: list) -> Pairs:
 def _joined(value: Any) -> str:
     """Some of APPS's texts are lists of lines."""
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _with_whole_keys(value: Any) -> Any:
+    """The value with the whole numbers for keys that JSON made text of."""
+    if isinstance(value, dict) and all(re.fullmatch(r"-?\d+", key) for key in value):
+        return {whole_number(key): item for key, item in value.items()}
+    return value
+
+
+def _apps_value(expected: Any) -> Any:
+    """An expected value of APPS, which may be wrapped in a list of one."""
+    wrapped = isinstance(expected, list) and len(expected) == 1
+    return [_with_whole_keys(expected[0])] if wrapped else _with_whole_keys(expected)
 
 
 def _call(test: Row) -> CallTest:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import ast
 import builtins
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ra3.data.tables import Row
+from ra3.errors import shown
 from ra3.grading.problem_tests import CallTest, JudgeTest, is_plain, syntax_tree
 from ra3.grading.problems import Problem
 
@@ -43,7 +44,7 @@ def humaneval(row: Row) -> Problem:
         others = [s for s in syntax_tree(reference).body if not (isinstance(s, ast.FunctionDef) and s.name == entry)]
         judge = f"{ast.unparse(ast.Module(others, []))}\n{check}\ncheck({entry})\n"
         tests = tuple(as_calls_of_check(check) or [JudgeTest(judge)])
-    except (SyntaxError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError) as error:
         raise row.wrong(f"its code is no Python: {error}") from error
     meta = {"numbers": "python", "cpu_s": CPU_S, "references": [reference]}
     return Problem(row.text("task_id"), prompt, entry, tests, HUMANEVAL_STOP, meta)
@@ -60,7 +61,7 @@ def mbpp(row: Row, split: str = "test") -> Problem | None:
         raise row.wrong("'test_list' is empty", "one assert or more")
     try:
         entry = _tested_function(asserts, code)
-        calls = None if setup.strip() else as_calls("\n".join(asserts), entry)
+        calls = None if setup.strip() else as_calls(syntax_tree("\n".join(asserts).replace("\r\n", "\n")).body, entry)
         tests = tuple(calls or [_judge_test(code, setup, asserts, entry)])
     except (SyntaxError, RecursionError) as error:
         raise row.wrong(f"its code is no Python: {error}") from error
@@ -73,9 +74,10 @@ def mbpp(row: Row, split: str = "test") -> Problem | None:
 
 def _task_number(row: Row) -> int:
     """``"11"`` and ``11`` are 11, ``"Mbpp/11"`` too."""
-    written = str(row.values.get("task_id", "")).rpartition("/")[2]
+    found = row.values.get("task_id", "")
+    written = (found if isinstance(found, str) else shown(found)).rpartition("/")[2]
     if not written.isdecimal() or len(written) > 9:
-        raise row.wrong(f"'task_id' is {row.values.get('task_id')!r}", "a whole number")
+        raise row.wrong(f"'task_id' is {shown(found)}", "a whole number")
     return int(written)
 
 
@@ -105,14 +107,14 @@ def as_calls_of_check(source: str) -> list[CallTest] | None:
     checks = [n for n in syntax_tree(source).body if isinstance(n, ast.FunctionDef) and n.name == "check"]
     if len(checks) != 1 or len(checks[0].args.args) != 1:
         return None
-    return as_calls(ast.unparse(ast.Module(checks[0].body, [])), checks[0].args.args[0].arg)
+    return as_calls(checks[0].body, checks[0].args.args[0].arg)
 
 
-def as_calls(source: str, function: str) -> list[CallTest] | None:
+def as_calls(statements: Iterable[ast.stmt], function: str) -> list[CallTest] | None:
     """Return the calls that a piece of test code consists of; None if it does anything beside asserting equality of
-    calls of ``function`` with constants. SyntaxError if it is no Python."""
+    calls of ``function`` with constants."""
     found = []
-    for statement in syntax_tree(source.replace("\r\n", "\n")).body:
+    for statement in statements:
         match statement:
             case ast.Pass() | ast.Expr(ast.Constant() | ast.Name()) | ast.Assert(ast.Constant(True)):
                 continue  # says nothing: a docstring, the bare name ``print``
@@ -154,15 +156,15 @@ def constant(node: ast.expr) -> object:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise NotConstant(ast.unparse(node)[:80]) from error
+        raise NotConstant(type(node).__name__) from error
 
 
 def _arithmetic(node: ast.BinOp, left: object, op: ast.operator, right: object) -> object:
     numbers = isinstance(left, int | float | complex) and isinstance(right, int | float | complex)
     joined = isinstance(op, ast.Add) and type(left) is type(right) and type(left) in (str, list, tuple)
     if not (numbers or joined) or (isinstance(op, ast.Pow) and abs(right) > MAX_POWER):  # type: ignore[arg-type]
-        raise NotConstant(ast.unparse(node)[:80])
+        raise NotConstant(type(node).__name__)
     try:
         return ARITHMETIC[type(op)](left, right)
     except (ArithmeticError, ValueError) as error:
-        raise NotConstant(ast.unparse(node)[:80]) from error
+        raise NotConstant(type(node).__name__) from error

@@ -137,7 +137,8 @@ def load_benchmark(text: str) -> Loaded:
         except LeftOut as error:
             left_out[error.id] = str(error)
     if not problems:
-        raise UserError("this benchmark file holds no problem that can be graded", where=path or name)
+        why = "".join(f" ({task}: {reason})" for task, reason in list(left_out.items())[:1])
+        raise UserError(f"this benchmark file holds no problem that can be graded{why}", where=path or name)
     return Loaded(name, list(problems.values()), left_out)
 
 

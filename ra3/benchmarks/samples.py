@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ra3.data.tables import Row, load_rows
-from ra3.errors import UserError
+from ra3.errors import UserError, shown
 from ra3.grading.grade import grade
 from ra3.grading.problems import Problem
 from ra3.grading.replies import behind, fenced_program
@@ -70,10 +70,11 @@ def _task(row: Row, by_id: Mapping[str, tuple[Problem, Problem]]) -> tuple[Probl
     found = row.values.get("task_id", row.values.get("question_id"))
     if found is None:
         raise row.wrong("'task_id' is missing", f"it has: {', '.join(map(str, row.values)) or 'nothing'}")
-    for name in (str(found), f"Mbpp/{found}", f"HumanEval/{found}"):
+    found = found if isinstance(found, str) else shown(found)
+    for name in (found, f"Mbpp/{found}", f"HumanEval/{found}"):
         if name in by_id:
             return by_id[name]
-    close = difflib.get_close_matches(str(found), by_id, n=1)
+    close = difflib.get_close_matches(found, by_id, n=1)
     fix = f"did you mean {close[0]!r}?" if close else "name the benchmark that these samples are for"
     raise UserError(f"this benchmark has no task {found!r}", row.where, f"tasks such as {next(iter(by_id))!r}", fix)
 

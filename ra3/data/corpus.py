@@ -18,7 +18,7 @@ from ra3.data.documents import BadRow, Corpus, Document, refuse_bad
 from ra3.data.filters import RULES, Sieve
 from ra3.data.functions import cut_at_functions
 from ra3.data.tables import LFS_FAULT, LFS_MARK, Row, column_names, format_of, not_utf8, printable, read_rows
-from ra3.errors import UserError
+from ra3.errors import UserError, shown
 
 MAX_BYTES = 2**26
 """A text larger than this (64 MiB) is refused: no source file is, and one would fill the memory."""
@@ -203,10 +203,9 @@ def _text_document(path: Path, name: str) -> Document | BadRow:
 
 def _row_document(row: Row, text_column: str, context_column: str, id_column: str) -> Document | BadRow:
     """A row as a document. An id may be a whole number, or empty."""
-    number = row.values.get(id_column)
     try:
         text, context = row.text(text_column), row.text(context_column, "")
-        own_id = str(number) if type(number) is int else row.text(id_column, "")
+        own_id = shown(number) if type(number := row.values.get(id_column)) is int else row.text(id_column, "")
     except UserError as error:
         return BadRow(row.where, error.what)
     for column, found in ((text_column, text), (context_column, context), (id_column, own_id)):

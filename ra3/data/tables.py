@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ra3.errors import UserError
+from ra3.errors import UserError, shown
+from ra3.sandbox.inside.values import whole_number
 
 FORMATS = ".jsonl, .json (each also .gz, .xz, .zst) or .parquet"
 MAX_LINE = 2**28
@@ -89,8 +90,8 @@ class Row:
     def number(self, key: str, default: float = _REQUIRED) -> float:
         """Return a field that is a number of at least 0."""
         found = self.get(key, float, default)
-        if not 0 <= found < float("inf"):
-            raise self.wrong(f"{key!r} is {json.dumps(found)}", "a number of at least 0")
+        if not 0 <= found < 1e308:
+            raise self.wrong(f"{key!r} is {shown(found)}", "a number of at least 0")
         return found
 
     def nested(self, key: str, default: dict = _REQUIRED) -> Row:
@@ -256,7 +257,7 @@ def _cells(batches: Iterable[Any]) -> Numbered:
 def _json(data: bytes | str) -> Any:
     """The value of JSON text, or a ValueError that says why it is none."""
     try:
-        return json.loads(data.strip().decode("utf-8-sig") if isinstance(data, bytes) else data)
+        return json.loads(data.strip().decode("utf-8-sig") if isinstance(data, bytes) else data, parse_int=whole_number)
     except UnicodeDecodeError as error:
         return ValueError(not_utf8(error))
     except RecursionError:

@@ -79,13 +79,14 @@ class JobPerTestRunner:
         self.tests = [test for test in problem.tests if isinstance(test, StdioTest | CheckedTest | JudgeTest)]
         self.entry_point, self.rule, self.limits = problem.entry_point, Rule.of(problem.meta), _limits(problem)
         self.checker_limits = _checker_limits(problem)
+        self.allowed = "error:SystemExit" if problem.meta.get("any_exit") and not problem.entry_point else None
 
     def run(self, source: str) -> TestRun:
         """Run the first test, then the rest; where a test has a checker, that too, once no program has failed."""
         for tests in filter(None, (self.tests[:1], self.tests[1:])):
             outcomes = yield [replace(test.job(source, self.entry_point), **self.limits) for test in tests]
             tried = zip(tests, outcomes, strict=True)
-            reasons = [outcome.fault or test.reason(outcome, self.rule) for test, outcome in tried]
+            reasons = [self._reason(test, outcome) for test, outcome in tried]
             checks = [replace(reason, **self.checker_limits) for reason in reasons if isinstance(reason, Job)]
             if checks and _first_failure(reasons) in ("passed", "infra"):
                 checked = iter((yield checks))
@@ -93,6 +94,11 @@ class JobPerTestRunner:
             if (reason := _first_failure(reasons)) != "passed":
                 return reason
         return "passed"
+
+    def _reason(self, test: StdioTest | CheckedTest | JudgeTest, outcome: Outcome) -> str | Job:
+        if outcome.fault and outcome.fault != self.allowed:
+            return outcome.fault
+        return test.reason(outcome, self.rule)
 
 
 def _checked(outcome: Outcome) -> str:

@@ -4,14 +4,17 @@ it is run; the job that tries it; and what the job's outcome says."""
 import ast
 import builtins
 import cmath
+import io
 import re
 import symtable
+import tokenize
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ra3.grading.derivation import facts_by_name, solution
 from ra3.grading.equality import Rule, same_output
+from ra3.sandbox.inside.values import whole_number
 from ra3.sandbox.jobs import DEFAULT_OUTPUT, Job, Outcome
 
 PLAIN = "None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset; expected numbers are finite"
@@ -19,6 +22,7 @@ CHECKER = "source that defines check(stdin, output, reference)"
 MAX_CHECKED = 1 << 24
 """Bytes that a program may print for a checker, however short the reference is."""
 SURROGATE = re.compile("[\ud800-\udfff]")
+LONG_NUMBER = re.compile(r"\d[\d_]{4300,}")
 Faults = Iterator[tuple[str, str]]
 """(what is wrong, what is allowed) for each thing that is."""
 
@@ -124,7 +128,7 @@ class JudgeTest:
 
     def job(self, source: str, entry_point: str | None) -> Job:
         """Let the judge call the program."""
-        return Job.judge(source, dict.fromkeys((str(entry_point), *self.names)), self.source)
+        return Job.judge(source, dict.fromkeys((str(entry_point), *self.names)), with_short_literals(self.source))
 
     def reason(self, outcome: Outcome, rule: Rule) -> str:
         """Take the judge's word."""
@@ -169,9 +173,26 @@ def syntax_tree(source: str) -> ast.Module:
     """The tree of code that is not ours, without the compiler's warnings about it. SyntaxError if it is no Python."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            return ast.parse(source)
+            return ast.parse(with_short_literals(source))
     except (ValueError, RecursionError, MemoryError) as error:
         raise SyntaxError(str(error) or "nested too deeply") from error
+
+
+def with_short_literals(source: str) -> str:
+    """Write the decimal integers in a source in hexadecimal that have more digits than the compiler takes."""
+    if not LONG_NUMBER.search(source):
+        return source
+    lines = list(io.StringIO(source))
+    try:
+        tokens = list(tokenize.generate_tokens(iter(lines).__next__))
+    except (tokenize.TokenError, SyntaxError):  # what is no Python, the compiler says better
+        return source
+    for token in reversed(tokens):
+        if token.type == tokenize.NUMBER and LONG_NUMBER.fullmatch(token.string):
+            (row, start), (_, end) = token.start, token.end
+            number = hex(whole_number(token.string.replace("_", "")))
+            lines[row - 1] = lines[row - 1][:start] + number + lines[row - 1][end:]
+    return "".join(lines)
 
 
 def is_text(*values) -> bool:
@@ -183,6 +204,7 @@ def _symbols(source) -> symtable.SymbolTable | None:
     """The names of a source, or None if it cannot be compiled."""
     try:
         with warnings.catch_warnings(action="ignore"):
+            source = with_short_literals(source)
             compile(source, "<test>", "exec", dont_inherit=True)
             return symtable.symtable(source, "<test>", "exec")
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):

@@ -27,26 +27,36 @@ by value to the program and back; a helper that the program could redefine belon
 can be called, passed back, read and given attributes, but not compared, counted or iterated.
 
 ``meta`` is free, except for
-  numbers    how values are compared: "loose" lets int and float stand for each other and, in output, compares numbers
-             by tolerance; "python" is Python's ``==``, then EvalPlus' tolerance (see ``ra3.grading.equality``)
+  numbers    how values and output are compared: "loose", by tolerance, "python", by ``==``, "livecodebench" or "apps",
+             by the rules of these benchmarks (see ``ra3.grading.equality``)
   references whole programs, one of which must pass here, or the problem is left out
   atol, rtol       tolerances for floats, 0 to 1
+  any_exit         true: a script may end with any exit code
   cpu_s, memory_mb the program's limits instead of the sandbox's, up to 600 and 128 to 65536
 
-``suffix`` is code that follows every answer. ``"answer": "fenced"`` says that the model replies in words; the program
-is that of the reply (``ra3.grading.replies``) after ``prefix``; by default it is the prompt and what the model wrote.
+``prefix`` is code before every answer, ``suffix`` code after it. ``"answer": "fenced"`` says that the model replies in
+words; the answer is the program in the reply (``ra3.grading.replies``), by default the prompt and what was written.
 """
 
 import ast
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
 from ra3.data.tables import Row, load_rows
-from ra3.errors import UserError
-from ra3.grading.problem_tests import CallTest, CheckedTest, DerivationTest, JudgeTest, StdioTest, Test, is_text
+from ra3.errors import UserError, shown
+from ra3.grading.equality import RULES
+from ra3.grading.problem_tests import (
+    CallTest,
+    CheckedTest,
+    DerivationTest,
+    JudgeTest,
+    StdioTest,
+    Test,
+    is_text,
+    with_short_literals,
+)
 from ra3.grading.replies import behind, fenced_program
 
 REQUEST = """Complete this Python program. Answer with the whole of it in one fenced block.
@@ -83,7 +93,7 @@ class Problem:
     """Generation ends before any of these."""
     meta: dict = field(default_factory=dict)
     prefix: str = ""
-    """Code before every fenced answer: what a program may take for granted."""
+    """Code before every answer: what a program may take for granted."""
     suffix: str = ""
     """Code after every answer: what the tests need beside it."""
     answer: str = "completion"
@@ -104,12 +114,15 @@ class Problem:
             yield "has an entry point and stdin/stdout tests", "an entry point with tests that call it"
         if DerivationTest in kinds and (self.prefix or self.suffix or self.answer != "completion"):
             yield "adds code to an answer in sentences", "no prefix, no suffix, answer = completion"
-        if self.meta.get("numbers", "loose") not in ("loose", "python"):
-            yield f"has meta numbers = {self.meta['numbers']!r}", '"loose" or "python", or leave it out'
+        if (rule := self.meta.get("numbers", "strict")) not in list(RULES):
+            yield f"has meta numbers = {shown(rule)}", f"{', '.join(RULES)}, or leave it out"
+            return
+        if not isinstance(self.meta.get("any_exit", False), bool):
+            yield f"has meta any_exit = {shown(self.meta['any_exit'])}", "true or false"
         for key, (kind, least, most) in META.items():
             value = self.meta.get(key, least)
             if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= most:
-                yield f"has meta {key} = {value!r}", f"a number from {least} to {most}"
+                yield f"has meta {key} = {shown(value)}", f"a number from {least} to {most}"
         references = self.meta.get("references", [])
         if not (isinstance(references, list) and is_text(*references)):
             yield "has meta references that are no list of programs", "whole programs that pass its tests"
@@ -119,7 +132,7 @@ class Problem:
         if self.answer not in ("completion", "fenced"):
             yield f"has answer = {self.answer!r}", "completion | fenced"
         for number, test in enumerate(self.tests):
-            for what, allowed in test.faults(self.entry_point, finite=self.meta.get("numbers") != "python"):
+            for what, allowed in test.faults(self.entry_point, finite=RULES[rule].numbers != "python"):
                 yield f"has {what} in test {number}", allowed
 
 
@@ -141,7 +154,7 @@ def as_request(problem: Problem) -> Problem:
 def program(problem: Problem, completion: str) -> str:
     """Return the source that is executed for what a model wrote."""
     fenced = problem.answer == "fenced"
-    source = behind(problem.prefix, fenced_program(completion)) if fenced else problem.prompt + completion
+    source = behind(problem.prefix, fenced_program(completion) if fenced else problem.prompt + completion)
     return f"{source}\n{problem.suffix}" if problem.suffix else source
 
 
@@ -184,7 +197,7 @@ def _test(row: Row, value) -> Test:
     if keys == {"facts", "asked"}:
         return DerivationTest(tuple(test.items("facts")), test.text("asked"))
     allowed = "args, expected; stdin, stdout; stdin, checker (and reference); judge (and names); or facts, asked"
-    raise row.wrong(f"{json.dumps(value, default=str)[:80]} is not a test", allowed)
+    raise row.wrong(f"{shown(value)} is not a test", allowed)
 
 
 def _value(item):
@@ -196,6 +209,6 @@ def _value(item):
     if set(item) != {LITERAL}:
         return {key: _value(member) for key, member in item.items()}
     try:
-        return ast.literal_eval(item[LITERAL])
+        return ast.literal_eval(with_short_literals(item[LITERAL]))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise UserError(f"{item[LITERAL]!r} is not a Python literal", allowed='such as "(1, 2)" or "{1, 2}"') from error

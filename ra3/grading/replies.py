@@ -79,6 +79,8 @@ def behind(given: str, program: str) -> str:
 
     Example: ``behind("import re\\n", "from __future__ import annotations\\nx = 1\\n")``
     """
+    if not given:
+        return program
     lines, end, statement = list(io.StringIO(program)), 0, list[str]()
     with contextlib.suppress(tokenize.TokenError, SyntaxError):  # what is no Python fails when it is run
         for token in tokenize.generate_tokens(iter(lines).__next__):

@@ -82,7 +82,7 @@ def encode_inputs(inputs: Iterable[Iterable]) -> bytes:
 def encode_strictly(value) -> bytes:
     """The bytes of one of our own values. TypeError if anything in it has no plain form."""
     data = values.encode(value)
-    if b'{"t":"obj"}' in data:
+    if values.NO_VALUE in data:
         raise TypeError("a value that is not None, bool, int, float, complex, str, bytes, list, tuple, dict or set")
     return data
 

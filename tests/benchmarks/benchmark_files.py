@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 from ra3.benchmarks import load_benchmark
+from ra3.benchmarks.samples import standing_alone
 from ra3.grading.problems import Problem
 
 
@@ -117,3 +118,43 @@ CASES = {
              ("```\ndef size(word): return 3\n```",)),
 }  # fmt: skip
 """By benchmark: its rows, a right answer to each, a wrong answer to each."""
+
+
+def gives(value: str) -> str:
+    """A function that returns this."""
+    return f"def f(x):\n    return {value}\n"
+
+
+def row_of(table: str, expected: str, script: bool) -> tuple[str, dict]:
+    """The benchmark and a row of it with one test: f(1), or a script with the input 1, gives what is expected."""
+    match table:
+        case "HumanEval":
+            test = f"def check(candidate):\n    assert candidate(1) == {expected}\n"
+            return "humaneval", {**HUMANEVAL, "prompt": "def f(x):\n", "entry_point": "f", "test": test}
+        case "MBPP":
+            return "mbpp", {**MBPP_CALL, "code": gives(expected), "test_list": [f"assert f(1) == {expected}"]}
+        case "HumanEval+ and MBPP+":
+            own = {"prompt": "def f(x):\n", "entry_point": "f", "canonical_solution": f"    return {expected}\n"}
+            return "humaneval+", {**HUMANEVAL_PLUS, **own, "base_input": [[1]], "plus_input": []}
+        case "LiveCodeBench":
+            test = [{"input": "1", "output": expected, "testtype": "stdin" if script else "functional"}]
+            own = {"metadata": "{}" if script else '{"func_name": "f"}', "private_test_cases": "[]"}
+            return "livecodebench", {**LCB_STDIN, "public_test_cases": json.dumps(test), **own}
+        case "APPS":
+            test = f'{{"fn_name": "f", "inputs": [[1]], "outputs": [{expected}]}}'
+            stdio = json.dumps({"inputs": ["1"], "outputs": [expected]})
+            return "apps", {**APPS, "input_output": stdio if script else test}
+        case "CodeContests":
+            own = {"public_tests": {"input": ["1"], "output": [expected]}, "private_tests": {}}
+            return "codecontests", {**CONTESTS, **own, "time_limit": {"seconds": 1, "nanos": 0}}
+    checker = CHECKER if expected == "checked" else None
+    return "codeforces", {
+        **FORCES, "generated_checker": checker, "official_tests": [{"input": "1", "output": expected}],
+    }  # fmt: skip
+
+
+def problem_of(tmp_path: Path, table: str, expected: str, source: str = "") -> Problem:
+    """That row as a problem, for answers that are whole programs like this one."""
+    name, row = row_of(table, expected, script="def f" not in source)
+    (problem,) = loaded(tmp_path, name, row)
+    return standing_alone(problem)

@@ -96,11 +96,11 @@ BAD = {
     "a checker and an output": ({**CHECKED, "tests": CHECKED["tests"] + SCRIPT["tests"]}, "mixes kinds"),
     "too much time": ({**GOOD, "meta": {"cpu_s": 1e6}}, "meta cpu_s = 1000000.0"),
     "no time": ({**GOOD, "meta": {"cpu_s": 0}}, "meta cpu_s = 0"),
-    "time that is no number": ({**GOOD, "meta": {"cpu_s": "1"}}, "meta cpu_s = '1'"),
+    "time that is no number": ({**GOOD, "meta": {"cpu_s": "1"}}, "meta cpu_s = \"1\""),
     "too little memory": ({**GOOD, "meta": {"memory_mb": 1}}, "meta memory_mb = 1"),
     "memory that is no integer": ({**GOOD, "meta": {"memory_mb": 200.5}}, "meta memory_mb = 200.5"),
     "a tolerance below 0": ({**GOOD, "meta": {"atol": -1}}, "meta atol = -1"),
-    "a tolerance that is none": ({**GOOD, "meta": {"rtol": True}}, "meta rtol = True"),
+    "a tolerance that is none": ({**GOOD, "meta": {"rtol": True}}, "meta rtol = true"),
     "an id used twice": (GOOD, "used twice"),
 }  # fmt: skip
 

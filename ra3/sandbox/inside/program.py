@@ -100,7 +100,7 @@ def _read(size: int) -> bytes:
     return data
 
 
-def _answer(names: dict, question):
+def _answer(names: dict, question) -> tuple:
     what, target, arguments, keywords = question
     try:
         target = names[target] if type(target) is str else target
@@ -108,8 +108,8 @@ def _answer(names: dict, question):
             value = target(*arguments, **keywords)
         else:
             value = getattr(target, *arguments) if what == "get" else setattr(target, *arguments)
-        if value is None or type(value) in values.PLAIN:
-            return protocol.VALUE, values.encode(value)
+        if (data := values.encode(value)) != values.NO_VALUE:
+            return protocol.VALUE, data
         return protocol.HANDLE, value
     except BaseException as error:
         return protocol.RAISED, name_of(error)

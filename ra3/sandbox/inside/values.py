@@ -4,13 +4,13 @@
 with a tag ``t`` and a content ``v``; a dict is always tagged, so no data of a program can look like a tag.
 
     i  large int, in hex     T  tuple        D  dict, list of [key, value]     S, F  set, frozenset, sorted
-    b  bytes, in hex         c  complex      obj  anything else, every subclass too: equal to nothing
+    b  bytes, in hex         c  complex      obj  anything else: equal to nothing
 
-The type test is ``type(value) is ...``: an ``int`` subclass with its own ``__eq__`` becomes ``obj``. The dicts of
-``collections``, equal to a dict with the same items, are written as one.
+An instance of a subclass (a named tuple, a member of an ``IntEnum``, a ``Counter``) is written as what it holds for its
+builtin base, read by the base's own methods: what the subclass says of itself, such as its ``__eq__``, does not count.
+Keys and items of a dict are sets, a ``bytearray`` is bytes.
 """
 
-import collections
 import json
 from functools import partial
 
@@ -18,6 +18,7 @@ MAX_DEPTH = 200
 SMALL_INT = 10**15
 MAX_NUMBER_CHARS = 32
 OPAQUE = {"t": "obj"}
+NO_VALUE = b'{"t":"obj"}'
 _quote = json.encoder.encode_basestring_ascii
 _chunks = json.encoder.c_make_encoder(None, None, _quote, None, ":", ",", False, False, True)  # type: ignore[misc]
 """What ``JSONEncoder.encode`` makes anew for every value: no check of circles, no indent, short separators."""
@@ -28,7 +29,7 @@ def encode(value) -> bytes:
     try:
         return "".join(_chunks(to_wire(value), 0)).encode("ascii")
     except (RecursionError, RuntimeError):
-        return b'{"t":"obj"}'
+        return NO_VALUE
 
 
 def to_wire(value, depth=0):
@@ -38,10 +39,12 @@ def to_wire(value, depth=0):
         return value
     if kind is int:
         return value if -SMALL_INT < value < SMALL_INT else {"t": "i", "v": format(value, "x")}
-    convert = CONVERTERS.get(kind)
-    if convert is None or depth >= MAX_DEPTH:
+    if depth >= MAX_DEPTH:
         return OPAQUE
-    return convert(value, depth + 1)
+    if convert := CONVERTERS.get(kind):
+        return convert(value, depth + 1)
+    base = next((base for base in kind.__mro__ if base in BASES), None)
+    return to_wire(BASES[base](value), depth) if base else OPAQUE
 
 
 def _dict(value, depth):
@@ -56,12 +59,19 @@ def _set(value, depth):
 CONVERTERS = {
     list: lambda value, depth: [to_wire(item, depth) for item in value],
     tuple: lambda value, depth: {"t": "T", "v": [to_wire(item, depth) for item in value]},
-    **dict.fromkeys((dict, collections.Counter, collections.OrderedDict, collections.defaultdict), _dict),
-    **dict.fromkeys((set, frozenset), _set),
+    dict: _dict,
+    **dict.fromkeys((set, frozenset, type({}.keys()), type({}.items())), _set),
     bytes: lambda value, depth: {"t": "b", "v": value.hex()},
     complex: lambda value, depth: {"t": "c", "v": [value.real, value.imag]},
 }
-PLAIN = {bool, int, float, str, *CONVERTERS}
+BASES = {
+    int: int.__int__, float: float.__float__, str: str.__str__, complex: complex.__pos__,
+    list: lambda value: [*list.__iter__(value)], tuple: lambda value: (*tuple.__iter__(value),),
+    dict: lambda value: dict(dict.items(value)), set: lambda value: {*set.__iter__(value)},
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+    bytes: lambda value: bytes(bytes.__iter__(value)), bytearray: lambda value: bytes(bytearray.__iter__(value)),
+}  # fmt: skip
+"""By class, what makes the builtin value of an instance of a subclass."""
 
 
 def canonical(tree) -> str:
@@ -86,6 +96,17 @@ RESTORERS = {
     "c": lambda tree: complex(*tree),
     "obj": lambda tree: object(),  # equal to no other
 }
+
+
+def whole_number(text: str) -> int:
+    """Read a decimal integer of any length: ``int`` refuses more than 4,300 digits, as its time grows with their
+    square."""
+    if len(text) <= 4000:
+        return int(text)
+    if text.startswith("-"):
+        return -whole_number(text[1:])
+    half = len(text) // 2
+    return whole_number(text[:-half]) * 10**half + whole_number(text[-half:])
 
 
 def parse_untrusted(data: bytes):
