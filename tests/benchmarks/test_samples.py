@@ -63,7 +63,7 @@ def test_twenty_null_programs_of_each_kind(tmp_path):
         rows = files.CASES[name][0]
         for problem in files.loaded(tmp_path, name, *rows):
             assert len(null_programs(problem)) == 20
-            assert program(standing_alone(problem), "x = 1\n") == "x = 1\n"
+            assert program(standing_alone(problem), "x = 1\n") == f"{problem.prefix}x = 1\n"
 
 
 def test_a_degenerate_problem_is_found(one_server):
