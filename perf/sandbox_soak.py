@@ -1,11 +1,13 @@
 """Very many programs in a row, one in ten hostile, servers killed now and then: is a verdict wrong, is anything left?
 
-    python perf/sandbox_soak.py [--programs 100000] [--workers 2] [--kills 20]
+    python perf/sandbox_soak.py [--programs 100000] [--workers 2] [--kills 20] [--claims 0.2]
 
-The hostile ones are those of tests/sandbox/attacks that end by themselves. Prints a line per tenth, with resident
-memory and open descriptors of this process and of the servers, their children and temporary folders; exits with 1 if a
-verdict was wrong or lost, a process or a folder is left, or descriptors or memory (by more than a fifth) have grown
-since the first tenth.
+The hostile ones are those of tests/sandbox/attacks that end by themselves. With ``--claims`` they are a share of the
+programs, all of which want to be taken for a failure of the sandbox: ``infra_...``, at once when defined, when called,
+and from a thread, called by the sandbox and by a judge; none may be without a verdict. Prints a line per tenth, with
+resident memory and open descriptors of this process and of the servers, their children and temporary folders; exits
+with 1 if a verdict was wrong or lost, a process or a folder is left, or descriptors or memory (by more than a fifth)
+have grown since the first tenth.
 """
 
 import argparse
@@ -28,6 +30,19 @@ from ra3.sandbox import LAYERS, Sandbox
 
 ENDLESS = {"bomb_busy_threads", "bomb_ignore_signals", "bomb_hash_collisions", "answer_endless"} | attack_suite.SLOW
 CHUNK = 200
+PLACES = (
+    "",
+    "f(0)\n",
+    """
+import threading
+attack = f
+def f(x):
+    thread = threading.Thread(target=attack, args=(x,))
+    thread.start()
+    thread.join()
+""",
+)
+"""What follows the source of a claim: nothing, so that it is made when called; at once; from a thread."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +64,26 @@ class Vitals:
             resident_kb(os.getpid()),
             max(map(resident_kb, servers)),
             open_files(os.getpid()) - len(servers),  # one socket each; judges are started when first needed
-            max(map(open_files, servers)),
+            max(map(open_files, servers)) if os.geteuid() == 0 else 0,  # only root is shown them
             len(children(os.getpid())) - len(servers) + sum(len(children(server)) for server in servers),
             len(os.listdir(tempfile.gettempdir())),
         )
 
 
-def work(count: int, seed: int) -> tuple[list, list[bool]]:
+def work(count: int, seed: int, claims: float) -> tuple[list, list[bool]]:
     """Attempts, and which of them are right; every one differs, so that each is run."""
     draw = random.Random(seed)
     names = [name for name in attack_suite.attacks(LAYERS, slow=False) if name not in ENDLESS]
+    if claims:
+        names = [name for name in attack_suite.attacks(LAYERS) if name.startswith("infra_")]
     attempts, right = [], []
     for number in range(count):
-        good = draw.random() >= 0.1
+        good = draw.random() >= (claims or 0.1)
         name = draw.choice(names)
         source = attack_suite.REFERENCE if good else (attack_suite.FOLDER / f"{name}.py").read_text()
         problem = attack_suite.CALL if good else attack_suite.problem_of(name)
+        if claims and not good:
+            source, problem = source + draw.choice(PLACES), draw.choice([problem, attack_suite.JUDGE])
         attempts.append((problem, f"{source}\n# {seed} {number}\n"))
         right.append(good)
     return attempts, right
@@ -75,16 +94,17 @@ def kill_one(sandbox: Sandbox, draw: random.Random):
     os.kill(draw.choice([server for server in sandbox._servers.values() if not server.closed]).pid, signal.SIGKILL)
 
 
-def soak(programs: int, workers: int, kills: int) -> bool:
+def soak(programs: int, workers: int, kills: int, claims: float) -> bool:
     """Whether all held."""
     draw, wrong, start = random.Random(0), [], time.monotonic()
     chunks = max(10, programs // CHUNK)
+    limits = attack_suite.LIMITS | ({"wall_s": 1.0} if claims else {})  # most claims wait for the clock
     size, every = programs // chunks, max(1, chunks // max(1, kills))
     print(f"{'programs':>9}{'per s':>7}{'restarts':>9}{'wrong':>6}  own kB  server kB  files  theirs  strays  folders")
-    with Sandbox(workers=workers, forced=True, **attack_suite.LIMITS) as sandbox:
+    with Sandbox(workers=workers, forced=True, **limits) as sandbox:
         reference: Vitals | None = None
         for chunk in range(chunks):
-            attempts, right = work(size, chunk)
+            attempts, right = work(size, chunk, claims)
             if kills and chunk % every == every - 1:
                 kill_one(sandbox, draw)
             verdicts = grade(sandbox, attempts)
@@ -110,9 +130,10 @@ def main():
     parser.add_argument("--programs", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--claims", type=float, default=0.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as tempfile.tempdir:  # what is left there is this soak's own
-        held = soak(options.programs, options.workers, options.kills)
+        held = soak(options.programs, options.workers, options.kills, options.claims)
     sys.exit(0 if held else 1)
 
 

@@ -216,8 +216,8 @@ def open_run(
 @contextmanager
 def open_sandbox(config: Config, recorder: Recorder) -> Iterator[Sandbox]:
     """Opens the sandbox of a command; its isolation level is noted in the run folder."""
-    own = config.sandbox
-    with Sandbox(own.workers, own.cpu_s, WALL_PER_CPU * own.cpu_s, own.memory_mb) as sandbox:
+    own, seed = config.sandbox, derive(config.run.seed, "judges")
+    with Sandbox(own.workers, own.cpu_s, WALL_PER_CPU * own.cpu_s, own.memory_mb, seed=seed) as sandbox:
         recorder.run.add_facts(sandbox=sandbox.level)
         yield sandbox
 

@@ -10,7 +10,7 @@ import symtable
 import tokenize
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ra3.grading.derivation import facts_by_name, solution
 from ra3.grading.equality import Rule, same_output
@@ -97,7 +97,7 @@ class CheckedTest:
 
     def check(self, output: str) -> Job:
         """Let the checker look at an output."""
-        return Job.call(self.checker, "check", [(self.stdin, output, self.reference)])
+        return replace(Job.call(self.checker, "check", [(self.stdin, output, self.reference)]), trusted=True)
 
 
 @dataclass(frozen=True)

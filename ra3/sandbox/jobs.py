@@ -39,6 +39,8 @@ class Job:
     """Address space in MiB, instead of the sandbox's."""
     wall_s: float | None = None
     """Seconds by the clock, instead of the sandbox's."""
+    trusted: bool = False
+    """The source is a benchmark's own, such as a checker: it runs where judges run, and draws as they do."""
 
     @staticmethod
     def call(source: str, entry_point: str, inputs: Iterable[Iterable], max_output=DEFAULT_OUTPUT) -> "Job":
@@ -116,11 +118,11 @@ class Outcome:
 
 
 def read_frames(data: bytes, tests: int) -> tuple[tuple[Result, ...], str | None]:
-    """The results and the fault that a child's frames, after its start, claim.
+    """The results and the fault that a child's frames claim.
 
     ``error:ProtocolError`` if they are not well formed or more than the tests, ``error:ExitedEarly`` without an end.
     """
-    results, place = [], protocol.FRAME.size
+    results, place = [], 0
     while len(data) - place >= protocol.FRAME.size:
         length, tag = protocol.FRAME.unpack_from(data, place)
         place += protocol.FRAME.size

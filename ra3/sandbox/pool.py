@@ -5,6 +5,7 @@ see docs/security.md for what each isolation level promises.
 """
 
 import contextlib
+import hashlib
 import itertools
 import os
 import selectors
@@ -26,6 +27,8 @@ TOO_LONG = Outcome("error:SourceTooLong")
 MAX_WORKERS = 64
 FIRST_UID, UIDS_PER_PROCESS, PROCESSES = 0x70000000, 256, 1 << 20
 KERNEL_COUNTERS = Path("/proc/vmstat")
+MODEST_MB = 64
+"""A program that twice holds more than this when the host runs out of memory is no victim of others."""
 _started = itertools.count()
 
 
@@ -43,18 +46,21 @@ class Sandbox(contextlib.AbstractContextManager):
 
     def __init__(
         self, workers: int = 2, cpu_s: float = 2.0, wall_s: float = 6.0, memory_mb: int = 512,
-        layers: tuple[str, ...] = LAYERS, forced: bool = False,
+        layers: tuple[str, ...] = LAYERS, forced: bool = False, seed: int = 0,
     ):  # fmt: skip
-        """UserError for a bad setting, where programs would run as root, or where root has no kernel layer to protect
-        it and that is not ``forced``; SandboxError if no server starts."""
+        """``seed`` is where the random numbers of judges and checkers begin; no program's process holds it.
+
+        UserError for a bad setting, where programs would run as root, or where root has no kernel layer to protect it
+        and that is not ``forced``; SandboxError if no server starts.
+        """
         _check(workers, cpu_s, wall_s, memory_mb, layers)
         self.limits = Limits(cpu_s, wall_s, memory_mb)
-        self._layers, self._busy, self._closed = layers, False, False
+        self._layers, self._seed, self._busy, self._closed = layers, seed, False, False
         self._workers, self.restarts = workers, 0
         self._servers: dict[tuple[str, int], ForkServer] = {}
         try:
             for slot in range(workers):  # all at once; then wait for each
-                self._servers["program", slot] = self._start()
+                self._servers["program", slot] = self._start("program")
             for slot in range(workers):
                 with contextlib.suppress(SandboxError):  # such as a Ctrl-C before it had a session of its own
                     self._servers["program", slot].await_ready()
@@ -98,8 +104,8 @@ class Sandbox(contextlib.AbstractContextManager):
         self.close()
 
     def _servers_for(self, slot: int, job: Job) -> list[ForkServer]:
-        """The slot's server for programs and, for a judged job, the one for judges, where no program ever runs."""
-        roles = ("program", "judge") if job.kind == "judge" else ("program",)
+        """The slot's server for programs or, for test code, the one for judges, where no program ever runs; or both."""
+        roles = ("judge",) if job.trusted else ("program", "judge") if job.kind == "judge" else ("program",)
         return [self._server(role, slot) for role in roles]
 
     def _server(self, role: str, slot: int) -> ForkServer:
@@ -111,7 +117,7 @@ class Sandbox(contextlib.AbstractContextManager):
             self.restarts += 1
         attempts = START_ATTEMPTS
         while True:
-            server = self._servers[role, slot] = self._start()
+            server = self._servers[role, slot] = self._start(role)
             try:
                 server.await_ready()
                 return server
@@ -120,10 +126,12 @@ class Sandbox(contextlib.AbstractContextManager):
                 if not attempts:
                     raise
 
-    def _start(self) -> ForkServer:
-        """A new server; started as root, its programs get a uid that no other server's have."""
+    def _start(self, role: str) -> ForkServer:
+        """A new server; started as root, its programs get a uid that no other server's have. What judges draw no
+        program can draw, and every run draws the same."""
+        seed = int.from_bytes(hashlib.sha256(f"judge {self._seed}".encode()).digest()) if role == "judge" else 0
         uid = FIRST_UID + os.getpid() % PROCESSES * UIDS_PER_PROCESS + next(_started) % UIDS_PER_PROCESS
-        return ForkServer({"layers": self._layers, "uid": uid})
+        return ForkServer({"layers": self._layers, "uid": uid, "seed": seed})
 
 
 def _check(workers, cpu_s, wall_s, memory_mb, layers):
@@ -232,7 +240,8 @@ class Batch:
         if outcome.fault == "memory":
             # if the kernel has just killed for the whole host's want of memory, the program is victim, not culprit
             before, self.oom_kills = self.oom_kills, oom_kills()
-            if self.oom_kills > before:
+            again = self.running[slot].index in self.retried
+            if self.oom_kills > before and not (again and outcome.peak_mb > MODEST_MB):
                 return self.retry(slot)
         self.complete(slot, outcome)
 
@@ -242,11 +251,12 @@ class Batch:
         self.idle.append(slot)
 
     def retry(self, slot: int):
-        """End a job that is lost, and its servers for good; run it once more elsewhere, the second time it is infra."""
-        index = self.running[slot].index
+        """End a job that is lost, and its servers for good; run it once more elsewhere. The second time it is infra, or
+        what we killed it for."""
+        index, killed = self.running[slot].index, self.running[slot].killed
         self.abort(slot)
         if index in self.retried:
-            self.ended.append((index, Outcome("infra")))
+            self.ended.append((index, Outcome(killed or "infra")))
         else:
             self.retried.add(index)
             self.queue.append(index)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ra3.sandbox.forkserver import ForkServer, SandboxError
 from ra3.sandbox.inside import protocol
 from ra3.sandbox.jobs import Job, Outcome, Result, read_frames
+from ra3.sandbox.lateness import Lateness
 
 MEGABYTE, CHUNK = 1 << 20, 1 << 16
 KILL = protocol.COMMAND.pack(protocol.KILL, 0, 0)
@@ -16,9 +17,9 @@ KILL_GRACE_S = 20.0
 READ_AFTER_S = 0.02
 LOOK_S = 0.1
 LOOKS = 3
-"""Looks in a row that must find a late program asleep, so that one caught between two steps is not taken for idle."""
-PATIENCE = 10
-"""Clock limits after which a program that still waits for a core is ours to blame, not its own."""
+"""Looks in a row that must find a late program idle, so that one caught between two steps is not taken for it."""
+PATIENCE = 60
+"""Clock limits after which a program that still waits for a core is given up."""
 UNPREPARED = "the sandbox's server could not prepare a child"
 
 
@@ -84,9 +85,10 @@ class PipeReader:
 
 
 class ChildProcess:
-    """A child being set up, then running, then ended (``end``: wait status, CPU seconds, bytes resident)."""
+    """A child being set up, then running, then ended (``end``: wait status, CPU seconds, bytes resident, whether it got
+    as far as the program)."""
 
-    end: tuple[int, float, int] | None = None
+    end: tuple[int, float, int, bool] | None = None
 
     def __init__(self, server: ForkServer, payload: bytes, max_output: int):
         self.server, self._max_output = server, max_output
@@ -109,6 +111,12 @@ class ChildProcess:
         self.pipes.append(reader)
         return reader
 
+    def own_ends(self, count: int):
+        """Give the last descriptors to the program's user, who may then open ``/dev/stdin`` and the like."""
+        if self.server.program_uid is not None:
+            for end in self._theirs[-count:]:
+                os.fchown(end, self.server.program_uid, -1)
+
     def add_ends(self, *ends: int):
         """Make these the child's next descriptors; they are no longer ours."""
         self._theirs += ends
@@ -124,7 +132,7 @@ class ChildProcess:
         """Have the child killed; False if its server is gone."""
         return self.server.send(KILL, [])
 
-    def finish(self, end: tuple[int, float, int]):
+    def finish(self, end: tuple[int, float, int, bool]):
         """Note the child's end, take what is left in its pipes, and close them."""
         self.end = end
         for pipe in self.pipes:
@@ -159,8 +167,8 @@ class ChildProcess:
 
     @property
     def started(self) -> bool:
-        """Whether the child got as far as the program."""
-        return self.result.data.startswith(protocol.FRAME.pack(0, protocol.START))
+        """Whether the child got as far as the program; its server says so, whatever the program has done."""
+        return bool(self.end and self.end[3])
 
 
 class RunningJob:
@@ -175,7 +183,7 @@ class RunningJob:
         self.index, self.job, self.limits = index, job, limits
         self.killed: str | None = None
         self.dismissed = False
-        self._times_asleep = 0
+        self._lateness = Lateness()
         self.program = ChildProcess(servers[0], job.payload(), job.max_output)
         self.children = [self.program]
         self.output = self.program.result
@@ -183,6 +191,7 @@ class RunningJob:
         if job.kind == "stdio":
             self.program.add_input(job.data)
             self.output = self.program.add_output()
+            self.program.own_ends(2)
         if job.kind == "judge":
             judge = ChildProcess(servers[1], job.judge_payload(), job.max_output)
             self.children.append(judge)
@@ -192,7 +201,7 @@ class RunningJob:
             self.program.add_ends(questions, answering)
             judge.add_ends(answers, asking)
         now = time.monotonic()
-        self.deadline, self.infra_at = now + limits.wall_s, now + PATIENCE * limits.wall_s
+        self.deadline, self.give_up_at = now + limits.wall_s, now + PATIENCE * limits.wall_s
         # what a short program writes waits in its pipes for its end: watching them would cost it a wake-up each
         self.read_from: float | None = now + READ_AFTER_S
         orders = zip(self.children, (command, protocol.JUDGE), strict=False)
@@ -200,17 +209,16 @@ class RunningJob:
         self.lost = not all(started)
 
     def check_late(self):
-        """End the program whose clock has run out if it sleeps.
+        """End the program whose clock has run out if it is idle.
 
-        One that could run on has not had its CPU time yet on a busy host; if that lasts it is ``infra``, since nobody
-        knows what it would have done.
+        One that wants a core has not had its CPU time yet on a busy host. If that lasts it is ``infra``, since nobody
+        knows what it would have done; unless it has not made use of the turns that it had.
         """
-        sleeps = all(child.server.child_sleeps() for child in self.children if child.end is None)
-        self._times_asleep = self._times_asleep + 1 if sleeps else 0
-        if self._times_asleep == LOOKS:
+        self._lateness.look(child.server for child in self.children if child.end is None)
+        if self._lateness.idle_looks == LOOKS or self._lateness.computed_s > len(self.children) * self.limits.cpu_s:
             self.kill("timeout")
-        elif time.monotonic() > self.infra_at:
-            self.kill("infra")
+        elif time.monotonic() > self.give_up_at:
+            self.kill("infra" if self._lateness.kept_waiting else "timeout")
         else:
             self.deadline = time.monotonic() + LOOK_S
 
@@ -225,7 +233,7 @@ class RunningJob:
             if child.end is None and not child.kill():
                 self.lost = True
 
-    def finish(self, child: ChildProcess, end: tuple[int, float, int]) -> Outcome | None:
+    def finish(self, child: ChildProcess, end: tuple[int, float, int, bool]) -> Outcome | None:
         """Note a child's end; return the outcome if it was the last. SandboxError if it did not reach the program.
 
         A judge that has ended needs the program no more, not even its start; one whose program has ended learns of it.

@@ -195,14 +195,13 @@ def test_frames_of_a_program_are_not_believed():
     def frame(tag, body=b""):
         return protocol.FRAME.pack(len(body), tag) + body
 
-    start = frame(b"s")
-    good = start + frame(b"v", b"1") + frame(b"e", b"KeyError")
+    good = frame(b"v", b"1") + frame(b"e", b"KeyError")
     assert [result.error for result in read_frames(good + frame(b"d"), 2)[0]] == [None, "KeyError"]
     assert read_frames(good, 2)[1] == "error:ExitedEarly"
-    for bad in (good + b"\x01", start + frame(b"v", b"12")[:-1], start + frame(b"x"), good + good + frame(b"d")):
+    for bad in (good + b"\x01", frame(b"v", b"12")[:-1], frame(b"x"), good + good + frame(b"d")):
         assert read_frames(bad, 2)[1] == "error:ProtocolError"
     for claim in (b"infra", b"passed", b"timeout", b"error:infra\n"):
-        assert read_frames(start + frame(b"f", claim), 2)[1] in (f"error:{claim.decode()}", "error:Exception")
+        assert read_frames(frame(b"f", claim), 2)[1] in (f"error:{claim.decode()}", "error:Exception")
 
 
 @pytest.mark.parametrize(

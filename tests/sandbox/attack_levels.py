@@ -49,7 +49,7 @@ def reachable(path: Path) -> bool:
 
 
 def main():
-    """Print a line per level; exit code 1 if anything was paid, left behind, or no right program was paid."""
+    """Print a line per level; exit code 1 if one was paid, not judged or left a trace, or a right one was not paid."""
     slow = "quick" not in sys.argv
     options = [] if slow else ["quick"]
     levels = {"all layers": lambda: attack_suite.run(LAYERS, slow), "no layer": lambda: attack_suite.run((), slow)}
@@ -57,20 +57,22 @@ def main():
         levels |= {f"unprivileged, {name}": lambda layers=layers: as_nobody(layers, *options)
                    for name, layers in (("all layers", LAYERS), ("no layer", ()))}  # fmt: skip
     good = True
-    print(f"{'level':28} attacks  paid  right paid  restarts  files  sockets  processes")
+    print(f"{'level':28} attacks  paid  infra  right paid  restarts  files  sockets  processes")
     for name, level in levels.items():
         report = level()
         right = sum(reason == "passed" for reason in report["references"])
         left = [len(report[key]) for key in ("files", "sockets", "processes")]
         share = f"{right}/{len(report['references'])}"
         print(
-            f"{name:28}{len(report['verdicts']):8}{len(report['paid']):6}{share:>12}"
+            f"{name:28}{len(report['verdicts']):8}{len(report['paid']):6}{len(report['unjudged']):7}{share:>12}"
             f"{report['restarts']:10}{left[0]:7}{left[1]:9}{left[2]:11}",
             *report["paid"],
+            *report["unjudged"],
             *report["files"][:3],
             flush=True,
         )
-        good &= not report["paid"] and right == len(report["references"]) and (not any(left) or "no layer" in name)
+        good &= not report["paid"] + report["unjudged"] and right == len(report["references"])
+        good &= not any(left) or "no layer" in name
     sys.exit(0 if good else 1)
 
 

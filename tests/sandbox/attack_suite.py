@@ -5,7 +5,8 @@
 The task is hidden from the programs: f(x) = (7x + 3) % 11 on four inputs, called and compared, asked for by a judge
 (``judge_...``, and the attacks on the verdict once more), from stdin to stdout (``stdio_...``); or two factors of a
 number, for a checker (``checker_...``). Programs called ``escape_...`` know it and answer rightly if, and only if, the
-forbidden thing they try has worked. Every level is run by tests/sandbox/attack_levels.py.
+forbidden thing they try has worked. Those called ``infra_...`` want to be taken for a failure of the sandbox. Every
+level is run by tests/sandbox/attack_levels.py.
 """
 
 import json
@@ -49,18 +50,21 @@ SLOW = {
     "bomb_c_loop", "bomb_decompression", "bomb_output", "bomb_regex", "bomb_list",
     "bomb_stop_self", "hack_catch_all", "stdio_never_ends", "answer_colliding_keys",
     "bomb_sleep", "judge_slow_reply", "judge_colliding_keys", "judge_threads_answer",
+    "infra_vfork", "infra_vfork_in_threads", "infra_naps", "infra_naps_in_threads", "infra_yields", "infra_leader_gone",
+    "infra_gives_up_priority", "infra_many_threads", "infra_judge_starves", "infra_lowers_own_limits",
 }  # fmt: skip
 RIGHT_FOR_A_JUDGE = {"hack_float_for_int", "hack_close_result", "hack_swap_result"}
 """They answer rightly, save for the type of a number, or on a pipe that a judge does not read: no attacks on it."""
+NEEDS_LAYERS = ("escape_", "infra_gives_up_priority")
 NETWORK = {"escape_tcp", "escape_udp", "escape_unix_socket", "escape_netlink"}
 WATCHED = (Path(os.__file__).parent, REPOSITORY / "ra3", REPOSITORY / "tests", Path("/etc/passwd"))
 SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 
 
 def attacks(layers: tuple[str, ...], slow: bool = True) -> list[str]:
-    """The names; without the kernel's layers an escape may well succeed, so only attacks on the verdict are left."""
+    """The names; without the kernel's layers what these stop may well succeed: only attacks on the verdict are left."""
     names = sorted(path.stem for path in FOLDER.glob("*.py"))
-    return [name for name in names if (layers or not name.startswith("escape_")) and (slow or name not in SLOW)]
+    return [name for name in names if (layers or not name.startswith(NEEDS_LAYERS)) and (slow or name not in SLOW)]
 
 
 def problem_of(name: str) -> Problem:
@@ -71,7 +75,7 @@ def problem_of(name: str) -> Problem:
 def attempts(names: list[str]) -> list[tuple[str, Problem, str]]:
     """(label, problem, source) of each attack; attacks on the verdict are tried on the judge, too."""
     work = [(name, problem_of(name), (FOLDER / f"{name}.py").read_text()) for name in names]
-    twice = [item for item in work if item[0].startswith(("hack_", "answer_"))]
+    twice = [item for item in work if item[0].startswith(("hack_", "answer_", "infra_"))]
     twice = [item for item in twice if item[0] not in SLOW | RIGHT_FOR_A_JUDGE]
     return work + [(f"{name} (judge)", JUDGE, source) for name, _, source in twice]
 
@@ -89,6 +93,7 @@ def run(layers: tuple[str, ...], slow: bool = True) -> dict:
     report["verdicts"] = {item[0]: (v.passed, v.reason) for item, v in zip(work, verdicts[::2], strict=True)}
     report["references"] = [verdict.reason for verdict in [*verdicts[1::2], *alive]]
     report["paid"] = [name for name, verdict in report["verdicts"].items() if verdict[0]]
+    report["unjudged"] = [name for name, verdict in report["verdicts"].items() if verdict[0] is None]
     report["files"] = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     report["files"] += [str(CANARY)] if CANARY.exists() else []
     report["sockets"] = [name for name in report["paid"] if name in NETWORK]

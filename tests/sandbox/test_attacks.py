@@ -46,8 +46,8 @@ def as_nobody(layers: tuple[str, ...]) -> dict:
 
 
 def check(report: dict):
-    """Nothing was paid and every right program was, save that a server may be shot where nothing prevents it."""
-    assert not report["paid"]
+    """Nothing was paid, all was judged and every right program paid; a server may be shot where nothing prevents it."""
+    assert not report["paid"] and not report["unjudged"]
     assert set(report["references"]) == {"passed"}
 
 

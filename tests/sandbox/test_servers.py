@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Timer
 
@@ -151,6 +152,20 @@ def wait_until(condition, seconds=5.0):
             return value
         time.sleep(0.02)
     return condition()
+
+
+@pytest.mark.parametrize("many", [0, 14, 300])
+def test_a_program_has_no_descriptor_but_its_own(many):
+    """Its result, and nothing or /dev/null in the three places of the standard streams."""
+    source = "import os\ndef f(x):\n    found = []\n    for fd in range(x):\n        try:\n            os.fstat(fd)\n"
+    source += "            found.append(fd)\n        except OSError:\n            pass\n    return found\n"
+    with ExitStack() as opened:
+        for _ in range(many):
+            opened.enter_context(open(os.devnull))
+        with Sandbox(workers=1) as crowded:
+            (outcome,) = crowded.run([Job.call(source, "f", [(1000,)])])
+            assert outcome.results[0].value == [0, 1, 2, 3]
+            assert reason(crowded, RULE, REFERENCE) == "passed"
 
 
 def test_settings_are_checked():

@@ -8,11 +8,14 @@ import contextlib
 import ctypes
 import os
 import platform
+import re
 import struct
 import sys
 
 LINUX = sys.platform == "linux"
 MACHINE = platform.machine()
+RELEASE = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+"""Version of the kernel, such as (6, 12)."""
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP = 1, 4, 22
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47

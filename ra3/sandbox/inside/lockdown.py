@@ -45,7 +45,7 @@ def prepare(config: dict) -> tuple[dict[str, str], Enter]:
     level["namespaces"], _ = _try("namespaces", asked, _leave_namespaces)
     level["imports"], library = _reach(library)
     level["landlock"], ruleset = _try("landlock", asked, lambda: _landlock(library))
-    level["limits"] = _limit()
+    level["limits"] = _limit(own_count="user" in level["namespaces"].split())
     level["user"] = _drop_root(config["uid"])
     if kernel.LINUX:
         kernel.drop_capabilities()
@@ -107,13 +107,19 @@ def _landlock(library: str):
     return f"on, abi {abi}", kernel.landlock_ruleset(abi, preload.readable_paths(library))
 
 
-def _limit() -> str:
-    """Set the limits that every child inherits; says which the system has, CPU and AS (set by each child) included."""
-    as_root = 0 in (os.getuid(), os.geteuid())
+def _limit(own_count: bool) -> str:
+    """Set the limits that every child inherits; says which the system has, CPU and AS (set by each child) included.
+
+    Threads are limited where no others of the same user count: programs of root have a user of their own, and since
+    Linux 5.14 a user namespace counts by itself (``own_count``: there is one).
+    """
+    as_root, counts = 0 in (os.getuid(), os.geteuid()), own_count and kernel.RELEASE >= (5, 14)
     held = ["CPU", *(["AS"] if kernel.LINUX else [])]
-    for name, value in {**LIMITS, **({"NPROC": PROCESSES} if as_root else {})}.items():
+    for name, value in {**LIMITS, **({"NPROC": PROCESSES} if as_root or counts else {})}.items():
         with contextlib.suppress(AttributeError, OSError, ValueError):
-            setrlimit(getattr(resource, f"RLIMIT_{name}"), (_within(name, value), _within(name, value)))
+            number, soft = getattr(resource, f"RLIMIT_{name}"), _within(name, value)
+            # programs may ask for a larger stack, as contests' templates do: it is part of the address space
+            setrlimit(number, (soft, resource.getrlimit(number)[1] if name == "STACK" else soft))
             held.append(name)
     return " ".join(held)
 

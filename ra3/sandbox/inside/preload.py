@@ -1,12 +1,14 @@
 """The first thing in the server's interpreter: what programs find imported, and how the rest of the standard library
 stays importable."""
 
+import _thread
 import builtins
 import contextlib
 import ctypes
 import importlib
 import json
 import os
+import resource
 import stat
 import sys
 import time
@@ -20,14 +22,16 @@ MODULES = (
     "operator", "queue", "random", "re", "statistics", "string", "struct", "textwrap", "threading", "time", "traceback",
     "types", "typing", "unicodedata", "weakref", "zlib",
 )  # fmt: skip
+_set_stack_size = _thread.stack_size
 MOUNT_POINTS = ("/mnt", "/media", "/opt", "/tmp")
 HIDDEN = ("site-packages", "dist-packages", "test", "idlelib", "ensurepip")
 
 
 def start():
-    """Import what programs find, then serve; called in ``python -c "..." FOLDER CONTROL_FD CONFIG_JSON``, where FOLDER
-    holds this package and is first on the path."""
-    control_fd, config = int(sys.argv[2]), json.loads(sys.argv[3])
+    """Import what programs find, then serve; called in ``python -c "..." FOLDER CONTROL_FD``, where FOLDER holds this
+    package and is first on the path. The settings come through the control socket: anyone may read a command line."""
+    control_fd = int(sys.argv[2])
+    config = json.loads(os.read(control_fd, 1 << 16))
     time.tzset()
     os.environ.clear()
     sys.argv[:] = ["solution.py"]
@@ -38,9 +42,11 @@ def start():
         importlib.import_module(name)
     os.register_at_fork = register
     import _sitebuiltins  # what Python's site module would give programs
+    import threading
 
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
+    threading.stack_size = _thread.stack_size = stack_size
     if kernel.LINUX:  # the C library loads this one when a thread is cancelled, and aborts if it then cannot
         with contextlib.suppress(OSError):
             ctypes.CDLL("libgcc_s.so.1")
@@ -48,6 +54,15 @@ def start():
 
     del sys.path[0]
     server.main(control_fd, config)
+
+
+def stack_size(size: int = 0, /) -> int:
+    """``threading.stack_size``, but what is more than half of the memory limit, which no thread could have, is half.
+
+    Contests' templates ask for 512 MiB to be sure.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return _set_stack_size(size if limit == resource.RLIM_INFINITY else min(size, limit // 2))
 
 
 def readable_paths(library: str) -> list[str]:

@@ -67,7 +67,7 @@ def define(name: str, source: str, clean_exit=False):
     module = types.ModuleType(name)
     sys.modules[name] = module
     try:
-        code = compile(source, f"<{name}>", "exec", dont_inherit=True)
+        code = compile(source.removeprefix("\ufeff"), f"<{name}>", "exec", dont_inherit=True)
     except MemoryError:
         return send(protocol.FAULT, b"error:MemoryError")
     except BaseException:

@@ -32,7 +32,8 @@ NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
 CLONE_THREAD = 0x10000
 WRITING = 0o3 | 0o100 | 0o1000 | 0o20000000
 SET_PARENT_SIGNAL_OR_DUMPABLE = (1, 4)
-SET_SIGNAL_OWNER = (8, 10, 15)
+SIGNALLING = (*(8, 10, 15), *(5, 6, 7, 36, 37, 38), *(1024, 1026, 1031))
+"""Commands of ``fcntl``: owners of signals; record locks; leases, notices, and pipes that use up a user's share."""
 SOCKET_OWNER = (0x8901, 0x8902)
 
 
@@ -45,7 +46,7 @@ def for_server(machine: str, writable: bool) -> bytes:
     program = [_op(LOAD, ARCHITECTURE), _op(EQUAL, audit, 1, 0), _op(RETURN, KILL)]
     program += [_op(LOAD, NUMBER), _op(ABOVE, LAST_KNOWN, 0, 1), _op(RETURN, ENOSYS)]
     program += _when(CHECKED["prlimit64"][column], 0, [_op(EQUAL, 0, 1, 0), _op(RETURN, EPERM)])
-    program += _when(CHECKED["fcntl"][column], 1, _refuse_values(SET_SIGNAL_OWNER))
+    program += _when(CHECKED["fcntl"][column], 1, _refuse_values(SIGNALLING))
     program += _when(CHECKED["ioctl"][column], 1, _refuse_values(SOCKET_OWNER))
     if not writable:
         refuse_writing = [_op(ANY_BIT, WRITING, 0, 1), _op(RETURN, EPERM)]

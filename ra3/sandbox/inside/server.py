@@ -20,10 +20,9 @@ from . import judge, kernel, lockdown, program, protocol
 from .kernel import fork
 from .protocol import COMMAND, ENDED, FORK_FAILED, KILL, RESULT_FD
 
-HIGHEST_FD, CHUNK = 256, 1 << 16
+MARK_FD, HIGHEST_FD, CHUNK = 16, 256, 1 << 16
 RIGHTS_BYTES = socket.CMSG_SPACE(4 * array("i").itemsize)
 RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
-STARTED = protocol.FRAME.pack(0, protocol.START)
 PEER = ((2, protocol.FROM_PEER_FD), (3, protocol.TO_PEER_FD))
 WAYS = {
     protocol.CALL: (program.run_call, (), RESULT_FD + 1),
@@ -36,14 +35,15 @@ WAYS = {
 
 def main(control_fd: int, config: dict):
     """Put up the layers, tell the supervisor which there are, and serve."""
-    control = socket.socket(fileno=control_fd)
+    control = socket.socket(fileno=os.dup(control_fd))  # as low as can be: the trainer may have had many files open
+    close(control_fd)
     try:
         level, enter = lockdown.prepare(config)
     except lockdown.Refused as reason:
         control.sendall(json.dumps({"refused": str(reason)}).encode() + b"\n")
         return
     server = Server(control, enter, strays=level["seccomp"] != "on")
-    random.seed(0)  # each child begins with this state
+    random.seed(config["seed"])  # each child begins with this state
     gc.collect()
     gc.freeze()
     kernel.trim()
@@ -62,6 +62,10 @@ class Server:
         os.set_blocking(self.wake, False)
         os.set_blocking(wake_writer, False)
         set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        self.marks, mark_writer = os.pipe()  # here a child says that it has reached its program, which cannot
+        os.set_blocking(self.marks, False)
+        os.dup2(mark_writer, MARK_FD)
+        close(mark_writer)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.poller = select.poll()
         self.poller.register(control, select.POLLIN)
@@ -70,7 +74,7 @@ class Server:
     def serve(self):
         """Until the supervisor closes its end. A ``KILL`` that finds no child came too late and is dropped."""
         receive, answer, unpack, pack = self.control.recvmsg, self.control.sendall, COMMAND.unpack, ENDED.pack
-        size, enter = COMMAND.size, self.enter
+        size, enter, marks = COMMAND.size, self.enter, self.marks
         while True:
             order, rights, _, _ = receive(size, RIGHTS_BYTES)
             if not order:
@@ -84,7 +88,11 @@ class Server:
                 become_program(command, cpu_s, memory_mb, fds, enter)
             for fd in fds:
                 close(fd)
-            answer(pack(*(self.wait(child) if child > 0 else (FORK_FAILED, 0.0, 0))))
+            end = self.wait(child) if child > 0 else (FORK_FAILED, 0.0, 0)
+            reached = False
+            with contextlib.suppress(BlockingIOError):
+                reached = bool(read(marks, 1))
+            answer(pack(*end, reached))
 
     def wait(self, child: int) -> tuple[int, float, int]:
         """Wait for the child, meanwhile obey the supervisor: wait status, CPU seconds, resident bytes."""
@@ -122,7 +130,7 @@ def kill(child: int):
 
 
 def become_program(command: bytes, cpu_s: int, memory_mb: int, fds: "array[int]", enter):
-    """In the child: take the job's descriptors, close all others, enter the walls, run, exit. Never returns.
+    """In the child: take the job's descriptors, close all others, enter the walls, say so, run, exit. Never returns.
 
     Each object that a child touches, if only to count a reference, costs it the copy of a page: hence the plain names.
     """
@@ -137,9 +145,9 @@ def become_program(command: bytes, cpu_s: int, memory_mb: int, fds: "array[int]"
         for at, number in places:
             dup2(fds[at], number)
         enter(cpu_s, memory_mb)
+        write(MARK_FD, b"m")
         dup2(fds[1], RESULT_FD)
         closerange(first_to_close, HIGHEST_FD)
-        write(RESULT_FD, STARTED)
         code = run(payload)
     finally:
         _exit(code or 0)
