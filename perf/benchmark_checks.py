@@ -1,6 +1,7 @@
 """Checks of the public benchmarks on their own files: references, null solutions, contamination, speed.
 
-    python perf/benchmark_checks.py references --data FOLDER [--times 20] [--set humaneval mbpp-all ...]
+    python perf/benchmark_checks.py proofs --data FOLDER [--set humaneval mbpp-all ...]
+    python perf/benchmark_checks.py references --data FOLDER [--times 20] [--set ...]
     python perf/benchmark_checks.py nulls --data FOLDER [--set ...]
     python perf/benchmark_checks.py overlaps --data FOLDER
     python perf/benchmark_checks.py speed --data FOLDER --harness-python PYTHON [--every 4]
@@ -36,6 +37,24 @@ def problems_of(name: str, options) -> list:
     return load_benchmark(f"{name}:{options.data / FILES[name]}").problems
 
 
+def proofs(options) -> None:
+    """Say which problems of each set prove themselves, which fail and are left out, and which have no reference."""
+    from ra3.benchmarks import load_benchmark
+    from ra3.benchmarks.proofs import can_prove_itself, prove
+    from ra3.sandbox import Sandbox
+
+    with Sandbox(options.workers) as sandbox:
+        for name in options.set or FILES:
+            start, found = time.perf_counter(), load_benchmark(f"{name}:{options.data / FILES[name]}")
+            able = list(filter(can_prove_itself, found.problems))
+            said = prove(able, sandbox)
+            failed = {task: why for task, why in said.items() if isinstance(why, str)}
+            slow = {task: cpu_s for task, cpu_s in said.items() if task not in failed}
+            print(f"{name}: {len(able) - len(failed)} proved, {len(found.problems) - len(able)} without a reference, "
+                  f"{time.perf_counter() - start:.0f} s; more time: {json.dumps(slow)}; "
+                  f"left out: {json.dumps(found.left_out | failed)}", flush=True)  # fmt: skip
+
+
 def references(options) -> None:
     """Check that every reference passes, every time."""
     from ra3.benchmarks.samples import standing_alone
@@ -67,8 +86,9 @@ def _spin() -> None:
 
 
 def nulls(options) -> None:
-    """List the problems that pay a program that solves nothing."""
-    from ra3.benchmarks.samples import paid_null_programs
+    """List the problems that pay a program that solves nothing, and count those that pay an empty answer."""
+    from ra3.benchmarks.samples import paid_null_programs, standing_alone
+    from ra3.grading.grade import grade
     from ra3.sandbox import Sandbox
 
     with Sandbox(options.workers) as sandbox:
@@ -78,6 +98,9 @@ def nulls(options) -> None:
                 paid |= paid_null_programs(problems[at : at + 32], sandbox)
             print(f"{name}: {len(paid)} of {len(problems)} problems pay one of {20 * len(problems)} null programs "
                   f"({time.perf_counter() - start:.0f} s): {json.dumps(paid)}", flush=True)  # fmt: skip
+            empty = grade(sandbox, [(asked, "") for p in problems for asked in (p, standing_alone(p))])
+            print(f"{name}: {sum(bool(verdict.passed) for verdict in empty)} of {len(empty)} empty answers are paid",
+                  flush=True)  # fmt: skip
 
 
 def overlaps(options) -> None:
@@ -213,7 +236,7 @@ def main() -> None:
     if sys.argv[1:2] == ["harness"]:
         return harness(*sys.argv[2:6])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("check", choices=("references", "nulls", "overlaps", "speed"))
+    parser.add_argument("check", choices=("proofs", "references", "nulls", "overlaps", "speed"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--set", nargs="+", choices=FILES)
     parser.add_argument("--times", type=int, default=3)
@@ -221,7 +244,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--harness-python", default=sys.executable)
     options = parser.parse_args()
-    {"references": references, "nulls": nulls, "overlaps": overlaps, "speed": speed}[options.check](options)
+    checks = {"proofs": proofs, "references": references, "nulls": nulls, "overlaps": overlaps, "speed": speed}
+    checks[options.check](options)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ A problem that pays a program that solves nothing teaches nothing, and is no pro
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -47,10 +47,13 @@ class Sample(NamedTuple):
     text: str
 
 
-def read_samples(path: str | Path, problems: Sequence[Problem]) -> list[Sample]:
-    """Read the samples of a file in its order. UserError with file and line for the first that is none."""
+def read_samples(path: str | Path, problems: Sequence[Problem], left_out: Iterable[str] = ()) -> list[Sample]:
+    """Read the samples of a file in its order, less those of tasks that are left out. UserError with file and line for
+    the first that is none."""
     by_id = {problem.id: (problem, standing_alone(problem)) for problem in problems}
-    return [_sample(row, *_task(row, by_id)) for row in load_rows(Path(path).expanduser())]
+    tasks = dict.fromkeys(left_out) | by_id
+    found = ((row, _task(row, tasks)) for row in load_rows(Path(path).expanduser()))
+    return [_sample(row, *task) for row, task in found if task]
 
 
 def _sample(row: Row, problem: Problem, bare: Problem) -> Sample:
@@ -66,7 +69,7 @@ def _sample(row: Row, problem: Problem, bare: Problem) -> Sample:
     return Sample(problem, text)
 
 
-def _task(row: Row, by_id: Mapping[str, tuple[Problem, Problem]]) -> tuple[Problem, Problem]:
+def _task(row: Row, by_id: Mapping[str, tuple[Problem, Problem] | None]) -> tuple[Problem, Problem] | None:
     found = row.values.get("task_id", row.values.get("question_id"))
     if found is None:
         raise row.wrong("'task_id' is missing", f"it has: {', '.join(map(str, row.values)) or 'nothing'}")

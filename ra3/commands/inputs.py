@@ -16,7 +16,7 @@ import torch
 
 from ra3.benchmarks import load_benchmark, named
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
-from ra3.benchmarks.proofs import can_prove_itself, disproved
+from ra3.benchmarks.proofs import can_prove_itself, prove, with_limit
 from ra3.benchmarks.samples import paid_null_programs
 from ra3.config.settings import Config, ModelSettings, RunSettings
 from ra3.data.corpus import read
@@ -60,12 +60,9 @@ class ProblemSet:
         """The set with only the problems named. Where these are not all of a band, its name says so: a score over tasks
         that somebody chose to answer is none of the benchmark's."""
         kept = self.without({problem.id: "it has no sample" for problem in self.problems if problem.id not in answered})
-        whole, part = (Counter(problem.meta.get("band", "all") for problem in own.problems) for own in (self, kept))
+        whole, part = (Counter(problem.band for problem in own.problems) for own in (self, kept))
         names = {band: f"{band}, {part[band]} of {whole[band]} tasks" for band in part if part[band] < whole[band]}
-        marked = [
-            replace(problem, meta=problem.meta | {"band": names.get(band, band)})
-            for problem in kept.problems for band in [problem.meta.get("band", "all")]
-        ]  # fmt: skip
+        marked = [replace(p, meta=p.meta | {"band": names.get(p.band, p.band)}) for p in kept.problems]
         return replace(kept, problems=marked)
 
     def put(self, prompt: str) -> ProblemSet:
@@ -78,13 +75,17 @@ class ProblemSet:
         return {name: f"pays a program that gives {values[0]} whatever it is asked" for name, values in paid.items()}
 
     def proved(self, recorder: Recorder, sandbox: Sandbox) -> ProblemSet:
-        """The set without problems that their own references or checkers disprove; those of a world need no proof."""
+        """The set without problems that their own references or checkers disprove, and with time enough for the others;
+        those of a world need no proof."""
         if self.source in WORLDS:
             return self
         able = [problem for problem in self.problems if can_prove_itself(problem)]
         if taken := len(self.problems) - len(able):
             recorder.display.say(f"{taken} of {len(self.problems)} problems have no reference: taken as they are")
-        return self.without(recorder.once("proofs", lambda: disproved(able, sandbox)) if able else {})
+        found = recorder.once("proofs", lambda: prove(able, sandbox)) if able else {}
+        times = {name: cpu_s for name, cpu_s in found.items() if isinstance(cpu_s, float)}
+        timed = [with_limit(p, times[p.id]) if p.id in times else p for p in self.problems]
+        return replace(self, problems=timed).without({name: why for name, why in found.items() if name not in times})
 
     def record(self, recorder: Recorder) -> list[Problem]:
         """The problems, after it has been said which are not used and why, and environment.json has all of it."""
@@ -113,7 +114,7 @@ def load_eval_problems(config: Config) -> ProblemSet:
         return found.put(config.model.prompt)
     kept, taken = [], Counter[str]()
     for problem in found.problems:
-        taken[band := problem.meta.get("band", "all")] += 1
+        taken[band := problem.band] += 1
         if taken[band] <= own.per_band:
             kept.append(problem)
     return replace(found, problems=kept).put(config.model.prompt)

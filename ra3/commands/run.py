@@ -117,7 +117,7 @@ def evaluate(config: Config, options: RunOptions) -> Path:
 def evaluate_file(path: str, config: Config, options: RunOptions) -> Path:
     """Grades the samples of a file, whoever wrote them; returns the run folder."""
     found = load_eval_problems(config)
-    samples = read_samples(path, found.problems)
+    samples = read_samples(path, found.problems, found.left_out)
     found = found.in_part({sample.problem.id for sample in samples})
     opener, name = config.model.opener or COMMENT_OPENER, Path(path).name.split(".")[0]
     with open_run(config, options, None) as recorder, open_sandbox(config, recorder) as sandbox:

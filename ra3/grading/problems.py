@@ -99,6 +99,11 @@ class Problem:
     answer: str = "completion"
     """"completion": the program is the prompt and what follows it; "fenced": the program in a reply."""
 
+    @property
+    def band(self) -> str:
+        """The band that it is counted in; "all" where a file names none."""
+        return self.meta.get("band", "all")
+
     def __post_init__(self):
         for what, allowed in self._faults():
             raise UserError(f"problem {self.id!r} {what}", allowed=allowed)

@@ -29,11 +29,6 @@ class Answer:
     reply: str | None = None  # what was written, every latent as a comment; None where that is what was graded
 
     @property
-    def band(self) -> str:
-        """The band of the problem; "all" where a file names none."""
-        return self.problem.meta.get("band", "all")
-
-    @property
     def written(self) -> str:
         """The completion with its latents."""
         return self.completion if self.reply is None else self.reply
@@ -93,7 +88,7 @@ def problem_counts(model: str, answers: Sequence[Answer]) -> list[ProblemCount]:
     for problem, own in grouped(answers, lambda a: a.problem.id).items():
         judged = [a.verdict.passed for a in own if a.verdict.passed is not None]
         reasons = dict(Counter(a.verdict.reason for a in own))
-        found.append(ProblemCount(model, own[0].band, problem, len(judged), sum(judged), reasons))
+        found.append(ProblemCount(model, own[0].problem.band, problem, len(judged), sum(judged), reasons))
     return found
 
 

@@ -81,6 +81,7 @@ CONTESTS = {
     "name": "1_A. Sum", "description": "Print the sum.", "public_tests": {"input": ["1 2\n"], "output": ["3\n"]},
     "private_tests": {"input": ["4 5\n"], "output": ["9\n"]}, "generated_tests": {"input": [], "output": []},
     "time_limit": {"seconds": 1, "nanos": 500000000}, "memory_limit_bytes": 256000000,
+    "solutions": {"language": [2, 3], "solution": ["int main() {}", "print(sum(map(int, input().split())))"]},
 }  # fmt: skip
 REPACKAGED = {"problem": "Print the sum.", "tests": {"inputs": ["1 2\n", "4 5\n"], "outputs": ["3\n", "9\n"]}}
 CHECKER = (

@@ -7,7 +7,7 @@ import benchmark_files as files
 import pytest
 
 from ra3.benchmarks import load_benchmark
-from ra3.benchmarks.proofs import can_prove_itself, disproved
+from ra3.benchmarks.proofs import can_prove_itself, prove
 from ra3.errors import UserError
 from ra3.grading.grade import grade
 from ra3.grading.problem_tests import CallTest, CheckedTest, JudgeTest, StdioTest
@@ -44,13 +44,14 @@ PROVED = [
 ]
 
 
-def test_what_fails_its_own_reference_is_named_with_the_reason(tmp_path, one_server):
+def test_what_fails_its_own_reference_is_named_with_the_reason(tmp_path, one_server, monkeypatch):
+    monkeypatch.setattr("ra3.benchmarks.humaneval_mbpp.CPU_S", 0.5)
     rows = [task(i, *row[:2]) for i, row in enumerate([*DISPROVED.values(), *PROVED])]
     # a solution that is no Python is refused with the row, as before
     good = [row for row in rows if row["task_id"] != "HumanEval/7"]
     problems = files.loaded(tmp_path, "humaneval", *good)
     reasons = [row[2] for i, row in enumerate(DISPROVED.values()) if i != 7]
-    found = disproved(problems, one_server)
+    found = prove(problems, one_server)
     assert list(found) == [row["task_id"] for row in good[: len(reasons)]]
     for why, (name, reason) in zip(reasons, found.items(), strict=True):
         assert reason == f"its own reference fails here: {why}", name
@@ -61,16 +62,16 @@ def test_what_fails_its_own_reference_is_named_with_the_reason(tmp_path, one_ser
 def test_what_was_found_is_kept_by_content(tmp_path, one_server, monkeypatch):
     problems = files.loaded(tmp_path, "humaneval", *(task(i, *row[:2]) for i, row in enumerate([*PROVED, *PROVED])))
     wrong = files.loaded(tmp_path, "humaneval", task(0, "    return 3\n", PROVED[0][1]))
-    assert disproved(problems, one_server) == {} and len(disproved(wrong, one_server)) == 1
+    assert prove(problems, one_server) == {} and len(prove(wrong, one_server)) == 1
     with Sandbox(1, cpu_s=1.0) as other, monkeypatch.context() as patched:
         patched.setattr(Sandbox, "stream", None)
-        assert disproved(problems, one_server) == {} and len(disproved(wrong, one_server)) == 1
-        for new in (lambda: disproved(problems[:3], one_server), lambda: disproved(problems, other)):
+        assert prove(problems, one_server) == {} and len(prove(wrong, one_server)) == 1
+        for new in (lambda: prove(problems[:3], one_server), lambda: prove(problems, other)):
             with pytest.raises(TypeError):
                 new()
     for stored in (tmp_path / "cache/ra3").iterdir():
         stored.write_bytes(b'["')
-    assert len(disproved(wrong, one_server)) == 1
+    assert len(prove(wrong, one_server)) == 1
 
 
 def test_a_fault_of_the_sandbox_disproves_nothing_and_is_not_kept(tmp_path, monkeypatch, one_server):
@@ -78,18 +79,30 @@ def test_a_fault_of_the_sandbox_disproves_nothing_and_is_not_kept(tmp_path, monk
     checked = Problem("c", "", None, (CheckedTest("", "def check(*_): return False\n", "1"),))
     with monkeypatch.context() as patched:
         patched.setattr(Sandbox, "stream", lambda self, jobs, *_: ((i, Outcome("infra")) for i in range(len(jobs))))
-        assert disproved([*problems, checked], one_server) == {}
-    assert disproved([*problems, checked], one_server) == {"c": "its checker refuses its own reference output"}
+        assert prove([*problems, checked], one_server) == {}
+    assert prove([*problems, checked], one_server) == {"c": "its checker refuses its own reference output"}
+
+
+def problem(*references: str, **meta: float) -> Problem:
+    """A problem with these references."""
+    return Problem("a", "", "f", (CallTest((1,), 2),), meta={"references": list(references), **meta})
 
 
 def test_any_reference_will_do():
-    def problem(*references):
-        return Problem("a", "", "f", (CallTest((1,), 2),), meta={"references": list(references)})
 
     right, wrong, slow = "def f(x): return 2 * x\n", "def f(x): return x\n", "def f(x):\n    while x: pass\n"
     with Sandbox(1, cpu_s=0.2) as sandbox:
-        assert disproved([problem(right)], sandbox) == disproved([problem(slow, wrong, right)], sandbox) == {}
-        assert disproved([problem(slow, wrong)], sandbox) == {"a": "its own reference fails here: timeout"}
+        assert prove([problem(right)], sandbox) == prove([problem(slow, wrong, right)], sandbox) == {}
+        assert prove([problem(slow, wrong)], sandbox) == {"a": "its own reference fails here: timeout"}
+
+
+@pytest.mark.parametrize(("cpu_s", "found"), [
+    (0.05, {}), (0.45, {"a": 1.2}), (0.9, {"a": 2.4}), (1.5, {"a": "its own reference fails here: timeout"}),
+])  # fmt: skip
+def test_programs_get_twice_the_time_in_which_a_reference_passes(cpu_s, found):
+    slow = f"import time\ndef f(x):\n    while time.process_time() < {cpu_s}: pass\n    return 2 * x\n"
+    with Sandbox(1, cpu_s=5.0) as sandbox:
+        assert prove([problem(slow, cpu_s=0.6)], sandbox) == found
 
 
 CHECKERS = {
@@ -123,7 +136,7 @@ def forces(checker: str, **more) -> dict:
 def test_checkers_open_their_files_as_they_like(tmp_path, one_server, name):
     row = forces(mark_first(f"import sys\n{CHECKERS[name]}{DECIDE}"), time_limit=0.1)
     (problem,) = files.loaded(tmp_path, "codeforces", row)
-    assert disproved([problem], one_server) == {}
+    assert prove([problem], one_server) == {}
     verdicts = grade(one_server, [(problem, f"```py\nprint({out}, input())\n```") for out in ("0", "1", "'x'")])
     assert [v.reason for v in verdicts] == ["passed", "wrong_answer", "checker_failed"]
 
@@ -139,7 +152,7 @@ def test_a_checker_that_cannot_judge_leaves_its_problem_out(tmp_path, name, monk
     monkeypatch.setattr("ra3.grading.grade.CHECKER_CPU_S", 0.2)
     (problem,) = files.loaded(tmp_path, "codeforces", forces(source, time_limit=0.1))
     with Sandbox(1) as sandbox:
-        assert disproved([problem], sandbox)[problem.id].startswith(f"its checker {why}")
+        assert prove([problem], sandbox)[problem.id].startswith(f"its checker {why}")
 
 
 @pytest.mark.parametrize("source", ["int main() { return 0; }", "print(1", "\0", "def f():\n\treturn\n        x\n"])
@@ -157,7 +170,7 @@ def test_a_checker_reads_megabytes_that_its_reference_does_not_have(tmp_path, on
     (problem,) = files.loaded(tmp_path, "codeforces", forces(source, official_tests=tests))
     sizes = {2_500_002: "passed", 2_500_000: "wrong_answer", 20_000_001: "output_cap"}
     answers = [(problem, f"```py\nimport sys\nsys.stdout.write('a' * {size})\n```") for size in sizes]
-    assert disproved([problem], one_server) == {}
+    assert prove([problem], one_server) == {}
     assert [v.reason for v in grade(one_server, answers)] == list(sizes.values())
 
 
@@ -169,10 +182,10 @@ def test_solutions_of_contests_are_references(tmp_path, one_server):
     rows = [{**files.CONTESTS, "name": name, "solutions": found} for name, found in named.items()]
     problems = files.loaded(tmp_path, "codecontests", *rows)
     assert [p.meta.get("references") for p in problems] == [[wrong, right], [wrong], None]
-    assert disproved(problems, one_server) == {"b": "its own reference fails here: wrong_answer"}
+    assert prove(problems, one_server) == {"b": "its own reference fails here: wrong_answer"}
     written = ["def size(word): return 3", old, "def size(word): return len(word)"]
     (apps,) = files.loaded(tmp_path, "apps", {**files.APPS, "solutions": json.dumps(written)})
-    assert apps.meta["references"] == [written[0], written[2]] and disproved([apps], one_server) == {}
+    assert apps.meta["references"] == [written[0], written[2]] and prove([apps], one_server) == {}
     for bad in ("{", "[1]", '"x"'):
         with pytest.raises(UserError, match="rows.jsonl.gz:1: 'solutions'"):
             files.loaded(tmp_path, "apps", {**files.APPS, "solutions": bad})
@@ -191,7 +204,7 @@ def test_a_file_of_problems_may_carry_references(tmp_path, one_server):
     path = files.write(tmp_path / "p.jsonl", {**row, "meta": meta}, {**row, "id": "b"})
     problems = load(path)
     assert [can_prove_itself(p) for p in problems] == [True, False]
-    assert disproved(problems, one_server) == {}
+    assert prove(problems, one_server) == {}
     for bad in ("def f(x): ...", [3], {"a": 1}):
         files.write(path, {**row, "meta": {"references": bad}})
         with pytest.raises(UserError, match="meta references that are no list of programs"):

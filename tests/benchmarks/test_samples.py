@@ -40,6 +40,22 @@ def test_a_samples_file(tmp_path, one_server):
     assert [v.passed for v in grade(one_server, samples)] == [True, True, True, False]
 
 
+def test_samples_of_tasks_that_are_left_out_are_passed_over(tmp_path):
+    path = files.write(tmp_path / "cf.jsonl", files.FORCES, {**files.FORCES, "id": "2/C", "input_mode": "file"})
+    found = load_benchmark(f"codeforces:{path}")
+    rows = [{"task_id": name, "response": "```py\nprint(0)\n```"} for name in ("2/C", "1/B", "2/C")]
+    samples = read_samples(files.write(tmp_path / "samples.jsonl", *rows), found.problems, found.left_out)
+    assert [sample.problem.id for sample in samples] == ["1/B"]
+
+
+@pytest.mark.parametrize("name", files.CASES)
+def test_no_null_program_and_no_empty_answer_is_paid(tmp_path, name, one_server):
+    problems = files.loaded(tmp_path, name, *files.CASES[name][0])
+    empty = [(asked, "") for problem in problems for asked in (problem, standing_alone(problem))]
+    assert paid_null_programs(problems, one_server) == {}
+    assert [verdict.passed for verdict in grade(one_server, empty)] == [False] * len(empty)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -107,12 +107,12 @@ def test_the_shipped_base_is_a_careless_but_able_writer(answers):
     thought = [a for a in known if a.completion.lstrip().startswith("#")]
     assert 0.2 < len(thought) / len(known) < 0.8
     assert sum(map(latent_is_right, thought)) / len(thought) >= 0.95
-    passed = {band: [bool(a.verdict.passed) for a in answers if a.band == band] for band in world.bands}
+    passed = {band: [bool(a.verdict.passed) for a in answers if a.problem.band == band] for band in world.bands}
     assert sum(passed["edge"]) / len(passed["edge"]) < 0.4 < sum(passed["known"]) / len(passed["known"])
 
 
 def test_a_right_intention_is_followed(answers):
-    thought = [a for a in answers if a.band == "known" and latent_is_right(a)]
+    thought = [a for a in answers if a.problem.band == "known" and latent_is_right(a)]
     assert sum(bool(a.verdict.passed) for a in thought) / len(thought) > 0.9
 
 
