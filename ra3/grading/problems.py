@@ -31,6 +31,7 @@ can be called, passed back, read and given attributes, but not compared, counted
              by the rules of these benchmarks (see ``ra3.grading.equality``)
   references whole programs, one of which must pass here, or the problem is left out
   atol, rtol       tolerances for floats, 0 to 1
+  call_cpu_s       a function's limit for one call, by which the first is tried alone; ``cpu_s`` is for all calls
   any_exit         true: a script may end with any exit code
   cpu_s, memory_mb the program's limits instead of the sandbox's, up to 600 and 128 to 65536
 
@@ -70,7 +71,7 @@ KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffi
 LITERAL = "__python__"
 META = {
     "atol": ((int, float), 0, 1), "rtol": ((int, float), 0, 1),
-    "cpu_s": ((int, float), 0.01, 600), "memory_mb": (int, 128, 65536),
+    "cpu_s": ((int, float), 0.01, 600), "call_cpu_s": ((int, float), 0.01, 600), "memory_mb": (int, 128, 65536),
 }  # fmt: skip
 """Type and bounds of the numbers in ``meta`` that mean something."""
 

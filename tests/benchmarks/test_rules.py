@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import benchmark_files as files
@@ -10,6 +11,7 @@ from benchmark_files import gives
 from verdict_reason import reason
 
 from ra3.benchmarks import load_benchmark
+from ra3.grading.grade import grade
 from ra3.sandbox import Sandbox
 
 PAGE = Path(__file__).parents[2] / "docs/benchmarks.md"
@@ -150,6 +152,21 @@ def test_calls_share_what_each_may_take(tmp_path):
         assert files.loaded(tmp_path, name, row)[0].meta["cpu_s"] == limit
     tests = json.dumps({"fn_name": "size", "inputs": [["a"]] * 500, "outputs": [[1]] * 500})
     assert files.loaded(tmp_path, "apps", {**files.APPS, "input_output": tests})[0].meta["cpu_s"] == 600
+
+
+def test_a_program_that_does_not_end_costs_the_limit_of_one_call(tmp_path, one_server: Sandbox):
+    tests = json.dumps({"fn_name": "f", "inputs": [[1], [2], [3]], "outputs": [[1], [2], [3]]})
+    (problem,) = files.loaded(tmp_path, "apps", {**files.APPS, "input_output": tests})
+    quick = replace(problem, meta=problem.meta | {"call_cpu_s": 0.3, "cpu_s": 600})
+    looping, counting, crossing = (
+        grade(one_server, [(quick, f"```python\n{source}```")])[0]
+        for source in (
+            "def f(x):\n    while True: pass\n", "n = 0\ndef f(x):\n    global n\n    n += 1\n    return n\n",
+            "def f(x):\n    return x if x < 3 else 0\n",
+        )
+    )  # fmt: skip
+    assert looping.reason == "timeout" and looping.cpu_s < 5
+    assert (counting.reason, crossing.reason) == ("passed", "wrong_answer")
 
 
 def test_the_page_has_these_tables_and_rows():
