@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 from ra3.config.settings import EvalSettings
-from ra3.grading.grade import Verdict, grade, refuse_unjudged
+from ra3.errors import UserError
+from ra3.grading.grade import Verdict, grade
 from ra3.grading.problems import Problem
 from ra3.measure.pass_at_k import Answer, measure_answers, pack, unpack
 from ra3.model.policy import Policy
@@ -18,6 +19,9 @@ from ra3.run.recorder import Recorder
 from ra3.run.results import Results
 from ra3.sandbox import Sandbox
 from ra3.seeds import derive
+
+MOST_UNJUDGED = 0.01
+"""Share of a part's samples that may lack a verdict; the score is then a bound, and said to be one."""
 
 
 def evaluate(
@@ -44,7 +48,6 @@ def evaluate_samples(
     def grade_part(part: slice) -> list[Answer]:
         with recorder.phase("grading"):
             verdicts = grade(sandbox, [(problem, completion.program) for problem, completion in attempts[part]])
-        refuse_unjudged(verdicts)
         return answers_of(attempts[part], verdicts)
 
     asked = [problem for problem, _ in attempts]
@@ -60,6 +63,14 @@ def answers_of(attempts: Iterable[tuple[Problem, Completion]], verdicts: Sequenc
     ]
 
 
+def refuse_bounds_far_apart(unjudged: int, samples: int) -> None:
+    """UserError where more than MOST_UNJUDGED of the samples have no verdict: their score would say too little."""
+    if unjudged > MOST_UNJUDGED * samples:
+        what = f"{unjudged} of {samples} programs could not be judged, so their score is unknown"
+        fix = "give the sandbox more of the machine (fewer sandbox.workers), then go on with --resume: they run again"
+        raise UserError(what, "evaluation", f"at most {MOST_UNJUDGED:.0%} without a verdict", fix)
+
+
 def answered(
     recorder: Recorder, model: str, problems: Sequence[Problem], size: int, answer: Callable[[slice], list[Answer]]
 ) -> list[Answer]:
@@ -68,8 +79,9 @@ def answered(
 
     def compute(number: int) -> dict:
         own = answer(parts[number])
-        judged = [a.verdict.passed for a in own if a.verdict.passed is not None]
-        shares = {"pass_rate": sum(judged) / max(1, len(judged)), "infra": 1 - len(judged) / len(own)}
+        passed, unjudged = ([a.verdict.passed for a in own].count(what) for what in (True, None))
+        refuse_bounds_far_apart(unjudged, len(own))
+        shares = {"pass_rate": passed / len(own), "infra": unjudged / len(own)}
         recorder.display.update("eval", 0, number, len(parts), shares)
         return pack(own)
 

@@ -152,8 +152,7 @@ class SolveProblems(Task):
     def metrics(self, policy: Policy, rollouts: GradedPrograms, reward: Tensor) -> dict[str, float]:
         """How the sampled programs did, and how many groups were replaced."""
         sampled = rollouts.sampled or rollouts
-        rewards = sampled.passed[sampled.counted]
-        passed = float(rewards.mean()) if len(rewards) else 0.0
+        passed = float(sampled.passed.mean())
         return {
             "reward": passed,
             "pass_rate": passed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def first_line(answer: Answer) -> str:
 CHAIN_CURVES: dict[str, Callable[[Answer], bool | None]] = {
     "think_rate_by_chain": lambda a: first_line(a).startswith("#"),
     "comment_right_by_chain": lambda a: latent_is_right(a) if first_line(a).startswith("#") else None,
-    "pass_by_chain": lambda a: a.verdict.passed,
+    "pass_by_chain": lambda a: bool(a.verdict.passed),
 }
 """What is said of an answer; None leaves it out."""
 
@@ -93,16 +94,20 @@ def problem_counts(model: str, answers: Sequence[Answer]) -> list[ProblemCount]:
 
 
 def pass_scores(model: str, counts: Sequence[ProblemCount], ks: Iterable[int], seed: int) -> list[Score]:
-    """pass@k per band: mean over problems with its interval. A problem with fewer than k judged samples has no pass@k
-    and is not among the `problems` of the score."""
+    """pass@k per band: mean over problems with its interval. A problem with fewer than k samples has no pass@k and is
+    not among the `problems` of the score. Samples without a verdict count as failed: the score is a bound from below,
+    and its interval ends where that of the bound from above does."""
     found = []
     for band, own in grouped(counts, lambda c: c.band).items():
-        samples = max(c.judged for c in own)
+        samples, unjudged = max(c.judged + c.unjudged for c in own), sum(c.unjudged for c in own)
         for k in ks:
-            values = [pass_at_k(c.judged, c.passed, k) for c in own if c.judged >= k]
-            if values:
-                share = interval(values, derive(seed, "interval", band, k))
-                found.append(Score(model, band, f"pass@{k}", *share, len(values), samples))
+            asked = [(c.judged + c.unjudged, c) for c in own if c.judged + c.unjudged >= k]
+            least, most = ([pass_at_k(n, c.passed + u * c.unjudged, k) for n, c in asked] for u in (0, 1))
+            if asked:
+                place = derive(seed, "interval", band, k)
+                (mean, low, high), bound = interval(least, place), interval(most, place)
+                high, top = (bound.high, bound.mean) if unjudged else (high, math.nan)
+                found.append(Score(model, band, f"pass@{k}", mean, low, high, len(asked), samples, unjudged, top))
     return found
 
 
@@ -110,7 +115,7 @@ def reach_curves(model: str, counts: Sequence[ProblemCount], seed: int) -> dict[
     """pass@k by k, for k = 1, 2, 4, ... up to the samples that every problem of the band has: what is reachable."""
     curves = {}
     for band, own in grouped(counts, lambda c: c.band).items():
-        ks = [2**i for i in range(min(c.judged for c in own).bit_length())]
+        ks = [2**i for i in range(min(c.judged + c.unjudged for c in own).bit_length())]
         scores = pass_scores(model, own, ks, seed)
         curves[f"pass_on_{band}_by_k"] = [
             CurvePoint(model, k, s.mean, s.low, s.high) for k, s in zip(ks, scores, strict=True)
@@ -119,11 +124,13 @@ def reach_curves(model: str, counts: Sequence[ProblemCount], seed: int) -> dict[
 
 
 def paired_differences(a: Sequence[ProblemCount], b: Sequence[ProblemCount], seed: int) -> list[Difference]:
-    """Differences a - b of pass@1 per band, from the counts of two models on the same problems."""
+    """Differences a - b of pass@1 per band, from the counts of two models on the same problems, those that have every
+    verdict of both."""
     found = []
     second = grouped(b, lambda c: c.band)
     for band, first in grouped(a, lambda c: c.band).items():
-        one, other = ({c.id: c.passed / c.judged for c in own if c.judged} for own in (first, second[band]))
+        whole = ([c for c in own if c.judged and not c.unjudged] for own in (first, second[band]))
+        one, other = ({c.id: c.passed / c.judged for c in own} for own in whole)
         shared = sorted(one.keys() & other.keys())
         own_seed = derive(seed, "paired", band)
         gap = paired_difference([one[name] for name in shared], [other[name] for name in shared], own_seed)

@@ -77,6 +77,8 @@ def report_page(view: View) -> str:
     for name, run in systems:
         own, lines = Alarms(run.settings.get("run.dtype")), [line for lines in run.stages.values() for line in lines]
         alarms += [(name, line.step, text) for line in lines for text in own.check(line.stage, line.values)]
+        alarms += [(name, None, f"{c.id}: {c.unjudged} without a verdict, pass@k is a bound from below")
+                   for c in run.results.problems if c.unjudged]  # fmt: skip
         facts = flatten({key: value for key, value in run.environment.items() if key not in ("earlier", "argv")})
         environments[name] = {**dict(facts), "attempts": len(run.facts.attempts)}
     return render(

@@ -35,6 +35,8 @@ class Score:
     high: float = math.nan
     problems: int = 0  # or documents that the mean is taken over
     samples: int = 0  # for each problem; 0 where there are none
+    unjudged: int = 0  # samples without a verdict: `mean` counts them as failed and is the least that it can be
+    most: float = math.nan  # what the mean would be if all of them had passed
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class ProblemCount:
     judged: int  # samples with a verdict
     passed: int
     reasons: dict[str, int] = field(default_factory=dict)  # of all samples, those that could not be judged among them
+
+    @property
+    def unjudged(self) -> int:
+        """Samples without a verdict."""
+        return self.reasons.get("infra", 0)
 
 
 @dataclass(frozen=True)
@@ -242,12 +249,14 @@ def _score_cell(score: Score, peers: Sequence[Score]) -> Cell:
     """A score without an interval where it has none. The track that intervals are drawn on is 0 to 1 for shares; for
     other metrics it holds those of all `peers`, and 0."""
     mean, low, high = (number_text(score.metric, value) for value in (score.mean, score.low, score.high))
+    note = f"at least; at most {number_text(score.metric, score.most)}, {score.unjudged} without a verdict"
+    note = note if score.unjudged else ""
     if not score.low < score.high:
-        return Cell(mean, model=score.model)
+        return Cell(mean, note=note, model=score.model)
     ends = [value for s in peers for value in (s.mean, s.low, s.high) if math.isfinite(value)]
     start, end = (0.0, 1.0) if is_share(score.metric) else (min(0.0, *ends), max(0.0, *ends))
     low_at, mean_at, high_at = ((value - start) / (end - start) for value in (score.low, score.mean, score.high))
-    return Cell(mean, low, high, model=score.model, span=(low_at, mean_at, high_at))
+    return Cell(mean, low, high, note, score.model, span=(low_at, mean_at, high_at))
 
 
 def is_share(metric: str) -> bool:

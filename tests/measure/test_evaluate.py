@@ -8,7 +8,8 @@ import torch
 from ra3.compare.tables import HELDOUT
 from ra3.config.settings import EvalSettings, UpdateSettings
 from ra3.data.latents import encode_all
-from ra3.evaluate import answers_of
+from ra3.errors import UserError
+from ra3.evaluate import answers_of, refuse_bounds_far_apart
 from ra3.grading.grade import Grader, Verdict, grade
 from ra3.measure import counterfactuals as probes
 from ra3.measure.counterfactuals import Place, block, code_changes, places, some_of
@@ -31,7 +32,7 @@ from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import interleave
 from ra3.rollout.programs import before_stop, completions, encode_prompts, write_programs
 from ra3.run.ledger import Ledger
-from ra3.run.results import ProblemCount
+from ra3.run.results import ProblemCount, Results, result_tables
 from ra3.sandbox import Sandbox
 from ra3.worlds import WORLDS
 from ra3.worlds.functions import world
@@ -78,6 +79,43 @@ def test_what_no_sandbox_could_judge_is_left_out():
     verdicts = [Verdict(True, "passed", 0.0), Verdict(None, "infra", 0.0), Verdict(False, "wrong_answer", 0.0)]
     (row,) = problem_counts("m", [Answer(problem, "", verdict) for verdict in verdicts])
     assert (row.judged, row.passed) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "mean", "most", "text"),
+    [
+        ((True, None, None, None), 0.25, 1.0, "25.0 [25.0, 100.0]; at least; at most 100.0, 3 without a verdict"),
+        ((None, None), 0.0, 1.0, "0.0 [0.0, 100.0]; at least; at most 100.0, 2 without a verdict"),
+        ((False, None, True, True), 0.5, 0.75, "50.0 [50.0, 75.0]; at least; at most 75.0, 1 without a verdict"),
+        ((False, True), 0.5, None, "50.0"),
+    ],
+)
+def test_what_has_no_verdict_never_raises_a_score_and_makes_it_a_bound(verdicts, mean, most, text):
+    problem = world.problems("eval", 0, 1, "known")[0]
+    reasons = {True: "passed", False: "wrong_answer", None: "infra"}
+    answers = [Answer(problem, "", Verdict(passed, reasons[passed], 0.0)) for passed in verdicts]
+    results = measure_answers("m", answers, EvalSettings(samples=1, k=(1,)), 0)
+    (score,) = results.scores
+    assert (score.mean, score.unjudged) == (mean, verdicts.count(None))
+    assert score.most == most if most is not None else score.most != score.most
+    assert score.high >= (most or mean) and score.samples == len(verdicts)
+    assert str(result_tables([score])[0].rows[0][1]) == text
+    assert [point.mean for point in results.curves["pass_by_chain"]] == [mean]
+    again, refused = Results.from_json(results.to_json())
+    assert refused == 0 and again.scores[0].unjudged == score.unjudged
+
+
+@pytest.mark.parametrize(("unjudged", "samples"), [(3, 4), (1, 1), (2, 164), (11, 1000)])
+def test_a_score_that_lacks_many_verdicts_is_refused(unjudged, samples):
+    with pytest.raises(UserError, match=f"{unjudged} of {samples} programs could not be judged"):
+        refuse_bounds_far_apart(unjudged, samples)
+    refuse_bounds_far_apart(samples // 100, samples)
+
+
+def test_problems_without_every_verdict_are_in_no_difference():
+    lacking = ProblemCount("b", "b", "1", 3, 3, {"passed": 3, "infra": 1})
+    (row,) = paired_differences(counts([4, 0], model="a"), [*counts([2], model="b"), lacking], 0)
+    assert row.mean == pytest.approx(0.5)
 
 
 def test_differences_are_paired_by_problem():

@@ -208,3 +208,14 @@ def test_a_saved_model_is_no_run_of_its_own(tmp_path):
     (folder / "model" / "config.json").write_text("{}")
     ((name, run),) = read_view(folder).systems
     assert name == "ra3" and run.has_model
+
+
+def test_what_has_no_verdict_is_an_alarm(tmp_path):
+    run = write_run(tmp_path, "ra3", updates=1)
+    results = json.loads((run / "results.json").read_text())
+    results["problems"] = [
+        {"model": "ra3", "band": "edge", "id": "f-1", "judged": 3, "passed": 3, "reasons": {"passed": 3, "infra": 1}}
+    ]
+    (run / "results.json").write_text(json.dumps(results))
+    page = read_page(run)
+    assert "f-1: 1 without a verdict" in page.text and "No alarms." not in page.text
