@@ -1,18 +1,24 @@
 """What a model's own comments are worth to it on held-out code: where it thinks, what it gains, how it reads.
 
-    python perf/comment_gain.py MODEL [--files 40] [--places 64] [--dtype bfloat16]
+    python perf/comment_gain.py MODEL [MODEL ...] [--files 40] [--places 64] [--rollouts 0] [--dtype bfloat16]
 
 Files of Python's standard library whose path has a SHA-1 divisible by 8; of each one window of 384 tokens, drawn by the
 seed. Places are drawn in proportion to P("#"), two comments each by the model itself, of at most 12 tokens. Gain: nats
-on the next three lines given the comment, less those given act. Intervals: bootstrap over places, 95%.
+on the next three lines given the comment, less those given act. Bits per byte of the windows, without comments and, by
+the importance-weighted bound over K rollouts whose decisions and words are the model's own,
+
+    log p(a) >= E log 1/K sum_k prod_t pi(a_t | s_t, z_t^k),   z^k ~ pi,
+
+the latter less the bits of the first model without comments. Intervals: bootstrap over places or files, 95%.
 """
 
 import argparse
 import hashlib
+import math
 import random
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -21,11 +27,15 @@ from ra3.config.settings import EstepSettings, UpdateSettings
 from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, encode
 from ra3.em.annotate import comment_texts
-from ra3.em.by_place import comment_gains, step_scores
+from ra3.em.by_place import StepScores, comment_gains, step_scores
 from ra3.measure.statistics import bootstrap
+from ra3.model.action_spaces import step_logp
 from ra3.model.policy import Policy
-from ra3.rollout.interleave import expert_rows
+from ra3.model.update import score
+from ra3.rollout.cursor import LatentRules
+from ra3.rollout.interleave import expert_rows, interleave
 from ra3.run.ledger import Ledger
+from ra3.seeds import derive
 
 ESTEP = EstepSettings(group_size=2, horizon=3, max_latent_tokens=12, format_penalty=0.0)
 
@@ -55,24 +65,56 @@ def drawn_places(think: torch.Tensor, count: int) -> list[tuple[int, int]]:
 def main() -> None:
     """Prints the measures and some comments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--files", type=int, default=40)
     parser.add_argument("--places", type=int, default=64)
+    parser.add_argument("--rollouts", type=int, default=0, help="K of the bound; 0: none")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     given = parser.parse_args()
-    policy = Policy.load(given.model, "pretrained", getattr(torch, given.dtype), torch.device("cpu"), 0)
-    windows, update, ledger = list(heldout_windows(policy, given.files)), UpdateSettings(), Ledger()
-    plain = step_scores(policy, expert_rows(policy, windows, decisions=True), update, ledger)
+    first = None
+    for model in given.models:
+        policy = Policy.load(model, "pretrained", getattr(torch, given.dtype), torch.device("cpu"), 0)
+        windows = list(heldout_windows(policy, given.files))
+        sizes = torch.tensor([len(w.document.text[w.places[0] :].encode()) * math.log(2) for w in windows])
+        plain = step_scores(policy, expert_rows(policy, windows, decisions=True), UpdateSettings(), Ledger())
+        print(f"\n{model}")
+        bits = -plain.logp.sum(1) / sizes
+        first = bits if first is None else first
+        show("bits per byte", bits, 4)
+        if given.rollouts:
+            bound = -likelihood_bound(policy, windows, given.rollouts) / sizes
+            show(f"its bound by {given.rollouts} rollouts", bound, 4)
+        for name, own in (("bits", bits), *([("bound", bound)] if given.rollouts else [])):
+            show(f"{name} less the first model's bits", own - first, 4)
+        show_gains(policy, windows, plain, given.places)
+
+
+def likelihood_bound(policy: Policy, windows: Sequence[EncodedDocument], rollouts: int) -> torch.Tensor:
+    """[D] nats, the importance-weighted bound on log p of each window."""
+    seeds = [derive(0, "bound", w.id, k) for w in windows for k in range(rollouts)]
+    rows = interleave(policy, windows, rollouts, LatentRules(ESTEP.max_latent_tokens), seeds)
+    scores = score(policy, rows, rows.expert, UpdateSettings().micro_batch_tokens)
+    logp = step_logp(scores.logp, scores.logp_action, rows).sum(1).unflatten(0, (-1, rollouts))
+    return logp.logsumexp(1) - math.log(rollouts)
+
+
+def show(name: str, values: torch.Tensor, digits: int = 2) -> None:
+    """Print a mean with its interval."""
+    own = bootstrap(values.tolist(), 0)
+    print(f"{name}: {own.mean:.{digits}f} [{own.low:.{digits}f}, {own.high:.{digits}f}]")
+
+
+def show_gains(policy: Policy, windows: Sequence[EncodedDocument], plain: StepScores, count: int) -> None:
+    """Print what the model's own comments gain where it thinks, and some of them."""
     may = sum(sum(map(bool, w.openings)) for w in windows)
     think = 1 - plain.log_act.exp()
-    places = drawn_places(think, given.places)
-    rows, gain = comment_gains(policy, policy, windows, places, plain, ESTEP, update, 0, ledger)
-    comments = [comment_texts(policy, rows, r, rows.num_steps)[places[r // 2][1]] or "" for r in range(len(rows))]
+    places = drawn_places(think, count)
+    rows, gain = comment_gains(policy, policy, windows, places, plain, ESTEP, UpdateSettings(), 0, Ledger())
+    comments = [comment_texts(policy, rows, r, rows.num_steps)[0] or "" for r in range(len(rows))]
     words = [len(re.findall(r"[A-Za-z]{2,}", comment)) for comment in comments]
     print(f"{len(windows)} files, {may} boundaries; thinks at {100 * float(think.sum()) / may:.1f}% of them")
-    for name, values in (("gain", gain.mean(1)), ("best of two", gain.max(1).values)):
-        own = bootstrap(values.tolist(), 0)
-        print(f"{name}: {own.mean:.2f} nats [{own.low:.2f}, {own.high:.2f}]")
+    show("gain, nats", gain.mean(1))
+    show("best of two", gain.max(1).values)
     print(f"help: {100 * float((gain > 0).float().mean()):.0f}%; words: {sum(words) / len(words):.1f}")
     for r in range(0, len(rows), max(1, len(rows) // 12)):
         print(f"{float(gain.flatten()[r]):6.1f}  {comments[r].rstrip()}")

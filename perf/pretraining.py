@@ -57,7 +57,7 @@ class Recipe:
 
 Part = tuple[str, bool]
 """Text of a page, and whether it carries loss."""
-RECIPES = {"functions": Recipe(), "word-problems": Recipe(batch=12, learned=0.05, chains=300, updates=1800)}
+RECIPES = {"functions": Recipe(updates=500), "word-problems": Recipe(batch=12, learned=0.05, chains=300, updates=1800)}
 """Of the base model that ships with each world."""
 
 

@@ -228,6 +228,13 @@ class EncodedDocument:
         cut = self.cut or end < len(self.step_ids)
         return replace(self, step_ids=steps, openings=openings, places=places, cut=cut)
 
+    def branch(self, place: int, count: int) -> EncodedDocument:
+        """Return ``count`` steps from ``place`` on, all before them as context, which alone open with a choice."""
+        own = self.upto(place + count).thinking_only_at(place)
+        context = (*own.context_ids, *(i for ids in own.step_ids[:place] for i in ids))
+        steps, openings, places = own.step_ids[place:], own.openings[place:], own.places[place:]
+        return replace(own, context_ids=context, step_ids=steps, openings=openings, places=places)
+
     def thinking_only_at(self, place: int) -> EncodedDocument:
         """Return the document with ``place`` as the only boundary at which a latent may be written."""
         return replace(self, openings=tuple(own if t == place else None for t, own in enumerate(self.openings)))

@@ -2,7 +2,7 @@
 
 One trajectory per document, or one of G by its reward under pi (likelihood minus the price of the latents): the best,
 or one drawn with probability proportional to the exponential of the reward (importance resampling). Or the best of G
-comments at each place, judged one by one.
+comments at each place, judged one by one; or the documents as they are, with comments as branches beside them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.data.documents import Document
 from ra3.data.latents import EncodedDocument, annotate_text
-from ra3.em.by_place import best_by_place
+from ra3.em.by_place import best_by_place, with_branches
 from ra3.model.policy import Policy
 from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.credit import estep_credit
@@ -30,20 +30,24 @@ from ra3.seeds import derive
 
 DOCUMENTS_AT_ONCE = 512
 
-Latents = Literal["sample", "best", "resample", "by_place"]
-"""Which latents are written in: one sample, of G the best, one drawn by exp(reward), or the best at each place."""
+Latents = Literal["sample", "best", "resample", "by_place", "branches"]
+"""Which latents are written in: one sample, of G the best, one drawn by exp(reward), the best at each place; or none,
+but comments at places in rows of their own."""
 
 
 def annotate(
     q: Policy, pi: Policy, documents: Sequence[EncodedDocument], settings: MidtrainSettings, update: UpdateSettings,
     seed: int, em_round: int = 0, ledger: Ledger | None = None, latents: Latents = "sample",
 ) -> Rows:  # fmt: skip
-    """Writes one row per document, in order: its steps with latents sampled from q. c = inf writes none."""
+    """Writes one row per document, in order: its steps with latents sampled from q. c = inf writes none. Branches are
+    further rows in the group of their document."""
     own, ledger = settings.estep, ledger or Ledger()
     if math.isinf(own.switch_penalty):
         return expert_rows(q, documents)
     if latents == "by_place":
         return best_by_place(q, pi, documents, own, update, seed, em_round, ledger)
+    if latents == "branches":
+        return with_branches(q, documents, own, update, seed, em_round, ledger)
     samples = 1 if latents == "sample" else own.group_size
     always = own.think_floor is not None and own.think_floor[0] == 1
     rules = LatentRules(own.max_latent_tokens, think_floor=float(always))

@@ -1,15 +1,16 @@
-"""The best of G comments at each place of a document, chosen by the lines that follow it.
+"""Comments tried out at places of a document, each alone, with the lines that follow it.
 
     gain_g = sum_{k=t}^{t+H-1} [ log pi(a_k | s_t, z_g) - log pi(a_k | s_t, act) ],      z_1..z_G ~ q(. | s_t, think)
 
-s_t has no other latents, so that a comment is judged alone. The best is written where it gains more than c.
+s_t has no other latents. The best is written in where it gains more than c; or all of them are kept as branches, rows
+that leave the document at t, for pi to learn what such comments are worth.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.credit import Boundaries, step_sums
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import expert_rows, interleave
-from ra3.rows import Rows
+from ra3.rows import CONTEXT, Rows, concatenate
 from ra3.run.ledger import Ledger
 from ra3.seeds import derive
 
@@ -58,25 +59,48 @@ def best_by_place(
     return expert_rows(q, documents, latents=latents)
 
 
+def with_branches(
+    q: Policy, documents: Sequence[EncodedDocument], settings: EstepSettings, update: UpdateSettings, seed: int,
+    em_round: int, ledger: Ledger,
+) -> Rows:  # fmt: skip
+    """Writes a row for each document as it is, then one for each of G comments of q at its places, in its group. What
+    is before a comment is context there, the token that opens it, too: where to think is not learned from these."""
+    log_act = step_scores(q, expert_rows(q, documents, decisions=True), update, ledger).log_act
+    places = [(d, t) for d, document in enumerate(documents) for t in likely_places(document, log_act[d])]
+    plain = expert_rows(q, documents)
+    if not places:
+        return plain
+    rows = sampled_branches(q, documents, places, settings, derive(seed, "by_place", em_round), ledger)
+    of_document = torch.tensor([d for d, _ in places]).repeat_interleave(settings.group_size)
+    step = torch.where(rows.decisions, CONTEXT, rows.step)
+    return concatenate([plain, replace(rows, group=of_document, step=step)])
+
+
+def sampled_branches(
+    q: Policy, documents: Sequence[EncodedDocument], places: Sequence[tuple[int, int]], settings: EstepSettings,
+    seed: int, ledger: Ledger,
+) -> Rows:  # fmt: skip
+    """Samples G comments at each of P places, (document, step), each with the H steps that follow: P * G rows."""
+    parts = [documents[d].branch(t, settings.horizon) for d, t in places]
+    seeds = [derive(seed, documents[d].id, t, g) for d, t in places for g in range(settings.group_size)]
+    with ledger.phase("rollouts"):
+        rules = LatentRules(settings.max_latent_tokens, think_floor=1.0)
+        rows = interleave(q, parts, settings.group_size, rules, seeds)
+        ledger.count(**sampling_cost(q, rows))
+    return rows
+
+
 def comment_gains(
     q: Policy, pi: Policy, documents: Sequence[EncodedDocument], places: Sequence[tuple[int, int]], plain: StepScores,
     settings: EstepSettings, update: UpdateSettings, seed: int, ledger: Ledger,
 ) -> tuple[Rows, Tensor]:  # fmt: skip
     """Samples G comments at each of P places, (document, step). Returns a row for each, and what it gains, [P,G] nats;
     one that did not end by itself pays `format_penalty`. `plain`: scores of the documents without latents."""
-    size, horizon = settings.group_size, settings.horizon
-    parts = [documents[d].upto(t + horizon).thinking_only_at(t) for d, t in places]
-    seeds = [derive(seed, documents[d].id, t, g) for d, t in places for g in range(size)]
-    with ledger.phase("rollouts"):
-        rows = interleave(q, parts, size, LatentRules(settings.max_latent_tokens, think_floor=1.0), seeds)
-        ledger.count(**sampling_cost(q, rows))
-    given, unclosed = step_scores(pi, rows, update, ledger).logp, Boundaries.of(rows, q.spaces).unclosed
-    gain = torch.empty(len(places), size)
-    for n, (d, t) in enumerate(places):
-        group, ahead = slice(n * size, (n + 1) * size), slice(t, t + horizon)
-        act = plain.logp[d, ahead].sum() - plain.log_act[d, t]
-        gain[n] = given[group, ahead].sum(1) - act - settings.format_penalty * unclosed[group, t]
-    return rows, gain
+    rows = sampled_branches(q, documents, places, settings, seed, ledger)
+    given, unclosed = step_scores(pi, rows, update, ledger).logp.sum(1), Boundaries.of(rows, q.spaces).unclosed[:, 0]
+    act = torch.stack([plain.logp[d, t : t + settings.horizon].sum() - plain.log_act[d, t] for d, t in places])
+    earned = (given - settings.format_penalty * unclosed).unflatten(0, (-1, settings.group_size))
+    return rows, earned - act[:, None]
 
 
 def step_scores(pi: Policy, rows: Rows, update: UpdateSettings, ledger: Ledger) -> StepScores:

@@ -7,6 +7,7 @@ Reported beside it, because only they compare with NTP: the cross-entropy of exp
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
@@ -40,7 +41,7 @@ def mstep(
         factor = warmup_cosine((step + 1) / len(batches), WARMUP)
         optimizer.scale(factor)
         own, place = rows.select(batches[step]), {"stage": "mstep", "round": em_round, "step": step}
-        own_names = [names[i] for i in batches[step]]
+        own_names = [names[i] for i in own.group.tolist()]
         cost = training_cost(policy, own, trained_tokens(own))
         with recorder.phase("training", **cost), nonfinite_explained(recorder, place, policy, own_names):
             numbers = next_token_step(policy, optimizer, own, update)
@@ -50,16 +51,19 @@ def mstep(
 
 
 def mstep_batches(rows: Rows, settings: MstepSettings, seed: int) -> list[list[int]]:
-    """The rows of every update: whole passes in a fresh order each, until the epochs or the tokens are used up."""
-    lengths = trained_tokens(rows).sum(1).tolist()
-    budget = settings.tokens or sum(lengths) * settings.epochs
+    """The rows of every update, those of a document together: whole passes in a fresh order each, until the epochs or
+    the tokens are used up."""
+    lengths, members = trained_tokens(rows).sum(1).tolist(), defaultdict(list)
+    for row, document in enumerate(rows.group.tolist()):
+        members[document].append(row)
+    budget, documents = settings.tokens or sum(lengths) * settings.epochs, list(members.values())
     size, batches, epoch = settings.batch_documents, [], 0
     while budget > 0:
-        order = permutation(len(rows), seed, epoch)
+        order = permutation(len(documents), seed, epoch)
         for start in range(0, len(order), size):
             if budget <= 0:
                 break
-            batches.append(order[start : start + size])
+            batches.append([row for i in order[start : start + size] for row in documents[i]])
             budget -= sum(lengths[i] for i in batches[-1])
         epoch += 1
     return batches

@@ -33,9 +33,10 @@ from ra3.seeds import derive
 
 @dataclass(frozen=True)
 class AnnotatedText:
-    """What an M-step imitates: one row for each document, and the policy that wrote its latents."""
+    """What an M-step imitates, and the policy that wrote its latents."""
 
     rows: Rows
+    """One for each document, its number the group; branches of a document are further rows of its group."""
     writer: Policy
 
 
@@ -70,7 +71,8 @@ class EMRound:
 
         def compute(part: int) -> dict[str, Tensor]:
             ledger = self.recorder.ledger
-            return asdict(annotate(q, self.pi, parts[part], self.settings, self.update, *place, ledger, latents))
+            rows = annotate(q, self.pi, parts[part], self.settings, self.update, *place, ledger, latents)
+            return asdict(replace(rows, group=rows.group + sum(map(len, parts[:part]))))
 
         saved = self.recorder.parts(f"annotate-{self.em_round}", len(parts), compute)
         return AnnotatedText(concatenate([Rows(**shard) for shard in saved]), q)

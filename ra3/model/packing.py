@@ -1,6 +1,7 @@
 """Rows -> micro-batches: several rows in one flat sequence, no padding, exact positions for every token.
 
-Rows of a group begin alike: with their prompt. What they share is read once in each micro-batch, as in sampling.
+Rows of a group begin alike: with their prompt, or with a document up to where they branch off. What each shares with
+the first of them is read once in each micro-batch, as in sampling.
 
 A loss over a step's rows is a sum over tokens divided by a denominator of the *whole* step, never of a micro-batch, so
 it does not depend on how the rows were packed.
@@ -41,25 +42,27 @@ def micro_batches(rows: Rows, max_tokens: int, rank: int = 0, ranks: int = 1) ->
     first, shared = alike(rows)
     lengths, families, saved = rows.length.tolist(), first.tolist(), shared.tolist()
     longest = _per_group(rows.length, first, "amax").tolist()
-    order = sorted(range(len(lengths)), key=lambda r: (-longest[r], families[r], -lengths[r], r))
-    members, tokens = [], 0
+    order = sorted(range(len(lengths)), key=lambda r: (-longest[r], families[r], r != families[r], -lengths[r], r))
+    members, tokens, trunk = [], 0, -1
     for r in order[rank::ranks]:
-        beside = bool(members) and families[members[-1]] == families[r]
-        if members and tokens + lengths[r] - beside * saved[r] > max_tokens:
+        beside = bool(members) and families[trunk] == families[r]
+        new = lengths[r] - (min(saved[r], saved[trunk]) if beside else 0)
+        if members and tokens + new > max_tokens:
             yield _pack(rows, members, first, shared)
-            members, tokens, beside = [], 0, False
+            members, tokens, new, beside = [], 0, lengths[r], False
+        trunk = trunk if beside else r
         members.append(r)
-        tokens += lengths[r] - beside * saved[r]
+        tokens += new
     if members:
         yield _pack(rows, members, first, shared)
 
 
 def alike(rows: Rows) -> tuple[Tensor, Tensor]:
-    """[B] the first row of each row's group, and [B] the tokens with which all rows of that group begin."""
+    """[B] the first row of each row's group, and [B] the tokens with which the row and that one begin."""
     _, group = rows.group.unique(return_inverse=True)
     first = _per_group(torch.arange(len(rows), device=group.device), group, "amin")
     same = (rows.ids == rows.ids[first]) & rows.valid & rows.valid[first]
-    return first, _per_group(same.long().cumprod(1).sum(1), group, "amin")
+    return first, same.long().cumprod(1).sum(1)
 
 
 def _per_group(values: Tensor, group: Tensor, least_or_most: str) -> Tensor:
@@ -70,13 +73,13 @@ def _per_group(values: Tensor, group: Tensor, least_or_most: str) -> Tensor:
 def _pack(rows: Rows, members: list[int], first: Tensor, shared: Tensor) -> Packed:
     families = first[members].tolist()
     row = torch.tensor(members, device=rows.ids.device)
-    model = torch.tensor([families.index(f) for f in families], device=row.device)
+    trunk = torch.tensor([families.index(f) for f in families], device=row.device)
     column = torch.arange(rows.ids.shape[1], device=row.device)
     valid = column < rows.length[row, None]
-    common = column < shared[row, None]
-    repeated = common & (model != torch.arange(len(members), device=row.device))[:, None]
+    common = column < torch.minimum(shared[row], shared[row[trunk]])[:, None]
+    repeated = common & (trunk != torch.arange(len(members), device=row.device))[:, None]
     read = valid & ~repeated
     number = read.flatten().cumsum(0).unflatten(0, read.shape) - 1
-    token = torch.where(common, number[model], number)
+    token = torch.where(common, number[trunk], number)
     column = column.expand_as(valid)
     return Packed(rows.ids[row][read], column[read], row[:, None].expand_as(valid)[valid], column[valid], token[valid])

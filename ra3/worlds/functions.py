@@ -15,7 +15,9 @@ A page is a context of definitions in random order and some functions that use t
 Each link is one trivial look-up when written down; a transformer of few layers cannot follow a long chain in the one
 pass it has before the body. Idioms come in families that share their first lines (``LOOP`` opens nine of them), so the
 line that tells operations apart comes late and an intention has to last for several lines. A function's name never
-helps. The new operations put known lines together in ways that pre-training never showed.
+helps. The new operations put known lines together in ways that pre-training never showed; in
+its documents a function of a new operation does what some old one does, so that a base model has no idea of it, and not
+a wrong one.
 '''
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class Operation:
     name: str
     lines: tuple[str, ...]
     run: Callable[[list[int]], list[int] | int]
-    new: bool = False  # True: pre-training mentions the name and never shows the idiom
+    new: bool = False  # True: pre-training names it and never shows the idiom
 
 
 def _keep(condition: str, *also: str) -> tuple[str, ...]:
@@ -103,7 +105,7 @@ def body(name: str) -> tuple[str, ...]:
 NAMES = tuple(c + v for c in "bdfgklmnprstv" for v in "aeiou")  # 65 syllables, each one token
 USELESS = ("# loop\n", "# done\n", "# next\n")
 LEVELS = {
-    "pretrain": Level((1, 1, 2, 2, 3), OLD, (2, 4), commented=0.4, useless=0.02),
+    "pretrain": Level((1, 1, 2, 2, 3), 4 * OLD + NEW, (2, 4), unknown=NEW, commented=0.4, useless=0.02),
     "expert": Level((1, 2, 3, 4), OLD + NEW, (3, 5)),
     "known": Level((1, 2), OLD, (1, 1), unused=(2, 3)),
     "edge": Level((1, 2, 3, 4), OLD + 3 * NEW, (1, 1), unused=(2, 3)),
@@ -116,10 +118,11 @@ def page(level: Level, seed: int) -> Page:
     rng = random.Random(seed)
     chains, functions = draw_chains(rng, level)
     commented = [rng.random() < level.commented for _ in range(functions)]
-    context = glossary(rng, chains)
+    context, guess = glossary(rng, chains), random.Random(derive(seed, "guess"))
+    done = [guess.choice(OLD) if chain[-1] in level.unknown else chain[-1] for chain in chains[:functions]]
     exercises = (
-        Exercise(header(chain), chain, comment_line(chain), body(chain[-1]), written)
-        for chain, written in zip(chains[:functions], commented, strict=True)
+        Exercise(header(chain), chain, comment_line(chain), body(operation), written)
+        for chain, operation, written in zip(chains[:functions], done, commented, strict=True)
     )
     return Page(context, tuple(exercises), derive(seed, "rest"))
 

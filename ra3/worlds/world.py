@@ -44,6 +44,8 @@ class Level:
     """Fewest and most chains that no exercise uses."""
     branches: tuple[int, int] = (0, 0)
     """Fewest and most facts that build on a quantity of a chain and lead nowhere; word problems only."""
+    unknown: tuple[str, ...] = ()
+    """Operations that nobody there knows yet: their functions do what some other one does, drawn at random."""
     commented: float = 0.0
     """Share of exercises that carry their intention, whatever the chain's length."""
     useless: float = 0.0
