@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from ra3.config.conflicts import Conflicts, of_rewards, of_sizes
 
 Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "none", "iwae"]
-Method = Literal["ra3", "ntp", "mixed", "distilled", "bootstrap", "hindsight", "iwae", "brite", "rlp", "rlpt"]
+Method = Literal[
+    "ra3", "branches", "ntp", "mixed", "distilled", "bootstrap", "hindsight", "iwae", "brite", "rlp", "rlpt"
+]  # fmt: skip
 Name = Annotated[str, Field(min_length=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]

@@ -11,20 +11,22 @@ import torch
 from test_midtrain import attempt, config, recorder, same_weights, trained
 
 from ra3.compare.results import TRAINING
-from ra3.em.annotate import resample
+from ra3.em.annotate import annotate, resample
 from ra3.em.by_place import PROPOSED, best_by_place
 from ra3.em.methods import METHODS
 from ra3.em.methods.distilled import with_true_latents
 from ra3.em.methods.mixed import mixed
 from ra3.em.methods.rlp import one_random_place
 from ra3.em.methods.rlpt import Segment, judge, segment, without_comments
-from ra3.em.mstep import drop_latents
+from ra3.em.mstep import drop_latents, mstep_batches, trained_tokens
 from ra3.em.round import AnnotatedText, EMRound
 from ra3.errors import UserError
+from ra3.model.packing import micro_batches
 from ra3.model.policy import Policy
+from ra3.model.update import score
 from ra3.rollout.cursor import forced_steps
 from ra3.rollout.interleave import expert_rows
-from ra3.rows import FULL, RowBuilder, build
+from ra3.rows import FULL, RowBuilder, Rows, build
 from ra3.run.ledger import Ledger, by_kind, read_ledger
 from ra3.worlds import WORLDS
 
@@ -112,6 +114,54 @@ def test_hindsight_writes_in_what_pays_by_the_lines_that_follow(policy, document
         for t in places:
             latent = rows.ids[r][rows.latent[r] & (rows.step[r] == t)].tolist()
             assert gain_of(policy, document.upto(t + 2), t, latent) > 0.05
+
+
+def test_branches_leave_their_document_where_a_comment_stands(policy, documents):
+    em = em_round(None, policy, documents, "branches", horizon=2)
+    rows, size = em_text(em, "branches"), em.settings.estep.group_size
+    plain = expert_rows(policy, documents)
+    assert [rows.tokens(d) for d in range(8)] == [plain.tokens(d) for d in range(8)]
+    assert len(rows) > 8 and rows.group[:8].tolist() == list(range(8))
+    places = {d: set() for d in range(8)}
+    for r in range(8, len(rows)):
+        document, ids = documents[int(rows.group[r])], rows.tokens(r)
+        trained = trained_tokens(rows)[r].nonzero()[:, 0].tolist()
+        start = trained[0] - 1  # behind it the words are learned, and the steps; not the token that opens
+        before = [policy.start_ids, document.context_ids, *document.step_ids]
+        t = next(t for t in range(len(document.step_ids)) if sum(map(len, before[: 2 + t])) == start)
+        assert ids[:start] == [i for part in before[: 2 + t] for i in part]
+        assert ids[start] == policy.syntax.think_ids[document.openings[t].think]
+        lines = [i for step in forced_steps(document, policy.end_id)[t : t + 2] for i in step]
+        assert ids[-len(lines) :] == lines and trained == list(range(start + 1, len(ids)))
+        places[int(rows.group[r])].add(t)
+    assert len(rows) - 8 == size * sum(map(len, places.values()))
+    for d, document in enumerate(documents):  # the first token of a step tells act from think: not learned there
+        first = [1 + len(document.context_ids) + sum(map(len, document.step_ids[:t])) for t in sorted(places[d])]
+        left_out = (plain.valid & trained_tokens(plain) & ~trained_tokens(rows)[:8, : plain.ids.shape[1]])[d]
+        assert left_out.nonzero()[:, 0].tolist() == first
+    assert {r for batch in mstep_batches(rows, em.settings.mstep, 0)[:2] for r in batch} == set(range(len(rows)))
+    for batch in mstep_batches(rows, em.settings.mstep, 0):  # a document comes with all of its branches
+        assert all(set((rows.group == g).nonzero()[:, 0].tolist()) <= set(batch) for g in rows.group[batch].tolist())
+
+
+def test_branches_are_read_once_and_scored_as_if_alone(policy, documents):
+    rows = em_text(em_round(None, policy, documents[:3], "branches", horizon=2), "branches")
+    (packed,) = micro_batches(rows, 10**6)
+    apart = [len(rows.tokens(d)) for d in range(3)]
+    for r in range(3, len(rows)):
+        own, trunk = rows.tokens(r), rows.tokens(int(rows.group[r]))
+        apart.append(len(own) - next(n for n, (a, b) in enumerate(zip(own, trunk, strict=False)) if a != b))
+    assert len(packed.ids) == sum(apart) < 0.5 * int(rows.length.sum())
+    wanted = trained_tokens(rows)
+    together = score(policy, rows, wanted, 10**6).logp
+    for r in range(len(rows)):
+        alone = score(policy, rows.select([r]), wanted[r : r + 1], 10**6).logp
+        assert (alone[0] - together[r]).abs().max() < 1e-5
+
+
+def em_text(em: EMRound, latents) -> Rows:
+    """The rows that an annotation writes."""
+    return annotate(em.pi, em.pi, em.documents, em.settings, em.update, em.seed, latents=latents)
 
 
 def gain_of(policy, document, t, latent) -> float:

@@ -2,6 +2,7 @@
 file of its own with its equation and source; what differs from the source stands after "Ours"."""
 
 from ra3.em.methods.bootstrap import bootstrap
+from ra3.em.methods.branches import branches
 from ra3.em.methods.brite import brite
 from ra3.em.methods.distilled import distilled
 from ra3.em.methods.hindsight import hindsight
@@ -14,5 +15,6 @@ from ra3.em.methods.rlpt import rlpt
 from ra3.em.round import Method
 
 METHODS: dict[str, Method] = {
-    method.__name__: method for method in (ra3, ntp, mixed, distilled, bootstrap, hindsight, iwae, brite, rlp, rlpt)
+    method.__name__: method
+    for method in (ra3, branches, ntp, mixed, distilled, bootstrap, hindsight, iwae, brite, rlp, rlpt)
 }

@@ -1,13 +1,13 @@
 """RA3 behind a round in which pi learns what its own comments are worth, for models that these mislead.
 
     round 0   max_pi sum_t log pi(a_t | s_t) + sum_{t,g} log pi(z_tg, a_{t:t+H} | s_t),   z_tg ~ pi(. | s_t, think)
-    later     RA3; its E-step reinforces at one place of a document at a time, as likely to think as not
+    later     RA3
 
 A model that has read people's comments takes every comment for true, and its own, which do not see the lines that
 follow, are wrong more often than right. While pi is frozen and trusts them, an E-step can only learn to say nothing. In
-the first round many comments hang on each document, as branches of H lines that share what is before them, so that pi
-learns from hundreds of them what one says of the lines that follow. Ours; nothing is selected, so that the z of a model
-that is consistent with itself would change nothing.
+the first round many comments hang on each document, as branches of H lines that share what is before them: from these
+pi learns what a comment says of the lines that follow. Nothing is selected; of a model that is consistent with itself
+this would change nothing. Ours.
 """
 
 from ra3.em.methods.ra3 import ra3
