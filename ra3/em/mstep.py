@@ -41,7 +41,7 @@ def mstep(
         factor = warmup_cosine((step + 1) / len(batches), WARMUP)
         optimizer.scale(factor)
         own, place = rows.select(batches[step]), {"stage": "mstep", "round": em_round, "step": step}
-        own_names = [names[i] for i in own.group.tolist()]
+        own_names = [names[int(i)] for i in own.group]
         cost = training_cost(policy, own, trained_tokens(own))
         with recorder.phase("training", **cost), nonfinite_explained(recorder, place, policy, own_names):
             numbers = next_token_step(policy, optimizer, own, update)
