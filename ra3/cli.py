@@ -23,6 +23,7 @@ SECTIONS = {
     "rlvr": ("run", "model", "rlvr", "sandbox", "update"),
     "eval": ("run", "model", "eval", "sandbox", "corpus"),
     "overlap": ("run", "corpus", "rlvr"),
+    "grade": ("sandbox", "run"),
     "annotate": ("run", "model", "corpus", "midtrain"),
 }
 """The settings each command is mostly about; its help shows them first."""
@@ -99,6 +100,18 @@ def overlap(*words: Words) -> None:
 
     for line in overlap_lines(config):
         print(line)
+
+
+@app.command
+def grade(*words: Words) -> None:
+    """Run programs against their tests, JSON lines from stdin to stdout: a verdict for each, in their order."""
+    from ra3.config.load import load, parse
+
+    config = load(*parse(words))
+    from ra3.commands.grade import verdict_lines
+
+    for line in verdict_lines(config, open(0, "rb", closefd=False)):  # noqa: SIM115 - a thread may still read
+        print(line, flush=True)
 
 
 @app.command

@@ -49,9 +49,6 @@ from ra3.run.stopping import StopRequest, deadline
 from ra3.sandbox import Sandbox
 from ra3.seeds import derive
 
-WALL_PER_CPU = 3
-"""Seconds by the clock that a program under test gets for each CPU second."""
-
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -217,7 +214,7 @@ def open_run(
 def open_sandbox(config: Config, recorder: Recorder) -> Iterator[Sandbox]:
     """Opens the sandbox of a command; its isolation level is noted in the run folder."""
     own, seed = config.sandbox, derive(config.run.seed, "judges")
-    with Sandbox(own.workers, own.cpu_s, WALL_PER_CPU * own.cpu_s, own.memory_mb, seed=seed) as sandbox:
+    with Sandbox(own.workers, own.cpu_s, memory_mb=own.memory_mb, seed=seed) as sandbox:
         recorder.run.add_facts(sandbox=sandbox.level)
         yield sandbox
 

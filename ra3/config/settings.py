@@ -254,7 +254,7 @@ class EvalSettings(Section):
 class SandboxSettings(Section):
     """Where programs under test run."""
 
-    workers: PositiveInt = 2
+    workers: int = Field(default=2, ge=1, le=64)
     """Programs that run at once."""
     cpu_s: float = Field(default=2.0, gt=0, le=3600)
     """CPU seconds a program may use; three times as many by the clock, and more where the host gives it no core."""

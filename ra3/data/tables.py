@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from ra3.errors import UserError, shown
 from ra3.sandbox.inside.values import whole_number
@@ -122,12 +122,25 @@ def read_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
     ``columns``: what is read of a table, all if empty; the first of them must be there. UserError for a folder that is
     no saved data set or holds several splits.
     """
-    reader, file, number = _saved if path.is_dir() else READERS[format_of(path)], printable(path), 0
+    return _rows(_numbered(path, columns), printable(path))
+
+
+def read_lines(lines: BinaryIO, file: str) -> Iterator[Row]:
+    """Yield the rows of JSON lines from an open file, called ``file``, as they come."""
+    return _rows(_objects(lines), file)
+
+
+def _numbered(path: Path, columns: Sequence[str]) -> Numbered:
+    if path.is_file() and is_lfs_pointer(path):
+        yield 1, ValueError(LFS_FAULT)
+    else:
+        yield from (_saved if path.is_dir() else READERS[format_of(path)])(path, columns)
+
+
+def _rows(numbered: Numbered, file: str) -> Iterator[Row]:
+    number = 0
     try:
-        if path.is_file() and is_lfs_pointer(path):
-            yield Row(file, 1, {}, LFS_FAULT)
-            return
-        for number, value in reader(path, columns):
+        for number, value in numbered:
             if isinstance(value, dict):
                 yield Row(file, number, value)
             else:
@@ -186,13 +199,17 @@ def _open(path: Path) -> Any:
 
 def _json_lines(path: Path, columns: Sequence[str]) -> Numbered:
     with _open(path) as lines:
-        for number, line in enumerate(iter(partial(lines.readline, MAX_LINE + 1), b""), 1):
-            if len(line) > MAX_LINE:
-                while line and not line.endswith(b"\n"):  # on to the end of the line, without holding it
-                    line = lines.readline(MAX_LINE)
-                yield number, ValueError(f"the line is larger than {MAX_LINE // 2**20} MiB")
-            elif line.strip():
-                yield number, _json(line)
+        yield from _objects(lines)
+
+
+def _objects(lines: BinaryIO) -> Numbered:
+    for number, line in enumerate(iter(partial(lines.readline, MAX_LINE + 1), b""), 1):
+        if len(line) > MAX_LINE:
+            while line and not line.endswith(b"\n"):  # on to the end of the line, without holding it
+                line = lines.readline(MAX_LINE)
+            yield number, ValueError(f"the line is larger than {MAX_LINE // 2**20} MiB")
+        elif line.strip():
+            yield number, _json(line)
 
 
 def _json_list(path: Path, columns: Sequence[str]) -> Numbered:

@@ -168,14 +168,15 @@ def load(path: str | Path) -> list[Problem]:
     """Read the problems of a file. UserError with file and line for the first bad row, and for an empty file."""
     found: dict[str, Problem] = {}
     for row in load_rows(Path(path)):
-        problem = _problem(row)
+        problem = read_problem(row)
         if problem.id in found:
             raise row.wrong(f"the id {problem.id!r} is used twice")
         found[problem.id] = problem
     return list(found.values())
 
 
-def _problem(row: Row) -> Problem:
+def read_problem(row: Row) -> Problem:
+    """Read a row of a file of problems. UserError with its place where it is none."""
     if unknown := sorted(row.values.keys() - KEYS):
         raise row.wrong(f"unknown key {unknown[0]!r}", ", ".join(sorted(KEYS)))
     try:

@@ -25,6 +25,8 @@ JOBS_PER_SERVER = 5000
 START_ATTEMPTS = 3
 TOO_LONG = Outcome("error:SourceTooLong")
 MAX_WORKERS = 64
+WALL_PER_CPU = 3
+"""Seconds by the clock that a program gets for each CPU second."""
 FIRST_UID, UIDS_PER_PROCESS, PROCESSES = 0x70000000, 256, 1 << 20
 KERNEL_COUNTERS = Path("/proc/vmstat")
 MODEST_MB = 64
@@ -45,14 +47,16 @@ class Sandbox(contextlib.AbstractContextManager):
     """
 
     def __init__(
-        self, workers: int = 2, cpu_s: float = 2.0, wall_s: float = 6.0, memory_mb: int = 512,
+        self, workers: int = 2, cpu_s: float = 2.0, wall_s: float | None = None, memory_mb: int = 512,
         layers: tuple[str, ...] = LAYERS, forced: bool = False, seed: int = 0,
     ):  # fmt: skip
-        """``seed`` is where the random numbers of judges and checkers begin; no program's process holds it.
+        """``wall_s`` is by default three times ``cpu_s``. ``seed`` is where the random numbers of judges and checkers
+        begin; no program's process holds it.
 
         UserError for a bad setting, where programs would run as root, or where root has no kernel layer to protect it
         and that is not ``forced``; SandboxError if no server starts.
         """
+        wall_s = WALL_PER_CPU * cpu_s if wall_s is None else wall_s
         _check(workers, cpu_s, wall_s, memory_mb, layers)
         self.limits = Limits(cpu_s, wall_s, memory_mb)
         self._layers, self._seed, self._busy, self._closed = layers, seed, False, False

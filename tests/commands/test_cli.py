@@ -59,7 +59,7 @@ def test_help_of_a_command_lists_every_setting(command, capsys):
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"  --{key} " in text for key in settings())
-    assert ("--dry-run" in text or command == "overlap") and "--model = --model.path" in text
+    assert ("--dry-run" in text or command in ("overlap", "grade")) and "--model = --model.path" in text
 
 
 def test_version():

@@ -174,6 +174,12 @@ def test_settings_are_checked():
             Sandbox(**bad)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("given", "wall_s"), [({}, 6), ({"cpu_s": 9}, 27), ({"cpu_s": 0.5, "wall_s": 0.5}, 0.5)])
+def test_the_clock_gives_three_times_the_cpu_seconds(given, wall_s):
+    with Sandbox(workers=1, **given) as sandbox:
+        assert sandbox.limits.wall_s == wall_s
+
+
 def test_one_batch_at_a_time(sandbox):
     stream = sandbox.stream([Job.stdio("", ""), Job.stdio("1", "")])
     next(stream)
