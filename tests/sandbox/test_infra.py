@@ -32,11 +32,11 @@ def sandbox():
 
 @linux
 @pytest.mark.parametrize("name", CLAIMS)
-def test_a_claim_is_called_what_it_is_at_once(sandbox, name):
-    """Within the clock limit, some looks and what a busy host adds: before the sixty limits of patience."""
+def test_a_claim_is_called_what_it_is(sandbox, name):
+    """Within the clock limit, some looks and what a busy host adds: before the sixty limits of patience, 90 s."""
     source, start = (attack_suite.FOLDER / f"{name}.py").read_text(), time.monotonic()
     assert reason(sandbox, attack_suite.CALL, source) == CLAIMS[name]
-    assert time.monotonic() - start < 12 and sandbox.restarts == 0
+    assert time.monotonic() - start < 60 and sandbox.restarts == 0
 
 
 class Shown:
