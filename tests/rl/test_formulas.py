@@ -88,6 +88,14 @@ def test_advantages_of_one_pass_in_four():
     assert no_baseline(ONE_PASSES, ALL)[0].tolist() == [1.0, 0.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("estimator", [group_mean, group_std, batch_std])
+def test_equal_returns_are_no_signal_whatever_their_sum_rounds_to(estimator):
+    values = -100 * torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    assert ((values + values + values) / 3 != values).any()  # 3 a / 3 is not always a
+    for value in values:
+        assert not estimator(value.expand(1, 3), torch.ones(1, 3, dtype=torch.bool)).any()
+
+
 def test_the_importance_weighted_advantage_by_hand():
     """Weights 1, 3 and 8 have the mean 4; without one of them 11/2, 9/2 and 2."""
     returns_DGS = torch.tensor([[[1.0, 1.0], [3.0, 1.0], [8.0, 1.0]]]).log()
