@@ -74,8 +74,7 @@ def dead_groups(returns: Tensor, counted: Tensor, tolerance: float = 1e-6) -> Te
 
 
 def _mean(returns: Tensor, counted: Tensor) -> Tensor:
-    """The mean of each group, which is exactly its entries' value where all are equal: the rest would be rounding, and
-    a division by its own spread would make a signal of it."""
+    """The mean of each group, exactly that of equal entries: a division by the spread would make rounding a signal."""
     n, least = counted.sum(1, keepdim=True).clamp(min=1), returns.masked_fill(~counted, torch.inf).amin(1, keepdim=True)
     least = torch.where(least.isfinite(), least, 0.0)
     return least + torch.where(counted, returns - least, 0.0).sum(1, keepdim=True) / n
