@@ -50,10 +50,10 @@ class Sample(NamedTuple):
 def read_samples(path: str | Path, problems: Sequence[Problem], left_out: Iterable[str] = ()) -> list[Sample]:
     """Read the samples of a file in its order, less those of tasks that are left out. UserError with file and line for
     the first that is none."""
-    by_id = {problem.id: problem for problem in problems}
+    by_id = {problem.id: (problem, standing_alone(problem)) for problem in problems}
     tasks = dict.fromkeys(left_out) | by_id
     found = ((row, _task(row, tasks)) for row in load_rows(Path(path).expanduser()))
-    return [_sample(row, task) for row, task in found if task]
+    return [_sample(row, *task) for row, task in found if task]
 
 
 def read_attempt(row: Row) -> Sample:
@@ -62,23 +62,23 @@ def read_attempt(row: Row) -> Sample:
     asked = {key: value for key, value in row.values.items() if key not in FORMS}
     if row.values.get("completion") is None:
         asked.setdefault("prompt", "")
-    return _sample(row, read_problem(replace(row, values=asked)))
+    return _sample(row, problem := read_problem(replace(row, values=asked)), standing_alone(problem))
 
 
-def _sample(row: Row, problem: Problem) -> Sample:
+def _sample(row: Row, problem: Problem, bare: Problem) -> Sample:
     given = [form for form in FORMS if row.values.get(form) is not None]
     if len(given) != 1:
         what = f"it has {' and '.join(given)}" if given else "it has no answer"
         raise row.wrong(what, f"one of {', '.join(FORMS)}")
     text = row.text(given[0])
     if given[0] == "solution":
-        return Sample(standing_alone(problem), text)
+        return Sample(bare, text)
     if given[0] == "response" and problem.answer == "completion":
-        return Sample(standing_alone(problem), behind(f"{problem.prompt}\n", fenced_program(text)))
+        return Sample(bare, behind(f"{problem.prompt}\n", fenced_program(text)))
     return Sample(problem, text)
 
 
-def _task(row: Row, by_id: Mapping[str, Problem | None]) -> Problem | None:
+def _task(row: Row, by_id: Mapping[str, tuple[Problem, Problem] | None]) -> tuple[Problem, Problem] | None:
     found = row.values.get("task_id", row.values.get("question_id"))
     if found is None:
         raise row.wrong("'task_id' is missing", f"it has: {', '.join(map(str, row.values)) or 'nothing'}")

@@ -121,10 +121,10 @@ def evaluate_file(path: str, config: Config, options: RunOptions) -> Path:
         found = found.proved(recorder, sandbox)
         meta = {problem.id: problem.meta for problem in found.record(recorder)}
         recorder.run.pin_inputs(exam=fingerprint_items(found.problems), samples=fingerprint_items(samples))
-        attempts = [
-            (replace(problem, meta=meta[problem.id]), completion_of_text(text, opener))
-            for problem, text in samples if problem.id in meta
-        ]  # fmt: skip
+        asked = {id(problem): problem for problem, _ in samples if problem.id in meta}  # one for all samples of a task
+        proved = {key: replace(problem, meta=meta[problem.id]) for key, problem in asked.items()}
+        answers = ((proved.get(id(problem)), text) for problem, text in samples)
+        attempts = [(problem, completion_of_text(text, opener)) for problem, text in answers if problem]
         results = evaluation.evaluate_samples(recorder, name, attempts, sandbox, config.eval, config.run.seed)
         return finish(recorder, replace(results, left_out=found.left_out), options)
 

@@ -177,7 +177,7 @@ class GradeCache:
     def verdicts(self, attempts: Iterable[tuple[Problem, str]]) -> list[Verdict]:
         """Return the verdict on every attempt, in order."""
         attempts = list(attempts)
-        runners = {id(problem): test_runner(problem) for problem, _ in attempts}
+        runners = {key: test_runner(problem) for key, problem in {id(p): p for p, _ in attempts}.items()}
         runs = [runners[id(problem)].run(program(problem, text)) for problem, text in attempts]
         reasons, cpu_s = [""] * len(runs), [0.0] * len(runs)
         sent: dict[int, list[Outcome] | None] = dict.fromkeys(range(len(runs)))  # None starts a generator
