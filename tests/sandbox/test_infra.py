@@ -169,8 +169,8 @@ def test_threads_of_a_program_are_counted_where_the_kernel_can(sandbox):
     """At most 64 with the server's own, where the level says that processes are limited."""
     if "NPROC" not in sandbox.level["limits"].split():
         pytest.skip(f"not limited here: {sandbox.level['limits']}")
-    source = "import threading\nthreading.stack_size(32768)\ndef f(x):\n    started, end = 0, threading.Event()\n    try:\n"
-    source += "        for started in range(x):\n            threading.Thread(target=end.wait).start()\n"
+    source = "import threading\nthreading.stack_size(32768)\ndef f(x):\n    started, end = 0, threading.Event()\n"
+    source += "    try:\n        for started in range(x):\n            threading.Thread(target=end.wait).start()\n"
     source += "    except RuntimeError:\n        pass\n    end.set()\n    return started\n"
     few = Problem("few", "", "f", (CallTest((16,), 15),))
     assert reason(sandbox, few, source) == "passed"
