@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from ra3.commands.inputs import heldout_bounds, read_corpus
+from ra3.commands.inputs import read_corpus, train_and_heldout
 from ra3.config.settings import Config
-from ra3.data.documents import split_heldout
 from ra3.data.functions import cut_at_functions
 from ra3.data.latents import EncodedDocument, encode_all
 from ra3.model.policy import Policy
@@ -86,7 +85,7 @@ def look_at_corpus(config: Config, policy: Policy, whole: bool = False) -> Corpu
     own, run = config.corpus, config.run.model_copy(update={"benchmarks": ()})
     is_large = not whole and own.path not in WORLDS and not own.documents  # else the first documents are soon read
     corpus = read_corpus(config.model_copy(update={"run": run}), whole or is_large)
-    train, heldout = split_heldout(corpus.documents, own.heldout, config.run.seed, *heldout_bounds(own.path))
+    train, heldout = train_and_heldout(config, corpus.documents)
     by_length, good, num_read = sorted(train, key=lambda document: len(document.text)), list[EncodedDocument](), 0
     start = time.perf_counter()
     for part in spread_parts(len(train)):

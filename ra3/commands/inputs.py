@@ -271,6 +271,16 @@ def heldout_bounds(corpus_path: str) -> tuple[int, int | None]:
     return (0, None) if corpus_path in WORLDS else (1, MOST_HELDOUT)
 
 
+def train_and_heldout(config: Config, documents: Sequence[Document]) -> tuple[list[Document], list[Document]]:
+    """The documents to train on and those to measure on: some of them, or of `corpus.heldout_path`."""
+    own, seed = config.corpus, config.run.seed
+    if own.heldout_path is None:
+        return split_heldout(documents, own.heldout, seed, *heldout_bounds(own.path))
+    other = own.model_copy(update={"path": own.heldout_path, "documents": 0})
+    found = read_corpus(config.model_copy(update={"corpus": other}))
+    return [*documents], split_heldout(found.documents, own.heldout, seed, least=1)[1]
+
+
 def first_prompt(policy: Policy, problems: Sequence[Problem]) -> str:
     """The first prompt token by token, as the model reads it: its beginning and its end."""
     ids = [*policy.start_ids, *encode_prompts(policy, problems[:1])[0]]
@@ -288,7 +298,7 @@ def load_documents(config: Config, policy: Policy) -> TokenizedCorpus:
         allowed = f"at most {policy.positions}; comments come on top"
         raise UserError(what, where, allowed, "lower it: longer documents are cut")
     corpus, encoded = read_corpus(config), []
-    for part in split_heldout(corpus.documents, own.heldout, config.run.seed, *heldout_bounds(own.path)):
+    for part in train_and_heldout(config, corpus.documents):
         good, bad = encode_all(policy.syntax, part, own.steps, longest)
         encoded.append(good)
         corpus.quarantine.extend(bad)

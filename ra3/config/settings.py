@@ -118,6 +118,9 @@ class CorpusSettings(Section):
     """Read at most this many documents. 0: all."""
     heldout: float = Field(default=0.05, ge=0, lt=1)
     """Share of the documents kept out of training, to measure on; of a corpus of your own at least 1, at most 32."""
+    heldout_path: str | None = Field(default=None, min_length=1)
+    """Text of its own to measure on, named and read as `path` is: `heldout` is the share of its documents that is used,
+    at least 1, and all of `path` is trained on. none: documents of `path` are held out."""
     max_tokens: int = Field(default=1024, ge=8)
     """Tokens of a row of expert text with its context. A longer document becomes several, cut between steps."""
     max_bad: float = Field(default=0.1, ge=0, le=1)

@@ -4,7 +4,7 @@ import json
 
 from corpus_files import write
 
-from ra3.commands.inputs import excerpt, read_corpus
+from ra3.commands.inputs import excerpt, read_corpus, train_and_heldout
 from ra3.config.load import load
 from ra3.data.documents import Document
 
@@ -40,6 +40,17 @@ def test_what_overlaps_a_benchmark_is_left_out_by_name(tmp_path):
     settings = {"corpus.path": str(tmp_path / "corpus"), "run.benchmarks": f"humaneval:{tmp_path}/exam.jsonl"}
     found = read_corpus(load(overrides=settings))
     assert [d.id for d in found.documents] == ["a.py"] and found.left_out == {"overlap": 1}
+
+
+def test_a_corpus_of_its_own_to_measure_on(tmp_path):
+    for name in ("train", "other"):
+        write(tmp_path / name, **{f"{name}{i}__py": f"{name} = {'x + ' * i}{i}\n" for i in range(4)})
+    for share, count in ((0, 0), (0.001, 1), (0.99, 4)):
+        settings = {"path": tmp_path / "train", "heldout_path": tmp_path / "other", "heldout": share, "documents": 3}
+        config = load(overrides={f"corpus.{name}": str(value) for name, value in settings.items()})
+        train, heldout = train_and_heldout(config, read_corpus(config).documents)
+        assert [d.id for d in train] == ["train0.py", "train1.py", "train2.py"]
+        assert len(heldout) == count and all(d.id.startswith("other") for d in heldout)
 
 
 def test_an_excerpt_shows_context_and_text():
