@@ -35,6 +35,7 @@ Fork = Annotated[Path | None, Parameter(show_default=False, help="Begin a new ru
 DryRun = Annotated[bool, Parameter(negative="", show_default=False, help="Show what this would take, and stop.")]
 Profile = Annotated[bool, Parameter(negative="", show_default=False, help="Print at the end where the time went.")]
 Check = Annotated[bool, Parameter(negative="", show_default=False, help="Check each file: it compiles and turns back.")]
+To = Annotated[str, Parameter(help="A new folder.")]
 Out = Annotated[Path, Parameter(help="Folder for the annotated text.")]
 
 app = App(
@@ -120,6 +121,15 @@ def report(folder: RunFolder, /) -> None:
     from ra3.report import write_report
 
     print(write_report(folder))
+
+
+@app.command
+def publish(folder: RunFolder, /, *, to: To) -> None:
+    """Write a finished run's model and annotated corpus, each with its card, into a folder for others to use."""
+    from ra3.commands.publish import publish as write
+
+    for written in write(folder, to):
+        print(written)
 
 
 for name in SECTIONS:
