@@ -2,7 +2,7 @@
 
     python perf/comment_gain.py MODEL [MODEL ...] [--files 40] [--places 64] [--rollouts 0] [--dtype bfloat16]
 
-Files of Python's standard library whose path has a SHA-1 divisible by 8; of each one window of 384 tokens, drawn by the
+Files that a run with seed 0 holds out of Python's standard library; of each one window of 384 tokens, drawn by the
 seed. Places are drawn in proportion to P("#"), two comments each by the model itself, of at most 12 tokens. Gain: nats
 on the next three lines given the comment, less those given act. Bits per byte of the windows, without comments and, by
 the importance-weighted bound over K rollouts whose decisions and words are the model's own,
@@ -13,18 +13,17 @@ the latter less the bits of the first model without comments. Intervals: bootstr
 """
 
 import argparse
-import hashlib
 import math
 import random
 import re
-import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
-from ra3.config.settings import EstepSettings, UpdateSettings
-from ra3.data.documents import Document
+from ra3.commands.inputs import read_corpus
+from ra3.config.settings import Config, CorpusSettings, EstepSettings, UpdateSettings
+from ra3.data.documents import split_heldout
 from ra3.data.latents import EncodedDocument, encode
 from ra3.em.annotate import comment_texts
 from ra3.em.by_place import StepScores, comment_gains, step_scores
@@ -42,16 +41,13 @@ ESTEP = EstepSettings(group_size=2, horizon=3, max_latent_tokens=12, format_pena
 
 def heldout_windows(policy: Policy, count: int) -> Iterator[EncodedDocument]:
     """One window of each of the first `count` held-out files."""
-    root = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(root.rglob("*.py")):
-        name, text = path.relative_to(root).as_posix(), path.read_bytes().decode("utf-8", "replace")
-        held = int(hashlib.sha1(name.encode()).hexdigest(), 16) % 8 == 0
-        if not held or {"test", "tests", "site-packages"} & set(path.parts):
-            continue
-        windows = encode(policy.syntax, Document(name, text), max_tokens=384)
+    corpus = read_corpus(Config(corpus=CorpusSettings(path="stdlib")))
+    _, heldout = split_heldout(corpus.documents, CorpusSettings().heldout, seed=0)
+    for document in heldout:
+        windows = encode(policy.syntax, document, max_tokens=384)
         full = [w for w in windows if any(w.openings) and len(w.step_ids) > 8] if isinstance(windows, list) else []
         if full and count:
-            yield random.Random(name).choice(full)
+            yield random.Random(document.id).choice(full)
             count -= 1
 
 

@@ -26,7 +26,7 @@ from ra3.rollout.generate import SamplingParams, generate
 from ra3.rows import RowBuilder, Rows, build
 from ra3.run.checkpoints import to_bytes
 
-TRIAL_S, REPEATS = 0.6, 3
+TRIAL_S, REPEATS = 0.4, 3
 MEANINGFUL_S = 0.05
 """Of trials that are shorter, nothing follows from how far they lie apart."""
 FIRST_TOKENS, ROW_TOKENS = 32, 256

@@ -66,12 +66,6 @@ def of_rewards(config: Config) -> Iterator[Conflict]:
             f"midtrain.method = {method} chooses among midtrain.estep.group_size = 1 rollouts",
             "set group_size to 2 or more, or another method",
         )
-    if method == "branches" and config.midtrain.em_rounds == 1:
-        yield Conflict(
-            ("midtrain.em_rounds", "midtrain.method"),
-            "midtrain.method = branches is RA3 from its second round on, and midtrain.em_rounds = 1",
-            "set em_rounds to 2 or more",
-        )
 
 
 def of_sizes(config: Config) -> Iterator[Conflict]:

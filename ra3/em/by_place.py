@@ -19,7 +19,7 @@ from ra3.config.settings import EstepSettings, UpdateSettings
 from ra3.data.latents import EncodedDocument
 from ra3.model.policy import Policy
 from ra3.model.update import sampling_cost, score, scoring_cost
-from ra3.rl.credit import Boundaries, at_tokens, step_sums
+from ra3.rl.credit import Boundaries, step_sums
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import expert_rows, interleave
 from ra3.rows import CONTEXT, Rows, concatenate
@@ -64,20 +64,17 @@ def with_branches(
     em_round: int, ledger: Ledger,
 ) -> Rows:  # fmt: skip
     """Writes a row for each document as it is, then one for each of G comments of q at its places, in its group. What
-    is before a comment is context there. Whether to think at these places is not learned: the token that opens a
-    comment is context, too, and so is the first of the step that stands there in the document as it is."""
+    is before a comment is context there; the token that opens it is learned from the first comment of a place alone, as
+    `act` is from the document, so that pi thinks at half of these places."""
     plain = expert_rows(q, documents, decisions=True)
     log_act = step_scores(q, plain, update, ledger).log_act
     places = [(d, t) for d, document in enumerate(documents) for t in likely_places(document, log_act[d])]
     if not places:
         return plain
-    tried = torch.zeros(log_act.shape)
-    tried[tuple(torch.tensor(places).T)] = 1
     rows = sampled_branches(q, documents, places, settings, derive(seed, "by_place", em_round), ledger)
     rows = replace(rows, group=torch.tensor([d for d, _ in places]).repeat_interleave(settings.group_size))
-    undecided = plain.decisions & (at_tokens(tried, plain.step) > 0), rows.decisions
-    parts = zip((plain, rows), undecided, strict=True)
-    return concatenate([replace(part, step=torch.where(mask, CONTEXT, part.step)) for part, mask in parts])
+    again = torch.arange(len(rows)) % settings.group_size > 0
+    return concatenate([plain, replace(rows, step=torch.where(rows.decisions & again[:, None], CONTEXT, rows.step))])
 
 
 def sampled_branches(

@@ -6,6 +6,7 @@ import bisect
 import inspect
 import linecache
 import math
+import os
 import shlex
 from dataclasses import replace
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from conftest import make_policy, raise_logits
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ra3.benchmarks import load_benchmark
 from ra3.data.documents import Document
 from ra3.data.latents import encode_all
 from ra3.grading.grade import grade
@@ -26,8 +28,9 @@ from ra3.model.policy import Policy
 from ra3.model.update import score
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows
-from ra3.rollout.programs import Completion, completion, completions, encode_prompts
+from ra3.rollout.programs import Completion, completions, encode_prompts
 
+DATA = os.environ.get("RA3_BENCH_DATA", "")
 TEMPLATE = "{% for m in messages %}<|endoftext|>{{ m.role }}\n{{ m.content }}<|endoftext|>\n{% endfor %}ra3:"
 
 
@@ -123,14 +126,27 @@ PROMPTS = (
 )
 
 
+def same_as_the_library(policy: Policy, problems: list[Problem], tokens: int) -> list[Completion]:
+    """Check that programs written greedily are the library's own on the plain prompts, token by token; return them."""
+    prompts = encode_prompts(policy, problems)
+    rows = generate(policy, prompts, 1, SamplingParams(tokens, 0.0), [0] * len(prompts))
+    for r, own in enumerate(problems):
+        plain = policy.tokenizer(own.prompt.rstrip(), return_tensors="pt")
+        assert plain.input_ids[0].tolist() == prompts[r]
+        peer = policy.model.generate(**plain, max_new_tokens=tokens, do_sample=False)[0].tolist()
+        assert rows.tokens(r) == peer, own.id
+    return completions(policy, rows, problems[0].stop)
+
+
 def test_a_real_model_writes_what_the_library_has_it_write_on_the_plain_prompt(smollm2):
     """Greedily, token by token, and it goes on with the program."""
-    prompts = encode_prompts(smollm2, [problem(text) for text in PROMPTS])
-    rows = generate(smollm2, prompts, 1, SamplingParams(32, 0.0), [0] * len(prompts))
-    for r, text in enumerate(PROMPTS):
-        plain = smollm2.tokenizer(text.rstrip(), return_tensors="pt")
-        assert plain.input_ids[0].tolist() == prompts[r]
-        peer = smollm2.model.generate(**plain, max_new_tokens=32, do_sample=False)[0].tolist()
-        assert rows.tokens(r) == peer
-        written = completion(smollm2, prompts[r], peer[len(prompts[r]) :], ("\ndef ",)).behind(text).program
-        assert written.strip() and any(word in written for word in ("return", "if ", "for "))
+    problems = [problem(text, stop=("\ndef ",)) for text in PROMPTS]
+    for own, written in zip(problems, same_as_the_library(smollm2, problems, 32), strict=True):
+        program = written.behind(own.prompt).program
+        assert program.strip() and any(word in program for word in ("return", "if ", "for "))
+
+
+@pytest.mark.skipif(not DATA, reason="RA3_BENCH_DATA names no folder of benchmark files")
+def test_a_real_model_writes_the_librarys_programs_for_humaneval(smollm2):
+    """Its first 20 tasks."""
+    same_as_the_library(smollm2, load_benchmark(f"humaneval:{DATA}/HumanEval.jsonl.gz").problems[:20], 160)
