@@ -1,6 +1,7 @@
 """Every setting of ra3, by section. The text under a setting is its help, its type holds its bounds.
 
-The defaults are the vetted recipe for the embedded world. "ours": the RA3 paper (arXiv 2509.25810) leaves it open.
+The defaults are for real language models of 0.1 to 8 billion parameters, as far as docs/real-models.md shows; what the
+embedded worlds need is in their recipes. "ours": the RA3 paper (arXiv 2509.25810) leaves it open.
 """
 
 from collections.abc import Iterator, Mapping
@@ -136,7 +137,7 @@ class EstepSettings(Section):
     """Documents per update."""
     group_size: PositiveInt = 4
     """Rollouts per document (G); each is judged against the others of its group."""
-    switch_penalty: float = Field(default=0.1, ge=0, allow_inf_nan=True, examples=["number >= 0, or inf"])
+    switch_penalty: float = Field(default=0.05, ge=0, allow_inf_nan=True, examples=["number >= 0, or inf"])
     """Cost c of opening a new latent, in nats. inf: never think, which is next-token prediction exactly."""
     penalty_growth: float = Field(default=1.0, ge=1)
     """Factor on c from one EM round to the next: cheap while latents are found, dear when chosen among (ours)."""
@@ -147,7 +148,7 @@ class EstepSettings(Section):
     """Reward of an expert step: log-likelihood summed over its tokens, or their mean (ours; the paper does not say)."""
     gamma: float = Field(default=1.0, ge=0, le=1)
     """Discount per step."""
-    horizon: PositiveInt = 8
+    horizon: PositiveInt = 4
     """Steps that a decision answers for (H). 1: only the step it opens."""
     max_latent_tokens: PositiveInt = 16
     """Longest latent, in tokens after the "#". A longer one is cut and pays format_penalty."""
@@ -160,7 +161,7 @@ class EstepSettings(Section):
     think_floor: ThinkFloor | None = Field(default=None, examples=["P,N with 0 < P <= 1 and N >= 1"])
     """Least probability P of thinking in the first N updates: latents improve first (ours). P = 1 also holds while
     annotating."""
-    learning_rate: float = Field(default=1e-3, ge=0, le=1)
+    learning_rate: float = Field(default=1e-5, ge=0, le=1)
     """Step size."""
     clip: ClipRange = Field(default=(0.2, 0.2), examples=[CLIP])
     """The probability ratio is clipped to [1 - LOW, 1 + HIGH]."""
@@ -181,13 +182,13 @@ class MstepSettings(Section):
     """Train on this many expert and latent tokens instead of whole epochs: equal budgets for two methods. 0: epochs."""
     batch_documents: PositiveInt = 32
     """Documents per update."""
-    learning_rate: float = Field(default=1e-3, ge=0, le=1)
+    learning_rate: float = Field(default=5e-5, ge=0, le=1)
     """Peak step size."""
     start: Literal["pi", "q"] = "pi"
     """Weights to start from: pi, those from before the E-step; q, the policy the E-step trained (ours)."""
     latent_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the latents left out of the text before the last EM round, lest every line lean on one (ours)."""
-    optimizer: Literal["muon", "adamw"] = "muon"
+    optimizer: Literal["muon", "adamw"] = "adamw"
     """muon: Muon for the matrices and AdamW for the rest."""
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     """Decoupled weight decay."""
@@ -217,7 +218,7 @@ class RlvrSettings(Section):
     """Programs sampled per problem; each is judged against the others."""
     refills: int = Field(default=0, ge=0)
     """Times in an update that problems whose programs all score alike make room for others (DAPO). 0: they stay."""
-    max_new_tokens: PositiveInt = 64
+    max_new_tokens: PositiveInt = 512
     """Longest program, in tokens."""
     temperature: float = Field(default=1.0, gt=0, le=10)
     """Sampling temperature."""
@@ -229,7 +230,7 @@ class RlvrSettings(Section):
     """What a token weighs: 1 / tokens of the step (DAPO), of its program (GRPO), or max_new_tokens (Dr. GRPO)."""
     clip: ClipRange = Field(default=(0.2, 0.28), examples=[CLIP])
     """The probability ratio is clipped to [1 - LOW, 1 + HIGH]."""
-    learning_rate: float = Field(default=3e-4, ge=0, le=1)
+    learning_rate: float = Field(default=2e-6, ge=0, le=1)
     """Step size."""
 
 
@@ -246,7 +247,7 @@ class EvalSettings(Section):
     """Programs sampled per problem."""
     temperature: float = Field(default=1.0, ge=0, le=10)
     """Sampling temperature. 0: greedy, one sample per problem."""
-    max_new_tokens: PositiveInt = 96
+    max_new_tokens: PositiveInt = 512
     """Longest program, in tokens."""
     k: tuple[PositiveInt, ...] = Field(
         default=(1, 5, 10), min_length=1, examples=["whole numbers >= 1, with commas between"]
