@@ -53,9 +53,9 @@ class CorpusLook:
         return round(len(self.documents) * self.scale)
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest row that was read."""
-        return int(self.rows.length.max())
+    def lengths(self) -> list[int]:
+        """Tokens of each row that was read."""
+        return self.rows.length.tolist()
 
     @property
     def spread(self) -> float:

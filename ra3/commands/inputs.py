@@ -218,9 +218,9 @@ class TokenizedCorpus:
         return [*self.train, *self.heldout]
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest document with its context."""
-        return max(len(document.context_ids) + sum(map(len, document.step_ids)) for document in self.documents)
+    def lengths(self) -> list[int]:
+        """Tokens of each document with its context."""
+        return [len(document.context_ids) + sum(map(len, document.step_ids)) for document in self.documents]
 
     def record(self, recorder: Recorder) -> None:
         """Says what was read and shows the first document; writes the facts and quarantine.jsonl into the run folder.

@@ -3,25 +3,30 @@
 A run holds at its peak
 
     weights of every copy + gradients + two optimiser moments        4 bytes a number, whatever the passes compute in
-    + on a CPU weights and moments again, as they are saved; with an adapter, the model that it makes
-    + the larger of
+    + the largest of
+        saving:     on a CPU weights and moments again; with an adapter, the model that it makes
         training:   activations of one pass, about 16 D + 4 I numbers a token and layer (width D, inner width I);
                     with checkpoint_activations D a token and layer, and one layer's; and the logits held at once
-        sampling:   keys and values of all rows that are decoded at once, and the logits of their next tokens
+        rollouts:   keys and values of an update's rows that are decoded at once, and the logits of their next tokens
+    or, of what annotates and is measured on text: weights + the same for as many rows as are ever decoded at once
 
-Rows count as long as their text, or as the program they may write; latents and prompts come on top.
+A pass holds a micro-batch, or an update where that is less. Rows count as long as their text, or as the program they
+may write; latents and prompts come on top.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, pstdev
 
 import torch
 
-from ra3.config.settings import Config
+from ra3.config.settings import Config, MidtrainSettings
 from ra3.errors import UserError
 from ra3.model.policy import HEAD_CHUNK_LOGITS, Policy
 from ra3.model.update import MAX_PASS_TOKENS_ON_CPU
@@ -48,6 +53,7 @@ class MemoryPlan:
     moments: float
     activations: float
     logits: float
+    rollouts: float
     sampling: float
     saving: float
     pass_tokens: int
@@ -56,12 +62,17 @@ class MemoryPlan:
     @property
     def fixed(self) -> float:
         """What no batch geometry changes."""
-        return self.libraries + self.weights + self.gradients + self.moments + self.saving
+        return self.libraries + self.weights + self.gradients + self.moments
 
     @property
     def training_peak(self) -> float:
         """The most that is held while the model learns."""
         return self.fixed + self.activations + self.logits
+
+    @property
+    def saving_peak(self) -> float:
+        """The most that is held while a checkpoint is made."""
+        return self.fixed + self.saving
 
     @property
     def sampling_peak(self) -> float:
@@ -71,30 +82,31 @@ class MemoryPlan:
     @property
     def peak(self) -> float:
         """The most that is held at once."""
-        return max(self.training_peak, self.fixed + self.sampling)
+        return max(self.training_peak, self.saving_peak, self.fixed + self.rollouts, self.sampling_peak)
 
     def text(self) -> str:
         """In one line."""
         parts = {
             "weights": self.weights, "gradients": self.gradients, "moments": self.moments,
             f"activations of {self.pass_tokens:,} tokens": self.activations, "logits": self.logits,
-            "or sampling": self.sampling, "saving": self.saving, "libraries": self.libraries,
+            "or rollouts": self.rollouts, "or saving": self.saving, "libraries": self.libraries,
+            "or weights and sampling": self.sampling,
         }  # fmt: skip
         listed = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in parts.items() if size)
         return f"about {self.peak / 2**30:.1f} of {self.machine / 2**30:.1f} GiB at the peak: {listed}"
 
 
-def memory_plan(policy: Policy, config: Config, command: str, longest: int | None = None) -> MemoryPlan:
-    """The plan of a command whose longest row has `longest` tokens, or as many as the settings allow."""
+def memory_plan(policy: Policy, config: Config, command: str, lengths: Sequence[int] = ()) -> MemoryPlan:
+    """The plan of a command whose rows have so many tokens each; without `lengths`, as many as the settings allow."""
     copy, trained, on_cpu = 4.0 * policy.num_parameters, command not in FROZEN, policy.device.type == "cpu"
-    if longest is None:
-        own = {"rlvr": config.rlvr.max_new_tokens, "eval": config.eval.max_new_tokens}
-        longest = own.get(command, config.corpus.max_tokens)
-    rows = MAX_RUNNING_ROWS[policy.device.type]  # a corpus or a set of problems has more than that
-    if command == "rlvr":
-        rows = min(rows, config.rlvr.batch_problems * config.rlvr.samples)
+    own = {"rlvr": config.rlvr.max_new_tokens, "eval": config.eval.max_new_tokens}
+    longest = max(lengths, default=own.get(command, config.corpus.max_tokens))
+    most_rows, estep = MAX_RUNNING_ROWS[policy.device.type], config.midtrain.estep
+    rollouts = {"rlvr": config.rlvr.batch_problems * config.rlvr.samples, "eval": 0, "annotate": 0}
+    rows = min(most_rows, rollouts.get(command, estep.documents * estep.group_size))
     most = MAX_PASS_TOKENS_ON_CPU if on_cpu else sys.maxsize
-    pass_tokens = max(min(config.update.micro_batch_tokens, most), longest)
+    update = update_tokens(config.midtrain, lengths) if lengths else sys.maxsize
+    pass_tokens = max(min(config.update.micro_batch_tokens, most, update), longest)
     text, vocabulary = policy.model.config.get_text_config(), policy.vocabulary
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
@@ -108,11 +120,18 @@ def memory_plan(policy: Policy, config: Config, command: str, longest: int | Non
         moments=2 * learning,
         activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,
         logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, vocabulary),
-        sampling=4.0 * rows * (key_values + LOGITS_HELD * vocabulary),
+        rollouts=4.0 * rows * (key_values + LOGITS_HELD * vocabulary),
+        sampling=4.0 * (rows if command == "rlvr" else most_rows) * (key_values + LOGITS_HELD * vocabulary),
         saving=max(copy * trained if policy.lora else 0.0, 3 * learning * on_cpu),
         pass_tokens=pass_tokens,
         machine=machine_bytes(policy.device),
     )
+
+
+def update_tokens(settings: MidtrainSettings, lengths: Sequence[int]) -> int:
+    """Tokens of the largest update of rows like these: two standard deviations above the mean."""
+    rows = max(settings.mstep.batch_documents, settings.estep.documents * settings.estep.group_size)
+    return math.ceil(rows * mean(lengths) + 2 * math.sqrt(rows) * pstdev(lengths))
 
 
 def activations(policy: Policy, tokens: int, checkpointing: bool) -> float:
@@ -127,9 +146,9 @@ def refuse_too_large(plan: MemoryPlan, config: Config) -> None:
     """UserError, with what helps most, if the plan cannot fit in the machine."""
     if plan.peak <= plan.machine:
         return
-    if plan.fixed > plan.machine:
+    if plan.saving_peak > plan.machine:
         fix = "take a smaller model, or a machine with more memory"
-    elif plan.sampling > plan.activations + plan.logits:
+    elif max(plan.fixed + plan.rollouts, plan.sampling_peak) > plan.training_peak:
         shorter = "lower corpus.max_tokens, rlvr.max_new_tokens or eval.max_new_tokens"
         fix = f"sample shorter rows, or fewer: {shorter}; or rlvr.batch_problems or samples"
     elif not config.update.checkpoint_activations:

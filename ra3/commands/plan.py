@@ -39,7 +39,7 @@ def plan_lines(command: str, config: Config) -> Iterator[str]:
     if corpus:
         yield f"  read       {corpus.summary}"
         yield f"  corpus     {corpus.text()}"
-    memory = memory_plan(policy, config, command, corpus and corpus.longest)
+    memory = memory_plan(policy, config, command, corpus.lengths if corpus else ())
     yield f"  memory     {memory.text()}"
     refuse_too_large(memory, config)
     problems = load_rl_problems(config).problems if command in ("rlvr", "demo") else []

@@ -70,7 +70,7 @@ def midtrain(config: Config, options: RunOptions) -> Path:
     """Mid-trains the model on the corpus; returns the run folder."""
     policy = load_policy(config.run, config.model, pinned_model(config, options))
     corpus = load_documents(config, policy)
-    with open_run(config, options, policy, corpus.longest) as recorder:
+    with open_run(config, options, policy, corpus.lengths) as recorder:
         corpus.record(recorder)
         trained = em_loop(recorder, policy, corpus.train, config.midtrain, config.update, config.run.seed)
         save_model(recorder.run, trained)
@@ -183,11 +183,11 @@ def pinned_model(config: Config, options: RunOptions) -> str | None:
 
 @contextmanager
 def open_run(
-    config: Config, options: RunOptions, policy: Policy | None, longest: int | None = None
+    config: Config, options: RunOptions, policy: Policy | None, lengths: Sequence[int] = ()
 ) -> Iterator[Recorder]:
     """Opens the run folder of a command, with its recorder; shows the start box and the memory plan. Samples of a file
-    need no policy. UserError where rows of `longest` tokens, or of as many as the settings allow, cannot fit."""
-    if plan := memory_plan(policy, config, options.command, longest) if policy else None:
+    need no policy. UserError where rows of so many tokens, or of as many as the settings allow, cannot fit."""
+    if plan := memory_plan(policy, config, options.command, lengths) if policy else None:
         refuse_too_large(plan, config)
     own, tree = config.run, config.model_dump(mode="json")
     with ExitStack() as stack:

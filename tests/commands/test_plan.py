@@ -65,12 +65,13 @@ def test_a_trial_changes_nothing_and_gives_a_speed_for_everything(policy, settin
 def test_stages_take_what_their_flops_take(policy, settings):
     corpus, watch = look_at_corpus(settings, policy), Stopwatch(policy.device)
     speed = measure_speed(watch, policy, corpus.ids, settings.update, ("adamw", "muon"))
-    memory = memory_plan(policy, settings, "midtrain", corpus.longest)
+    memory = memory_plan(policy, settings, "midtrain", corpus.lengths)
     costs = MidtrainingCosts.of(settings, policy, corpus, speed, memory)
     stages = {stage.name: stage for method in ("ntp", "ra3") for stage in costs.stages([method])}
     flops = 3 * forward_flops(policy, corpus.rows.length, float(corpus.rows.expert.sum()))
     updates = -(-corpus.num_all // 10)
-    assert stages["M-step ntp"].seconds == pytest.approx(flops / speed.training + updates * speed.optimizer_s["muon"])
+    steps_s = updates * speed.optimizer_s[settings.midtrain.mstep.optimizer]
+    assert stages["M-step ntp"].seconds == pytest.approx(flops / speed.training + steps_s)
     assert stages["M-step ntp"].work.startswith(f"{updates} updates") and "E-step ntp" not in stages
     assert stages["M-step ra3"].seconds > stages["M-step ntp"].seconds and stages["annotate ra3"].seconds > 0
     assert stages["E-step ra3"].work == "8 updates of 16 rollouts"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 
@@ -11,9 +12,9 @@ from conftest import make_model_folder, make_policy
 
 from ra3.cli import main
 from ra3.commands import memory as memory_plan
-from ra3.commands.memory import activations, refuse_too_large
+from ra3.commands.memory import activations, refuse_too_large, update_tokens
 from ra3.commands.memory import memory_plan as plan_of
-from ra3.config.settings import Config, LoraSettings, UpdateSettings
+from ra3.config.settings import Config, LoraSettings, MidtrainSettings, UpdateSettings
 from ra3.em.mstep import next_token_step
 from ra3.model.action_spaces import log_probability
 from ra3.model.lora import Lora
@@ -123,9 +124,22 @@ def test_the_plan_adds_up(policy):
     plan = plan_of(policy, Config(), "rlvr")
     size = 4 * policy.num_parameters
     assert plan.weights / 2 == plan.gradients == plan.moments / 2 == plan.saving / 3 == size
-    assert plan.peak == plan.fixed + max(plan.activations + plan.logits, plan.sampling)
+    assert plan.peak == plan.fixed + max(plan.activations + plan.logits, plan.rollouts, plan.saving)
     assert plan_of(policy, Config(), "midtrain").weights == 3 * size
     assert plan_of(policy, Config(), "eval").moments == 0 == plan_of(policy, Config(), "eval").saving
+
+
+def test_a_pass_is_no_larger_than_an_update():
+    """32 rows of 10 or 20 tokens: 480, and twice 5 sqrt(32) more."""
+    own = MidtrainSettings()
+    assert update_tokens(own, [10, 20]) == 480 + math.ceil(10 * math.sqrt(32)) == 537
+    assert update_tokens(own, [10]) == 320
+
+
+def test_few_short_rows_are_planned_for_as_such(policy):
+    few, many = (plan_of(policy, Config(), "midtrain", lengths) for lengths in ([10, 20], [1000] * 4))
+    assert (few.pass_tokens, many.pass_tokens) == (537, 2048)
+    assert few.activations < many.activations and few.rollouts < many.rollouts
 
 
 def test_with_an_adapter_the_model_is_held_once(policy):
@@ -138,17 +152,22 @@ def test_with_an_adapter_the_model_is_held_once(policy):
 
 @pytest.mark.parametrize(("command", "rows"), [("eval", 128), ("annotate", 128), ("midtrain", 128), ("rlvr", 6)])
 def test_sampling_is_planned_for_the_rows_that_are_alive_at_once(policy, command, rows):
-    """On a CPU 128, whatever is asked for."""
+    """On a CPU 128, whatever is asked for, and those of an update while the model learns."""
     config = Config.model_validate({"rlvr": {"batch_problems": 2, "samples": 3}})
     text = policy.model.config
     width = text.num_key_value_heads * text.hidden_size // text.num_attention_heads
     of_a_row = 2 * 4 * 50 * text.num_hidden_layers * width + 4 * memory_plan.LOGITS_HELD * text.vocab_size
-    assert plan_of(policy, config, command, longest=50).sampling == rows * of_a_row
+    plan = plan_of(policy, config, command, [50])
+    assert plan.sampling == rows * of_a_row
+    assert plan.rollouts == {"rlvr": 6, "midtrain": 16}.get(command, 0) * of_a_row
 
 
 @pytest.mark.parametrize(
     ("machine", "fix"),
-    [(lambda p: p.fixed / 2, "smaller model"), (lambda p: p.fixed + p.logits, "checkpoint_activations")],
+    [
+        (lambda p: p.fixed / 2, "smaller model"),
+        (lambda p: (p.saving_peak + p.training_peak) / 2, "checkpoint_activations"),
+    ],
 )
 def test_what_cannot_fit_is_refused_with_what_helps(policy, machine, fix):
     config = Config.model_validate({"rlvr": {"batch_problems": 1, "samples": 2}})
