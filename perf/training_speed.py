@@ -9,7 +9,7 @@ per update. The sides take turns, step by step, after warm-up steps; medians cou
 measured: where other processes share the machine the second is the steadier. Tokens are those that carry a loss;
 padding counts for nothing. Memory is the largest resident size of the process, start-up included. Where TRL runs in
 several variants, ra3 is compared with the one that is best at the thing compared. `--checkpointing`: all sides compute
-activations again; `--optimizer muon`: ra3's M-step with its default optimiser, TRL with its own. The sides' processes
+activations again; `--optimizer muon`: ra3's M-step with Muon, TRL with its own. The sides' processes
 live together: 0.1B takes up to 9 GiB.
 """
 

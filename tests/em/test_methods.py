@@ -14,6 +14,7 @@ from ra3.compare.results import TRAINING
 from ra3.em.annotate import annotate, resample
 from ra3.em.by_place import PROPOSED, best_by_place
 from ra3.em.methods import METHODS
+from ra3.em.methods.branches import at_single_places
 from ra3.em.methods.distilled import with_true_latents
 from ra3.em.methods.mixed import mixed
 from ra3.em.methods.rlp import one_random_place
@@ -140,6 +141,20 @@ def test_branches_leave_their_document_where_a_comment_stands(policy, documents)
     assert {r for batch in mstep_batches(rows, em.settings.mstep, 0)[:2] for r in batch} == set(range(len(rows)))
     for batch in mstep_batches(rows, em.settings.mstep, 0):  # a document comes with all of its branches
         assert all(set((rows.group == g).nonzero()[:, 0].tolist()) <= set(batch) for g in rows.group[batch].tolist())
+
+
+def test_branches_are_reinforced_one_by_one_from_the_second_round_on(tmp_path, policy, documents):
+    with recorder(tmp_path / "a", config("branches")) as rec:
+        em = em_round(rec, policy, documents, "branches", number=1, horizon=2)
+        places, alone = em.likeliest_places(), at_single_places(em).documents
+        rec.run.close()
+    for document, own, place in zip(documents, alone, places, strict=True):
+        assert own.step_ids == document.step_ids[place : place + 2]
+        assert list(own.openings) == [*document.openings[place : place + 1], None][: len(own.openings)]
+    _, lines = trained(tmp_path / "b", policy, documents, config("branches", rounds=2))
+    metrics = [json.loads(line) for line in lines]
+    assert [(m["stage"], m["round"]) for m in metrics if m["step"] == 0] == [("mstep", 0), ("estep", 1), ("mstep", 1)]
+    assert all(0.2 < m["think_rate"] < 0.8 for m in metrics if m["stage"] == "estep")
 
 
 def test_branches_are_read_once_and_scored_as_if_alone(policy, documents):

@@ -1,22 +1,34 @@
-"""RA3 behind a round in which pi learns what its own comments are worth, for models that these mislead.
+"""RA3 at single places, for models that their own comments mislead: latents stand alone, many to a document.
 
-    round 0   max_pi sum_t log pi(a_t | s_t) + sum_{t,g} log pi(z_tg, a_{t:t+H} | s_t),   z_tg ~ pi(. | s_t, think)
-    later     RA3
+    E-step   max_q E_{z ~ q(. | s_t)} sum_{k=t}^{t+H-1} log pi(a_k | s_t, z)       t = the likeliest place of a document
+    M-step   max_pi sum_t log pi(a_t | s_t) + sum_{t,g} log pi(z_tg, a_{t:t+H} | s_t),   z_tg ~ q(. | s_t, think)
 
 A model that has read people's comments takes every comment for true, and its own, which do not see the lines that
-follow, are wrong more often than right. While pi is frozen and trusts them, an E-step can only learn to say nothing. In
-the first round many comments hang on each document, as branches of H lines that share what is before them: from these
-pi learns what a comment says of the lines that follow. Nothing is selected; of a model that is consistent with itself
-this would change nothing. Ours.
+follow, are wrong more often than right. While pi is frozen and trusts them, an E-step can only learn to say nothing. So
+the first round has an M-step alone: many comments hang on each document, as branches of H lines that share what is
+before them, and from these pi learns what a comment says of the lines that follow. Only then an E-step has something to
+choose among; it compares comments at one place, half of its rollouts think there, and nothing prices a comment but c.
+Nothing is selected: what is written in has not seen the lines. Ours.
 """
 
-from ra3.em.methods.ra3 import ra3
+import sys
+from dataclasses import replace
+
 from ra3.em.round import EMRound
 from ra3.model.policy import Policy
 
+THINKING = 0.5
+"""Share of the rollouts at a place that think."""
+
 
 def branches(em: EMRound) -> Policy:
-    """Imitates the text with branches in the first round, and is RA3 from then on."""
-    if em.em_round == 0:
-        return em.m_step(em.annotate(em.pi, latents="branches"))
-    return ra3(em)
+    """Imitates the text with branches; their comments are pi's own at first, then those of the E-step's policy."""
+    q = at_single_places(em).e_step() if em.em_round else em.pi
+    return em.m_step(em.annotate(q, latents="branches"))
+
+
+def at_single_places(em: EMRound) -> EMRound:
+    """The round with H steps from the place of each document where pi is most inclined to think, in its place."""
+    pairs, horizon = zip(em.documents, em.likeliest_places(), strict=True), em.settings.estep.horizon
+    alone = replace(em, documents=[document.branch(place, horizon) for document, place in pairs])
+    return alone.with_settings(think_floor=(THINKING, sys.maxsize))
