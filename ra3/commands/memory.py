@@ -3,8 +3,10 @@
 A run holds at its peak
 
     weights of every copy + gradients + two optimiser moments        4 bytes a number, whatever the passes compute in
-    + the largest of
-        saving:     on a CPU weights and moments again; with an adapter, the model that it makes
+    + in bfloat16 2 bytes a number for the weights as the passes take them
+    + on a CPU weights and moments again, as they are saved (what a pass has held is not given back by then); with an
+      adapter, the model that it makes
+    + the larger of
         training:   activations of one pass, about 16 D + 4 I numbers a token and layer (width D, inner width I);
                     with checkpoint_activations D a token and layer, and one layer's; and the logits held at once
         rollouts:   keys and values of an update's rows that are decoded at once, and the logits of their next tokens
@@ -62,17 +64,12 @@ class MemoryPlan:
     @property
     def fixed(self) -> float:
         """What no batch geometry changes."""
-        return self.libraries + self.weights + self.gradients + self.moments
+        return self.libraries + self.weights + self.gradients + self.moments + self.saving
 
     @property
     def training_peak(self) -> float:
         """The most that is held while the model learns."""
         return self.fixed + self.activations + self.logits
-
-    @property
-    def saving_peak(self) -> float:
-        """The most that is held while a checkpoint is made."""
-        return self.fixed + self.saving
 
     @property
     def sampling_peak(self) -> float:
@@ -82,14 +79,14 @@ class MemoryPlan:
     @property
     def peak(self) -> float:
         """The most that is held at once."""
-        return max(self.training_peak, self.saving_peak, self.fixed + self.rollouts, self.sampling_peak)
+        return max(self.training_peak, self.fixed + self.rollouts, self.sampling_peak)
 
     def text(self) -> str:
         """In one line."""
         parts = {
             "weights": self.weights, "gradients": self.gradients, "moments": self.moments,
             f"activations of {self.pass_tokens:,} tokens": self.activations, "logits": self.logits,
-            "or rollouts": self.rollouts, "or saving": self.saving, "libraries": self.libraries,
+            "or rollouts": self.rollouts, "saving": self.saving, "libraries": self.libraries,
             "or weights and sampling": self.sampling,
         }  # fmt: skip
         listed = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in parts.items() if size)
@@ -112,10 +109,10 @@ def memory_plan(policy: Policy, config: Config, command: str, lengths: Sequence[
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     key_values = 2 * longest * text.num_hidden_layers * heads * size
     numbers = policy.lora.num_parameters(policy.model) if policy.lora else policy.num_parameters
-    learning = 4.0 * numbers * trained
+    learning, cast = 4.0 * numbers * trained, copy / 2 * (policy.dtype == torch.bfloat16)
     return MemoryPlan(
         libraries=LIBRARIES if on_cpu else 0.0,
-        weights=copy + learning if policy.lora else copy * COPIES[command],
+        weights=(copy + learning if policy.lora else copy * COPIES[command]) + cast,
         gradients=learning,
         moments=2 * learning,
         activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,
@@ -146,7 +143,7 @@ def refuse_too_large(plan: MemoryPlan, config: Config) -> None:
     """UserError, with what helps most, if the plan cannot fit in the machine."""
     if plan.peak <= plan.machine:
         return
-    if plan.saving_peak > plan.machine:
+    if plan.fixed > plan.machine:
         fix = "take a smaller model, or a machine with more memory"
     elif max(plan.fixed + plan.rollouts, plan.sampling_peak) > plan.training_peak:
         shorter = "lower corpus.max_tokens, rlvr.max_new_tokens or eval.max_new_tokens"

@@ -138,7 +138,7 @@ class MidtrainingCosts:
         outputs = 2 * self.config.midtrain.em_rounds if acts["E-step"] else self.config.midtrain.em_rounds
         numbers = (outputs + 3 * between) * self.memory.gradients  # in bytes: as many as learn, and two moments
         seconds = 2 * numbers / self.speed.saving  # made in memory, and written, which takes about as long
-        return PlannedStage("saving", f"{outputs + between} checkpoints", seconds, self.memory.saving_peak)
+        return PlannedStage("saving", f"{outputs + between} checkpoints", seconds, self.memory.fixed)
 
     @property
     def _boundaries(self) -> float:

@@ -124,8 +124,9 @@ def test_the_plan_adds_up(policy):
     plan = plan_of(policy, Config(), "rlvr")
     size = 4 * policy.num_parameters
     assert plan.weights / 2 == plan.gradients == plan.moments / 2 == plan.saving / 3 == size
-    assert plan.peak == plan.fixed + max(plan.activations + plan.logits, plan.rollouts, plan.saving)
+    assert plan.peak == plan.fixed + max(plan.activations + plan.logits, plan.rollouts)
     assert plan_of(policy, Config(), "midtrain").weights == 3 * size
+    assert plan_of(replace(policy, dtype=torch.bfloat16), Config(), "midtrain").weights == 3.5 * size
     assert plan_of(policy, Config(), "eval").moments == 0 == plan_of(policy, Config(), "eval").saving
 
 
@@ -166,7 +167,7 @@ def test_sampling_is_planned_for_the_rows_that_are_alive_at_once(policy, command
     ("machine", "fix"),
     [
         (lambda p: p.fixed / 2, "smaller model"),
-        (lambda p: (p.saving_peak + p.training_peak) / 2, "checkpoint_activations"),
+        (lambda p: p.fixed + p.logits, "checkpoint_activations"),
     ],
 )
 def test_what_cannot_fit_is_refused_with_what_helps(policy, machine, fix):
