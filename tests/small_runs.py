@@ -11,6 +11,7 @@ SMALL = [
     "--run.threads", "1", "--run.device", "cpu", "--corpus.documents", "8", "--corpus.heldout", "0",
     "--midtrain.estep.updates", "3", "--midtrain.estep.documents", "2", "--midtrain.estep.group-size", "2",
     "--midtrain.estep.max-latent-tokens", "3", "--midtrain.mstep.batch-documents", "4",
+    "--midtrain.estep.learning-rate", "1e-3", "--midtrain.mstep.learning-rate", "1e-3",
     "--run.checkpoint-every-s", 0,
 ]  # fmt: skip
 RLVR = [

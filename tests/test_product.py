@@ -177,7 +177,7 @@ def test_problems_longer_than_the_model_reads(home):
     result = ra3(home, "rlvr", *words, "--rlvr.problems", "long.jsonl", "--rlvr.steps", 1, "--rlvr.batch-problems", 1)
     assert result.returncode == 0, result.stderr
     (left_out,) = json.loads((home / "runs" / "long" / "environment.json").read_text())["left_out"].items()
-    assert left_out[0] == "long" and "and 64 more are over 2048 positions" in left_out[1]
+    assert left_out[0] == "long" and "and 512 more are over 2048 positions" in left_out[1]
     exam = ra3(home, "eval", *words, "--eval.problems", "long.jsonl")
     assert refused(exam, "1 of its problems are longer than the model reads (long: ", "lower eval.max_new_tokens")
 

@@ -33,7 +33,7 @@ def test_sigterm_saves_and_exits_with_143(home, whole):
 def test_a_changed_setting_is_refused_by_name_unless_forked(home, whole):
     changed = ["--midtrain.mstep.learning-rate", "0.01", "--midtrain.mstep.epochs", "2"]
     told = ra3(home, *midtrain("whole", *changed, "--resume"))
-    refused(told, "another config", "midtrain.mstep.learning_rate: 5e-05 -> 0.01", "midtrain.mstep.epochs: 1 -> 2")
+    refused(told, "another config", "midtrain.mstep.learning_rate: 0.001 -> 0.01", "midtrain.mstep.epochs: 1 -> 2")
     assert "--fork runs/whole and another name" in told.stderr
     metrics = (whole / "metrics.jsonl").read_bytes()
     shutil.copytree(whole, home / "half")
