@@ -16,10 +16,17 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON = $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test versions lint clean
+.PHONY: demo paper test versions lint clean
 
 demo: $(READY)  ## base, NTP and RA3, RLVR from each, evaluation, report
 	$(BIN)/ra3 demo --resume $(ARGS)
+
+# MODEL: a recipe in recipes/paper. SCALE: full (1B tokens, with ARGS='--corpus FOLDER'), packages or tiny.
+MODEL ?= smollm2
+SCALE ?= packages
+
+paper: $(READY_DEV)  ## the paper's run: corpus, NTP and RA3, RLVR from each, evaluation, the paper's table beside ours
+	$(BIN)/python perf/paper.py $(MODEL) --scale $(SCALE) $(ARGS)
 
 test: lint  ## everything that must hold before a change is kept
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)

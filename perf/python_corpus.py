@@ -30,7 +30,7 @@ import tomllib
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from textwrap import dedent
 from typing import Any
@@ -95,8 +95,9 @@ def main() -> None:
                 unpack(archives[package.name], Path(place) / "text" / package.folder, pins["skipped_folders"])
                 copy_licences(archives[package.name], given.out / "licences" / package.folder)
             corpus = read(Path(place) / "text", unit="function", filtered=True, max_bad=1)
+            faulty = [replace(bad, where=bad.where.removeprefix(f"{place}/text/")) for bad in corpus.quarantine]
         kept, left = sift(corpus, set(pins["heldout"]), packages, tuple(filter(None, given.benchmarks.split(","))))
-        manifest = write(given.out, kept, [*corpus.quarantine, *left], pins, packages, given.benchmarks)
+        manifest = write(given.out, kept, [*faulty, *left], pins, packages, given.benchmarks)
     except UserError as error:
         sys.exit(str(error))
     print(json.dumps(manifest["totals"], indent=2))
@@ -199,9 +200,7 @@ def write(
         (out / f"{split}.jsonl").write_text("".join(rows), encoding="ascii", newline="\n")
         totals[split] = {"documents": len(documents), "tokens": sum(sizes)}
     for bad in left:
-        folder = next(own for own in of_folder if bad.where.partition("/text/")[2].startswith(f"{own}/")
-                      or bad.where.startswith(f"{own}/"))  # fmt: skip
-        counts[folder][f"left out: {bad.rule or 'faulty'}"] += 1
+        counts[bad.where.partition("/")[0]][f"left out: {bad.rule or 'faulty'}"] += 1
     lines = [json.dumps(asdict(bad)) + "\n" for bad in left]
     (out / "left_out.jsonl").write_text("".join(lines), encoding="ascii", newline="\n")
     totals["left_out"] = dict(sorted(Counter(bad.rule or "faulty" for bad in left).items()))

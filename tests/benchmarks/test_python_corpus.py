@@ -108,6 +108,7 @@ def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
     """Write a wheel; its SHA-256."""
     path = folder / f"{name}-1.0-py3-none-any.whl"
     with ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}/latin.py", b"# caf\xe9\n")
         for file, text in files.items():
             archive.writestr(file, text)
         archive.writestr(f"{name}-1.0.dist-info/licenses/LICENSE", f"the licence of {name}\n")
@@ -154,6 +155,7 @@ def test_functions_and_classes_with_their_licence_and_what_was_left_out(made):
     assert heldout[2]["text"].startswith("class Box")  # held-out packages first: the same class of shapes is left out
     reasons = {(row["where"].rpartition("/")[2], row["rule"]) for row in left}
     assert ("__init__.py:60", "overlap") in reasons
+    assert ("shapes-1.0/shapes/latin.py:1", "") in {(row["where"], row["rule"]) for row in left}
     assert ("__init__.py:66", "duplicate") in reasons
     assert {("a.py:9", "short or no function"), ("__init__.py:1", "short or no function")} <= reasons
 
