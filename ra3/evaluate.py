@@ -11,7 +11,7 @@ from ra3.grading.grade import Verdict, grade
 from ra3.grading.problems import Problem
 from ra3.measure.pass_at_k import Answer, measure_answers, pack, unpack
 from ra3.model.policy import Policy
-from ra3.rlvr import attempted
+from ra3.rl.solve import attempted
 from ra3.rollout.generate import MAX_SAMPLED_ROWS
 from ra3.rollout.programs import Completion
 from ra3.run.files import write_atomic

@@ -3,35 +3,23 @@
 for each update:
     problems -> n programs each -> reward = 1 if all tests pass -> advantage in the group -> policy-gradient update
 
-A group whose rewards are all equal has no advantage and so no gradient. With `rlvr.refills` its place is given to the
-next problem (dynamic sampling, DAPO, arXiv 2503.14476).
+`rlvr.method` names what takes the place of some of this (`ra3/rl/methods`). With `rlvr.reward = likelihood` the reward
+is the probability of a reference answer (`ra3/rl/reference.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Self
 
-import torch
-from torch import Tensor
-
-from ra3.config.settings import EvalSettings, RlvrSettings, UpdateSettings
-from ra3.grading.grade import Grader, Verdict, refuse_unjudged
+from ra3.config.settings import RlvrSettings, UpdateSettings
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
-from ra3.model.update import sampling_cost
-from ra3.rl.advantages import ESTIMATORS, dead_groups
-from ra3.rl.loop import PolicyLoss, Rollouts, Task, reinforce
-from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
-from ra3.rollout.generate import SamplingParams
-from ra3.rollout.programs import Programs, write_programs
-from ra3.rows import concatenate
-from ra3.run.ledger import Ledger
-from ra3.run.recorder import Recorder, Stateful
+from ra3.rl.loop import reinforce
+from ra3.rl.methods import METHODS
+from ra3.rl.reference import AnswerQuestions
+from ra3.rl.solve import SolveProblems
+from ra3.run.recorder import Recorder
 from ra3.sandbox import Sandbox
-from ra3.seeds import Order, derive
 
 
 def rlvr(
@@ -39,130 +27,14 @@ def rlvr(
     update: UpdateSettings, seed: int,
 ) -> Policy:  # fmt: skip
     """Trains `policy` in place on the problems and returns it."""
-    return reinforce(recorder, policy, SolveProblems(recorder, problems, sandbox, settings, update, seed))
+    kind = task_class(settings.method, settings.reward)
+    return reinforce(recorder, policy, kind(recorder, problems, sandbox, settings, update, seed))
 
 
-def attempted(
-    recorder: Recorder | Ledger, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox,
-    settings: RlvrSettings | EvalSettings, seed: int, *place: object,
-) -> Programs:  # fmt: skip
-    """Samples programs for each problem, by seeds from `place`, and has them graded. SandboxError if none could be."""
-    params = SamplingParams(settings.max_new_tokens, settings.temperature, problems[0].stop)
-    seeds = [derive(seed, *place, problem.id, n) for problem in problems for n in range(settings.samples)]
-    with Grader(sandbox) as grader:
-        with recorder.phase("rollouts"):
-            written = write_programs(policy, problems, settings.samples, params, seeds, grader)
-            recorder.count(**sampling_cost(policy, written.rows))
-        with recorder.phase("grading"):
-            refuse_unjudged(written.verdicts)
-    return written
-
-
-@dataclass
-class GradedPrograms(Rollouts):
-    """Programs for problems, with their verdicts."""
-
-    verdicts: list[Verdict]
-    """[B]"""
-    sampled: Self | None = None
-    """All that were sampled, where some made room for others."""
-
-    @cached_property
-    def counted(self) -> Tensor:
-        """[P,G] bool; a program that the sandbox could not judge counts for nothing."""
-        return self.grouped(torch.tensor([v.passed is not None for v in self.verdicts]))
-
-    @cached_property
-    def passed(self) -> Tensor:
-        """[P,G] 1 for a pass, else 0."""
-        return self.grouped(torch.tensor([float(v.passed or False) for v in self.verdicts]))
-
-    @cached_property
-    def dead(self) -> Tensor:
-        """[P] bool, groups whose rewards are all equal."""
-        return dead_groups(self.passed, self.counted)
-
-    def select(self, which: Sequence[int]) -> GradedPrograms:
-        """Only these groups, numbered anew."""
-        index = [p * self.group_size + g for p in which for g in range(self.group_size)]
-        rows, number = self.rows.select(index), torch.arange(len(which)).repeat_interleave(self.group_size)
-        items, verdicts = [self.items[p] for p in which], [self.verdicts[r] for r in index]
-        return GradedPrograms(replace(rows, group=number), items, self.group_size, verdicts)
-
-    @staticmethod
-    def join(parts: Sequence[GradedPrograms]) -> GradedPrograms:
-        """The groups of all parts."""
-        rows, items = concatenate([part.rows for part in parts]), [item for part in parts for item in part.items]
-        verdicts = [verdict for part in parts for verdict in part.verdicts]
-        return GradedPrograms(rows, items, parts[0].group_size, verdicts).select(range(len(items)))
-
-
-@dataclass
-class SolveProblems(Task):
-    """RLVR as a task of the RL loop."""
-
-    recorder: Recorder
-    problems: Sequence[Problem]
-    sandbox: Sandbox
-    settings: RlvrSettings
-    update: UpdateSettings
-    seed: int
-    stage = "rlvr"
-
-    def __post_init__(self):
-        own = self.settings
-        self.num_steps, self.learning_rate = own.steps, own.learning_rate
-        self.order = Order(len(self.problems), derive(self.seed, "rlvr"))
-        loss, weights = POLICY_LOSSES[own.loss], AGGREGATIONS[own.aggregation]
-        self.loss = PolicyLoss(loss, *own.clip, own.temperature, weights, own.max_new_tokens)
-
-    def state(self) -> dict[str, Stateful]:
-        """How many problems were taken: with refills it does not follow from the step."""
-        return {"order": self.order}
-
-    def items(self, step: int) -> list[Problem]:
-        """The next problems, where the last step left off."""
-        return [self.problems[i] for i in self.order.take(self.settings.batch_problems)]
-
-    def rollout(self, policy: Policy, items: Sequence[Problem], step: int) -> GradedPrograms:
-        """Programs for the problems, judged; with refills, dead groups make room for other problems' programs."""
-        draws, kept = [], []
-        for draw in range(self.settings.refills + 1):
-            place = ("rlvr", step, draw) if draw else ("rlvr", step)
-            written = attempted(self.recorder, policy, items, self.sandbox, self.settings, self.seed, *place)
-            groups = GradedPrograms(written.rows, items, self.settings.samples, written.verdicts)
-            dead = groups.dead if draw < self.settings.refills else torch.zeros_like(groups.dead)
-            draws.append(groups)
-            kept.append(~dead)
-            if not dead.any():
-                break
-            items = [self.problems[i] for i in self.order.take(int(dead.sum()))]
-        sampled = GradedPrograms.join(draws)
-        return replace(sampled.select(torch.cat(kept).nonzero()[:, 0].tolist()), sampled=sampled)
-
-    def reward(self, policy: Policy, rollouts: GradedPrograms) -> Tensor:
-        """[B] 1 for a program that passes all tests."""
-        return rollouts.passed.flatten()
-
-    def advantage(self, rollouts: GradedPrograms, reward: Tensor) -> Tensor:
-        """[B,T] each program's reward against the others'."""
-        estimate = ESTIMATORS[self.settings.advantage]
-        return estimate(rollouts.passed, rollouts.counted).flatten()[:, None] * rollouts.rows.action_mask
-
-    def metrics(self, policy: Policy, rollouts: GradedPrograms, reward: Tensor) -> dict[str, float]:
-        """How the sampled programs did, and how many groups were replaced."""
-        sampled = rollouts.sampled or rollouts
-        passed = float(sampled.passed.mean())
-        return {
-            "reward": passed,
-            "pass_rate": passed,
-            "truncated": float((~sampled.rows.finished).float().mean()),
-            "infra": float((~sampled.counted).float().mean()),
-            "tokens_generated": float(sampled.rows.action_mask.sum()),
-            "dead_groups": float(sampled.dead.float().mean()),
-            "refilled": float(len(sampled.items) - len(rollouts.items)),
-        }
-
-    def notes(self, rollouts: GradedPrograms) -> list[str]:
-        """[B] the reason of each verdict."""
-        return [verdict.reason for verdict in rollouts.verdicts]
+def task_class(method: str, reward: str) -> type[SolveProblems]:
+    """The task that a method is, with its reward from tests or from the likelihood of a reference."""
+    kind = METHODS[method]
+    if reward == "tests" or issubclass(kind, AnswerQuestions):
+        return kind
+    bases: tuple[type, ...] = (AnswerQuestions,) if kind is SolveProblems else (kind, AnswerQuestions)
+    return type(kind.__name__, bases, {})

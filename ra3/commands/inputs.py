@@ -65,6 +65,13 @@ class ProblemSet:
         marked = [replace(p, meta=p.meta | {"band": names.get(p.band, p.band)}) for p in kept.problems]
         return replace(kept, problems=marked)
 
+    def judged_by(self, what: str, setting: str) -> ProblemSet:
+        """The set itself. UserError where a problem lacks the `tests` or the `reference` that it is judged by."""
+        if lacking := [problem.id for problem in self.problems if not getattr(problem, what)]:
+            found = f"{len(lacking)} of its {len(self.problems)} problems have no {what} ({', '.join(lacking[:3])})"
+            raise UserError(found, self.source, f"problems with {what}", f"see {setting}, or take others")
+        return self
+
     def put(self, prompt: str) -> ProblemSet:
         """The set as it is put to the model: of a chat, every program to complete is a request for one."""
         return replace(self, problems=[*map(as_request, self.problems)]) if prompt == "chat" else self
@@ -103,6 +110,7 @@ class ProblemSet:
 def load_rl_problems(config: Config) -> ProblemSet:
     """Problems to train on, without those that overlap `run.benchmarks`."""
     found = _read(config.rlvr.problems, lambda world: world.problems("rl", config.run.seed, WORLD_PROBLEMS, None))
+    found = found.judged_by("tests" if config.rlvr.reward == "tests" else "reference", "rlvr.reward")
     return found.without(find_overlaps(config.run.benchmarks, found.problems)).put(config.model.prompt)
 
 
@@ -110,6 +118,7 @@ def load_eval_problems(config: Config) -> ProblemSet:
     """Problems to evaluate on: `per_band` of each band of an embedded world or a file, all of a benchmark."""
     own = config.eval
     found = _read(own.problems, lambda world: world.evaluation(config.run.seed, own.per_band))
+    found = found.judged_by("tests", "eval.problems")
     if named(own.problems) and "per_band" not in own.model_fields_set:
         return found.put(config.model.prompt)
     kept, taken = [], Counter[str]()

@@ -36,6 +36,8 @@ from ra3.rollout.decoding import MAX_RUNNING_ROWS
 
 COPIES = {"midtrain": 3, "demo": 3, "rlvr": 2, "eval": 1, "annotate": 1}
 """Models held at once: pi, q and the one returned; with an adapter one, and when it is saved the one that it makes."""
+BESIDE = ("prorl", "latro")
+"""Methods of RLVR that keep one more."""
 FROZEN = ("eval", "annotate")
 """Commands that train nothing."""
 LIBRARIES = 0.35 * 2**30
@@ -110,9 +112,10 @@ def memory_plan(policy: Policy, config: Config, command: str, lengths: Sequence[
     key_values = 2 * longest * text.num_hidden_layers * heads * size
     numbers = policy.lora.num_parameters(policy.model) if policy.lora else policy.num_parameters
     learning, cast = 4.0 * numbers * trained, copy / 2 * (policy.dtype == torch.bfloat16)
+    copies = COPIES[command] + (command == "rlvr" and config.rlvr.method in BESIDE)
     return MemoryPlan(
         libraries=LIBRARIES if on_cpu else 0.0,
-        weights=(copy + learning if policy.lora else copy * COPIES[command]) + cast,
+        weights=(copy + learning if policy.lora else copy * copies) + cast,
         gradients=learning,
         moments=2 * learning,
         activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,

@@ -35,6 +35,7 @@ from ra3.measure.latent_index import LatentIndex
 from ra3.midtrain import midtrain as em_loop
 from ra3.model.policy import Policy
 from ra3.report import write_report
+from ra3.rl.reference import longest_reference
 from ra3.rlvr import rlvr as rl_loop
 from ra3.rollout.programs import beyond_positions, completion_of_text
 from ra3.rows import Rows
@@ -82,12 +83,15 @@ def midtrain(config: Config, options: RunOptions) -> Path:
 def rlvr(config: Config, options: RunOptions) -> Path:
     """Trains the model by RLVR; returns the run folder."""
     settings, policy = config.rlvr, load_policy(config.run, config.model, pinned_model(config, options))
-    found = load_rl_problems(config)
-    found = found.without(beyond_positions(policy, found.problems, settings.max_new_tokens))
+    found, tests = load_rl_problems(config), settings.reward == "tests"
+    behind = 0 if tests else longest_reference(policy, found.problems)
+    found = found.without(beyond_positions(policy, found.problems, settings.max_new_tokens + behind))
     with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
         recorder.run.pin_inputs(problems=fingerprint_items(found.problems))
-        proved = found.proved(recorder, sandbox)
-        problems = proved.without(recorder.once("unearned", lambda: proved.vacuous(sandbox))).record(recorder)
+        if tests:
+            proved = found.proved(recorder, sandbox)
+            found = proved.without(recorder.once("unearned", lambda: proved.vacuous(sandbox)))
+        problems = found.record(recorder)
         recorder.display.say(first_prompt(policy, problems))
         place = settings, config.update, config.run.seed
         train = lambda start: rl_loop(recorder, start, problems, sandbox, *place)  # noqa: E731

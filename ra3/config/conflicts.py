@@ -9,6 +9,23 @@ if TYPE_CHECKING:
     from ra3.config.settings import Config
 
 
+DECIDED_BY_METHOD = {
+    "gspo": ("loss", "clip", "aggregation"),
+    "pacs": ("loss", "clip", "aggregation", "advantage"),
+    "mdpo": ("loss", "clip"),
+    "aipo": ("loss", "clip"),
+    "rover": ("loss", "clip", "advantage"),
+    "lp_reg": ("loss",),
+    "prorl": ("loss",),
+    "scale_rl": ("loss", "aggregation", "advantage"),
+    "dars": ("advantage",),
+}
+"""Settings of RLVR that a method decides itself."""
+NEED_VERDICTS = ("pacs", "laser", "mopps", "scale_rl", "dars")
+NEED_REFERENCES = ("verifree", "rlpr", "latro")
+"""Methods of RLVR that have a use for one kind of reward only."""
+
+
 class Conflict(NamedTuple):
     """Example: Conflict(("eval.k", "eval.samples"), "pass@10 needs at least 10 samples, there are 5", "...")."""
 
@@ -50,6 +67,26 @@ def of_rewards(config: Config) -> Iterator[Conflict]:
             "midtrain.estep.think_floor asks for thinking, and switch_penalty = inf forbids it",
             "leave out think_floor, or set a finite switch_penalty",
         )
+    for methods, kind in ((NEED_VERDICTS, "tests"), (NEED_REFERENCES, "likelihood")):
+        if rlvr.method in methods and rlvr.reward != kind:
+            yield Conflict(
+                ("rlvr.reward", "rlvr.method"),
+                f"rlvr.method = {rlvr.method} needs the reward from {kind}, and rlvr.reward = {rlvr.reward}",
+                f"set rlvr.reward = {kind}, or another method",
+            )
+    if rlvr.reward == "likelihood" and rlvr.refills:
+        yield Conflict(
+            ("rlvr.refills", "rlvr.reward"),
+            "rlvr.refills replaces groups of equal rewards, and likelihoods are never quite equal",
+            "leave out refills, or set rlvr.reward = tests",
+        )
+    for name in DECIDED_BY_METHOD.get(rlvr.method, ()):
+        if getattr(rlvr, name) != type(rlvr).model_fields[name].default:
+            yield Conflict(
+                (f"rlvr.{name}", "rlvr.method"),
+                f"rlvr.method = {rlvr.method} decides rlvr.{name} itself",
+                f"leave out {name}, or choose another method",
+            )
     for section, size, value, advantage in (
         ("midtrain.estep", "group_size", estep.group_size, estep.advantage),
         ("rlvr", "samples", rlvr.samples, rlvr.advantage),

@@ -15,6 +15,10 @@ Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "no
 Method = Literal[
     "ra3", "branches", "ntp", "mixed", "distilled", "bootstrap", "hindsight", "iwae", "brite", "rlp", "rlpt"
 ]  # fmt: skip
+RlvrMethod = Literal[
+    "policy_gradient", "gspo", "pacs", "mdpo", "aipo", "lp_reg", "rover", "prorl", "sar", "laser", "mopps", "scale_rl",
+    "shuffle_r1", "dars", "pods", "random_reward", "inverted_reward", "verifree", "rlpr", "latro",
+]  # fmt: skip
 Name = Annotated[str, Field(min_length=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -208,10 +212,17 @@ class MidtrainSettings(Section):
 class RlvrSettings(Section):
     """Reinforcement learning with unit tests as reward."""
 
+    method: RlvrMethod = "policy_gradient"
+    """policy_gradient: what the settings below say. The others: a file each in ra3/rl/methods."""
     problems: str = Field(default="functions", min_length=1)
     """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or a world: functions, word-problems."""
+    reward: Literal["tests", "likelihood"] = "tests"
+    """tests: 1 for a program that passes all of its problem's. likelihood: the probability of the problem's reference
+    after the policy's own reasoning; the problems need no tests, but a reference (docs/methods.md)."""
     steps: int = Field(default=30, ge=0)
-    """Policy updates."""
+    """Times that problems are drawn, programs sampled and learned from."""
+    epochs: PositiveInt = 1
+    """Policy updates on the same programs. With 1 every probability ratio is 1, and no clip range matters."""
     batch_problems: PositiveInt = 16
     """Problems per update."""
     samples: PositiveInt = 8

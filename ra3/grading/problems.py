@@ -5,8 +5,10 @@ A file of problems is JSON lines, one problem each, or has such rows in another 
     {"id": "add-1", "prompt": "def add(a, b):\\n", "entry_point": "add",
      "tests": [{"args": [1, 2], "expected": 3}], "stop": ["\\ndef "], "meta": {"band": "known"}}
     {"id": "echo-1", "prompt": "# print the line twice\\n", "tests": [{"stdin": "a\\n", "stdout": "a\\na\\n"}]}
+    {"id": "half-1", "prompt": "Q: What is half of 14?\\n", "cue": "\\nA:", "reference": " 7\\n"}
 
-``id``, ``prompt`` and ``tests`` are required, all tests of one form. A test is one of
+``id`` and ``prompt`` are required, and ``tests``, all of one form, or a ``reference``: what a right answer says behind
+the ``cue``, to the character, for a reward from likelihood (``ra3.rl.reference``). A test is one of
 
     {"args": [1, 2], "expected": 3}                    entry_point(*args) returns a value equal to expected
     {"stdin": "1\n", "stdout": "2\n"}                  the program as a script prints that, word by word
@@ -67,7 +69,7 @@ REQUEST = """Complete this Python program. Answer with the whole of it in one fe
 ```
 """
 """What a model is asked that is to complete a program in a chat."""
-KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffix", "answer"}
+KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffix", "answer", "cue", "reference"}
 LITERAL = "__python__"
 META = {
     "atol": ((int, float), 0, 1), "rtol": ((int, float), 0, 1),
@@ -89,7 +91,7 @@ class Problem:
     entry_point: str | None
     """The function that is called; None for stdin/stdout."""
     tests: tuple[Test, ...]
-    """All of one kind, at least one."""
+    """All of one kind, at least one unless there is a reference."""
     stop: tuple[str, ...] = ()
     """Generation ends before any of these."""
     meta: dict = field(default_factory=dict)
@@ -99,6 +101,10 @@ class Problem:
     """Code after every answer: what the tests need beside it."""
     answer: str = "completion"
     """"completion": the program is the prompt and what follows it; "fenced": the program in a reply."""
+    cue: str = "\nAnswer:"
+    """What stands between the reasoning and the answer, where there is a reference."""
+    reference: str = ""
+    """The answer behind the cue, white space and all; "": none is known."""
 
     @property
     def band(self) -> str:
@@ -111,8 +117,10 @@ class Problem:
 
     def _faults(self) -> Iterator[tuple[str, str]]:
         kinds = {type(test) for test in self.tests}
-        if len(kinds) != 1 or not kinds <= set(get_args(Test)):
-            yield "has no tests" if not kinds else "mixes kinds of tests", "one or more of one kind"
+        if not kinds and not self.reference:
+            yield "has no tests", "one or more of one kind, or a reference"
+        if len(kinds) > 1 or not kinds <= set(get_args(Test)):
+            yield "mixes kinds of tests", "one or more of one kind"
         if kinds & {CallTest, JudgeTest}:
             if not (isinstance(self.entry_point, str) and self.entry_point.isidentifier()):
                 yield f"has the entry point {self.entry_point!r}", "the name of the tested function"
@@ -132,7 +140,7 @@ class Problem:
         references = self.meta.get("references", [])
         if not (isinstance(references, list) and is_text(*references)):
             yield "has meta references that are no list of programs", "whole programs that pass its tests"
-        for name in ("id", "prompt", "prefix", "suffix"):
+        for name in ("id", "prompt", "prefix", "suffix", "cue", "reference"):
             if not is_text(getattr(self, name)):
                 yield f"has {name} = {str(getattr(self, name))[:60]!r}", "text without halves of surrogate pairs"
         if self.answer not in ("completion", "fenced"):
@@ -145,7 +153,8 @@ class Problem:
 def as_request(problem: Problem) -> Problem:
     """Return the problem as a request for the whole program in a fenced block, which may take for granted what the
     prompt defines. One that asks for a reply already, or for sentences, is returned as it is."""
-    if problem.answer != "completion" or any(isinstance(test, DerivationTest) for test in problem.tests):
+    in_words = not problem.tests or any(isinstance(test, DerivationTest) for test in problem.tests)
+    if problem.answer != "completion" or in_words:
         return problem
     try:
         ast.parse(problem.prompt)
@@ -180,11 +189,12 @@ def read_problem(row: Row) -> Problem:
     if unknown := sorted(row.values.keys() - KEYS):
         raise row.wrong(f"unknown key {unknown[0]!r}", ", ".join(sorted(KEYS)))
     try:
+        tests = row.items("tests", []) if "reference" in row.values else row.items("tests")
         return Problem(
             row.text("id"), row.text("prompt"), row.values.get("entry_point"),
-            tuple(_test(row, test) for test in row.items("tests")), tuple(row.texts("stop", [])),
+            tuple(_test(row, test) for test in tests), tuple(row.texts("stop", [])),
             row.nested("meta", {}).values, row.text("prefix", ""), row.text("suffix", ""),
-            row.text("answer", "completion"),
+            row.text("answer", "completion"), row.text("cue", Problem.cue), row.text("reference", ""),
         )  # fmt: skip
     except UserError as error:
         raise row.wrong(error.what, error.allowed or "") from error

@@ -78,6 +78,19 @@ def score(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, temperatu
     return _scatter(policy, parts, rows)
 
 
+def over_vocabulary(
+    policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int, function: Callable[[Tensor, Tensor], Tensor],
+    temperature: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """[B,T] what `function` makes of the logits [N,V] and ids [N] of the tokens in `wanted` [B,T], without gradient."""
+    out = torch.zeros(rows.ids.shape, dtype=policy.score_dtype, device=policy.device)
+    with torch.no_grad():
+        for tokens in forward_trunk(policy, rows, wanted, max_tokens):
+            for few in tokens.split(policy.head_rows):
+                out[few.row, few.column] = function(policy.logits(few.hidden) / temperature, few.ids)
+    return sum_over_ranks(out).to(rows.ids.device)
+
+
 def fit(
     policy: Policy, optimizer: Optimizer, rows: Rows, wanted: Tensor, loss_fn: TokenLoss, update: UpdateSettings,
     temperature: float = 1.0, live: Tensor | None = None,

@@ -25,6 +25,15 @@ def group_mean(returns: Tensor, counted: Tensor) -> Tensor:
     return torch.where(counted, returns - _mean(returns, counted), 0.0)
 
 
+def unequal_group_mean(returns: Tensor, counted: Tensor, group: Tensor) -> Tensor:
+    """group_mean of returns [B] whose groups have the numbers `group` [B] and need not be of one size."""
+    sums, counts = (
+        returns.new_zeros(int(group.max()) + 1).index_add(0, group, own)
+        for own in (torch.where(counted, returns, 0.0), counted.to(returns))
+    )
+    return torch.where(counted, returns - (sums / counts.clamp(min=1))[group], 0.0)
+
+
 def group_std(returns: Tensor, counted: Tensor, epsilon: float = 1e-6) -> Tensor:
     """A_g = (R_g - mean_h R_h) / (std_h R_h + eps) (GRPO, arXiv 2402.03300; std with n - 1). Biased: up-weights groups
     of nearly equal returns. A group of one, or of equal returns, gets 0."""

@@ -12,12 +12,13 @@ A method is a `Task` that replaces what it needs. The loop logs, keeps rollouts 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ra3.config.settings import UpdateSettings
@@ -25,14 +26,26 @@ from ra3.errors import UserError
 from ra3.model.action_spaces import TokenScores
 from ra3.model.optimizers import Optimizer, make_optimizer
 from ra3.model.policy import Policy
-from ra3.model.update import ForwardTokens, NotFinite, fit, training_cost
-from ra3.rl.losses import Aggregation, TokenLossFn, clip_share, clipped_policy_loss, token_mean
+from ra3.model.update import ForwardTokens, NotFinite, fit, score, scoring_cost, training_cost
+from ra3.rl.losses import (
+    Aggregation,
+    TokenLossFn,
+    clip_share,
+    clipped_policy_loss,
+    each_token_whole,
+    policy_gradient_loss,
+    token_mean,
+)
 from ra3.rows import CONTEXT, DECISION, Rows
 from ra3.run.files import write_atomic
 from ra3.run.recorder import Recorder, Stateful
 
 SHOWN_GROUPS, SHOWN_SAMPLES = 2, 2
 """Of these many groups, so many rollouts are kept to be read."""
+
+
+RowLossFn = Callable[[Policy, Tensor, Rows, Tensor, Tensor], Tensor]
+"""(policy, log q [B,T], rows, advantage [B,T], weight [B,T]) -> the loss of a step's rows."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,8 @@ class PolicyLoss:
     aggregation: Aggregation = token_mean
     max_tokens: int = 1
     """The most tokens of a row that can be chosen, for the aggregation `constant`."""
+    of_rows: RowLossFn | None = None
+    """Takes the place of `loss` where a loss does not fall apart into tokens."""
 
 
 @dataclass
@@ -73,6 +88,8 @@ class Task:
     learning_rate: float
     update: UpdateSettings
     em_round: int = 0
+    epochs: int = 1
+    """Policy steps on the same rollouts."""
     loss: PolicyLoss = PolicyLoss()
 
     def start(self, policy: Policy) -> Policy:
@@ -127,9 +144,8 @@ def reinforce(recorder: Recorder, policy: Policy, task: Task) -> Policy:
         rows, weighted = task.select(rollouts, advantage)
         place = {"stage": task.stage, "round": task.em_round, "step": step}
         names = [rollouts.items[group].id for group in rows.group.tolist()]
-        cost = training_cost(policy, rows, rows.action_mask & rows.valid, has_signal(rows, weighted))
-        with recorder.phase("training", **cost), nonfinite_explained(recorder, place, policy, names):
-            numbers = policy_step(policy, optimizer, rows, weighted, task.loss, task.update)
+        with nonfinite_explained(recorder, place, policy, names):
+            numbers = policy_steps(recorder, policy, optimizer, rows, weighted, task)
         numbers |= task.metrics(policy, rollouts, reward)
         recorder.log(task.stage, task.em_round, step, task.num_steps, numbers)
         if recorder.wants_rollouts(step, task.num_steps):
@@ -137,6 +153,21 @@ def reinforce(recorder: Recorder, policy: Policy, task: Task) -> Policy:
                 recorder.rollout({**place, **record})
         task.after_step(step, numbers)
     return policy
+
+
+def policy_steps(
+    recorder: Recorder, policy: Policy, optimizer: Optimizer, rows: Rows, advantage: Tensor, task: Task
+) -> dict[str, float]:
+    """Takes the task's policy steps on the same rows. The numbers are those of the first, the only one by the policy
+    that sampled them, and the last one's `clip_share`."""
+    chosen, numbers = rows.action_mask & rows.valid, dict[str, float]()
+    for _ in range(task.epochs):
+        with recorder.phase("training", **training_cost(policy, rows, chosen, has_signal(rows, advantage))):
+            if task.loss.of_rows:
+                recorder.count(**scoring_cost(policy, rows, chosen))
+            found = policy_step(policy, optimizer, rows, advantage, task.loss, task.update)
+        numbers = found | numbers | {name: value for name, value in found.items() if name == "clip_share"}
+    return numbers
 
 
 def policy_step(
@@ -150,6 +181,8 @@ def policy_step(
     for name, values in (("log probability while sampling", rows.logp_old), ("advantage", advantage)):
         if bool((bad := (~values.isfinite() & chosen).any(1)).any()):
             raise NotFinite(f"the {name} is not finite", rows, bad.nonzero()[:, 0].tolist())
+    if loss.of_rows:
+        return row_step(policy, optimizer, rows, advantage, loss, update)
     live = has_signal(rows, advantage)
     if not bool(live.any()):
         return {"advantage_std": 0.0, "loss": 0.0, "grad_norm": 0.0, "tokens_trained": 0.0}
@@ -170,6 +203,22 @@ def policy_step(
         "clip_share": float(clipped),
         "logp_gap_max": float((rows.logp_old - scores.logp_action)[chosen].abs().max()),
     }
+
+
+def row_step(
+    policy: Policy, optimizer: Optimizer, rows: Rows, advantage: Tensor, loss: PolicyLoss, update: UpdateSettings
+) -> dict[str, float]:
+    """A step on a loss of whole rows or groups, L(log q). Its gradient is that of sum_t g_t log q(z_t) with
+    g = dL / d log q held fixed: a policy gradient with the advantage -g_t, so rows are still learned one by one."""
+    assert loss.of_rows
+    chosen = rows.action_mask & rows.valid
+    logp = score(policy, rows, chosen, update.micro_batch_tokens, loss.temperature).logp_action.requires_grad_()
+    weight = loss.aggregation(chosen, loss.max_tokens).to(logp)
+    value = loss.of_rows(policy, logp, rows, advantage, weight)
+    (slope,) = torch.autograd.grad(value, logp)
+    plain = replace(loss, of_rows=None, loss=policy_gradient_loss, aggregation=each_token_whole)
+    numbers = policy_step(policy, optimizer, rows, -slope * chosen, plain, update)
+    return numbers | {"loss": value.item(), "advantage_std": float(advantage[chosen].std(correction=0))}
 
 
 def has_signal(rows: Rows, advantage: Tensor) -> Tensor:

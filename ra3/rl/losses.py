@@ -36,6 +36,13 @@ def cispo_loss(
     return -(weight * ratio * advantage * logp).sum()
 
 
+def policy_gradient_loss(
+    logp: Tensor, logp_old: Tensor, advantage: Tensor, weight: Tensor, clip_low: float, clip_high: float
+) -> Tensor:
+    """L = - sum_t w_t A_t log q(z_t) (REINFORCE, Williams 1992); `logp_old` and the clip range are unused."""
+    return -(weight * advantage * logp).sum()
+
+
 TokenLossFn = Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Tensor]
 """(logp, logp_old, advantage, weight, clip_low, clip_high) -> the loss of these tokens."""
 
@@ -64,6 +71,11 @@ def constant(chosen: Tensor, max_tokens: int) -> Tensor:
     With max_tokens = 1 the loss is the mean over rows of the sum over tokens (RLOO, arXiv 2402.14740).
     """
     return chosen.double() / (max(len(chosen), 1) * max_tokens)
+
+
+def each_token_whole(chosen: Tensor, max_tokens: int) -> Tensor:
+    """w_t = 1, for advantages that are weighted already; `max_tokens` is unused."""
+    return chosen.double()
 
 
 Aggregation = Callable[[Tensor, int], Tensor]

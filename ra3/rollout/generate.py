@@ -37,16 +37,19 @@ class SamplingParams:
 def generate(
     policy: Policy, prompts: Sequence[Sequence[int]], samples: int, params: SamplingParams, seeds: Sequence[int],
     at_once: int | None = None, on_finished: Callable[[dict[int, list[int]]], None] | None = None,
+    stops: Sequence[tuple[str, ...]] | None = None,
 ) -> Rows:  # fmt: skip
     """Samples `samples` completions of every prompt; row p * samples + i is the i-th of prompt p, `seeds` one per row.
 
     Rows that end (end of text, stop string) leave the batch, and others take their places; `at_once` rows run at a time
-    (None: as many as suit the device). `on_finished` is told of the rows that end in a pass: {row: its ids}.
+    (None: as many as suit the device). `on_finished` is told of the rows that end in a pass: {row: its ids}. `stops`:
+    stop strings for each prompt, in the place of `params.stop`.
     """
     prefixes = [[*policy.start_ids, *p] or [policy.end_id] for p in prompts]  # nothing to go on from: a new text
     batch, draws = DecodeBatch(policy, prefixes, samples, at_once), Uniforms(seeds, params.max_new_tokens)
     rows = [RowBuilder.start(r // samples, prefixes[r // samples]) for r in range(batch.count)]
-    stops, work = StopCheck(policy, params.stop), Work(batch.count * params.max_new_tokens)
+    ends = StopCheck(policy, stops or [params.stop] * len(prompts), samples)
+    work = Work(batch.count * params.max_new_tokens)
     while len(running := batch.running()):
         first = torch.tensor([not rows[r].chosen for r in running]) if params.not_first else None
         tokens, *scores = _sample(batch.logits(running), draws.next(running), params, first)
@@ -54,7 +57,7 @@ def generate(
         for r, token, logp, logp_old in zip(running.tolist(), tokens, *scores, strict=True):
             row = rows[r]
             row.append(token, 0, FULL, logp, logp_old)
-            row.finished = stops.ended(r, token)
+            row.finished = ends.ended(r, token)
             over.append(row.finished or len(row.chosen) == params.max_new_tokens)
         ended = np.array(over)
         batch.finish(running[ended])
@@ -83,14 +86,15 @@ def _sample(logits: Tensor, uniform: Tensor, params: SamplingParams, first: Tens
 class StopCheck:
     """Whether rows end: by the end of the text, or by a stop string, which may lie across tokens."""
 
-    def __init__(self, policy: Policy, stop: Sequence[str]):
-        self.policy, self.stop, self.tails = policy, stop, {}
-        self.keep = max(map(len, stop), default=0)
+    def __init__(self, policy: Policy, stops: Sequence[tuple[str, ...]], samples: int):
+        self.policy, self.stops, self.samples, self.tails = policy, stops, samples, {}
+        self.keep = max((len(stop) for own in stops for stop in own), default=0)
 
     def ended(self, row: int, token: int) -> bool:
         """Whether the row ends with this token."""
-        if token in self.policy.end_ids or not self.stop:
+        stop = self.stops[row // self.samples]
+        if token in self.policy.end_ids or not stop:
             return token in self.policy.end_ids
         tail = self.tails.get(row, "") + self.policy.token_text(token)
         self.tails[row] = tail[-self.keep :]
-        return any(stop in tail for stop in self.stop)
+        return any(text in tail for text in stop)

@@ -121,6 +121,14 @@ def task(drawn: Page) -> tuple[None, tuple[DerivationTest, ...], dict[str, str]]
     return None, (DerivationTest(tuple(drawn.context.splitlines()), drawn.exercises[0].chain[0]),), {}
 
 
+def answer(drawn: Page) -> tuple[str, str]:
+    """Give how the last sentence of the solution begins, and how it goes on: ``("\\nThe red cups", " are the big hats
+    doubled, so big hats: 7 * 2 = 14 red cups.\\n")``."""
+    (exercise,) = drawn.exercises
+    start = f"The {exercise.chain[0]}"
+    return f"\n{start}", exercise.steps[-1].removeprefix(start)
+
+
 def tokenizer() -> PreTrainedTokenizerFast:
     """Build the tokenizer: ``#``, newline, full stop, ``", so"``, numbers up to 99 and names stand alone."""
     alone = rf"[#\n.]|, so| ?[0-9]{{1,2}}(?![0-9])|(?: |(?<![A-Za-z0-9]))(?:{'|'.join(NAMES)})(?![A-Za-z0-9])"
@@ -136,5 +144,5 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 world = World(
     name="word-problems", first_name="chains", levels=LEVELS, steps="sentence", stop="\nHow ", useless=USELESS,
-    page=page, task=task, tokenizer=tokenizer,
+    page=page, task=task, tokenizer=tokenizer, answer=answer,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +96,8 @@ class World:
     task: Callable[[Page], tuple[str | None, tuple[Test, ...], dict[str, str]]]
     """A page of one exercise -> (entry point, tests, what else `meta` says) of the problem that it poses."""
     tokenizer: Callable[[], PreTrainedTokenizerFast]
+    answer: Callable[[Page], tuple[str, str]] | None = None
+    """A page of one exercise -> (cue, reference) of its problem; None: there is none but its tests."""
     bands = BANDS
 
     @property
@@ -136,7 +138,11 @@ class World:
         meta = {"band": band, "chain_length": len(exercise.chain) - 1, **more}
         meta["intention"] = exercise.intention.rstrip("\n")
         own_id = f"{self.first_name}/{split}/{band}/{seed}/{index}"
-        return Problem(own_id, page.context + exercise.opening, entry_point, tests, (self.stop,), meta)
+        problem = Problem(own_id, page.context + exercise.opening, entry_point, tests, (self.stop,), meta)
+        if not self.answer:
+            return problem
+        cue, reference = self.answer(page)
+        return replace(problem, cue=cue, reference=reference)
 
     def evaluation(self, seed: int, per_band: int) -> list[Problem]:
         """Make ``per_band`` problems of each band."""

@@ -26,7 +26,7 @@ from ra3.measure.pass_at_k import (
     unpack,
 )
 from ra3.model.policy import Policy
-from ra3.rlvr import attempted
+from ra3.rl.solve import attempted
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import interleave

@@ -17,7 +17,7 @@ from ra3.errors import UserError
 from ra3.model.policy import Policy
 from ra3.rl.loop import Task, reinforce
 from ra3.rl.losses import cispo_loss
-from ra3.rlvr import SolveProblems
+from ra3.rl.solve import SolveProblems
 from ra3.run.display import Display
 from ra3.run.folder import Run
 from ra3.run.recorder import Recorder

@@ -13,7 +13,7 @@ from small_runs import rlvr, same, went_on
 from ra3.grading.grade import Verdict
 from ra3.grading.problem_tests import CallTest
 from ra3.grading.problems import Problem
-from ra3.rlvr import GradedPrograms, SolveProblems
+from ra3.rl.solve import GradedPrograms, SolveProblems
 from ra3.rows import FULL, RowBuilder, build
 from ra3.seeds import Order, batch_of
 
