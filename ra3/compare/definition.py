@@ -26,9 +26,9 @@ PLACE = {"run.seed": "seeds", "run.out": "out", "run.name": "out"}
 """Settings that say which cell a run is, and what is given in their place."""
 KEYS = {
     "recipe": str, "seeds": list, "rlvr": list, "against": (str, list), "equal_flops": str, "settings": dict,
-    "variants": dict, "figures": dict,
+    "variants": dict, "figures": dict, "midtrain": bool,
 }  # fmt: skip
-WORDS = {str: "name", list: "list", dict: "table", (str, list): "name or list of names"}
+WORDS = {bool: "truth value", str: "name", list: "list", dict: "table", (str, list): "name or list of names"}
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ class Comparison:
     equal_flops: str | None = None  # the variant whose FLOPs every other mid-trained one also gets, in a twin
     figures: tuple[Figure, ...] = ()
     seed_in_names: bool = True  # whether run folders are called after their seed, too
+    midtrains: bool = True  # whether variants are mid-trained; else each starts RLVR from the model of its settings
 
     def cells(self, out: Path) -> list[GridCell]:
         """Every cell, seeds outermost: what is there after half of the time is whole seeds."""
@@ -136,9 +137,10 @@ class Comparison:
             start = {"model.path": str(model)} if model else {}
             return Command(stage, folder, {**own, **place, **start}, self.recipes)
 
-        trained = None if variant == BASE else out / name / "model"
+        trained = None if variant == BASE or not self.midtrains else out / name / "model"
         commands = [] if trained is None else [command("midtrain", None)]
-        commands.append(command("eval", trained))
+        if variant == BASE or self.midtrains:
+            commands.append(command("eval", trained))
         if rlvr:
             commands += [command("rlvr", trained), command("rlvr-eval", out / f"{name}-rlvr" / "model")]
         return GridCell(variant, seed, tuple(commands))
@@ -157,6 +159,11 @@ class Comparison:
         drawn = [variant for figure in self.figures for line in figure.lines for _, variant in line.points]
         if unknown := [name for name in (*self.rlvr, *self.against, *drawn) if name not in names]:
             raise UserError(f"there is no variant {unknown[0]}", where, ", ".join(names))
+        if idle := [name for name in names if not self.midtrains and name not in (BASE, *self.rlvr)]:
+            what = f"variant {idle[0]} is neither mid-trained nor put through RLVR"
+            raise UserError(what, where, fix="name it in rlvr, or leave out midtrain = false")
+        if self.equal_flops is not None and not self.midtrains:
+            raise UserError("equal_flops is of mid-training, and midtrain = false", where, fix="leave one out")
         if self.equal_flops is not None and self.equal_flops not in (trained := [n for n in names if n != BASE]):
             allowed = f"a mid-trained variant: {', '.join(trained)}"
             raise UserError(f"equal_flops cannot be {self.equal_flops!r}", where, allowed)
@@ -216,9 +223,10 @@ def read_comparison(path: Path) -> Comparison:
         recipes=(tree["recipe"],) if "recipe" in tree else (),
         seeds=tuple(tree["seeds"]),
         variants=variants,
-        rlvr=tuple(tree.get("rlvr", ())),
+        rlvr=tuple(tree.get("rlvr", () if tree.get("midtrain", True) else [name for name in variants if name != BASE])),
         against=(against,) if isinstance(against, str) else tuple(against),
         equal_flops=tree.get("equal_flops"),
+        midtrains=tree.get("midtrain", True),
         figures=tuple(Figure(title, (Line("", tuple((v, v) for v in drawn)),)) for title, drawn in figures),
     ).checked(str(path))
 

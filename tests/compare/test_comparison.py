@@ -52,6 +52,18 @@ def test_a_cell_is_trained_evaluated_put_through_rlvr_and_evaluated_again(file, 
     assert "--eval.per-band 1" in train.text and train.text.startswith("ra3 midtrain ")
 
 
+def test_without_mid_training_every_variant_starts_rlvr_from_the_model_of_its_settings(file, tmp_path):
+    text = 'seeds = [1]\nmidtrain = false\n[variants.base]\n[variants.gspo]\nrlvr.method = "gspo"\n'
+    base, gspo = read_comparison(file(text)).cells(tmp_path)
+    assert [command.stage for command in base.commands] == ["eval"]
+    learn, last = gspo.commands
+    assert (learn.stage, last.stage) == ("rlvr", "rlvr-eval") and "model.path" not in learn.settings
+    assert last.settings["model.path"] == str(learn.folder / "model")
+    for more in ('rlvr = []\n', 'equal_flops = "gspo"\n'):
+        with pytest.raises(UserError, match="midtrain = false"):
+            read_comparison(file(more + text))
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_the_comparisons_that_come_with_ra3_are_right(name):
     path = shipped()[name]
