@@ -145,6 +145,10 @@ def rows(file: Path) -> list[dict]:
 def test_functions_and_classes_with_their_licence_and_what_was_left_out(made):
     out, _ = made
     train, heldout, left = (rows(out / f"{name}.jsonl") for name in ("train", "heldout", "left_out"))
+    for own in (train, heldout):
+        ordered = sorted(own, key=lambda row: hashlib.sha256(row["id"].encode()).digest())
+        assert own == ordered
+        own.sort(key=lambda row: (row["id"].partition(":")[0], int(row["id"].partition(":")[2])))
     names = [row["text"].split("(")[0].split()[-1] for row in train]
     assert names == ["area", "diagonal", "perimeter", "wrong", "nothing"]
     assert train[1] | {"text": ""} == {
@@ -181,7 +185,9 @@ def test_an_archive_with_another_hash_is_refused(made, tmp_path):
 def test_doctests_become_problems_that_their_functions_pass_and_nothing_else_does(made):
     out, _ = made
     assert (done := script("doctest_problems", out)).returncode == 0, done.stderr
-    area, diagonal = rows(out / "doctests-train.jsonl")  # not perimeter, wrong or nothing
+    area, diagonal = sorted(
+        rows(out / "doctests-train.jsonl"), key=lambda row: row["meta"]["function"]
+    )  # not perimeter, wrong or nothing
     assert "2 problems; shapes==1.0 2" in done.stdout
     assert rows(out / "doctests-heldout.jsonl") == []
     assert area["prompt"].endswith('    >>> area(3, 4)\n    12\n    """\n')  # the second example is only tested
