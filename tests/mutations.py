@@ -90,6 +90,11 @@ MUTATIONS = (
              SAMPLER + "bias_is_as_documented[leave_one_out, comments among thinkers]"),
     Mutation("temperature forgotten in training", "rl/loop.py", "update, loss.temperature, live", "update, 1.0, live",
              ALONE.format("clip token_mean")),
+    Mutation("sign of the slope of a loss of rows", "rl/loop.py", "rows, -slope * chosen", "rows, slope * chosen",
+             "rl/test_rlvr_methods.py::test_a_step_on_a_loss_of_rows_follows_its_own_gradient"),
+    Mutation("GSPO's ratio is the product, not the geometric mean", "rl/methods/gspo.py",
+             ".sum(1) / count).exp()", ".sum(1)).exp()",
+             "rl/test_rlvr_methods.py::test_gspo_is_the_policy_gradient_of_programs_until_it_clips_one"),
     Mutation("a step after act not divided by 1 - P(#)", "model/action_spaces.py", "logp - logp_action, logp)",
              "logp, logp)", "em/test_midtrain.py::test_one_latent_and_horizon_one_is_the_one_shot_form"),
 )  # fmt: skip

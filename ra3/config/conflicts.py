@@ -77,7 +77,7 @@ def of_rewards(config: Config) -> Iterator[Conflict]:
     if rlvr.reward == "likelihood" and rlvr.refills:
         yield Conflict(
             ("rlvr.refills", "rlvr.reward"),
-            "rlvr.refills replaces groups of equal rewards, and likelihoods are never quite equal",
+            "rlvr.refills replaces groups of equal verdicts, and rlvr.reward = likelihood has none",
             "leave out refills, or set rlvr.reward = tests",
         )
     for name in DECIDED_BY_METHOD.get(rlvr.method, ()):

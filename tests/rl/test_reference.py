@@ -143,6 +143,9 @@ def test_verifree_follows_the_gradient_of_the_probability_of_the_reference(polic
     against = torch.tensor([0.2, -0.2])[:, None] * rollouts.rows.action_mask
     rows, advantage = learned_too(rollouts, against, logp, reward)
     answers = rollouts.answers
+    for ids, own, expert in zip(rows.ids, answers, rows.expert, strict=True):  # the cue is forced, and no answer
+        assert decode(policy.tokenizer, ids[own].tolist()) == "x = 1"
+        assert decode(policy.tokenizer, ids[expert].tolist()) == "\nx = 1"
     assert torch.equal(rows.action_mask, rollouts.rows.action_mask | answers) and answers.any(1).all()
     assert (rows.logp_old[answers] == -0.7).all() and (rows.logp_old[rollouts.rows.action_mask] == -1.0).all()
     assert torch.equal(advantage, torch.where(answers, reward[:, None], against))
