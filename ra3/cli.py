@@ -13,8 +13,9 @@ from cyclopts import App, Parameter
 
 from ra3 import __version__
 from ra3.commands.failures import exit_code
-from ra3.commands.runs import RunFolder, runs
+from ra3.commands.runs import RunFolder, given_path, runs
 from ra3.compare import compare, sweep
+from ra3.run.files import open_standard_streams
 from ra3.run.stopping import deadline, stopping_at_once
 
 SECTIONS = {
@@ -31,12 +32,15 @@ SECTIONS = {
 Words = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
 """Recipes and settings, which `ra3.config.load` reads: it tells all mistakes at once."""
 Resume = Annotated[bool, Parameter(negative="", show_default=False, help="Go on where this run stopped.")]
-Fork = Annotated[Path | None, Parameter(show_default=False, help="Begin a new run with what this run has done.")]
+Fork = Annotated[
+    Path | None,
+    Parameter(converter=given_path, show_default=False, help="Begin a new run with what this run has done."),
+]
 DryRun = Annotated[bool, Parameter(negative="", show_default=False, help="Show what this would take, and stop.")]
 Profile = Annotated[bool, Parameter(negative="", show_default=False, help="Print at the end where the time went.")]
 Check = Annotated[bool, Parameter(negative="", show_default=False, help="Check each file: it compiles and turns back.")]
 To = Annotated[str, Parameter(help="A new folder.")]
-Out = Annotated[Path, Parameter(help="Folder for the annotated text.")]
+Out = Annotated[Path, Parameter(converter=given_path, help="Folder for the annotated text.")]
 
 app = App(
     name="ra3",
@@ -139,6 +143,7 @@ for name in SECTIONS:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code (`ra3/commands/failures.py`)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    open_standard_streams()
     with stopping_at_once():
         return exit_code(lambda: _run(words), words)
 
@@ -158,7 +163,7 @@ def _do(command: str, words: Sequence[str], dry_run: bool, **options: Any) -> No
     from ra3.config.load import load, parse
 
     files, overrides = parse(words)
-    recipes = tuple(files) or (("demo",) if command == "demo" else ())
+    recipes = files or ["demo"] * (command == "demo")
     config = load(recipes, overrides)
     if dry_run:
         print(f"plan of ra3 {command} (nothing is run; a few trials take some seconds)", flush=True)
@@ -169,10 +174,6 @@ def _do(command: str, words: Sequence[str], dry_run: bool, **options: Any) -> No
         return
     # the deadline on all that comes before the run folder is open, where the run's own takes over
     with deadline(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests"):
-        from ra3.commands.run import COMMANDS, RunOptions
+        from ra3.api import do
 
-        if command == "demo":
-            from ra3.compare.demo import run
-        else:
-            run = COMMANDS[command]
-        run(config, RunOptions(command, recipes, **options))
+        do(command, recipes, overrides, **options)

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -202,8 +203,18 @@ def rule_test(entry_point: str, cases: Sequence[tuple], atol: float) -> JudgeTes
 
 
 def cache_folder() -> Path:
-    """Return where computed and downloaded things are kept: ``$XDG_CACHE_HOME/ra3``, else ``~/.cache/ra3``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ra3"
+    """Return where computed and downloaded things are kept: ``$XDG_CACHE_HOME/ra3``, else ``~/.cache/ra3``; for a user
+    without a home folder one of this process alone."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ra3"
+    except RuntimeError:
+        return Path(_own_folder().name)
+
+
+@cache
+def _own_folder() -> tempfile.TemporaryDirectory:
+    """A folder that goes with this process."""
+    return tempfile.TemporaryDirectory(prefix="ra3-")
 
 
 def _cache_file(jobs: Sequence[Job]) -> Path:

@@ -9,9 +9,11 @@ import difflib
 import gzip
 import hashlib
 import urllib.request
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +56,8 @@ def release_files(url: str, md5: str) -> list[Path]:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             data = answer.read()
         found = hashlib.md5(gzip.decompress(data), usedforsecurity=False).hexdigest()
-    except (OSError, EOFError) as error:
-        raise UserError(f"cannot be downloaded: {error}", where=url, fix=NAME_A_FILE) from error
+    except (OSError, EOFError, zlib.error, HTTPException) as error:
+        raise UserError(f"cannot be downloaded: {error or repr(error)}", where=url, fix=NAME_A_FILE) from error
     if found != md5:
         raise UserError(f"this is another file: its MD5 is {found}", where=url, allowed=md5)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +146,7 @@ def load_benchmark(text: str) -> Loaded:
 
 def local_files(path: str) -> Sequence[Path]:
     """Return the file at a path, or the benchmark files of a folder."""
-    place = Path(path).expanduser()
+    place = Path(path)
     if place.is_file():
         return [place]
     found = sorted({file for pattern in ("*.json*", "*.parquet") for file in place.glob(pattern)})

@@ -52,7 +52,7 @@ def read_samples(path: str | Path, problems: Sequence[Problem], left_out: Iterab
     the first that is none."""
     by_id = {problem.id: (problem, standing_alone(problem)) for problem in problems}
     tasks = dict.fromkeys(left_out) | by_id
-    found = ((row, _task(row, tasks)) for row in load_rows(Path(path).expanduser()))
+    found = ((row, _task(row, tasks)) for row in load_rows(Path(path)))
     return [_sample(row, *task) for row, task in found if task]
 
 

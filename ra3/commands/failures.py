@@ -38,15 +38,19 @@ def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
     try:
         with explain_failures():
             action()
-            sys.stdout.flush()
+            if sys.stdout:  # there is none where a caller has closed it
+                sys.stdout.flush()
         return 0
     except (UserError, CycloptsError) as error:
         return _complain(str(error), 2)
     except (Stopped, KeyboardInterrupt) as stop:
         return _complain(_stopped(words), 128 + getattr(stop, "signum", signal.SIGINT))
     except BrokenPipeError:  # `ra3 midtrain --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _unread(words)
+    except SystemExit as end:  # rich's answer to a broken pipe
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        return _unread(words)
     except Exception as error:
         return _complain(f"this is a bug in ra3: {type(error).__name__}: {error}\nRA3_DEBUG=1 shows where.", 1)
 
@@ -56,6 +60,12 @@ def _complain(message: str, code: int) -> int:
         traceback.print_exc()
     print(f"ra3: {message}", file=sys.stderr)
     return code
+
+
+def _unread(words: Sequence[str]) -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    again = "stopped" if "--help" in words else _stopped(words)
+    return 141 if again == "stopped" else _complain(f"nobody reads the output any more; {again}", 141)
 
 
 def _stopped(words: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ import torch
 
 from ra3.commands.inputs import load_documents, load_policy
 from ra3.config.help import show
+from ra3.config.load import path_of
 from ra3.config.settings import Config, ModelSettings, nest
 from ra3.data.corpus import TABLES
 from ra3.data.latents import EncodedDocument
@@ -50,7 +51,7 @@ def publish(folder: Path, to: str) -> list[Path]:
         upload = f"hf upload {to.removeprefix(HUB)} FOLDER/model"
         fix = f"name a folder; then `{upload}`, and `{upload[:-5]}dataset --repo-type dataset` for the data set"
         raise UserError("a run is published into a folder, not to a hub", where=f"--to {to}", fix=fix)
-    run, target = finished_run(folder), Path(to)
+    run, target = finished_run(folder), path_of(to)
     command = run.environment.get("command")
     if command not in PUBLISHED or not run.has_model:
         raise UserError("this run holds no trained model", str(folder), f"a run of {' or '.join(PUBLISHED)}")

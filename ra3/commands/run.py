@@ -202,8 +202,11 @@ def open_run(
             run.pin_inputs(model=fingerprint_weights(policy.model))
             threads, opener, size = torch.get_num_threads(), policy.syntax.opener, policy.num_parameters
             run.add_facts(model=subject, device=device, parameters=size, threads=threads, opener=opener)
+        run.note_changes()
         start_box(run, subject, own.seed, device, " ".join(options.recipes) or "defaults")
         display = Display(run, dtype=own.dtype)
+        for note in run.notes:
+            display.warn(note)
         for note in policy.notes if policy else ():
             display.say(f"model: {note}")
         if plan:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 
+from ra3.config.load import path_of
 from ra3.errors import UserError
 
 runs = App(name="runs", help="Look at run folders: list, show, verify, compare.")
 
-RunFolder = Annotated[Path, Parameter(help="The run folder, for example runs/demo.")]
-Root = Annotated[Path, Parameter(help="The folder that holds run folders.")]
+
+
+def given_path(kind: type, tokens: Sequence[Token]) -> Path:
+    """The path in the words of a flag, `~` being the home folder."""
+    return path_of(tokens[0].value)
+
+
+RunFolder = Annotated[Path, Parameter(converter=given_path, help="The run folder, for example runs/demo.")]
+Root = Annotated[Path, Parameter(converter=given_path, help="The folder that holds run folders.")]
 
 
 @runs.command(name="list")

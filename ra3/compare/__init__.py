@@ -11,10 +11,13 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from ra3.commands.runs import given_path
+
 DryRun = Annotated[bool, Parameter(negative="", show_default=False, help="Show what this would take, and stop.")]
 ComparisonFile = Annotated[str, Parameter(help="A .toml file, or the name of a comparison that comes with ra3.")]
 CompareOut = Annotated[
-    Path | None, Parameter(show_default=False, help="Folder for its run folders. Default: runs/compare-NAME.")
+    Path | None,
+    Parameter(converter=given_path, show_default=False, help="Folder for its run folders. Default: runs/compare-NAME."),
 ]
 CompareWorkers = Annotated[
     int, Parameter(validator=validators.Number(gte=1), help="Cells that run at once, each in a process of its own.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ra3.config.help import show
-from ra3.config.load import COMMAND_LINE, load, shipped_recipes
+from ra3.config.load import COMMAND_LINE, load, path_of, shipped_recipes
 from ra3.config.settings import Config, flatten
 from ra3.errors import UserError
 from ra3.run.files import read_object
@@ -233,7 +233,8 @@ def read_comparison(path: Path) -> Comparison:
 
 def find_comparison(name: str) -> Path:
     """The file `name`, or the comparison of that name that ships with ra3."""
-    return Path(name) if Path(name).is_file() else shipped().get(name.removesuffix(".toml"), Path(name))
+    path = path_of(name)
+    return path if path.is_file() else shipped().get(name.removesuffix(".toml"), path)
 
 
 def shipped() -> dict[str, Path]:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from ra3.config.conflicts import Conflicts
 from ra3.config.help import sections, settings, show
-from ra3.config.settings import Config, flatten, nest
+from ra3.config.settings import Config, flatten, nest, place
 from ra3.errors import UserError
 
 ALIASES = {
@@ -86,9 +86,18 @@ def load(files: Iterable[str | Path] = (), overrides: Mapping[str, Any] | None =
     raise UserError("\n".join([f"{len(problems)} settings are wrong", *items]))
 
 
+def path_of(text: str | Path) -> Path:
+    """The path that somebody wrote, `~` being the home folder. UserError where no such home is known."""
+    try:
+        return Path(place(str(text)))
+    except ValueError as error:
+        raise UserError(str(error), str(text), fix="write out the path, or set HOME") from None
+
+
 def find_recipe(name: str | Path) -> Path:
     """The file `name`, or the recipe of that name that ships with ra3 ("tiny-cpu"). UserError if there is neither."""
-    path, shipped, is_folder = Path(name), shipped_recipes(), os.path.isdir(Path(name))
+    path, shipped = path_of(name), shipped_recipes()
+    is_folder = os.path.isdir(path)
     if os.path.exists(path) and not is_folder:
         return path
     if (plain_name := str(name).removesuffix(".toml")) in shipped:
@@ -187,5 +196,6 @@ def explain(error: ValidationError, known: Mapping[str, Given]) -> list[UserErro
         close = nearest(value, setting.choices) if isinstance(value, str) else None
         fix = f"did you mean {close}?" if close else ""
         got = json.dumps(value) if isinstance(value, (str, bool)) else show(value)
-        problems[key] = UserError(f"{key} cannot be {got}", known[key].where, setting.allowed, fix)
+        why = f": {raised}" if isinstance(raised, ValueError) else ""
+        problems[key] = UserError(f"{key} cannot be {got}{why}", known[key].where, setting.allowed, fix)
     return list(problems.values())

@@ -4,10 +4,13 @@ The defaults are for real language models of 0.1 to 8 billion parameters, as far
 embedded worlds need is in their recipes. "ours": the RA3 paper (arXiv 2509.25810) leaves it open.
 """
 
+import csv
+import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ra3.config.conflicts import Conflicts, of_rewards, of_sizes
 
@@ -25,6 +28,23 @@ Probability = Annotated[float, Field(gt=0, lt=1)]
 ClipRange = tuple[Probability, Annotated[float, Field(gt=0, le=100)]]
 StickyPrior = tuple[Probability, Annotated[int, Field(ge=2)]]
 ThinkFloor = tuple[Annotated[float, Field(gt=0, le=1)], PositiveInt]
+PLACE = re.compile(r"([\w+-]+:)?(.*)", re.DOTALL)
+
+
+def place(text: str) -> str:
+    """A path as the settings hold it: `~` is the home folder, `./` and a last slash are dropped; a benchmark's name may
+    stand before it. ValueError where no such home is known.
+
+    place("humaneval:~/data//a.jsonl") == "humaneval:/home/me/data/a.jsonl"
+    """
+    benchmark, path = cast(re.Match[str], PLACE.fullmatch(text)).groups(default="")
+    try:
+        return benchmark + (path and str(Path(path).expanduser()))
+    except RuntimeError:
+        raise ValueError(f"no home folder is known for {path.partition('/')[0]}") from None
+
+
+Place = Annotated[str, AfterValidator(place)]
 CLIP = "LOW,HIGH with 0 < LOW < 1 and 0 < HIGH <= 100"
 
 
@@ -36,7 +56,8 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _from_text(cls, value: Any, info: ValidationInfo) -> Any:
-        """Reads a flag's text: none, and lists with commas. A truth value is not taken for a number."""
+        """Reads a flag's text: none, and lists with commas, in double quotes where a word has one. A truth value is
+        not taken for a number."""
         kind = cls.model_fields[info.field_name or ""].annotation
         kinds = (kind, *get_args(kind))
         if isinstance(value, bool) and kind is not bool:
@@ -46,7 +67,8 @@ class Section(BaseModel):
         if value.lower() == "none" and type(None) in kinds:
             return None
         if any(get_origin(kind) is tuple for kind in kinds):
-            return [part.strip() for part in value.strip("[]").split(",") if part.strip()]
+            words = next(csv.reader([value.strip("[]")], skipinitialspace=True), [])
+            return [part.strip() for part in words if part.strip()]
         return value
 
 
@@ -55,7 +77,7 @@ class RunSettings(Section):
 
     seed: int = Field(default=0, ge=0)
     """Seed of everything random. On a CPU the same seed gives the same metrics.jsonl, byte for byte."""
-    out: str = Field(default="runs", min_length=1)
+    out: Place = Field(default="runs", min_length=1)
     """Folder that holds the run folders."""
     name: str | None = Field(default=None, pattern=r"^\w[\w.-]*$", examples=["letters, digits, '.', '_' and '-'"])
     """Name of the run folder. none: <command>-<model>-<8 hex digits of the settings>."""
@@ -69,7 +91,7 @@ class RunSettings(Section):
     """Seconds between checkpoints; the last two are kept. 0: after every step."""
     stuck_after_s: float = Field(default=3600.0, gt=0)
     """End the run when nothing moves for this long (seconds), saying in what; the stacks of all threads are kept."""
-    benchmarks: tuple[str, ...] = Field(default=(), examples=["NAME or NAME:FILE, with commas between"])
+    benchmarks: tuple[Place, ...] = Field(default=(), examples=["NAME or NAME:FILE, with commas between"])
     """Benchmarks (NAME or NAME:FILE) to be measured by: what overlaps them is left out of training, and listed."""
 
 
@@ -87,7 +109,7 @@ class LoraSettings(Section):
 class ModelSettings(Section):
     """Any causal language model of Hugging Face's transformers."""
 
-    path: str = Field(default="functions", min_length=1)
+    path: Place = Field(default="functions", min_length=1)
     """Folder of model and tokenizer, GGUF file, ORG/NAME[@REVISION] of the hub; functions, word-problems: a world."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
@@ -103,7 +125,7 @@ class ModelSettings(Section):
 class CorpusSettings(Section):
     """The expert text."""
 
-    path: str = Field(default="functions", min_length=1)
+    path: Place = Field(default="functions", min_length=1)
     """Folder, .jsonl, .parquet, saved data set; functions, word-problems (embedded worlds); stdlib (Python's)."""
     pattern: str = Field(default="**/*.py", min_length=1)
     """Which files of a folder are documents (glob). Left as it is, a folder without them is read as its tables."""
@@ -123,7 +145,7 @@ class CorpusSettings(Section):
     """Read at most this many documents. 0: all."""
     heldout: float = Field(default=0.05, ge=0, lt=1)
     """Share of the documents kept out of training, to measure on; of a corpus of your own at least 1, at most 32."""
-    heldout_path: str | None = Field(default=None, min_length=1)
+    heldout_path: Place | None = Field(default=None, min_length=1)
     """Text of its own to measure on, named and read as `path` is: `heldout` is the share of its documents that is used,
     at least 1, and all of `path` is trained on. none: documents of `path` are held out."""
     max_tokens: int = Field(default=1024, ge=8)
@@ -214,7 +236,7 @@ class RlvrSettings(Section):
 
     method: RlvrMethod = "policy_gradient"
     """policy_gradient: what the settings below say. The others: a file each in ra3/rl/methods."""
-    problems: str = Field(default="functions", min_length=1)
+    problems: Place = Field(default="functions", min_length=1)
     """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or a world: functions, word-problems."""
     reward: Literal["tests", "likelihood"] = "tests"
     """tests: 1 for a program that passes all of its problem's. likelihood: the probability of the problem's reference
@@ -248,9 +270,9 @@ class RlvrSettings(Section):
 class EvalSettings(Section):
     """Programs are sampled, run against the tests and counted."""
 
-    problems: str = Field(default="functions", min_length=1)
+    problems: Place = Field(default="functions", min_length=1)
     """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or a world: functions, word-problems."""
-    samples_file: str | None = Field(default=None, min_length=1)
+    samples_file: Place | None = Field(default=None, min_length=1)
     """Grade the samples of this file (JSON lines of task_id and completion) instead of sampling a model."""
     per_band: PositiveInt = 100
     """Problems of each band; of a benchmark all, unless this is given."""

@@ -46,7 +46,7 @@ def read(
     than the share ``max_bad`` is faulty, or if there is no document; what a rule leaves out, empty files among it, is
     not faulty.
     """
-    path, reader = Path(path).expanduser(), _Reader(pattern, columns)
+    path, reader = Path(path), _Reader(pattern, columns)
     sieve = Sieve(reader.notes) if filtered else None
     corpus = Corpus([], [], reader.sources, reader.notes)
     for found in reader.items(path):

@@ -24,7 +24,7 @@ NOT_WANTED = ("*/*", "consolidated*")
 def find_model(name: str) -> tuple[Path, str]:
     """The folder or GGUF file called `name`, downloaded if it is not on this machine yet; and what it is called, with
     the commit of the hub's. UserError if there is none."""
-    path, hub = Path(name).expanduser(), HUB_NAME.fullmatch(name)
+    path, hub = Path(name), HUB_NAME.fullmatch(name)
     if path.is_dir() or path.suffix == ".gguf" and path.is_file():
         return path, str(path)
     if found := model_in_package(name):

@@ -10,6 +10,7 @@ seed is derived from the run's seed and the place it is used at. What is damaged
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,26 +47,31 @@ ENTRIES = TypeAdapter(list[CheckpointEntry])
 
 
 class Checkpoints:
-    """The checkpoints of one run folder. `warnings`: what was found damaged, and from where the run goes on instead."""
+    """The checkpoints of one run folder, up to the first that was made when its metrics files had more bytes than the
+    `sizes` they have now. `warnings`: what was found damaged, and from where the run goes on instead."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, sizes: Mapping[str, int]):
         self._run, self._folder = run, run.path("checkpoints")
         self.entries: list[CheckpointEntry] = []
         with run.guard("open the checkpoints"):
             self._folder.mkdir(exist_ok=True)
             remove_temporary_files(self._folder)
-            listed, damaged = read_manifest(self._folder)
+            listed, broken = read_manifest(self._folder)
+            damaged = [f"{self._folder.name}/{name}" for name in broken]
             for entry in listed:
+                if short := [name for name, size in sizes.items() if size < entry.position.get(name, 0)]:
+                    damaged += short  # the lines that are lost are made again
+                    break
                 if entry.is_intact(self._folder):
                     self.entries.append(entry)
                     continue
-                damaged.append(entry.file)
+                damaged.append(f"{self._folder.name}/{entry.file}")
                 if entry.step is None:
                     break  # what came after was made from it; a damaged step is only passed over
         newest = self.entries[-1] if self.entries else CheckpointEntry("", None, "", "", {})
         self.position = newest.position
         """Bytes of the metrics files when the newest intact checkpoint was made; {} where there is none."""
-        found = "; ".join(f"checkpoints/{name} is missing or damaged" for name in damaged)
+        found = "; ".join(f"{name} is missing or damaged" for name in damaged)
         point = f"step {newest.step}" if newest.step else "the end"
         place = f"{point} of {newest.stage}" if newest.stage else "its beginning"
         self.warnings = [f"{found}; the run goes on from {place}"] if damaged else []
@@ -120,9 +126,11 @@ def read_manifest(folder: Path) -> tuple[list[CheckpointEntry], list[str]]:
     for name in (MANIFEST, OLD_MANIFEST):
         if (folder / name).exists():
             try:
-                return ENTRIES.validate_json((folder / name).read_bytes()), broken
+                if entries := ENTRIES.validate_json((folder / name).read_bytes()):  # no list is ever written empty
+                    return entries, broken
             except ValueError:
-                broken.append(name)
+                pass
+            broken.append(name)
     if broken or len(list(folder.glob("*.pt"))) > 1:  # a run killed in its first save leaves one file and no list
         where = f"{folder / MANIFEST}, {folder / OLD_MANIFEST}"
         fix = "restore one of them, or start afresh under another name (run.name)"

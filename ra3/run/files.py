@@ -61,6 +61,14 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
         os.close(folder)
 
 
+def open_standard_streams() -> None:
+    """Puts the null device where the caller has closed stdin, stdout or stderr: else a file of the run would get that
+    number, and what a library prints would go into it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
 def remove_temporary_files(folder: Path) -> None:
     """Removes what `write_atomic` left in a folder when its process was killed; nobody else may be writing there."""
     for path in folder.glob(".*.tmp"):

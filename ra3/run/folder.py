@@ -33,13 +33,21 @@ from ra3.seeds import derive
 
 FORMAT = 2
 """Of run folders: raised when an older one can no longer be read. It stands in environment.json."""
+LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay", "tmpfs")
+"""File systems of one machine."""
 LOCK_FILES = LOCK, OWNER = ".lock", ".owner"
 RESUMED_FROM = ("checkpoints", "metrics.jsonl", "rollouts.jsonl", "ledger.jsonl")
 """What a run goes on from, and a fork begins with."""
 FREE_KEYS = ("run.out", "run.name", "run.checkpoint_every_s", "run.stuck_after_s")
 """Settings that move or time a run but never change its numbers."""
+PLACES = (
+    *("model.path", "corpus.path", "corpus.heldout_path", "rlvr.problems", "eval.problems", "eval.samples_file"),
+)
+"""Settings that name what a run works on; what is there is known by its fingerprint, too."""
 UNSTARTED = (*LOCK_FILES, "logs", "environment.json")
 """All that a run killed before its first step leaves."""
+MACHINE = ("versions", "code", "device", "threads")
+"""Facts on which the last digits of a run's numbers may depend."""
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic")
 ANOTHER_NAME = "choose another name (run.name)"
 
@@ -47,8 +55,8 @@ ANOTHER_NAME = "choose another name (run.name)"
 class FolderLock:
     """Holds a folder for this process until `close`, or until the process is gone. UserError if another holds it.
 
-    The kernel's lock on `.lock` decides; `.owner` says who holds it. A process on another machine that did not let go
-    counts, too: on some network drives a lock holds on one machine only.
+    The kernel's lock on `.lock` decides; `.owner` says who holds it. On a network drive, where a lock may hold on one
+    machine only, a process on another machine that did not let go counts, too.
     """
 
     def __init__(self, folder: Path):
@@ -56,7 +64,7 @@ class FolderLock:
         host = socket.gethostname()
         try:
             self._lock.acquire()
-            if self._owner.exists() and f" on {host}," not in _owner(folder):
+            if self._owner.exists() and f" on {host}," not in _owner(folder) and not is_local(folder):
                 what = f"this folder is locked from another machine: {_owner(folder)}"
                 raise UserError(what, str(folder), fix=f"if that process is gone, delete {self._owner}, start again")
             write_atomic(self._owner, f"process {os.getpid()} on {host}, since {_now()}".encode())
@@ -73,6 +81,17 @@ class FolderLock:
             with suppress(OSError):  # a full disk, or a folder that is gone, must not keep the lock
                 self._owner.unlink(missing_ok=True)
             self._lock.release()
+
+
+def is_local(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether a folder lies on a file system of this machine, whose locks hold for all; False where nothing says so."""
+    found = ("", "")
+    with suppress(OSError):
+        for line in mounts.read_text(errors="replace").splitlines():
+            place, kind = Path(line.split()[4].replace("\\040", " ")), line.partition(" - ")[2].split()[0]
+            if folder.resolve().is_relative_to(place):  # of two mounts at one place the later one is seen
+                found = max(found, (str(place), kind), key=lambda item: len(item[0]))
+    return found[1] in LOCAL
 
 
 def owner_of(folder: Path) -> str | None:
@@ -95,7 +114,8 @@ class Run:
     """An open run folder. Use `Run.create`; use it as a context manager or call `close`.
 
     folder: where everything goes; name: its last part; attempt: 1 for a fresh run, then counting;
-    resumed: whether the folder held a run already; resume_line: the command that goes on with this run.
+    resumed: whether the folder held a run already; resume_line: the command that goes on with this run; notes: what is
+    otherwise than in the attempt before, for the user to know.
     """
 
     def __init__(self, folder: Path, command: str, config: dict, resumed: bool, lock: FolderLock):
@@ -109,8 +129,9 @@ class Run:
         numbers = [path.stem.removeprefix("attempt_") for path in logs.glob("attempt_*.log")]
         self.attempt = 1 + max((int(digits) for digits in numbers if digits.isdecimal()), default=0)
         self._log = (logs / f"attempt_{self.attempt}.log").open("a", encoding="utf-8", buffering=1)
-        before = environment_of(folder)
+        before, self.notes = environment_of(folder), list[str]()
         earlier = [*before.pop("earlier", []), *([before] if before else [])]
+        self._before = before if resumed else {}
         self._facts: dict[str, Any] = {"command": command, "resume": self.resume_line, "attempt": self.attempt}
         self.add_facts(**_environment(), earlier=earlier)
         if not resumed:
@@ -160,9 +181,18 @@ class Run:
         self._facts |= facts
         self.write_json("environment.json", self._facts)
 
+    def note_changes(self) -> None:
+        """Adds to `notes` what this attempt runs on and the one before did not: versions, code, device, threads."""
+        old, new = (dict(flatten({key: facts.get(key) for key in MACHINE})) for facts in (self._before, self._facts))
+        keys = [key for key in old if old[key] and old[key] != new.get(key)]
+        if changes := ", ".join(f"{key.removeprefix('versions.')} {old[key]} -> {new.get(key)}" for key in keys):
+            self.notes.append(f"this attempt runs on something else than the last: {changes}; last digits may differ")
+
     def pin_inputs(self, **inputs: str) -> None:
         """Writes down fingerprints of what this run works on; UserError if an earlier attempt had others."""
         file = self.path("inputs.json")
+        if not file.exists() and self.resumed and self.path("checkpoints", "manifest.json").exists():
+            self.notes.append("inputs.json is gone: whether model and data are those the run began with is not known")
         before = read_object(file) if file.exists() else {}
         if changed := [name for name, value in inputs.items() if before.get(name, value) != value]:
             what = f"the {' and the '.join(changed)} changed since this run began, so it cannot go on"
@@ -203,12 +233,18 @@ def auto_name(command: str, config: dict) -> str:
 
 def config_changes(old: dict, new: dict) -> list[str]:
     """Lines `key: old -> new` of every key that decides the numbers and differs. A setting that one of them does not
-    have yet, being of an older version, is there with its default."""
+    have yet, being of an older version, is there with its default; two spellings of one path are the same."""
     a, b = ({key: value for key, value in flatten(to_json(tree)) if value != {}} for tree in (old, new))
     defaults = to_json(Config().flat())
-    keys = [key for key in sorted(a | b) if key not in FREE_KEYS and (defaults | a).get(key) != (defaults | b).get(key)]
+    one, other = defaults | a, defaults | b
+    differ = [key for key in sorted(a | b) if key not in FREE_KEYS and one.get(key) != other.get(key)]
+    keys = [key for key in differ if key not in PLACES or not _is_one_place(one.get(key), other.get(key))]
     shown = [[json.dumps(own[k], ensure_ascii=False) if k in own else "(not set)" for own in (a, b)] for k in keys]
     return [f"{key}: {before} -> {after}" for key, (before, after) in zip(keys, shown, strict=True)]
+
+
+def _is_one_place(a: Any, b: Any) -> bool:
+    return all(isinstance(path, str) for path in (a, b)) and Path(a).resolve() == Path(b).resolve()
 
 
 def resume_line(command: str, folder: Path) -> str:

@@ -93,6 +93,11 @@ class InspectedRun:
     has_model: bool
     troubles: list[str]
 
+    @property
+    def model(self) -> Path:
+        """The folder of the trained model, in the form of Hugging Face; there if `has_model`."""
+        return self.folder / "model"
+
 
 @dataclass(frozen=True)
 class RecordedToken:

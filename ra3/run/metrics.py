@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from ra3.errors import UserError
 from ra3.run.files import append_line, number, to_json
 from ra3.run.folder import Run
 
@@ -48,16 +47,10 @@ class Metrics:
         with self._run.guard("write the metrics"):
             for file in self._files.values():
                 os.fsync(file.fileno())
-        return self._sizes()
+        return self.sizes()
 
     def truncate_to(self, position: Mapping[str, int]) -> None:
-        """Drops every line after the checkpoint's `position`; {} (no checkpoint) drops all. UserError if a file is
-        shorter than the checkpoint says: then lines are missing that cannot be remade."""
-        for name, size in self._sizes().items():
-            if size < position.get(name, 0):
-                what = f"the file has {size} bytes, the checkpoint was made when it had {position[name]}"
-                fix = "restore the file, or start afresh under another name (run.name)"
-                raise UserError(what, str(self._run.path(name)), fix=fix)
+        """Drops every line after the checkpoint's `position`, if that is there; {} (no checkpoint) drops all."""
         for name, file in self._files.items():
             os.ftruncate(file.fileno(), position.get(name, 0))
 
@@ -66,7 +59,8 @@ class Metrics:
         for file in self._files.values():
             file.close()
 
-    def _sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each of the two files."""
         return {name: os.fstat(file.fileno()).st_size for name, file in self._files.items()}
 
     def _append(self, name: str, record: Mapping[str, Any]) -> None:

@@ -48,7 +48,8 @@ class Recorder:
 
     def __init__(self, run: Run, display: Display, every_s: float, stuck_after_s: float = 3600.0):
         self.run, self.display, self._every_s, self._stuck_after_s = run, display, every_s, stuck_after_s
-        self._checkpoints, self._metrics = Checkpoints(run), Metrics(run)
+        self._metrics = Metrics(run)
+        self._checkpoints = Checkpoints(run, self._metrics.sizes())
         for warning in self._checkpoints.warnings:
             display.warn(warning)
         self._metrics.truncate_to(self._checkpoints.position)

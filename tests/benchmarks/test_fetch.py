@@ -6,17 +6,25 @@ import gzip
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import benchmark_files as files
 import pytest
 from local_hub import serving
 
+from ra3.benchmarks.evalplus import cache_folder
 from ra3.benchmarks.registry import release_files
 from ra3.errors import UserError
 
+WHOLE = gzip.compress(b'{"task_id": "HumanEval/0"}\n' * 500)
+BROKEN = {
+    "short.jsonl.gz": WHOLE[:-9], "login.jsonl.gz": b"<html>login</html>",
+    "damaged.jsonl.gz": WHOLE[:20] + bytes(40) + WHOLE[60:],
+}  # fmt: skip
 RIGHT = [
     {"task_id": "HumanEval/0", "completion": "    return 2 * x\n"},
     {"task_id": "HumanEval/1", "completion": "    return x ** 0.5\n"},
@@ -81,4 +89,45 @@ def test_a_release_is_downloaded_once_and_known_by_its_sum(tmp_path, monkeypatch
             release_files(f"{hub.url}/Plus.jsonl.gz", "0" * 32)
         with pytest.raises(UserError, match="cannot be downloaded: HTTP Error 404"):
             release_files(f"{hub.url}/Other.jsonl.gz", "0" * 32)
+        for name, data in BROKEN.items():
+            (tmp_path / "hub" / name).write_bytes(data)
+            with pytest.raises(UserError, match="cannot be downloaded: "):
+                release_files(f"{hub.url}/{name}", "0" * 32)
     assert release_files(*release) == [path]  # nobody answers there any more
+
+
+@pytest.mark.parametrize("proxy", ["not-a-url:xyz", "http://127.0.0.1:99999999", "http://[::1", "http://127.0.0.1:9"])
+def test_a_proxy_that_is_none_is_one_clear_error(tmp_path, monkeypatch, proxy):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(UserError, match="cannot be downloaded: "):
+        release_files("http://example.invalid/Plus.jsonl.gz", "0" * 32)
+
+
+def test_a_download_that_breaks_off_is_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        answered = pool.submit(break_off, server)
+        with pytest.raises(UserError, match="cannot be downloaded: IncompleteRead"):
+            release_files(f"http://127.0.0.1:{server.getsockname()[1]}/cut.jsonl.gz", "0" * 32)
+        answered.result()
+
+
+def break_off(server: socket.socket) -> None:
+    """Answers one request with less than it promises."""
+    with server.accept()[0] as line:
+        line.recv(1 << 16)
+        line.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(WHOLE)}\r\n\r\n".encode() + WHOLE[:60])
+
+
+def test_a_user_without_a_home_has_a_cache_of_the_process(monkeypatch):
+    """As in a container that runs under any user id: neither HOME nor a name for the id."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 123456789)
+    assert cache_folder().is_dir() and cache_folder() == cache_folder()
+    for home in ("/", "/nowhere", "/home/me"):
+        monkeypatch.setenv("HOME", home)
+        assert cache_folder() == Path(home, ".cache", "ra3")

@@ -100,15 +100,6 @@ def test_without_a_checkpoint_everything_is_dropped(run):
         assert metrics.position() == {"metrics.jsonl": 0, "rollouts.jsonl": 0}
 
 
-def test_a_file_shorter_than_its_checkpoint_is_told_and_nothing_is_cut(run):
-    write(run, range(4))
-    with closing(Metrics(run)) as metrics:
-        position = metrics.position()
-        with pytest.raises(UserError, match="the checkpoint was made when it had"):
-            metrics.truncate_to({**position, "metrics.jsonl": position["metrics.jsonl"] + 1, "rollouts.jsonl": 0})
-        assert metrics.position() == position
-
-
 @pytest.mark.parametrize("half", ['{"half', json.dumps({"text": "x" * 200_000}), ""])
 def test_an_unfinished_last_line_is_dropped(tmp_path, half):
     path = tmp_path / "x.jsonl"

@@ -14,8 +14,9 @@ import pytest
 
 from ra3.config.settings import flatten
 from ra3.errors import UserError
+from ra3.run import folder
 from ra3.run.files import DISK_REASONS, disk_errors, to_json, write_atomic
-from ra3.run.folder import LOCK, OWNER, FolderLock, Run, auto_name, config_changes, owner_of
+from ra3.run.folder import LOCK, OWNER, FolderLock, Run, auto_name, config_changes, is_local, owner_of
 
 CONFIG = {"run": {"seed": 3, "out": "runs"}, "model": {"path": "models/Qwen 2.5"}, "midtrain": {"method": "ra3"}}
 FORK = """
@@ -176,7 +177,31 @@ def test_a_refused_create_lets_go_of_the_folder(tmp_path):
     Run.create(tmp_path, "a", CONFIG, "midtrain", resume=True).close()
 
 
-def test_a_lock_from_another_host_is_not_taken(tmp_path):
+MOUNTS = """\
+22 1 8:1 / / rw - ext4 /dev/sda1 rw
+30 22 0:31 / /net\\040drive rw - nfs4 server:/x rw
+31 22 0:32 / /net\\040drive/scratch rw shared:1 - xfs /dev/sdb rw
+32 22 0:33 / /cloud rw - fuse.gcsfuse bucket rw
+"""
+
+
+def test_file_systems_of_one_machine_are_known(tmp_path):
+    (tmp_path / "mounts").write_text(MOUNTS)
+    there = {"/runs": True, "/net drive/runs": False, "/net drive/scratch/a": True, "/cloud/a": False, "/clouds": True}
+    assert {name: is_local(Path(name), tmp_path / "mounts") for name in there} == there
+    assert not is_local(tmp_path, tmp_path / "no list of mounts")
+
+
+def test_a_run_goes_on_in_a_container_of_another_name(tmp_path):
+    """The kernel let go of the lock when the process was killed; the host's name tells nothing on a local disk."""
+    if not is_local(tmp_path):
+        pytest.skip("the test's folder is on no local file system")
+    (tmp_path / OWNER).write_text("process 1 on elsewhere, since 2030")
+    FolderLock(tmp_path).close()
+
+
+def test_a_lock_from_another_host_is_not_taken_on_a_network_drive(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "LOCAL", ())
     (tmp_path / OWNER).write_text("process 1 on elsewhere, since 2030")
     with pytest.raises(UserError, match=r"another machine: process 1 on elsewhere(.|\n)*delete"):
         FolderLock(tmp_path)
