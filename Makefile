@@ -16,7 +16,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON = $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo paper test versions lint clean
+.PHONY: demo paper test docs versions lint clean
 
 demo: $(READY)  ## base, NTP and RA3, RLVR from each, evaluation, report
 	$(BIN)/ra3 demo --resume $(ARGS)
@@ -40,6 +40,10 @@ versions: $(READY_DEV)  ## what reads and runs models, with the oldest and the n
 	@for wanted in $(ENDS); do echo "$$wanted"; \
 	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade --target $(VENV)/other "$$wanted" && \
 	PYTHONPATH=$(VENV)/other OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(READERS) || exit 1; done
+
+docs: $(READY)  ## the documentation as a site in site/: links checked, searched offline
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 lint: $(READY_DEV)
 	$(BIN)/ruff check .

@@ -5,19 +5,48 @@ from pathlib import Path
 
 import pytest
 from metrics_page import metrics_page
+from settings_page import settings_page
 from test_structure import ORDER
 
+from ra3 import __version__
 from ra3.cli import SECTIONS
 from ra3.config.help import settings
 from ra3.config.load import ALIASES, OPTIONS, dotted_key, shipped_recipes
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 OTHER_OPTIONS = {"out", "to", "check", "version", "workers", "recipe", "seeds", "rlvr"}
 FOREIGN = {"programs", "seed", "layers", "updates"}
 """Options of the scripts in perf."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def test_the_settings_page_is_the_settings():
+    assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == settings_page()
+
+
+def heading_anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as the site and the repository make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
+
+
+@pages
+def test_anchors_exist(page):
+    links = re.findall(r"\]\(((?:[\w/-]+\.md)?)#([\w-]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if link[1] not in heading_anchors(page.parent / link[0] if link[0] else page)] == []
+
+
+def test_the_site_has_every_page():
+    named = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert named == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_versions_agree():
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## {__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_the_metrics_page_is_the_glossary():
