@@ -20,6 +20,7 @@ from typing import Any
 from ra3.benchmarks.contests import LeftOut, apps, code_contests, codeforces, livecodebench
 from ra3.benchmarks.evalplus import answered, cache_folder, evalplus
 from ra3.benchmarks.humaneval_mbpp import HUMANEVAL_STOP, MBPP_STOP, humaneval, mbpp
+from ra3.config.load import path_of
 from ra3.data.tables import FORMATS, Row, load_rows
 from ra3.errors import UserError
 from ra3.grading.problems import Problem
@@ -146,7 +147,7 @@ def load_benchmark(text: str) -> Loaded:
 
 def local_files(path: str) -> Sequence[Path]:
     """Return the file at a path, or the benchmark files of a folder."""
-    place = Path(path)
+    place = path_of(path)
     if place.is_file():
         return [place]
     found = sorted({file for pattern in ("*.json*", "*.parquet") for file in place.glob(pattern)})

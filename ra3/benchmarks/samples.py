@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ra3.config.load import path_of
 from ra3.data.tables import Row, load_rows
 from ra3.errors import UserError, shown
 from ra3.grading.grade import grade
@@ -52,7 +53,7 @@ def read_samples(path: str | Path, problems: Sequence[Problem], left_out: Iterab
     the first that is none."""
     by_id = {problem.id: (problem, standing_alone(problem)) for problem in problems}
     tasks = dict.fromkeys(left_out) | by_id
-    found = ((row, _task(row, tasks)) for row in load_rows(Path(path)))
+    found = ((row, _task(row, tasks)) for row in load_rows(path_of(path)))
     return [_sample(row, *task) for row, task in found if task]
 
 

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
+from ra3.config.load import path_of
 from ra3.data.documents import BadRow, Corpus, Document, refuse_bad
 from ra3.data.filters import RULES, Sieve
 from ra3.data.functions import cut_at_functions
@@ -46,7 +47,7 @@ def read(
     than the share ``max_bad`` is faulty, or if there is no document; what a rule leaves out, empty files among it, is
     not faulty.
     """
-    path, reader = Path(path), _Reader(pattern, columns)
+    path, reader = path_of(path), _Reader(pattern, columns)
     sieve = Sieve(reader.notes) if filtered else None
     corpus = Corpus([], [], reader.sources, reader.notes)
     for found in reader.items(path):

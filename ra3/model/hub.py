@@ -11,6 +11,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from ra3.config.load import path_of
 from ra3.errors import UserError
 
 HUB_NAME = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -24,7 +25,7 @@ NOT_WANTED = ("*/*", "consolidated*")
 def find_model(name: str) -> tuple[Path, str]:
     """The folder or GGUF file called `name`, downloaded if it is not on this machine yet; and what it is called, with
     the commit of the hub's. UserError if there is none."""
-    path, hub = Path(name), HUB_NAME.fullmatch(name)
+    path, hub = path_of(name), HUB_NAME.fullmatch(name)
     if path.is_dir() or path.suffix == ".gguf" and path.is_file():
         return path, str(path)
     if found := model_in_package(name):
