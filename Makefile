@@ -42,7 +42,7 @@ versions: $(READY_DEV)  ## what reads and runs models, with the oldest and the n
 	PYTHONPATH=$(VENV)/other OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(READERS) || exit 1; done
 
 docs: $(READY)  ## the documentation as a site in site/: links checked, searched offline
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt '.[docs]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 lint: $(READY_DEV)
