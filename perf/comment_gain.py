@@ -9,7 +9,7 @@ the importance-weighted bound over K rollouts whose decisions and words are the 
 
     log p(a) >= E log 1/K sum_k prod_t pi(a_t | s_t, z_t^k),   z^k ~ pi,
 
-the latter less the bits of the first model without comments. Intervals: bootstrap over places or files, 95%.
+the latter less the bits of the first model without comments; of several models the first has no bound. Intervals: bootstrap over places or files, 95%.
 """
 
 import argparse
@@ -77,10 +77,11 @@ def main() -> None:
         bits = -plain.logp.sum(1) / sizes
         first = bits if first is None else first
         show("bits per byte", bits, 4)
-        if given.rollouts:
-            bound = -likelihood_bound(policy, windows, given.rollouts) / sizes
-            show(f"its bound by {given.rollouts} rollouts", bound, 4)
-        for name, own in (("bits", bits), *([("bound", bound)] if given.rollouts else [])):
+        rollouts = given.rollouts if len(given.models) == 1 or model != given.models[0] else 0
+        if rollouts:
+            bound = -likelihood_bound(policy, windows, rollouts) / sizes
+            show(f"its bound by {rollouts} rollouts", bound, 4)
+        for name, own in (("bits", bits), *([("bound", bound)] if rollouts else [])):
             show(f"{name} less the first model's bits", own - first, 4)
         show_gains(policy, windows, plain, given.places)
 
