@@ -9,7 +9,8 @@ the importance-weighted bound over K rollouts whose decisions and words are the 
 
     log p(a) >= E log 1/K sum_k prod_t pi(a_t | s_t, z_t^k),   z^k ~ pi,
 
-the latter less the bits of the first model without comments; of several models the first has no bound. Intervals: bootstrap over places or files, 95%.
+the latter less the bits of the first model without comments; of several models the first has no bound. Intervals:
+bootstrap over places or files, 95%.
 """
 
 import argparse
