@@ -13,6 +13,8 @@ from ra3.model.policy import Policy
 
 MAX_RUNNING_ROWS = {"cpu": 128, "cuda": 256}
 """Rows that are decoded at once, by device."""
+PREFIX_TOKENS = 8192
+"""About so many tokens of prefixes are read in one pass: 128 long prompts at once would hold gigabytes."""
 
 
 class Uniforms:
@@ -111,9 +113,11 @@ class DecodeBatch:
         if not len(new):
             return
         first = new[:: self.repeats]
-        prefixes = [self.prefixes[r // self.repeats] for r in first]
         self.position[self.slot[first]] = 0
-        self.read(first, [i for ids in prefixes for i in ids], [len(ids) for ids in prefixes])
+        number = (np.cumsum([len(self.prefixes[r // self.repeats]) for r in first]) - 1) // PREFIX_TOKENS
+        for rows in np.split(first, np.flatnonzero(np.diff(number)) + 1):
+            prefixes = [self.prefixes[r // self.repeats] for r in rows]
+            self.read(rows, [i for ids in prefixes for i in ids], [len(ids) for ids in prefixes])
         source = self.slot[new // self.repeats * self.repeats]
         self._copy_prefix(source, slots[left:], self.last_hidden[self._tensor(source)])
         self.prefix_slot = int(self.slot[first[-1]])

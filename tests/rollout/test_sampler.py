@@ -10,7 +10,7 @@ from ra3.data.tokens import decode
 from ra3.model.action_spaces import decision_logps
 from ra3.model.update import score
 from ra3.rl.credit import Boundaries
-from ra3.rollout import cursor
+from ra3.rollout import cursor, decoding
 from ra3.rollout.cursor import LatentRules, forced_steps
 from ra3.rollout.decoding import MAX_RUNNING_ROWS, DecodeBatch, Uniforms, sample_ids
 from ra3.rollout.generate import SamplingParams, generate
@@ -101,6 +101,18 @@ def test_rows_that_wait_take_the_places_of_those_that_end(policy, documents):
 def test_rollouts_do_not_depend_on_who_waits(policy, documents, rollouts, monkeypatch):
     monkeypatch.setitem(MAX_RUNNING_ROWS, "cpu", 4)
     assert torch.equal(interleave(policy, documents, 3, RULES, list(range(3 * len(documents)))).ids, rollouts.ids)
+
+
+def test_prompts_that_are_too_many_for_a_pass_are_read_in_several(policy, documents, monkeypatch):
+    prompts, passes, read = [list(d.context_ids) for d in documents], [], DecodeBatch.read
+    whole_tokens = sum(len(policy.start_ids) + len(prompt) for prompt in prompts)
+    whole = generate(policy, prompts, 2, SamplingParams(12), list(range(16)))
+    monkeypatch.setattr(decoding, "PREFIX_TOKENS", 2 * len(prompts[0]))
+    monkeypatch.setattr(DecodeBatch, "read", lambda *own: passes.append(sum(own[3])) or read(*own))
+    parts = generate(policy, prompts, 2, SamplingParams(12), list(range(16)))
+    reading = [tokens for tokens in passes if tokens > 16]  # 16 rows decode a token each
+    assert len(reading) >= 3 and sum(reading) == whole_tokens and torch.equal(parts.ids, whole.ids)
+    assert max(reading) <= 2 * len(prompts[0]) + 1 + max(map(len, prompts))
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.4])
