@@ -69,9 +69,9 @@ def servers_die_for_good() -> None:
     """The sandbox's servers die before the second batch of programs, and no new one can be started."""
     from processes import children
 
-    from ra3 import rlvr
+    from ra3.rl import solve
 
-    write, calls = rlvr.write_programs, []
+    write, calls = solve.write_programs, []
 
     def dying(*arguments):
         calls.append(1)
@@ -81,7 +81,7 @@ def servers_die_for_good() -> None:
                 os.kill(pid, 9)
         return write(*arguments)
 
-    rlvr.write_programs = dying
+    solve.write_programs = dying
 
 
 def small_files() -> None:

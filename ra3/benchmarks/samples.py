@@ -63,7 +63,10 @@ def read_attempt(row: Row) -> Sample:
     asked = {key: value for key, value in row.values.items() if key not in FORMS}
     if row.values.get("completion") is None:
         asked.setdefault("prompt", "")
-    return _sample(row, problem := read_problem(replace(row, values=asked)), standing_alone(problem))
+    problem = read_problem(replace(row, values=asked))
+    if not problem.tests:
+        raise row.wrong(f"problem {problem.id!r} has no tests", "one or more of one kind")
+    return _sample(row, problem, standing_alone(problem))
 
 
 def _sample(row: Row, problem: Problem, bare: Problem) -> Sample:

@@ -21,7 +21,8 @@ Axes = Mapping[str, tuple[str, ...]]
 EXAMPLE = "ra3 sweep c=0,0.1,1 --recipe demo --seeds 60,61"
 ESTEP = "midtrain.estep"
 SYMBOLS = {"c": f"{ESTEP}.switch_penalty", "G": f"{ESTEP}.group_size", "H": f"{ESTEP}.horizon"}
-"""The paper's letters."""
+SYMBOLS |= {"method": "midtrain.method"}
+"""The paper's letters; and the method, which is that of mid-training where it is not called rlvr.method."""
 
 
 def swept(words: Sequence[str], recipe: str | None, seeds: str, rlvr: bool) -> Comparison:

@@ -67,7 +67,7 @@ class Section(BaseModel):
         if value.lower() == "none" and type(None) in kinds:
             return None
         if any(get_origin(kind) is tuple for kind in kinds):
-            words = next(csv.reader([value.strip("[]")], skipinitialspace=True), [])
+            words = next(csv.reader([re.sub(r"[\r\n]", " ", value.strip("[]"))], skipinitialspace=True), [])
             return [part.strip() for part in words if part.strip()]
         return value
 
