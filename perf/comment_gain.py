@@ -24,7 +24,7 @@ import torch
 
 from ra3.commands.inputs import read_corpus
 from ra3.config.settings import Config, CorpusSettings, EstepSettings, UpdateSettings
-from ra3.data.documents import split_heldout
+from ra3.data.documents import Document, split_heldout
 from ra3.data.latents import EncodedDocument, encode
 from ra3.em.annotate import comment_texts
 from ra3.em.by_place import StepScores, comment_gains, step_scores
@@ -40,10 +40,8 @@ from ra3.seeds import derive
 ESTEP = EstepSettings(group_size=2, horizon=3, max_latent_tokens=12, format_penalty=0.0)
 
 
-def heldout_windows(policy: Policy, count: int) -> Iterator[EncodedDocument]:
+def heldout_windows(policy: Policy, heldout: Sequence[Document], count: int) -> Iterator[EncodedDocument]:
     """One window of each of the first `count` held-out files."""
-    corpus = read_corpus(Config(corpus=CorpusSettings(path="stdlib")))
-    _, heldout = split_heldout(corpus.documents, CorpusSettings().heldout, seed=0)
     for document in heldout:
         windows = encode(policy.syntax, document, max_tokens=384)
         full = [w for w in windows if any(w.openings) and len(w.step_ids) > 8] if isinstance(windows, list) else []
@@ -68,10 +66,12 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=0, help="K of the bound; 0: none")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     given = parser.parse_args()
+    corpus = read_corpus(Config(corpus=CorpusSettings(path="stdlib")))
+    _, heldout = split_heldout(corpus.documents, CorpusSettings().heldout, seed=0)
     first = None
     for model in given.models:
         policy = Policy.load(model, "pretrained", getattr(torch, given.dtype), torch.device("cpu"), 0)
-        windows = list(heldout_windows(policy, given.files))
+        windows = list(heldout_windows(policy, heldout, given.files))
         sizes = torch.tensor([len(w.document.text[w.places[0] :].encode()) * math.log(2) for w in windows])
         plain = step_scores(policy, expert_rows(policy, windows, decisions=True), UpdateSettings(), Ledger())
         print(f"\n{model}")

@@ -92,9 +92,9 @@ def annotate(
     return do("annotate", recipes, short, resume=resume, out=config.path_of(to), check=check)
 
 
-def do(command: str, recipes: Sequence[Recipe], settings: Mapping[str, Any], **options: Any) -> Path:
+def do(command: str, recipes: Sequence[Recipe], settings: Mapping[str, Any], read: Any = None, **options: Any) -> Path:
     """Runs a command to its end; the folder that it made. `settings`, by dotted key or short name, win over `recipes`;
-    `options` are the fields of `RunOptions` (ra3/commands/run.py)."""
+    `read` is the tree of both, if it was read before; `options` are fields of `RunOptions` (ra3/commands/run.py)."""
     files, overrides = given(recipes, settings)
     from ra3.commands.run import COMMANDS, RunOptions
 
@@ -102,7 +102,7 @@ def do(command: str, recipes: Sequence[Recipe], settings: Mapping[str, Any], **o
         from ra3.compare.demo import run
     else:
         run = COMMANDS[command]
-    return run(config.load(files, overrides), RunOptions(command, tuple(files), **options))
+    return run(read or config.load(files, overrides), RunOptions(command, tuple(files), **options))
 
 
 def given(recipes: Sequence[Recipe], settings: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:

@@ -176,4 +176,4 @@ def _do(command: str, words: Sequence[str], dry_run: bool, **options: Any) -> No
     with deadline(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests"):
         from ra3.api import do
 
-        do(command, recipes, overrides, **options)
+        do(command, recipes, overrides, config, **options)

@@ -109,7 +109,7 @@ def memory_plan(policy: Policy, config: Config, command: str, lengths: Sequence[
     text, vocabulary = policy.model.config.get_text_config(), policy.vocabulary
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    key_values = 2 * longest * text.num_hidden_layers * heads * size
+    decoded_row = 4.0 * (2 * longest * text.num_hidden_layers * heads * size + LOGITS_HELD * vocabulary)
     numbers = policy.lora.num_parameters(policy.model) if policy.lora else policy.num_parameters
     learning, cast = 4.0 * numbers * trained, copy / 2 * (policy.dtype == torch.bfloat16)
     copies = COPIES[command] + (command == "rlvr" and config.rlvr.method in BESIDE)
@@ -120,8 +120,8 @@ def memory_plan(policy: Policy, config: Config, command: str, lengths: Sequence[
         moments=2 * learning,
         activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,
         logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, vocabulary),
-        rollouts=4.0 * rows * (key_values + LOGITS_HELD * vocabulary),
-        sampling=4.0 * (rows if command == "rlvr" else most_rows) * (key_values + LOGITS_HELD * vocabulary),
+        rollouts=rows * decoded_row,
+        sampling=(rows if command == "rlvr" else most_rows) * decoded_row,
         saving=max(copy * trained if policy.lora else 0.0, 3 * learning * on_cpu),
         pass_tokens=pass_tokens,
         machine=machine_bytes(policy.device),
