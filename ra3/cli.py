@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -40,6 +40,10 @@ DryRun = Annotated[bool, Parameter(negative="", show_default=False, help="Show w
 Profile = Annotated[bool, Parameter(negative="", show_default=False, help="Print at the end where the time went.")]
 Check = Annotated[bool, Parameter(negative="", show_default=False, help="Check each file: it compiles and turns back.")]
 To = Annotated[str, Parameter(help="A new folder.")]
+Tracker = Annotated[
+    Literal["tensorboard", "wandb", "trackio"], Parameter(help="Where: each is an extra, `pip install 'ra3[wandb]'`.")
+]
+Follow = Annotated[bool, Parameter(negative="", show_default=False, help="Go on until the run ends.")]
 Out = Annotated[Path, Parameter(converter=given_path, help="Folder for the annotated text.")]
 
 app = App(
@@ -125,6 +129,14 @@ def report(folder: RunFolder, /) -> None:
     from ra3.report import write_report
 
     print(write_report(folder))
+
+
+@app.command
+def track(folder: RunFolder, /, *, to: Tracker, follow: Follow = False) -> None:
+    """Show a run's metrics in TensorBoard, Weights & Biases or trackio, while it is going or afterwards."""
+    from ra3.run.trackers import track as show
+
+    print(f"{show(folder, to, follow)} lines of {folder / 'metrics.jsonl'} shown in {to}")
 
 
 @app.command

@@ -15,9 +15,9 @@ from ra3.config.load import ALIASES, OPTIONS, dotted_key, shipped_recipes
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-OTHER_OPTIONS = {"out", "to", "check", "version", "workers", "recipe", "seeds", "rlvr"}
-FOREIGN = {"programs", "seed", "layers", "updates"}
-"""Options of the scripts in perf."""
+OTHER_OPTIONS = {"out", "to", "follow", "check", "version", "workers", "recipe", "seeds", "rlvr"}
+FOREIGN = {"programs", "seed", "layers", "updates", "logdir"}
+"""Options of the scripts in perf, and of TensorBoard."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -75,7 +75,7 @@ def test_flags_commands_and_recipes_exist(page):
     known = {*settings(), *ALIASES.values(), *OPTIONS, *OTHER_OPTIONS, *FOREIGN}
     flags = [flag for line in text.splitlines() if "ra3 " in line for flag in re.findall(r"\s--([a-z][\w.-]*)", line)]
     assert [flag for flag in flags if dotted_key(flag) not in known] == []
-    commands = {*SECTIONS, "report", "publish", "runs", "compare", "sweep", "COMMAND"}
+    commands = {*SECTIONS, "report", "track", "publish", "runs", "compare", "sweep", "COMMAND"}
     assert [
         word for word in re.findall(r"\bra3 (\w+)(?=[ `\n])", text) if word.islower() and word not in commands
     ] == []

@@ -172,7 +172,7 @@ def inspect_run(folder: Path) -> InspectedRun:
         keys = dict.fromkeys(str(wrong["loc"][0]) for wrong in error.errors())
         troubles.append(f"environment.json holds something else than ra3 wrote: {', '.join(keys)}")
     stages: dict[str, list[MetricLine]] = {}
-    for line in map(_metric_line, read_lines(folder / "metrics.jsonl")):
+    for line in map(metric_line, read_lines(folder / "metrics.jsonl")):
         stages.setdefault(line.stage, []).append(line)
     has_model = (folder / "model" / "config.json").is_file()
     state, settings, costs = run_state(folder), dict(flatten(config)), read_ledger(folder)
@@ -291,7 +291,7 @@ def _read_object(path: Path, troubles: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _metric_line(line: dict[str, Any]) -> MetricLine:
+def metric_line(line: dict[str, Any]) -> MetricLine:
     places = (number(line.get(key)) for key in ("round", "step"))
     em_round, step = (int(place) if math.isfinite(place) else 0 for place in places)
     values = {key: number(value) for key, value in line.items() if key not in PLACE}
