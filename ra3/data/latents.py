@@ -103,7 +103,7 @@ class LatentSyntax:
     last_word_ids: tuple[int, ...]
     """Ids of printable text with a line break behind it, which end a comment, too: ".\\n" in Llama 3 and Qwen."""
     _openers: dict[str, tuple[int, tuple[int, ...]] | None] = field(default_factory=dict, compare=False, repr=False)
-    _closes: dict[tuple[str, int], tuple[int, ...] | None] = field(default_factory=dict, compare=False, repr=False)
+    _closes: dict[tuple[str, int, int], tuple[int, ...] | None] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, opener: str = COMMENT_OPENER) -> LatentSyntax:
@@ -136,14 +136,14 @@ class LatentSyntax:
         run, first_id = _white_run(text, place), ids[token]
         if run not in self._openers:
             self._openers[run] = self._find_opener(run)
-        key = indentation(run, len(run)), first_id
-        if key not in self._closes:
-            self._closes[key] = self._find_close(*key)
-        opener, close = self._openers[run], self._closes[key]
-        if opener is None or close is None or first_id in self.think_ids:
+        if (opener := self._openers[run]) is None or first_id in self.think_ids:
             return None
         think, white = opener
-        return Opening(think, close) if tuple(ids[token - len(white) : token]) == white else None
+        key = indentation(run, len(run)), first_id, think
+        if key not in self._closes:
+            self._closes[key] = self._find_close(*key)
+        close = self._closes[key]
+        return Opening(think, close) if close is not None and tuple(ids[token - len(white) : token]) == white else None
 
     def _find_opener(self, run: str) -> tuple[int, tuple[int, ...]] | None:
         """Which of `think_ids` follows a visible character and white space, and the ids between the two."""
@@ -153,11 +153,14 @@ class LatentSyntax:
         between = tuple(white[1:] if run.strip(WHITE) else white)
         return (self.think_ids.index(own), between) if own in self.think_ids else None
 
-    def _find_close(self, indentation: str, first_id: int) -> tuple[int, ...] | None:
-        """The ids of a line break and an indentation between a word and a step that begins with `first_id`."""
-        visible = token_texts(self.tokenizer, [first_id])[0].lstrip(WHITE)
+    def _find_close(self, indentation: str, first_id: int, think: int) -> tuple[int, ...] | None:
+        """The ids of a line break and an indentation between a word and a step that begins with `first_id`. None where
+        that takes other white space along than the `#` in its place."""
+        first, opener = token_texts(self.tokenizer, [first_id, self.think_ids[think]])
+        visible = first.lstrip(WHITE)
+        alike = self.opener != COMMENT_OPENER or first == opener.removesuffix(COMMENT_OPENER) + visible
         ids = continuation_ids(self.tokenizer, "a", f"\n{indentation}{visible}")
-        if not ids or ids[-1] != first_id or ids[0] not in self.break_ids:
+        if not (alike and ids) or ids[-1] != first_id or ids[0] not in self.break_ids:
             return None
         return tuple(ids[:-1])
 

@@ -221,6 +221,16 @@ def test_encode_all_keeps_the_order(syntax):
 COMMENTS = ("# go on\n", "# check (again)\n", "# é!\n", "# x = 1 for all\n")
 
 
+def assert_own_ids(syntax, window, comments, latents):
+    """The ids of a document with comments before these steps are those of the annotated text, which turns back."""
+    document, tokenizer = window.document, syntax.tokenizer
+    text, spans = annotate_text(document.text, {window.places[t]: comment for t, comment in comments.items()})
+    assert remove(text, spans) == document.text
+    ids = ids_in(window, latents)
+    assert [*syntax.start_ids, *ids] == tokenizer(document.context + text)["input_ids"], document.id
+    assert decode(tokenizer, ids) == document.context + text
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_real_code_is_tokenised_as_the_tokenizer_does_it_with_and_without_comments(style, code):
     """Ids equal `tokenizer(text)`, and with comments `tokenizer(annotated text)`, in every style of tokenizer."""
@@ -232,13 +242,20 @@ def test_real_code_is_tokenised_as_the_tokenizer_does_it_with_and_without_commen
         assert [*syntax.start_ids, *ids_in(window)] == tokenizer(document.context + document.text)["input_ids"]
         at = {t: rng.choice(COMMENTS) for t, opening in enumerate(window.openings) if opening and rng.random() < 0.4}
         latents = {t: syntax.latent_ids(comment, window.openings[t]) for t, comment in at.items()}
-        text, spans = annotate_text(document.text, {window.places[t]: comment for t, comment in at.items()})
-        assert remove(text, spans) == document.text
-        ids = [*syntax.start_ids, *ids_in(window, latents)]
-        assert ids == tokenizer(document.context + text)["input_ids"], document.id
-        assert decode(tokenizer, ids_in(window, latents)) == document.context + text
+        assert_own_ids(syntax, window, at, latents)
         assert [syntax.comment(ids) for ids in latents.values()] == list(at.values())
         decided += sum(opening is not None for opening in window.openings)
         may += sum(step.may_think for step in split(document))
     print(f"\n{style}: {decided / may:.2%} of {may} boundaries decide")
     assert decided / may > 0.95
+
+
+@pytest.mark.parametrize("style", ["llama3", "qwen"])
+@pytest.mark.parametrize("code", ["x = (\n  6)\n", "f(ab):\n  V\n", "x = [\n 6,\n 7]\n"])
+def test_a_comment_takes_no_other_white_space_along_than_the_line_behind_it(style, code):
+    """Behind a line break that the tokenizer joins with a bracket, ` #` takes a space that `6` and `V` leave alone."""
+    syntax = LatentSyntax.from_tokenizer(code_tokenizer(style))
+    window = one(encode(syntax, Document("d", f"a\nb\n{code}")))
+    at = {t: "# go on\n" for t, opening in enumerate(window.openings) if opening}
+    assert window.joined and at
+    assert_own_ids(syntax, window, at, {t: syntax.latent_ids(own, window.openings[t]) for t, own in at.items()})
