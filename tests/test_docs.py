@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from metrics_page import metrics_page
+from reference_page import reference_page
 from settings_page import settings_page
 from test_structure import ORDER
 
@@ -24,6 +25,10 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 def test_the_settings_page_is_the_settings():
     assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == settings_page()
+
+
+def test_the_reference_page_is_the_docstrings():
+    assert (ROOT / "docs/reference.md").read_text(encoding="utf-8") == reference_page()
 
 
 def heading_anchors(page: Path) -> set[str]:

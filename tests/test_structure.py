@@ -31,7 +31,7 @@ LIMITS = {
     "kernel": (("data", "model", "rollout", "rl", "em", "midtrain", "rlvr", "evaluate"), 6364),
     "methods of RLVR": ((RLVR_METHODS,), 861),
     "shell": (("run", "config", "commands", "measure"), 5854),
-    "wheel": ((*ORDER, RLVR_METHODS, ""), 21087),
+    "wheel": ((*ORDER, RLVR_METHODS, ""), 21100),
 }
 """Most lines of groups of rooms, the kernel's without methods of RLVR. These may only go down, but for methods that are
 new; the aims are 4,500, 3,800 and 16,000."""

@@ -9,7 +9,6 @@ from itertools import product
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from markupsafe import Markup
 
 from ra3.compare.definition import AFTER, TWIN, Figure
@@ -85,11 +84,12 @@ def difference_plot(results: Compared, palette: Palette) -> list[Plot]:
 
 
 def pareto_plot(results: Compared, palette: Palette) -> list[Plot]:
-    """pass@1 against the FLOPs of mid-training: each seed a faint point, the mean over seeds a full one."""
+    """pass@1 against the FLOPs of mid-training: each seed a faint point, the mean over seeds a full one; a system
+    without mid-training is a level."""
     from matplotlib.ticker import FuncFormatter, NullLocator
 
-    trained = [cell for cell in results.cells if cell.cost.get("flops") and not cell.system.endswith(AFTER)]
-    if not trained:
+    before = [cell for cell in results.cells if not cell.system.endswith(AFTER)]
+    if not (trained := [cell for cell in before if cell.cost.get("flops")]):
         return []
     metric, systems = shown_metric(trained), by_system(trained)
     unit = mean(cell.cost["flops"] for cell in systems.get(results.baseline, trained))
@@ -103,8 +103,13 @@ def pareto_plot(results: Compared, palette: Palette) -> list[Plot]:
         axes.plot(x, y, ".", color=palette.paint(name), markersize=4, alpha=0.4)
         axes.plot(mean(x), mean(y), "o", color=palette.paint(name), markersize=6)
         places[name] = (mean(x), mean(y))
+    for name, own in by_system(cell for cell in before if cell not in trained).items():
+        level = mean(cell.scores[metric] for cell in own)
+        axes.axhline(level, color=palette.paint(name), linestyle=":", linewidth=1.2)
+        places[name] = (min(x for x, _ in places.values()), level)
     _name_points(axes, places)
-    return [Plot("Quality against cost", f"{metric}; small points: seeds. Up and left is better.", svg_text(figure))]
+    caption = f"{metric}; small points: seeds; dotted: without mid-training. Up and left is better."
+    return [Plot("Quality against cost", caption, svg_text(figure))]
 
 
 def reward_plots(cells: Sequence[Evaluation], palette: Palette) -> list[Plot]:
@@ -145,16 +150,16 @@ def _curve_plot(
     share = all(-1e-9 <= y <= 1 + 1e-9 for own in curves.values() for course in own for y in course.values())
     figure, axes = new_axes(x_label, share, LARGE)
     ends: dict[str, tuple[float, float]] = {}
-    for name, own in curves.items():
+    for place, (name, own) in enumerate(curves.items()):
         if not (courses := [course for course in own if course]):
             continue
         xs = sorted({x for course in courses for x in course})
-        found = [average([course[x] for course in courses if x in course]) for x in xs]
+        found = [average([course[x] for course in courses if x in course], *((0, 1) if share else ())) for x in xs]
         style = palette.marker(name) | {"marker": "o", "markersize": 4 if len(xs) <= MARKED else 0}
-        axes.plot(xs, [point.mean for point in found], palette.line(name), linewidth=1.7, **style)
+        style["linewidth"] = 3.2 - 2 * place / len(curves)  # of lines that coincide the one below is seen beside
+        axes.plot(xs, [point.mean for point in found], palette.line(name), **style)
         if not any(math.isnan(point.low) for point in found):  # one seed has no interval
-            bounds = [point.low for point in found], [point.high for point in found]
-            low, high = np.clip(bounds, 0, 1) if share else bounds
+            low, high = [point.low for point in found], [point.high for point in found]
             axes.fill_between(xs, low, high, color=palette.paint(name), alpha=0.1, linewidth=0)
         ends[shown(name)] = (xs[-1], found[-1].mean)
     if not ends:
@@ -232,7 +237,7 @@ def _spread(
     """Mean, interval and seeds of one system; `at` says where a score lies."""
     for value in values:
         axes.plot(*at(value), ".", color=palette.paint(name), markersize=4, alpha=0.4)
-    _bar(axes, name, average(values), palette, at)
+    _bar(axes, name, average(values, 0, 1), palette, at)
 
 
 def _bar(axes: Axes, name: str, found: Interval, palette: Palette, at: Callable[[float], tuple[float, float]]) -> None:

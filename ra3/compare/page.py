@@ -11,7 +11,7 @@ from ra3.compare.results import Compared, shown_metric
 from ra3.compare.tables import gap_cell, shown, tables
 from ra3.report.page import render
 from ra3.report.plots import Plot
-from ra3.run.results import Table
+from ra3.run.results import Cell, Table
 
 TEMPLATE = Path(__file__).parent / "templates" / "compare.html"
 
@@ -51,7 +51,7 @@ def _sections(comparison: Comparison, results: Compared) -> list[tuple[str, list
 
 
 def headline(results: Compared) -> str:
-    """The first sentence: who solves most, before RLVR and after it, and how far ahead of the baseline."""
+    """The first sentence: who solves most, before RLVR and after it, and whether that is more than the baseline."""
     metric, sentences = shown_metric(results.cells), []
     for after in ("", AFTER):
         own = [row for row in results.summary if row.metric == metric and row.system.endswith(AFTER) == bool(after)]
@@ -59,6 +59,10 @@ def headline(results: Compared) -> str:
             continue
         best, rival = max(own, key=lambda row: row.interval.mean), results.baseline + after
         gaps = [d.gap for d in results.differences if (d.a, d.b, d.metric) == (best.system, rival, metric)]
-        ahead = "".join(f", {gap_cell(gap)} points over {shown(rival)}" for gap in gaps)
+        ahead = "".join(_ahead(gap_cell(gap), shown(rival)) for gap in gaps)
         sentences.append(f"{shown(best.system)}: {100 * best.interval.mean:.1f}%{ahead}")
     return f"Highest {metric}. {'; '.join(sentences)}." if sentences else ""
+
+
+def _ahead(gap: Cell, rival: str) -> str:
+    return f", {gap} points over {rival}" if gap.trend else f", not told apart from {rival} ({gap} points)"

@@ -224,7 +224,7 @@ def estimates(name: str, own: Sequence[Evaluation]) -> Iterator[Estimate]:
     for metric, table in tables.items():
         seed = derive(0, "compare", name, metric)
         middle = statistics.stratified_bootstrap(table, seed, statistics.interquartile_mean)
-        yield Estimate(name, metric, len(own), average([mean(scores) for scores in table]), middle)
+        yield Estimate(name, metric, len(own), average([mean(scores) for scores in table], 0, 1), middle)
     for metric in COURSE:
         if values := [cell.course[metric] for cell in own if metric in cell.course]:
             yield Estimate(name, metric, len(values), average(values))
@@ -262,7 +262,8 @@ def difference(a: str, b: str, metric: str, both: Pairs) -> PairedDifference:
     gaps = [one - other for one, other in zip(first, second, strict=True)]
     decision = statistics.sequential_test(first, second, derive(0, "compare", a, metric))
     means, above = (mean(first), mean(second)), sum(gap > 0 for gap in gaps)
-    return PairedDifference(a, b, metric, len(gaps), above, means, average(gaps), decision)
+    gap = average(gaps, -1, 1) if "pass@" in metric else average(gaps)
+    return PairedDifference(a, b, metric, len(gaps), above, means, gap, decision)
 
 
 def reach_gains(cells: Sequence[Evaluation]) -> Iterator[PairedDifference]:
@@ -288,9 +289,12 @@ def steps_share(own: Sequence[float], other: Sequence[float]) -> float:
     return next((step for step, reward in enumerate(own) if reward >= other[-1]), math.inf) / len(other)
 
 
-def average(values: Sequence[float]) -> Interval:
-    """Mean over seeds with Student's interval; one seed has none (NaN)."""
-    return statistics.student_t(values) if len(values) > 1 else Interval(values[0], math.nan, math.nan)
+def average(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Interval:
+    """Mean over seeds with Student's interval, as far as that is possible; one seed has none (NaN)."""
+    if len(values) == 1:
+        return Interval(values[0], math.nan, math.nan)
+    middle, low, high = statistics.student_t(values)
+    return Interval(middle, max(low, least), min(high, most))
 
 
 def by_system(cells: Iterable[Evaluation]) -> dict[str, list[Evaluation]]:

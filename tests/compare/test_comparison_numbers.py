@@ -63,6 +63,31 @@ def test_differences_are_paired_by_seed():
     assert {row.b for row in after} == {"ntp+rlvr"} and math.isnan(after[0].gap.low)
 
 
+@pytest.mark.parametrize("ntp", [(0.0, 0.8), (0.9, 0.1), (0.0, 0.0)])
+def test_intervals_end_where_shares_do(ntp):
+    """Of two values that lie far apart Student's interval is wider than what is possible."""
+    cells = [record("ntp", seed, share) for seed, share in zip((1, 2), ntp, strict=True)]
+    cells += [record("ra3", seed, share) for seed, share in ((1, 0.9), (2, 0.95))]
+    results = of_all(cells)
+    assert all(0 <= row.interval.low <= row.interval.high <= 1 for row in results.summary)
+    assert all(-1 <= row.gap.low <= row.gap.high <= 1 for row in results.differences)
+
+
+@pytest.mark.parametrize(
+    ("ntp", "told"),
+    [
+        ((0.5, 0.52), "ra3: 92.5%, +41.5 [+22.4, +60.6] points over ntp"),
+        ((0.9, 0.1), "ra3: 92.5%, not told apart from ntp (+42.5 [-100.0, +100.0] points)"),
+        ((0.5,), "ra3: 92.5%, not told apart from ntp (+40.0 points)"),
+        ((0.96, 0.96), "ntp: 96.0%."),
+    ],
+)
+def test_the_headline_names_no_winner_where_nothing_is_told_apart(ntp, told):
+    cells = [record("ntp", seed, share) for seed, share in zip((1, 2), ntp, strict=False)]
+    cells += [record("ra3", seed, share) for seed, share in ((1, 0.9), (2, 0.95))]
+    assert told in comparison_page(COMPARISON, of_all(cells), [], "ra3 compare x", [])
+
+
 def test_a_summary_has_every_band_and_all_together():
     rows = of_system(CELLS[0:3:2], "ntp")
     assert set(rows) == {"edge pass@1", "known pass@1", "all pass@1"}
@@ -184,7 +209,7 @@ def test_tables_and_page_show_the_numbers(tmp_path):
     assert "| ra3 | 50.0 | 60.0 |" in shown["Seed by seed, edge pass@1"].markdown()
     page = comparison_page(COMPARISON, results, COMPARISON.cells(tmp_path), "ra3 compare <b>", ["a cell failed"])
     assert "<b>." not in page and "\u221238.5 to +88.5" in page and "<svg" in page and "a cell failed" in page
-    assert "Highest edge pass@1. ra3: 55.0%, +25.0 [-38.5, +88.5] points over ntp" in page
+    assert "Highest edge pass@1. ra3: 55.0%, not told apart from ntp (+25.0 [-38.5, +88.5] points)" in page
     assert "on seeds 1, 2, ra3 1.0 aa; made by <code>ra3 compare" in page and "several versions" not in page
     newer = [replace(cell, code=["ra3 1.0 bb"]) if cell.seed == 2 else cell for cell in CELLS]
     page_of_two = comparison_page(COMPARISON, of_all(newer), [], "ra3 compare x", [])
@@ -196,6 +221,9 @@ def test_tables_and_page_show_the_numbers(tmp_path):
     costly = [replace(cell, cost=dict.fromkeys(COST, 1e9)) for cell in CELLS[:2]]
     page = comparison_page(COMPARISON, of_all(costly), [], "ra3 compare x", [])
     assert "Quality against cost" in page and "edge pass@1; small points" in page
+    wider = replace(COMPARISON, variants={"base": {}} | COMPARISON.variants)
+    plot = comparison_page(wider, of_all([*costly, record("base", 1, 0.1)]), [], "ra3 compare x", [])
+    assert plot.count("stroke-dasharray") > page.count("stroke-dasharray"), "base has no level in the cost plot"
     assert str(share_cell(Interval(0.5, 0.4, 0.6))) == "50.0 [40.0, 60.0]"
     assert str(gap_cell(Interval(0.1, math.nan, math.nan))) == "+10.0"
 

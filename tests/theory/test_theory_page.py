@@ -36,6 +36,14 @@ def test_the_page_escapes_and_fetches_nothing():
     assert page.count("<svg") == 2
 
 
+def test_what_is_expected_to_break_is_no_failure():
+    """Finding one holds where it must and breaks where it may; finding two also breaks where it must not."""
+    assert theory_page([finding()], "x").count('<span class="badge bad">no') == 0
+    page = theory_page([finding(holds=False)], "x")
+    assert (page.count('<span class="badge bad">no'), page.count('<span class="badge">breaks here')) == (1, 1)
+    assert "breaks here" not in theory_page([finding(further=True)], "x")
+
+
 def test_symbols_stay_out_of_words():
     assert symbols("eps >= steps, gamma_bar and pieces of pi, Zbar_eps") == "ε ≥ steps, γ̄ and pieces of π, Z̄ε"
 
