@@ -18,7 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 OTHERS = [path for folder in ("tests", "theory", "perf") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 ORDER = (
-    *("errors", "seeds", "sandbox", "config", "run", "report"),
+    *("errors", "seeds", "ranks", "sandbox", "config", "run", "report"),
     *("data", "grading", "rows", "worlds", "benchmarks"),
     *("model", "rollout", "rl", "em", "measure", "midtrain", "rlvr", "evaluate"),
     *("commands", "compare", "api", "cli", "__main__"),

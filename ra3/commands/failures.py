@@ -18,6 +18,7 @@ from pathlib import Path
 from cyclopts import CycloptsError
 
 from ra3.errors import UserError, is_out_of_memory
+from ra3.ranks import PEERS_LOST_CODE, PeersLost
 from ra3.run.files import DISK_REASONS, saved_so_far
 from ra3.run.stopping import Stopped
 
@@ -33,8 +34,8 @@ REASONS = DISK_REASONS | {
 
 
 def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
-    """Call `action`, which the command line `words` asked for: 0 done, 1 a bug, 2 an error of use, 130 Ctrl-C, 141
-    nobody reads the output, 143 SIGTERM."""
+    """Call `action`, which the command line `words` asked for: 0 done, 1 a bug, 2 an error of use, 75 a rank that
+    lost the others, 130 Ctrl-C, 141 nobody reads the output, 143 SIGTERM."""
     try:
         with explain_failures():
             action()
@@ -45,6 +46,8 @@ def exit_code(action: Callable[[], object], words: Sequence[str]) -> int:
         return _complain(str(error), 2)
     except (Stopped, KeyboardInterrupt) as stop:
         return _complain(_stopped(words), 128 + getattr(stop, "signum", signal.SIGINT))
+    except PeersLost as lost:
+        return _complain(str(lost), PEERS_LOST_CODE)
     except BrokenPipeError:  # `ra3 midtrain --help | head`
         return _unread(words)
     except SystemExit as end:  # rich's answer to a broken pipe

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ra3 import ranks
 from ra3.benchmarks import load_benchmark, named
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
 from ra3.benchmarks.proofs import can_prove_itself, prove, with_limit
@@ -193,10 +194,12 @@ def load_policy(run: RunSettings, model: ModelSettings, pinned: str | None = Non
     """Loads the model of `model.path`, or what stands for it at the commit `pinned`, on the run's device, after setting
     the number of CPU threads: 0 is every core that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(run.threads or cores)
+    torch.set_num_threads(run.threads or max(1, cores // ranks.local_count()))
     has_gpu, device = torch.cuda.is_available(), run.device
     if device == "auto":
         device = "cuda" if has_gpu else "cpu"
+    if device == "cuda" and ranks.count() > 1:
+        device = f"cuda:{torch.cuda.current_device()}"
     if device.startswith("cuda") and not has_gpu:
         raise UserError("no CUDA device is available", where=f"run.device = {device}", fix="use run.device=cpu or auto")
     world = WORLDS.get(model.path)
@@ -206,7 +209,7 @@ def load_policy(run: RunSettings, model: ModelSettings, pinned: str | None = Non
         raise UserError(what, where, fix=f"use its model: --model {folder / 'model'}")
     place = getattr(torch, run.dtype), torch.device(device), run.seed
     lora = Lora(model.lora, run.seed) if model.lora.rank else None
-    policy = replace(Policy.load(folder, model.weights, *place, model.opener), source=name, lora=lora)
+    policy = replace(Policy.load(folder, model.weights, *place, model.opener), source=name, lora=lora, lanes=run.lanes)
     policy.chats = model.prompt != "plain" and bool(policy.tokenizer.chat_template)
     if model.prompt == "chat" and not policy.chats:
         raise UserError("the tokenizer has no chat template", f"model.prompt = chat, {name}", fix="use plain or auto")

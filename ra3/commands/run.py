@@ -8,10 +8,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from rich.console import Console
 
 from ra3 import evaluate as evaluation
+from ra3 import ranks
 from ra3.benchmarks.samples import read_samples
 from ra3.commands.annotated_folder import AnnotatedFolder, placeable
 from ra3.commands.failures import explain_failures
@@ -153,7 +156,10 @@ def annotate(config: Config, options: RunOptions) -> Path:
     settings = config.model_dump(mode="json") | {"inputs": inputs}
     limit_s, again, compiled = config.run.stuck_after_s, resume_line("annotate", options.out), 0
     limited = deadline(limit_s, None, again)
-    with AnnotatedFolder.open(options.out, settings, options.resume) as folder, StopRequest() as stop, limited as moved:
+    with ExitStack() as stack:
+        out = Path(stack.enter_context(TemporaryDirectory())) if ranks.rank() else options.out
+        folder = stack.enter_context(AnnotatedFolder.open(out, settings, options.resume))
+        stop, moved = stack.enter_context(StopRequest()), stack.enter_context(limited)
         documents, bad = placeable(corpus.documents)
         corpus.quarantine.extend(bad)
         for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
@@ -162,7 +168,7 @@ def annotate(config: Config, options: RunOptions) -> Path:
             tried = [(document, encode(policy.syntax, document, kind, size)) for document in part]
             corpus.quarantine.extend(bad for _, bad in tried if isinstance(bad, BadRow))
             found = [(document, windows) for document, windows in tried if not isinstance(windows, BadRow)]
-            missing = {document.id for document, _ in found} - folder.written.keys()
+            missing = {document.id for document, _ in found} - ranks.from_first(lambda: set(folder.written))
             if missing:  # all are sampled together, so that each comes out as it would have without the interruption
                 windows = [own for _, own in found]
                 comments = annotate_whole(policy, windows, config.midtrain, config.update, config.run.seed)
@@ -172,7 +178,8 @@ def annotate(config: Config, options: RunOptions) -> Path:
             if options.check:
                 compiled += sum(folder.compiles(document) for document, _ in found)
             stop.raise_if_asked()
-        print(folder.finish(corpus, compiled if options.check else None))
+        if not ranks.rank():
+            print(folder.finish(corpus, compiled if options.check else None))
     return options.out
 
 
@@ -180,7 +187,7 @@ def pinned_model(config: Config, options: RunOptions) -> str | None:
     """The model at the commit of the hub that an earlier attempt of this run, or the run it forks, began with."""
     own = config.run
     folder = options.fork or run_folder(own.out, own.name, config.model_dump(mode="json"), options.command)
-    began = str(environment_of(folder).get("model"))
+    began = str(ranks.from_first(lambda: environment_of(folder).get("model")))
     asked, _, commit = began.partition("@")
     return began if commit and asked == config.model.path.partition("@")[0] else None
 
@@ -195,7 +202,7 @@ def open_run(
         refuse_too_large(plan, config)
     own, tree = config.run, config.model_dump(mode="json")
     with ExitStack() as stack:
-        run = stack.enter_context(Run.create(own.out, own.name, tree, options.command, options.resume, options.fork))
+        run = stack.enter_context(open_folder(config, options, tree))
         stack.enter_context(explain_failures(run.folder, run.resume_line))
         subject, device = (policy.source, str(policy.device)) if policy else (str(config.eval.samples_file), "none")
         if policy:
@@ -203,8 +210,10 @@ def open_run(
             threads, opener, size = torch.get_num_threads(), policy.syntax.opener, policy.num_parameters
             run.add_facts(model=subject, device=device, parameters=size, threads=threads, opener=opener)
         run.note_changes()
-        start_box(run, subject, own.seed, device, " ".join(options.recipes) or "defaults")
-        display = Display(run, dtype=own.dtype)
+        silent = stack.enter_context(run.path("shown.log").open("w")) if ranks.rank() else None
+        console = Console(file=silent)
+        start_box(run, subject, own.seed, device, " ".join(options.recipes) or "defaults", console)
+        display = Display(run, console, dtype=own.dtype)
         for note in run.notes:
             display.warn(note)
         for note in policy.notes if policy else ():
@@ -215,6 +224,17 @@ def open_run(
         if options.profile:
             stack.callback(lambda: print(cost_table(read_ledger(run.folder)).aligned()))
         yield stack.enter_context(recorder)
+
+
+def open_folder(config: Config, options: RunOptions, tree: dict) -> Run:
+    """The run folder; on a rank other than the first a folder of its own among the logs, which nothing reads."""
+    own, command = config.run, options.command
+    if not ranks.rank():
+        run = Run.create(own.out, own.name, tree, command, options.resume, options.fork)
+        run.add_facts(ranks=ranks.count())
+        return ranks.from_first(lambda: run.attempt) and run
+    logs = run_folder(own.out, own.name, tree, command) / "logs"
+    return Run.create(logs, f"attempt_{ranks.from_first(int)}.rank_{ranks.rank()}", tree, command)
 
 
 @contextmanager
@@ -263,7 +283,9 @@ def write_annotated(
 
 
 def save_model(run: Run, policy: Policy) -> None:
-    """Saves the final model as a standard Hugging Face folder."""
+    """Saves the final model as a standard Hugging Face folder, on the first rank."""
+    if ranks.rank():
+        return
     with run.guard("save the model"):
         policy.save(run.path("model"))
 
@@ -274,6 +296,8 @@ def finish(recorder: Recorder, results: Results, options: RunOptions) -> Path:
     run = recorder.run
     run.write_json("results.json", results.to_json())
     recorder.display.close()
+    if ranks.rank():
+        return run.folder
     if not options.system:
         if results.problems:
             show_problems(results.problems)

@@ -44,7 +44,15 @@ def place(text: str) -> str:
         raise ValueError(f"no home folder is known for {path.partition('/')[0]}") from None
 
 
+def power_of_two(number: int) -> int:
+    """The number. ValueError where it is no power of two."""
+    if number & (number - 1):
+        raise ValueError(f"{number} is not a power of two")
+    return number
+
+
 Place = Annotated[str, AfterValidator(place)]
+PowerOfTwo = Annotated[int, AfterValidator(power_of_two)]
 CLIP = "LOW,HIGH with 0 < LOW < 1 and 0 < HIGH <= 100"
 
 
@@ -86,7 +94,10 @@ class RunSettings(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the forward pass. The weights and the optimiser stay in float32."""
     threads: int = Field(default=0, ge=0)
-    """CPU threads for the model. 0: every core."""
+    """CPU threads for the model. 0: every core, or with several ranks a rank's share of them."""
+    lanes: PowerOfTwo = Field(default=1, ge=1, le=1024, examples=["1, 2, 4, 8, 16 ... 1024"])
+    """Shares that the work of a step is cut into. Ranks (`--ranks`) do whole lanes: how many ranks there
+    are does not change a bit, how many lanes does."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)
     """Seconds between checkpoints; the last two are kept. 0: after every step."""
     stuck_after_s: float = Field(default=3600.0, gt=0)

@@ -34,27 +34,56 @@ class Packed:
     """[M] int64, which of the N it is."""
 
 
-def micro_batches(rows: Rows, max_tokens: int, rank: int = 0, ranks: int = 1) -> Iterator[Packed]:
-    """Packs all rows, longest first but group by group, at most `max_tokens` tokens to read at once, or a longer row.
+@dataclass(frozen=True)
+class Plan:
+    """Which rows are read together, by lane and pass. Every lane has whole groups."""
 
-    Rank `rank` of `ranks` gets every `ranks`-th row. What needs the most memory comes first, to fail at once.
-    """
-    first, shared = alike(rows)
-    lengths, families, saved = rows.length.tolist(), first.tolist(), shared.tolist()
-    longest = _per_group(rows.length, first, "amax").tolist()
-    order = sorted(range(len(lengths)), key=lambda r: (-longest[r], families[r], r != families[r], -lengths[r], r))
-    members, tokens, trunk = [], 0, -1
-    for r in order[rank::ranks]:
-        beside = bool(members) and families[trunk] == families[r]
-        new = lengths[r] - (min(saved[r], saved[trunk]) if beside else 0)
-        if members and tokens + new > max_tokens:
-            yield _pack(rows, members, first, shared)
-            members, tokens, new, beside = [], 0, lengths[r], False
-        trunk = trunk if beside else r
-        members.append(r)
-        tokens += new
-    if members:
-        yield _pack(rows, members, first, shared)
+    rows: Rows
+    lanes: list[list[list[int]]]
+    """[lane][pass] -> rows."""
+    first: Tensor
+    shared: Tensor
+    """[B], as of `alike`."""
+
+    @classmethod
+    def of(cls, rows: Rows, max_tokens: int, lanes: int = 1) -> Plan:
+        """Packs all rows, longest first but group by group, at most `max_tokens` tokens to read at once, or a longer
+        row. Groups go to the lanes in turn. What needs the most memory comes first, to fail at once."""
+        first, shared = alike(rows)
+        lengths, families, saved = rows.length.tolist(), first.tolist(), shared.tolist()
+        longest = _per_group(rows.length, first, "amax").tolist()
+        order = sorted(range(len(lengths)), key=lambda r: (-longest[r], families[r], r != families[r], -lengths[r], r))
+        turn = {family: number % lanes for number, family in enumerate(dict.fromkeys(families[r] for r in order))}
+        plan: list[list[list[int]]] = [[] for _ in range(lanes)]
+        tokens, trunk = [0] * lanes, [-1] * lanes
+        for r in order:
+            lane = turn[families[r]]
+            passes, beside = plan[lane], bool(plan[lane]) and families[trunk[lane]] == families[r]
+            new = lengths[r] - (min(saved[r], saved[trunk[lane]]) if beside else 0)
+            if not passes or tokens[lane] + new > max_tokens:
+                passes.append([])
+                tokens[lane], new, beside = 0, lengths[r], False
+            trunk[lane] = trunk[lane] if beside else r
+            passes[-1].append(r)
+            tokens[lane] += new
+        return cls(rows, plan, first, shared)
+
+    @property
+    def passes(self) -> int:
+        """Passes of the lane that has the most."""
+        return max(map(len, self.lanes))
+
+    def packed(self, lane: int, number: int) -> Packed | None:
+        """What a lane reads in this pass; None where it has fewer."""
+        own = self.lanes[lane]
+        return _pack(self.rows, own[number], self.first, self.shared) if number < len(own) else None
+
+
+def micro_batches(rows: Rows, max_tokens: int) -> Iterator[Packed]:
+    """All rows in the passes of one lane."""
+    plan = Plan.of(rows, max_tokens)
+    for members in plan.lanes[0]:
+        yield _pack(rows, members, plan.first, plan.shared)
 
 
 def alike(rows: Rows) -> tuple[Tensor, Tensor]:

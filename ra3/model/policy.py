@@ -54,6 +54,8 @@ class Policy:
     """The adapter that learns in the place of all weights."""
     chats: bool = False
     """Problems that ask for a reply are put in the tokenizer's chat template."""
+    lanes: int = 1
+    """Shares that the work of a step is cut into (ra3/model/lanes.py)."""
     _texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod

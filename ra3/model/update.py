@@ -1,26 +1,27 @@
 """One optimiser step: rows -> packed micro-batches -> scores -> loss -> backward -> clip -> step. And scoring alone.
 
-Data-parallel ranks each know the rows of the whole step, compute their share of the micro-batches, and add up: with
-denominators of the whole step, gradients, losses and scores are plain sums over ranks, and every rank takes the same
-optimiser step. A process that joined no torch.distributed group is the only rank.
+Every rank knows the rows of the whole step, reads those of its lanes, and adds up (ra3/model/lanes.py): with
+denominators of the whole step, gradients, losses and scores are plain sums, and all ranks take the same optimiser step.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from typing import Self
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn.functional import embedding
 
 from ra3.config.settings import UpdateSettings
 from ra3.model.action_spaces import TokenScores, token_scores
 from ra3.model.attention import RowLayout
+from ra3.model.lanes import LaneGradients, add_up, own_lanes
 from ra3.model.optimizers import Optimizer, layer_matrices
-from ra3.model.packing import micro_batches
+from ra3.model.packing import Plan
 from ra3.model.policy import Policy
 from ra3.rows import Rows
 from ra3.run.progress import Work
@@ -87,15 +88,15 @@ def over_vocabulary(
     with torch.no_grad():
         for tokens in forward_trunk(policy, rows, wanted, max_tokens):
             for few in tokens.split(policy.head_rows):
-                out[few.row, few.column] = function(policy.logits(few.hidden) / temperature, few.ids)
-    return sum_over_ranks(out).to(rows.ids.device)
+                out[few.row, few.column] += function(policy.logits(few.hidden) / temperature, few.ids)
+    return add_up(out, policy.lanes).to(rows.ids.device)
 
 
 def fit(
     policy: Policy, optimizer: Optimizer, rows: Rows, wanted: Tensor, loss_fn: TokenLoss, update: UpdateSettings,
     temperature: float = 1.0, live: Tensor | None = None,
 ) -> tuple[TokenScores, dict[str, float]]:  # fmt: skip
-    """Takes one optimiser step on the sum of `loss_fn` over all micro-batches of all ranks. Rows that are not in `live`
+    """Takes one optimiser step on the sum of `loss_fn` over all micro-batches of all lanes. Rows that are not in `live`
     [B] are known to have no gradient: they are scored, and cost no backward pass.
 
     Returns the scores under the policy before the update, and {"loss", "grad_norm"}. If one of these is not finite, the
@@ -103,18 +104,23 @@ def fit(
     """
     optimizer.zero_grad()
     live = torch.ones_like(rows.finished) if live is None else live
-    losses, parts = [], []
+    gradients, losses, parts = LaneGradients(policy.model.parameters(), policy.lanes), [], []
     with policy.activation_checkpointing(update.checkpoint_activations):
         for which, learning in ((live, True), (~live, False)):
             index, budget = which.nonzero()[:, 0], update.micro_batch_tokens
+            reading = Reading(policy, rows.select(index), wanted[index], budget)
+            found = torch.zeros(reading.plan.passes, policy.lanes, dtype=torch.float64)
             with torch.set_grad_enabled(learning):
-                for tokens in forward_trunk(policy, rows.select(index), wanted[index], budget):
-                    tokens = replace(tokens, row=index.to(policy.device)[tokens.row])
-                    loss, scored = run_head(policy, tokens, loss_fn, temperature)
-                    losses.append(loss)
-                    parts += scored
-    sum_gradients(policy.model.parameters())
-    total = float(sum_over_ranks(torch.tensor(sum(losses), dtype=torch.float64, device=policy.device)))
+                for number, lane in reading.turns:
+                    if tokens := reading.read(number, lane):
+                        tokens = replace(tokens, row=index.to(policy.device)[tokens.row])
+                        found[number, lane], scored = run_head(policy, tokens, loss_fn, temperature)
+                        parts += scored
+                    if learning:
+                        gradients.take()
+            losses += add_up(found, policy.lanes).flatten().tolist()
+    total = sum(losses)
+    gradients.put_back()
     grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), update.max_grad_norm))
     if not (math.isfinite(total) and math.isfinite(grad_norm)):
         bad = nonfinite_rows(policy, rows, wanted, loss_fn, update.micro_batch_tokens, temperature)
@@ -124,20 +130,39 @@ def fit(
     return _scatter(policy, parts, rows), {"loss": total, "grad_norm": grad_norm}
 
 
-def forward_trunk(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int) -> Iterator[ForwardTokens]:
-    """Runs the trunk over this rank's rows, by micro-batches; only tokens in `wanted` [B,T] go on to the head."""
-    work = Work(int(rows.length.sum()))
-    rows, wanted = rows.to(policy.device), wanted.to(policy.device)
-    limit = min(max_tokens, MAX_PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
-    for packed in micro_batches(rows, limit, *rank_and_count()):
-        layout = RowLayout.of(packed.column, packed.token)
-        hidden = policy.hidden(packed.ids[None], packed.positions[None], None, layout)[0]
-        at = ((packed.column > 0) & wanted[packed.row, packed.column]).nonzero()[:, 0]
+class Reading:
+    """Runs the trunk over the rows of this rank's lanes, pass by pass; only tokens in `wanted` [B,T] go to the head."""
+
+    def __init__(self, policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int):
+        limit = min(max_tokens, MAX_PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
+        self._policy, self._wanted = policy, wanted.to(policy.device)
+        self.plan = Plan.of(rows.to(policy.device), limit, policy.lanes)
+        own = own_lanes(policy.lanes)
+        self.turns = list(product(range(self.plan.passes), own))
+        """(pass, lane) in the order in which they are read."""
+        self._work = Work(sum(int(rows.length[read].sum()) for lane in own for read in self.plan.lanes[lane]))
+
+    def read(self, number: int, lane: int) -> ForwardTokens | None:
+        """Reads a pass of a lane; None where the lane has fewer."""
+        packed = self.plan.packed(lane, number)
+        if not packed:
+            return None
+        rows, layout = self.plan.rows, RowLayout.of(packed.column, packed.token)
+        hidden = self._policy.hidden(packed.ids[None], packed.positions[None], None, layout)[0]
+        at = ((packed.column > 0) & self._wanted[packed.row, packed.column]).nonzero()[:, 0]
         row, column = packed.row[at], packed.column[at]
         ids, space, chosen = (x[row, column] for x in (rows.ids, rows.action_space, rows.action_mask))
         before = embedding(packed.token[at - 1], hidden)  # its backward pass adds up where tokens share a prefix
-        yield ForwardTokens(before, ids, space, chosen, row, column)
-        work.advance(len(packed.row))
+        self._work.advance(len(packed.row))
+        return ForwardTokens(before, ids, space, chosen, row, column)
+
+
+def forward_trunk(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int) -> Iterator[ForwardTokens]:
+    """Runs the trunk over the rows of this rank's lanes."""
+    reading = Reading(policy, rows, wanted, max_tokens)
+    for turn in reading.turns:
+        if tokens := reading.read(*turn):
+            yield tokens
 
 
 def run_head(
@@ -173,7 +198,7 @@ def nonfinite_rows(
     bad = []
     for r in range(len(rows)):
         policy.model.zero_grad()
-        alone = forward_trunk(policy, rows.select([r]), wanted[r : r + 1], max_tokens)
+        alone = forward_trunk(replace(policy, lanes=1), rows.select([r]), wanted[r : r + 1], max_tokens)
         total = sum(run_head(policy, replace(t, row=t.row + r), loss_fn, temperature)[0] for t in alone)
         norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), math.inf)
         if not (math.isfinite(total) and bool(torch.isfinite(norm))):
@@ -182,36 +207,15 @@ def nonfinite_rows(
 
 
 def _scatter(policy: Policy, parts: Sequence[Scored], rows: Rows) -> TokenScores:
-    """Puts the scores of all ranks in their tokens' places, [B,T], on the rows' device."""
+    """Puts the scores of all lanes in their tokens' places, [B,T], on the rows' device."""
 
     def place(name: str) -> Tensor:
         out = torch.zeros(rows.ids.shape, dtype=policy.score_dtype, device=policy.device)
         for row, column, scores in parts:
             out[row, column] = getattr(scores, name)
-        return sum_over_ranks(out).to(rows.ids.device)
+        return add_up(out, policy.lanes).to(rows.ids.device)
 
     return TokenScores(place("logp"), place("logp_action"), place("entropy"))
-
-
-def rank_and_count() -> tuple[int, int]:
-    """Returns (number of this rank, ranks in all)."""
-    joined = distributed.is_available() and distributed.is_initialized()
-    return (distributed.get_rank(), distributed.get_world_size()) if joined else (0, 1)
-
-
-def sum_over_ranks(values: Tensor) -> Tensor:
-    """Sums `values` over all ranks, in place; every rank must call it."""
-    if rank_and_count()[1] > 1:
-        distributed.all_reduce(values)
-    return values
-
-
-def sum_gradients(parameters: Iterable[Tensor]) -> None:
-    """Adds up the gradients of all ranks; a rank that computed none counts as zero."""
-    for parameter in parameters if rank_and_count()[1] > 1 else ():
-        if parameter.requires_grad:
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            sum_over_ranks(parameter.grad)
 
 
 # Costs: floating-point operations that a model needs for rows of tokens, a multiplication and an addition a weight:

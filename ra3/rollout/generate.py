@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ra3.model.action_spaces import log_probability
+from ra3.model.lanes import rows_by_lane
 from ra3.model.policy import Policy
 from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids
 from ra3.rows import FULL, RowBuilder, Rows, build
@@ -42,13 +43,33 @@ def generate(
     """Samples `samples` completions of every prompt; row p * samples + i is the i-th of prompt p, `seeds` one per row.
 
     Rows that end (end of text, stop string) leave the batch, and others take their places; `at_once` rows run at a time
-    (None: as many as suit the device). `on_finished` is told of the rows that end in a pass: {row: its ids}. `stops`:
-    stop strings for each prompt, in the place of `params.stop`.
+    (None: as many as suit the device). `on_finished` is told of this rank's rows that end in a pass: {row: its ids}.
+    `stops`: stop strings for each prompt, in the place of `params.stop`.
     """
+    ends = stops or [params.stop] * len(prompts)
+
+    def of(lane: list[int]) -> Rows:
+        rows = [p * samples + i for p in lane for i in range(samples)]
+
+        def tell(ended: dict[int, list[int]]) -> None:
+            if on_finished:
+                on_finished({rows[r]: ids for r, ids in ended.items()})
+
+        own = [prompts[p] for p in lane], samples, params, [seeds[r] for r in rows], [ends[p] for p in lane]
+        return _generated(policy, *own, at_once, tell)
+
+    return rows_by_lane(policy.lanes, len(prompts), of)
+
+
+def _generated(
+    policy: Policy, prompts: Sequence[Sequence[int]], samples: int, params: SamplingParams, seeds: Sequence[int],
+    stops: Sequence[tuple[str, ...]], at_once: int | None, on_finished: Callable[[dict[int, list[int]]], None],
+) -> Rows:  # fmt: skip
+    """The completions of one lane."""
     prefixes = [[*policy.start_ids, *p] or [policy.end_id] for p in prompts]  # nothing to go on from: a new text
     batch, draws = DecodeBatch(policy, prefixes, samples, at_once), Uniforms(seeds, params.max_new_tokens)
     rows = [RowBuilder.start(r // samples, prefixes[r // samples]) for r in range(batch.count)]
-    ends = StopCheck(policy, stops or [params.stop] * len(prompts), samples)
+    ends = StopCheck(policy, stops, samples)
     work = Work(batch.count * params.max_new_tokens)
     while len(running := batch.running()):
         first = torch.tensor([not rows[r].chosen for r in running]) if params.not_first else None
@@ -63,7 +84,7 @@ def generate(
         batch.finish(running[ended])
         not_needed = sum(params.max_new_tokens - len(rows[r].chosen) for r in running[ended].tolist())
         work.advance(len(running) + not_needed)
-        if on_finished and ended.any():
+        if ended.any():
             on_finished({r: rows[r].ids[-len(rows[r].chosen) :] for r in running[ended].tolist()})
         if not ended.all():
             batch.read(running[~ended], np.array(tokens)[~ended], np.ones((~ended).sum(), np.int64))

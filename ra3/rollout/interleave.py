@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ra3.data.latents import EncodedDocument
 from ra3.model.action_spaces import decision_logps, log_probability
+from ra3.model.lanes import rows_by_lane
 from ra3.model.policy import Policy
 from ra3.rollout.cursor import Choice, Cursor, LatentRules, Word, forced_steps
 from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids
@@ -35,6 +36,18 @@ def interleave(
     At each boundary where the document allows it the policy decides between think and act; if it thinks, it writes a
     comment until it ends or `max_latent_tokens`; then the expert's step is forced in.
     """
+
+    def of(lane: list[int]) -> Rows:
+        own = [seeds[d * group_size + g] for d in lane for g in range(group_size)]
+        return _interleaved(policy, [documents[d] for d in lane], group_size, rules, own)
+
+    return rows_by_lane(policy.lanes, len(documents), of)
+
+
+def _interleaved(
+    policy: Policy, documents: Sequence[EncodedDocument], group_size: int, rules: LatentRules, seeds: Sequence[int]
+) -> Rows:
+    """The rollouts of one lane."""
     cursors = [Cursor.start(policy, i, d, rules) for i, d in enumerate(documents) for _ in range(group_size)]
     batch = DecodeBatch(policy, [[*policy.start_ids, *d.context_ids] for d in documents], group_size)
     draws = Uniforms(seeds, max(len(c.steps) for c in cursors) * (rules.max_latent_tokens + 1))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from ra3 import ranks
 from ra3.data.latents import COMMENT_OPENER
 from ra3.data.tokens import WHITE, decode, token_ids
 from ra3.grading.grade import Grader, Verdict
@@ -32,12 +33,13 @@ class Programs:
     rows: Rows
     completions: list[Completion]
     pending: list[tuple[list[int], Future[list[Verdict]]]]
-    """(rows, their verdicts to come) of what was handed in together."""
+    """(rows, their verdicts to come) of what this rank handed in together."""
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """[B] the verdicts on all rows, after waiting for those to come."""
-        found = {r: verdict for rows, future in self.pending for r, verdict in zip(rows, future.result(), strict=True)}
+        own = {r: verdict for rows, future in self.pending for r, verdict in zip(rows, future.result(), strict=True)}
+        found = {r: verdict for told in ranks.from_all(own) for r, verdict in told.items()}
         return [found[r] for r in range(len(self.rows))]
 
 
@@ -51,15 +53,18 @@ def write_programs(
     """
     prompts, found, pending = encode_prompts(policy, problems), dict[int, Completion](), []
 
+    def read(r: int, ids: list[int]) -> Completion:
+        own = completion(policy, prompts[r // samples], ids, params.stop)
+        return own if _is_chat(policy, problem := problems[r // samples]) else own.behind(problem.prompt)
+
     def hand_in(written: dict[int, list[int]]) -> None:
-        for r, ids in written.items():
-            own = completion(policy, prompts[r // samples], ids, params.stop)
-            found[r] = own if _is_chat(policy, problem := problems[r // samples]) else own.behind(problem.prompt)
+        found.update({r: read(r, ids) for r, ids in written.items()})
         verdicts = grader.submit([(problems[r // samples], found[r].program) for r in written])
         pending.append((list(written), verdicts))
 
     rows = generate(policy, prompts, samples, params, seeds, on_finished=hand_in)
-    return Programs(rows, [found[r] for r in range(len(rows))], pending)
+    written = [found.get(r) or read(r, rows.ids[r][rows.action_mask[r]].tolist()) for r in range(len(rows))]
+    return Programs(rows, written, pending)
 
 
 def encode_prompts(policy: Policy, problems: Sequence[Problem]) -> list[list[int]]:

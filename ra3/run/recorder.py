@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from typing import Any, Protocol
 
+from ra3 import ranks
 from ra3.errors import UserError
 from ra3.run.checkpoints import Checkpoints
 from ra3.run.display import Display
@@ -70,6 +71,8 @@ class Recorder:
 
     def __exit__(self, *exception: object) -> None:
         self._opened.close()
+        if isinstance(lost := exception[1], ranks.PeersLost):
+            lost.doing = self._doing
         if self._saves and (exception[0] is None or exception[0] is Stopped):
             share = self._saving_s / (time.monotonic() - self._began)
             cost = {"saved": self._saves, "seconds": round(self._saving_s, 3), "share": round(share, 5)}
@@ -77,7 +80,7 @@ class Recorder:
 
     def once(self, stage: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The output of `stage`: from disk if it is finished, else computed and saved."""
-        done = self._checkpoints.output(stage)
+        done = ranks.from_first(lambda: self._checkpoints.output(stage))
         if done is None:
             self._begin(stage, stage)
             done = dict(compute())
@@ -88,10 +91,14 @@ class Recorder:
 
     def finished_parts(self, stage: str) -> list[dict[str, Any]]:
         """The outputs of the parts of `stage` that are saved."""
-        done: list[dict[str, Any]] = []
-        while shard := self._checkpoints.output(f"{stage}.{len(done):05d}"):
-            done += shard["parts"]
-        return done
+
+        def read() -> list[dict[str, Any]]:
+            done: list[dict[str, Any]] = []
+            while shard := self._checkpoints.output(f"{stage}.{len(done):05d}"):
+                done += shard["parts"]
+            return done
+
+        return ranks.from_first(read)
 
     def parts(self, stage: str, count: int, compute: Callable[[int], Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The outputs of parts 0 .. count - 1 of `stage`, one after the other. They are saved in shards, whenever a
@@ -109,7 +116,7 @@ class Recorder:
 
     def loop(self, stage: str, total: int, **state: Stateful) -> Iterator[int]:
         """Steps 0 .. total - 1 of `stage` that are still to do; `state` is restored before and saved between them."""
-        first, states = self._checkpoints.newest_step(stage) or (0, {})
+        first, states = ranks.from_first(lambda: self._checkpoints.newest_step(stage)) or (0, {})
         for name in states:
             restore(state[name], states[name], stage)
         for step in range(first, total):
@@ -146,9 +153,12 @@ class Recorder:
 
     def _is_due(self) -> bool:
         """Whether what has been done must be saved now: a checkpoint is due, or the run was asked to stop."""
-        return time.monotonic() - self._saved_at >= self._every_s or self._stop.signum is not None
+        every_s, stop = self._every_s, self._stop
+        return ranks.from_first(lambda: time.monotonic() - self._saved_at >= every_s or stop.signum is not None)
 
     def _save(self, stage: str, step: int | None, state: dict[str, Any]) -> None:
+        if ranks.rank():
+            return
         start = time.monotonic()
         with self.ledger.phase("checkpoints"):
             self._checkpoints.save(stage, step, state, self._metrics.position())

@@ -14,6 +14,8 @@ from pathlib import Path
 from time import monotonic
 from types import FrameType
 
+from ra3 import ranks
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_CODE = 124
 """Of a run that its deadline ended, as of timeout(1)."""
@@ -85,7 +87,8 @@ class StopRequest:
         self._handlers.close()
 
     def raise_if_asked(self) -> None:
-        """Raises Stopped if a signal came."""
+        """Raises Stopped if a signal came, on all ranks if one came to the first."""
+        self.signum = ranks.from_first(lambda: self.signum)
         if self.signum is not None:
             raise Stopped(self.signum)
 

@@ -1,0 +1,143 @@
+"""Ranks: the processes of one run, each of which does a share of its work. Alone, a process is rank 0 of 1.
+
+All ranks run the same command on the same inputs, so what follows from these each of them knows by itself. What does
+not - which stage is finished, whether a checkpoint is due, what the sandbox said - one rank finds out and tells the
+others. Rank 0 writes the run folder and speaks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+PEERS_LOST_CODE = 75
+"""Exit code of a rank that lost the others, as of sysexits' EX_TEMPFAIL: it is not to blame, and the run can go on."""
+MEETING_PLACE = "RA3_MEETING_PLACE"
+"""Names the file by which the ranks of one machine find each other."""
+_rank, _count = 0, 1
+
+
+class PeersLost(Exception):
+    """Another rank is gone, or did not come to a place where all of them meet, while this one was `doing` its part."""
+
+    doing = "its start"
+
+    def __str__(self) -> str:
+        return f"rank {_rank} of {_count} lost the others in {self.doing}: {super().__str__()}"
+
+
+def rank() -> int:
+    """The number of this process among those of the run."""
+    return _rank
+
+
+def count() -> int:
+    """Processes of the run."""
+    return _count
+
+
+def local_count() -> int:
+    """Those of them on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if _count > 1 else 1
+
+
+def join(limit_s: float) -> None:
+    """Joins the group that the environment describes, set by `--ranks` or torchrun; where there is none, nothing.
+
+    A rank waits for the others at most `limit_s` seconds, whenever they meet.
+    """
+    global _rank, _count
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "LOCAL_WORLD_SIZE" not in os.environ:
+        return
+    import torch
+    from torch import distributed
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    backend, limit = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timedelta(seconds=limit_s)
+    with _peers():
+        place = os.environ.get(MEETING_PLACE, "env://")
+        own = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        store, number, size = next(iter(distributed.rendezvous(place, *own, timeout=limit)))
+        again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # what the dead left in torchrun's store is not ours
+        store = distributed.PrefixStore(f"attempt{again}", store)
+        distributed.init_process_group(backend, store=store, rank=number, world_size=size, timeout=limit)
+    _rank, _count = number, size
+
+
+def leave() -> None:
+    """Leaves the group."""
+    global _rank, _count
+    if _count > 1:
+        from torch import distributed
+
+        distributed.destroy_process_group()
+        _rank, _count = 0, 1
+
+
+def from_first(find: Callable[[], T]) -> T:
+    """What rank 0 finds, on every rank."""
+    if _count == 1:
+        return find()
+    from torch import distributed
+
+    told = [find() if _rank == 0 else None]
+    with _peers():
+        distributed.broadcast_object_list(told, src=0)
+    return told[0]  # pyright: ignore[reportReturnType]
+
+
+def from_all(value: T) -> list[T]:
+    """The values of all ranks, on every rank."""
+    if _count == 1:
+        return [value]
+    from torch import distributed
+
+    told: list[T | None] = [None] * _count
+    with _peers():
+        distributed.all_gather_object(told, value)
+    return told  # pyright: ignore[reportReturnType]
+
+
+def add_up(values: Tensor) -> Tensor:
+    """Adds the values of all ranks, in place. Exact where of each number only one rank's is not 0."""
+    if _count > 1:
+        from torch import distributed
+
+        with _peers():
+            distributed.all_reduce(values)
+    return values
+
+
+def add_in_tree(values: Tensor) -> Tensor:
+    """Adds the values [N] of all W ranks in place, in one binary tree: (v0 + v1) + (v2 + v3). W is a power of two."""
+    if _count == 1:
+        return values
+    import torch
+    from torch import distributed
+
+    padded = torch.nn.functional.pad(values, (0, -len(values) % _count))
+    pieces = torch.empty_like(padded)
+    with _peers():
+        distributed.all_to_all_single(pieces, padded)
+        parts = list(pieces.chunk(_count))
+        while len(parts) > 1:
+            parts = [left + right for left, right in zip(parts[::2], parts[1::2], strict=True)]
+        distributed.all_gather(list(padded.chunk(_count)), parts[0])
+    return values.copy_(padded[: len(values)])
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """Turns an error of the group, as where a rank is gone, into PeersLost."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeersLost((str(error).splitlines() or [""])[0][:200]) from error
