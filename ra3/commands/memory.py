@@ -3,6 +3,7 @@
 A run holds at its peak
 
     weights of every copy + gradients + two optimiser moments        4 bytes a number, whatever the passes compute in
+    + with L lanes, log2 L + 1 gradients more: the subtrees that are added up, and the sum
     + in bfloat16 2 bytes a number for the weights as the passes take them
     + on a CPU weights and moments again, as they are saved (what a pass has held is not given back by then); with an
       adapter, the model that it makes
@@ -28,6 +29,7 @@ from statistics import mean, pstdev
 
 import torch
 
+from ra3 import ranks
 from ra3.config.settings import Config, MidtrainSettings
 from ra3.errors import UserError
 from ra3.model.policy import HEAD_CHUNK_LOGITS, Policy
@@ -116,7 +118,7 @@ def memory_plan(policy: Policy, config: Config, command: str, lengths: Sequence[
     return MemoryPlan(
         libraries=LIBRARIES if on_cpu else 0.0,
         weights=(copy + learning if policy.lora else copy * copies) + cast,
-        gradients=learning,
+        gradients=learning * (1 if config.run.lanes == 1 else 2 + math.log2(config.run.lanes)),
         moments=2 * learning,
         activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,
         logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, vocabulary),
@@ -124,7 +126,7 @@ def memory_plan(policy: Policy, config: Config, command: str, lengths: Sequence[
         sampling=(rows if command == "rlvr" else most_rows) * decoded_row,
         saving=max(copy * trained if policy.lora else 0.0, 3 * learning * on_cpu),
         pass_tokens=pass_tokens,
-        machine=machine_bytes(policy.device),
+        machine=machine_bytes(policy.device) / (ranks.local_count() if on_cpu else 1),
     )
 
 

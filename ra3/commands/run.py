@@ -269,7 +269,8 @@ def write_annotated(
     """Writes annotated.jsonl, the documents with the latents that were sampled for the last M-step, if any were;
     returns the index of what these latents are about."""
     index = LatentIndex()
-    if not (parts := recorder.finished_parts(f"annotate-{config.midtrain.em_rounds - 1}")):
+    parts = recorder.finished_parts(f"annotate-{config.midtrain.em_rounds - 1}")
+    if not parts or ranks.rank():
         return []
     with recorder.run.guard("write annotated.jsonl"), recorder.run.path("annotated.jsonl").open("w") as file:
         for part, own in zip(parts, document_parts(documents), strict=True):

@@ -28,8 +28,10 @@ BUCKET = 2**25
 
 def own_lanes(lanes: int) -> range:
     """The lanes of this rank; of one lane, every rank's own."""
-    size = max(1, lanes // ranks.count())
-    return range(size * ranks.rank(), size * (ranks.rank() + 1)) if lanes > 1 else range(1)
+    if lanes == 1:
+        return range(1)
+    size = lanes // ranks.count()
+    return range(size * ranks.rank(), size * (ranks.rank() + 1))
 
 
 def by_lane(lanes: int, count: int, work: Callable[[list[int]], T]) -> list[tuple[list[int], T]]:

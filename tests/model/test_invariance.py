@@ -12,14 +12,15 @@ from dataclasses import dataclass, fields, replace
 import pytest
 import torch
 from conftest import make_policy
-from torch import distributed
 from torch.nn.functional import pad
 
+from ra3 import ranks
 from ra3.config.settings import EstepSettings, UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
 from ra3.model.action_spaces import token_scores
 from ra3.model.optimizers import Optimizer
 from ra3.model.update import score
+from ra3.ranks import MEETING_PLACE
 from ra3.rl.advantages import leave_one_out
 from ra3.rl.credit import estep_credit
 from ra3.rl.loop import PolicyLoss, policy_step
@@ -186,13 +187,20 @@ def test_packed_is_each_row_alone(policies, batches, references, kind, act):
 
 @pytest.mark.timeout(600)
 def test_two_ranks_are_one(tmp_path, policies, batches, references):
-    """Two processes with gloo, each with half of the micro-batches, follow the trajectory of one."""
+    """Two processes with gloo, each with two of four lanes, follow the trajectory of one with four to the last bit, and
+    that of one lane but for rounding."""
+
+    def trajectories() -> dict[tuple[str, str], Trajectory]:
+        return {(kind, act): Trajectory.of(replace(policies[kind], lanes=4), batch, 150) for (kind, act), batch in own}
+
+    own = list(batches.items())
 
     def work(rank: int) -> None:
-        distributed.init_process_group("gloo", f"file://{tmp_path}/meet", rank=rank, world_size=2)
-        found = {key: Trajectory.of(policies[key[0]], batch, 150) for key, batch in batches.items()}
-        torch.save(found, tmp_path / f"{rank}.pt")
-        distributed.destroy_process_group()
+        group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+        os.environ |= {MEETING_PLACE: f"file://{tmp_path}/meet"} | {name: str(value) for name, value in group.items()}
+        ranks.join(60)
+        torch.save(trajectories(), tmp_path / f"{rank}.pt")
+        ranks.leave()
         os._exit(0)
 
     context = multiprocessing.get_context("fork")
@@ -203,8 +211,10 @@ def test_two_ranks_are_one(tmp_path, policies, batches, references):
         process.join(500)
         assert process.exitcode == 0
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2))
+    alone = trajectories()
     for (kind, act), reference in references.items():
         assert first[kind, act].differs(second[kind, act]) == 0, (kind, act)
+        assert first[kind, act].differs(alone[kind, act]) == 0, (kind, act)
         assert first[kind, act].differs(reference) < TOLERANCE[kind], (kind, act)
 
 

@@ -1,0 +1,98 @@
+"""Ranks: whatever their number, whichever of them dies, a run gives the same bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from cli_runs import Started, ra3
+from kills import COMMANDS, SHARED, count_work, product
+from processes import children
+
+LANES = ["--run.lanes", 4]
+
+
+def words(command: str, name: str, *more: object) -> list[object]:
+    return [command, "--run.name", name, *SHARED, *LANES, *COMMANDS[command], *more]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """Holds one undisturbed run of each command, on one process."""
+    home = tmp_path_factory.mktemp("ranks")
+    started = [Started(home, words(command, f"{command}-alone")) for command in COMMANDS]
+    for ended in [run.wait() for run in started]:
+        assert ended.returncode == 0, ended.stderr
+    return home
+
+
+@pytest.mark.parametrize(("command", "count"), [*((command, 2) for command in COMMANDS), ("midtrain", 4)])
+def test_the_number_of_ranks_does_not_change_a_byte(home, command, count):
+    ended = ra3(home, *words(command, f"{command}-{count}", "--ranks", count))
+    assert ended.returncode == 0, ended.stderr
+    assert product(home / "runs" / f"{command}-{count}") == product(home / "runs" / f"{command}-alone")
+    assert ended.stdout.count("report: ") == 1  # one rank speaks
+    assert (home / "runs" / f"{command}-{count}" / "logs" / f"attempt_1.rank_{count - 1}" / "shown.log").read_text()
+
+
+def test_the_number_of_lanes_changes_the_last_digits(home):
+    """So what is compared above can differ."""
+    ended = ra3(home, *words("midtrain", "single", "--run.lanes", 1))
+    assert ended.returncode == 0, ended.stderr
+    one, four = (product(home / "runs" / name)["model/model.safetensors"] for name in ("single", "midtrain-alone"))
+    assert one != four
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(home):
+    """2, 1, 4 ranks, one process: each is stopped by SIGTERM after some steps, the last comes to the end."""
+    metrics = home / "runs" / "changing" / "metrics.jsonl"
+    lines = lambda: metrics.read_text().count("\n") if metrics.exists() else 0  # noqa: E731
+    for more in (["--ranks", 2], ["--ranks", 1], ["--ranks", 4]):
+        before = lines()
+        run = Started(home, words("midtrain", "changing", "--resume", *more))
+        run.wait_until(lambda before=before: lines() >= before + 2)
+        run.signal(signal.SIGTERM)
+        assert run.wait().returncode == 143, run.said()
+    assert ra3(home, *words("midtrain", "changing", "--resume")).returncode == 0
+    assert product(metrics.parent) == product(home / "runs" / "midtrain-alone")
+
+
+@pytest.mark.parametrize("command", ["midtrain", "rlvr"])
+def test_a_rank_that_is_killed_costs_nothing_but_time(home, command):
+    name, chance = f"{command}-killed", random.Random(command)
+    run = Started(home, words(command, name, "--ranks", 2))
+    folder, killed = home / "runs" / name, []
+    while len(killed) < 2 and run.process.is_alive():
+        log = folder / "logs" / f"attempt_{len(killed) + 1}.rank_1" / "shown.log"
+        run.wait_until(lambda log=log: log.exists() and "step" in log.read_text())
+        time.sleep(chance.uniform(0, 0.3))
+        ranks = children(run.process.pid)
+        killed.append(chance.choice(ranks))
+        os.kill(killed[-1], signal.SIGKILL)
+        run.wait_until(lambda dead=killed[-1]: dead not in children(run.process.pid))
+    ended = run.wait()
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("was killed by SIGKILL; all go on from the last checkpoint") == len(killed)
+    assert product(folder) == product(home / "runs" / f"{command}-alone")
+    count_work(folder)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--ranks", 3], "3 ranks cannot share 4 lanes"),
+        (["--ranks", 8], "set run.lanes to 8"),
+        (["--ranks", 0], "leave --ranks out"),
+        (["--run.lanes", 6], "6 is not a power of two"),
+        (["--ranks", 2, "--model", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_ranks_cannot_do_is_told_once(home, more, expected):
+    ended = ra3(home, *words("midtrain", "wrong", *more))
+    assert ended.returncode == 2
+    assert ended.stderr.count(expected) == 1
+    assert "Traceback" not in ended.stderr
