@@ -1,0 +1,111 @@
+"""What ranks cost and bring: M-steps on one process and on 1, 2, 4 ranks of this machine over gloo.
+
+    python perf/scale.py [--model MODEL] [--lanes 4] [--ranks 1 2 4] [--documents 16] [--steps 3] [--weak]
+
+Every line is the same training, one thread a process, AdamW: alone with one lane (ra3 as it is without ranks), alone
+with L lanes, and with L lanes on W ranks. Wall seconds a step, CPU seconds a step of all ranks together, the share of
+the wall time that the first rank spends in adding up gradients, and whether the weights are, bit for bit, those of L
+lanes alone. Strong scaling: the same documents for all; `--weak`: so many for each rank, and then the weights differ by
+design. Ranks on one machine share its cores, so wall time can fall only while cores are left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """One rank: trains, and writes what it took."""
+    import torch
+
+    from ra3 import ranks
+    from ra3.commands.inputs import load_policy
+    from ra3.config.settings import ModelSettings, RunSettings, UpdateSettings
+    from ra3.data.corpus import read
+    from ra3.data.latents import encode_all
+    from ra3.em.mstep import next_token_step
+    from ra3.model.optimizers import make_optimizer
+    from ra3.rollout.interleave import expert_rows
+
+    ranks.join(600)
+    policy = load_policy(RunSettings(threads=1, lanes=arguments.lanes), ModelSettings(path=arguments.model))
+    library = str(Path(os.__file__).parent)
+    corpus = read(library, "[a-h]*.py", documents=arguments.documents, max_bad=0.5, unit="function", filtered=True)
+    documents, _ = encode_all(policy.syntax, corpus.documents, "line", 256)
+    rows = expert_rows(policy, documents[: arguments.documents])
+    optimizer, adding = make_optimizer(policy.model, "adamw", 1e-5), 0.0
+    add_in_tree = ranks.add_in_tree
+
+    def timed(values: torch.Tensor) -> torch.Tensor:
+        nonlocal adding
+        begin = time.perf_counter()
+        add_in_tree(values)
+        adding += time.perf_counter() - begin
+        return values
+
+    ranks.add_in_tree = timed
+    next_token_step(policy, optimizer, rows, UpdateSettings())  # the first makes the optimiser's state
+    adding, begin, cpu = 0.0, time.perf_counter(), time.process_time()
+    for _ in range(arguments.steps):
+        next_token_step(policy, optimizer, rows, UpdateSettings())
+    wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    digest = hashlib.sha256()
+    for parameter in policy.model.parameters():
+        digest.update(parameter.detach().numpy().tobytes())
+    tokens = int(rows.length.sum()) * arguments.steps
+    found = {"wall": wall / arguments.steps, "cpu": cpu / arguments.steps, "adding": adding / wall, "tokens": tokens}
+    Path(arguments.worker, f"{ranks.rank()}.json").write_text(json.dumps(found | {"weights": digest.hexdigest()}))
+
+
+def measured(arguments: argparse.Namespace, lanes: int, count: int) -> list[dict]:
+    """What each rank took."""
+    documents = arguments.documents * (count if arguments.weak else 1)
+    with tempfile.TemporaryDirectory() as folder:
+        own = ["--model", arguments.model, "--lanes", lanes, "--documents", documents, "--steps", arguments.steps]
+        command = [sys.executable, __file__, "--worker", folder, *map(str, own)]
+        group = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GLOO_SOCKET_IFNAME": "lo"}
+        meet = {"RA3_MEETING_PLACE": f"file://{folder}/meet"} | {name: str(value) for name, value in group.items()}
+        places = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+        started = [subprocess.Popen(command, env=os.environ | meet | place) for place in places]
+        if any(process.wait() for process in started):
+            raise SystemExit("a rank failed")
+        return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(count)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="functions")
+    parser.add_argument("--lanes", type=int, default=4)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--documents", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--weak", action="store_true")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        return work(arguments)
+    print(f"{'':20}{'wall s':>9}{'CPU s':>9}{'CPU, ratio':>12}{'adding up':>11}{'tokens/s':>10}  weights")
+    alone = reference = 0
+    for lanes, count in [(1, 1), *((arguments.lanes, count) for count in arguments.ranks)]:
+        found = measured(arguments, lanes, count)
+        wall, cpu, weights = max(o["wall"] for o in found), sum(o["cpu"] for o in found), {o["weights"] for o in found}
+        alone, reference = alone or cpu, reference or (lanes > 1 and weights)
+        same = "" if lanes == 1 or arguments.weak else "the same" if weights == reference else "OTHER"
+        name, speed = f"{count} x {lanes // count} lanes", found[0]["tokens"] / arguments.steps / wall
+        adding = f"{found[0]['adding']:11.1%}"
+        print(f"{name:20}{wall:9.2f}{cpu:9.2f}{cpu / alone:12.2f}{adding}{speed:10.0f}  {same}", flush=True)
+    return None
+
+
+if __name__ == "__main__":
+    main()
