@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from cli_runs import Started, ra3
-from kills import COMMANDS, SHARED, count_work, product
-from processes import children
-
-LANES = ["--run.lanes", 4]
-
-
-def words(command: str, name: str, *more: object) -> list[object]:
-    return [command, "--run.name", name, *SHARED, *LANES, *COMMANDS[command], *more]
-
+from kills import COMMANDS, product
+from rank_kills import killed_run, words
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
@@ -63,22 +54,9 @@ def test_a_run_goes_on_with_another_number_of_ranks(home):
 
 @pytest.mark.parametrize("command", ["midtrain", "rlvr"])
 def test_a_rank_that_is_killed_costs_nothing_but_time(home, command):
-    name, chance = f"{command}-killed", random.Random(command)
-    run = Started(home, words(command, name, "--ranks", 2))
-    folder, killed = home / "runs" / name, []
-    while len(killed) < 2 and run.process.is_alive():
-        log = folder / "logs" / f"attempt_{len(killed) + 1}.rank_1" / "shown.log"
-        run.wait_until(lambda log=log: log.exists() and "step" in log.read_text())
-        time.sleep(chance.uniform(0, 0.3))
-        ranks = children(run.process.pid)
-        killed.append(chance.choice(ranks))
-        os.kill(killed[-1], signal.SIGKILL)
-        run.wait_until(lambda dead=killed[-1]: dead not in children(run.process.pid))
-    ended = run.wait()
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("was killed by SIGKILL; all go on from the last checkpoint") == len(killed)
-    assert product(folder) == product(home / "runs" / f"{command}-alone")
-    count_work(folder)
+    name = f"{command}-killed"
+    assert killed_run(home, command, name, 2, 2, random.Random(command)) > 0
+    assert product(home / "runs" / name) == product(home / "runs" / f"{command}-alone")
 
 
 @pytest.mark.parametrize(
