@@ -15,6 +15,7 @@ from ra3 import __version__
 from ra3.commands.failures import exit_code
 from ra3.commands.runs import RunFolder, given_path, runs
 from ra3.compare import compare, sweep
+from ra3.ranks import is_rank
 from ra3.run.files import open_standard_streams
 from ra3.run.stopping import deadline, stopping_at_once
 
@@ -194,11 +195,12 @@ def _do(command: str, words: Sequence[str], dry_run: bool, ranks: int, **options
         for line in plan_lines(command, config):
             print(line, flush=True)
         return
-    from ra3.commands.launch import launched
+    if ranks != 1 or is_rank():
+        from ra3.commands.launch import launched
 
-    flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items() if value]
-    if launched(ranks, config.run, [command, *words, *flags]):
-        return
+        flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items() if value]
+        if launched(ranks, config.run, [command, *words, *flags]):
+            return
     # the deadline on all that comes before the run folder is open, where the run's own takes over
     with deadline(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests"):
         from ra3.api import do

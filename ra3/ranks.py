@@ -48,16 +48,18 @@ def local_count() -> int:
     return int(os.environ["LOCAL_WORLD_SIZE"]) if _count > 1 else 1
 
 
-def join(limit_s: float) -> None:
-    """Joins the group that the environment describes, set by `--ranks` or torchrun; where there is none, nothing.
+def is_rank() -> bool:
+    """Whether the environment, set by `--ranks` or torchrun, makes this process one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "LOCAL_WORLD_SIZE" in os.environ
 
-    A rank waits for the others at most `limit_s` seconds, whenever they meet.
-    """
+
+def join(limit_s: float) -> None:
+    """Joins the group that the environment describes. A rank waits for the others at most `limit_s` seconds, whenever
+    they meet."""
     global _rank, _count
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "LOCAL_WORLD_SIZE" not in os.environ:
-        return
     import torch
     from torch import distributed
+    from torch.distributed.rendezvous import rendezvous
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -65,9 +67,9 @@ def join(limit_s: float) -> None:
     with _peers():
         place = os.environ.get(MEETING_PLACE, "env://")
         own = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        store, number, size = next(iter(distributed.rendezvous(place, *own, timeout=limit)))
+        store, number, size = next(iter(rendezvous(place, *own, timeout=limit)))
         again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # what the dead left in torchrun's store is not ours
-        store = distributed.PrefixStore(f"attempt{again}", store)
+        store = distributed.PrefixStore(f"attempt{again}", store)  # pyright: ignore[reportPrivateImportUsage]
         distributed.init_process_group(backend, store=store, rank=number, world_size=size, timeout=limit)
     _rank, _count = number, size
 

@@ -16,7 +16,9 @@ from small_runs import midtrain, rlvr, undisturbed
 from transformers import AutoConfig
 
 from ra3.data.latents import encode_all
+from ra3.model.lanes import Packed, Plan
 from ra3.model.policy import Policy
+from ra3.rows import Rows
 from ra3.sandbox import Sandbox
 from ra3.worlds.functions import world as functions
 
@@ -57,6 +59,13 @@ def raise_logits(policy: Policy, favoured: Sequence[int], prefix_ids: list[int],
     ids = torch.tensor([prefix_ids])
     hidden = policy.hidden(ids, torch.arange(len(prefix_ids))[None])[0, -1].detach()
     policy.model.lm_head.weight.data[list(favoured)] += by * hidden / hidden.square().sum()
+
+
+def passes(rows: Rows, max_tokens: int) -> list[Packed]:
+    """What is read together where there is one lane."""
+    plan = Plan.of(rows, max_tokens)
+    found = [plan.packed(0, number) for number in range(plan.passes)]
+    return [packed for packed in found if packed]
 
 
 @pytest.fixture(scope="session")

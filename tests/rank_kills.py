@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from cli_runs import Started, ra3
@@ -39,15 +40,22 @@ def killed_run(home: Path, command: str, name: str, count: int, kills: int, chan
         log = home / "runs" / name / "logs" / f"attempt_{done + 1}.rank_1" / "shown.log"
         run.wait_until(lambda log=log: log.exists() and log.read_text(), timeout_s=600)
         time.sleep(chance.uniform(0, LONGEST_S))
-        if ranks := children(run.process.pid):
+        if ranks := ranks_of(run):
             os.kill(killed := chance.choice(ranks), signal.SIGKILL)
-            run.wait_until(lambda: killed not in children(run.process.pid))  # noqa: B023 - it is called here
+            run.wait_until(lambda: killed not in ranks_of(run))
             done += run.process.is_alive()
     ended = run.wait(600)
     assert ended.returncode == 0, ended.stderr
     met = ended.stderr.count("was killed by SIGKILL; all go on from the last checkpoint")
     count_work(home / "runs" / name)
     return met
+
+
+def ranks_of(run: Started) -> list[int]:
+    """The processes that a command has started; none where it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return children(run.process.pid or 0)
+    return []
 
 
 def kill_test(home: Path, kills: int, seed: int, say: Callable[[str], object]) -> None:

@@ -84,7 +84,7 @@ def test_a_step_of_rlvr(tmp_path, base):
             rlvr(recorder, base.snapshot(), problems, sandbox, settings, UpdateSettings(), 0)
         run.close()
     modules = {name for name in modules if not name.startswith("sandbox/")}
-    assert len(modules) <= 25, sorted(modules)
+    assert len(modules) <= 26, sorted(modules)
 
 
 def test_mid_training_from_the_command_line_to_the_report(tmp_path):
@@ -93,4 +93,4 @@ def test_mid_training_from_the_command_line_to_the_report(tmp_path):
     with trace() as modules:
         assert main(words) == 0
     assert (tmp_path / "x" / "report.html").is_file()
-    assert len(modules) <= 61, sorted(modules)
+    assert len(modules) <= 62, sorted(modules)

@@ -33,7 +33,8 @@ def launched(count: int, run: RunSettings, words: Sequence[str]) -> bool:
 
     UserError where the ranks cannot share the lanes.
     """
-    ranks.join(run.stuck_after_s)
+    if ranks.is_rank():
+        ranks.join(run.stuck_after_s)
     wanted = max(count, ranks.count())
     if count < 1 or run.lanes % wanted:
         what = f"{count if count < 1 else wanted} ranks cannot share {run.lanes} lanes"

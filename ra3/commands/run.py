@@ -232,7 +232,8 @@ def open_folder(config: Config, options: RunOptions, tree: dict) -> Run:
     if not ranks.rank():
         run = Run.create(own.out, own.name, tree, command, options.resume, options.fork)
         run.add_facts(ranks=ranks.count())
-        return ranks.from_first(lambda: run.attempt) and run
+        ranks.from_first(lambda: run.attempt)
+        return run
     logs = run_folder(own.out, own.name, tree, command) / "logs"
     return Run.create(logs, f"attempt_{ranks.from_first(int)}.rank_{ranks.rank()}", tree, command)
 

@@ -1,18 +1,23 @@
-"""Lanes: L fixed shares of a step's work, whatever the number W of ranks that do it (W divides L, both powers of two).
+"""How the work of a step is divided: rows -> lanes -> passes, and the sum of what these give.
 
-A lane is sampled, scored and differentiated as one; what lanes give is added in one binary tree, pass by pass:
+**Lanes** are L fixed shares of a step's work, whatever the number W of ranks that do it (W divides L, both powers of
+two). A lane is sampled, scored and differentiated as one; what lanes give is added in one binary tree, pass by pass:
 
     g = sum_m tree_l g_ml        tree(a, b, c, d) = (a + b) + (c + d)        m: pass of a lane, l: lane
 
 Each rank does L / W lanes that lie side by side, a subtree. Sums of floating-point numbers depend on their order, and
-what a pass gives on what is in it; so L belongs to a run's settings, and W changes not one bit. With L = 1 every rank
-would do everything.
+what a pass gives on what is in it; so L belongs to a run's settings, and W changes not one bit.
+
+**A pass** reads several rows in one flat sequence, without padding, with exact positions for every token. Rows of a
+group begin alike: with their prompt, or with a document up to where they branch off. What each shares with the first of
+them is read once in each pass, as in sampling. A loss over a step's rows is a sum over tokens divided by a denominator
+of the *whole* step, never of a pass, so it does not depend on how the rows were packed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -39,21 +44,14 @@ def by_lane(lanes: int, count: int, work: Callable[[list[int]], T]) -> list[tupl
     result of every lane that has any, on every rank."""
     dealt = [list(range(lane, count, lanes)) for lane in range(lanes)]
     mine = {lane: work(dealt[lane]) for lane in own_lanes(lanes) if dealt[lane]}
-    if lanes > 1:
-        mine = {lane: result for own in ranks.from_all(mine) for lane, result in own.items()}
-    return [(dealt[lane], result) for lane, result in sorted(mine.items())]
+    found = {lane: result for own in ranks.from_all(mine) for lane, result in own.items()}
+    return [(dealt[lane], found[lane]) for lane in sorted(found)]
 
 
 def rows_by_lane(lanes: int, groups: int, work: Callable[[list[int]], Rows]) -> Rows:
     """The rows of groups 0 .. groups - 1 in their order, where `work` makes those of some, numbered from 0."""
-    if lanes == 1:
-        return work(list(range(groups)))
-    return in_order([replace(rows, group=torch.tensor(own)[rows.group]) for own, rows in by_lane(lanes, groups, work)])
-
-
-def in_order(parts: Iterable[Rows]) -> Rows:
-    """The rows of several lanes, group by group."""
-    rows = concatenate(list(parts))
+    found = by_lane(lanes, groups, work)
+    rows = concatenate([replace(rows, group=torch.tensor(own)[rows.group]) for own, rows in found])
     return rows.select(rows.group.argsort(stable=True))
 
 
@@ -77,6 +75,8 @@ class LaneGradients:
 
     def take(self) -> None:
         """Takes the gradient of the next lane's pass, or 0. After that of its last lane, all ranks add up theirs."""
+        if not self._parameters:
+            return
         found = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
         height = 0
         while left := self._subtrees.pop(height, None):
@@ -113,3 +113,92 @@ def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:
             bucket, size = [], 0
     if bucket:
         yield bucket
+
+
+@dataclass(frozen=True)
+class Packed:
+    """N tokens to read, which make up rows of M tokens: a shared beginning is in several rows."""
+
+    ids: Tensor
+    """[N] int64."""
+    positions: Tensor
+    """[N] int64."""
+    row: Tensor
+    """[M] int64, the row of every token of the rows, row after row."""
+    column: Tensor
+    """[M] int64, its position, restarting at 0 with every row."""
+    token: Tensor
+    """[M] int64, which of the N it is."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which rows are read together, by lane and pass. Every lane has whole groups."""
+
+    rows: Rows
+    lanes: list[list[list[int]]]
+    """[lane][pass] -> rows."""
+    first: Tensor
+    shared: Tensor
+    """[B], as of `alike`."""
+
+    @classmethod
+    def of(cls, rows: Rows, max_tokens: int, lanes: int = 1) -> Plan:
+        """Packs all rows, longest first but group by group, at most `max_tokens` tokens to read at once, or a longer
+        row. Groups go to the lanes in turn. What needs the most memory comes first, to fail at once."""
+        first, shared = alike(rows)
+        lengths, families, saved = rows.length.tolist(), first.tolist(), shared.tolist()
+        longest = _per_group(rows.length, first, "amax").tolist()
+        order = sorted(range(len(lengths)), key=lambda r: (-longest[r], families[r], r != families[r], -lengths[r], r))
+        turn = {family: number % lanes for number, family in enumerate(dict.fromkeys(families[r] for r in order))}
+        plan: list[list[list[int]]] = [[] for _ in range(lanes)]
+        tokens, trunk = [0] * lanes, [-1] * lanes
+        for r in order:
+            lane = turn[families[r]]
+            passes, beside = plan[lane], bool(plan[lane]) and families[trunk[lane]] == families[r]
+            new = lengths[r] - (min(saved[r], saved[trunk[lane]]) if beside else 0)
+            if not passes or tokens[lane] + new > max_tokens:
+                passes.append([])
+                tokens[lane], new, beside = 0, lengths[r], False
+            trunk[lane] = trunk[lane] if beside else r
+            passes[-1].append(r)
+            tokens[lane] += new
+        return cls(rows, plan, first, shared)
+
+    @property
+    def passes(self) -> int:
+        """Passes of the lane that has the most."""
+        return max(map(len, self.lanes))
+
+    def packed(self, lane: int, number: int) -> Packed | None:
+        """What a lane reads in this pass; None where it has fewer."""
+        own = self.lanes[lane]
+        return _pack(self.rows, own[number], self.first, self.shared) if number < len(own) else None
+
+
+def alike(rows: Rows) -> tuple[Tensor, Tensor]:
+    """[B] the first row of each row's group, and [B] the tokens with which the row and that one begin."""
+    _, group = rows.group.unique(return_inverse=True)
+    first = _per_group(torch.arange(len(rows), device=group.device), group, "amin")
+    same = (rows.ids == rows.ids[first]) & rows.valid & rows.valid[first]
+    return first, same.long().cumprod(1).sum(1)
+
+
+def _per_group(values: Tensor, group: Tensor, least_or_most: str) -> Tensor:
+    """[B] the least ("amin") or the most ("amax") of the values [B] in each row's group, numbered below B."""
+    return values.new_zeros(len(values)).scatter_reduce(0, group, values, least_or_most, include_self=False)[group]
+
+
+def _pack(rows: Rows, members: list[int], first: Tensor, shared: Tensor) -> Packed:
+    families = first[members].tolist()
+    row = torch.tensor(members, device=rows.ids.device)
+    trunk = torch.tensor([families.index(f) for f in families], device=row.device)
+    column = torch.arange(rows.ids.shape[1], device=row.device)
+    valid = column < rows.length[row, None]
+    common = column < torch.minimum(shared[row], shared[row[trunk]])[:, None]
+    repeated = common & (trunk != torch.arange(len(members), device=row.device))[:, None]
+    read = valid & ~repeated
+    number = read.flatten().cumsum(0).unflatten(0, read.shape) - 1
+    token = torch.where(common, number[trunk], number)
+    column = column.expand_as(valid)
+    return Packed(rows.ids[row][read], column[read], row[:, None].expand_as(valid)[valid], column[valid], token[valid])

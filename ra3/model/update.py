@@ -19,9 +19,8 @@ from torch.nn.functional import embedding
 from ra3.config.settings import UpdateSettings
 from ra3.model.action_spaces import TokenScores, token_scores
 from ra3.model.attention import RowLayout
-from ra3.model.lanes import LaneGradients, add_up, own_lanes
+from ra3.model.lanes import LaneGradients, Plan, add_up, own_lanes
 from ra3.model.optimizers import Optimizer, layer_matrices
-from ra3.model.packing import Plan
 from ra3.model.policy import Policy
 from ra3.rows import Rows
 from ra3.run.progress import Work

@@ -46,17 +46,15 @@ def generate(
     (None: as many as suit the device). `on_finished` is told of this rank's rows that end in a pass: {row: its ids}.
     `stops`: stop strings for each prompt, in the place of `params.stop`.
     """
-    ends = stops or [params.stop] * len(prompts)
+    ends, told = stops or [params.stop] * len(prompts), on_finished or (lambda ended: None)
+    if policy.lanes == 1:
+        return _generated(policy, prompts, samples, params, seeds, ends, at_once, told)
 
     def of(lane: list[int]) -> Rows:
         rows = [p * samples + i for p in lane for i in range(samples)]
 
-        def tell(ended: dict[int, list[int]]) -> None:
-            if on_finished:
-                on_finished({rows[r]: ids for r, ids in ended.items()})
-
-        own = [prompts[p] for p in lane], samples, params, [seeds[r] for r in rows], [ends[p] for p in lane]
-        return _generated(policy, *own, at_once, tell)
+        own = [prompts[p] for p in lane], samples, params, [seeds[r] for r in rows], [ends[p] for p in lane], at_once
+        return _generated(policy, *own, lambda ended: told({rows[r]: ids for r, ids in ended.items()}))
 
     return rows_by_lane(policy.lanes, len(prompts), of)
 

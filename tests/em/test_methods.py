@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
+from conftest import passes
 from test_midtrain import attempt, config, recorder, same_weights, trained
 
 from ra3.compare.results import TRAINING
@@ -22,7 +23,6 @@ from ra3.em.methods.rlpt import Segment, judge, segment, without_comments
 from ra3.em.mstep import drop_latents, mstep_batches, trained_tokens
 from ra3.em.round import AnnotatedText, EMRound
 from ra3.errors import UserError
-from ra3.model.packing import micro_batches
 from ra3.model.policy import Policy
 from ra3.model.update import score
 from ra3.rollout.cursor import forced_steps
@@ -159,7 +159,7 @@ def test_branches_are_reinforced_one_by_one_from_the_second_round_on(tmp_path, p
 
 def test_branches_are_read_once_and_scored_as_if_alone(policy, documents):
     rows = em_text(em_round(None, policy, documents[:3], "branches", horizon=2), "branches")
-    (packed,) = micro_batches(rows, 10**6)
+    (packed,) = passes(rows, 10**6)
     apart = [len(rows.tokens(d)) for d in range(3)]
     for r in range(3, len(rows)):
         own, trunk = rows.tokens(r), rows.tokens(int(rows.group[r]))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import make_model_folder, make_policy
+from conftest import make_model_folder, make_policy, passes
 
 from ra3.cli import main
 from ra3.commands import memory as memory_plan
@@ -19,7 +19,6 @@ from ra3.em.mstep import next_token_step
 from ra3.model.action_spaces import log_probability
 from ra3.model.lora import Lora
 from ra3.model.optimizers import make_optimizer
-from ra3.model.packing import micro_batches
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import clipped_policy_loss
 from ra3.rollout.generate import SamplingParams, generate
@@ -45,11 +44,11 @@ def learning_from(rows, advantage, update):
 
 
 def test_the_prompt_of_a_group_is_read_once_in_a_micro_batch(programs):
-    (packed,) = micro_batches(programs, 1000)
+    (packed,) = passes(programs, 1000)
     in_all, prompts = int(programs.length.sum()), 2 * 6 + 2 * 9
     assert len(packed.ids) <= in_all - prompts
     assert len(packed.token) == in_all
-    per_row = list(micro_batches(programs, 1))
+    per_row = list(passes(programs, 1))
     assert [len(p.ids) for p in per_row] == [len(p.token) for p in per_row]
 
 

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import make_policy
+from conftest import make_policy, passes
 
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
 from ra3.model.optimizers import make_optimizer
-from ra3.model.packing import micro_batches
 from ra3.model.update import NotFinite, score
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import AGGREGATIONS, clipped_policy_loss
@@ -29,7 +28,7 @@ def rows(policy, documents):
 
 def test_every_token_is_packed_once(rows):
     seen = torch.zeros_like(rows.ids)
-    for packed in micro_batches(rows, 300):
+    for packed in passes(rows, 300):
         seen[packed.row, packed.column] += 1
         assert torch.equal(rows.ids[packed.row, packed.column], packed.ids[packed.token])
         assert torch.equal(packed.column, packed.positions[packed.token])
@@ -41,7 +40,7 @@ def test_packed_scores_are_the_models_own(tmp_path, rows, architecture):
     sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2} if architecture == "gpt2" else {}
     policy = make_policy(tmp_path, architecture, **sizes)
     rows = replace(rows, length=rows.length // torch.tensor([1, 2, 3, 4]).repeat(4))
-    assert any((packed.column == 0).sum() > 1 for packed in micro_batches(rows, 1200))  # rows share a pass
+    assert any((packed.column == 0).sum() > 1 for packed in passes(rows, 1200))  # rows share a pass
     scores = score(policy, rows, rows.valid, 1200)
     for r in range(4):
         ids = torch.tensor(rows.tokens(r))

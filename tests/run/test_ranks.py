@@ -11,6 +11,7 @@ from cli_runs import Started, ra3
 from kills import COMMANDS, product
 from rank_kills import killed_run, words
 
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     """Holds one undisturbed run of each command, on one process."""
