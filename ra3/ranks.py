@@ -8,6 +8,7 @@ others. Rank 0 writes the run folder and speaks.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -142,4 +143,5 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise PeersLost((str(error).splitlines() or [""])[0][:200]) from error
+        first = (str(error).splitlines() or [""])[0]
+        raise PeersLost(re.sub(r"^\[\S+\] ", "", first).partition(". ")[0][:200]) from error
