@@ -43,7 +43,7 @@ from ra3.rlvr import rlvr as rl_loop
 from ra3.rollout.programs import beyond_positions, completion_of_text
 from ra3.rows import Rows
 from ra3.run.checkpoints import write_checksums
-from ra3.run.display import Display, show_problems, show_results, start_box
+from ra3.run.display import Display, show_problems, show_results, start_lines
 from ra3.run.files import fingerprint_items, fingerprint_weights
 from ra3.run.folder import Run, environment_of, resume_line, run_folder
 from ra3.run.ledger import cost_table, read_ledger
@@ -212,7 +212,7 @@ def open_run(
         run.note_changes()
         silent = stack.enter_context(run.path("shown.log").open("w")) if ranks.rank() else None
         console = Console(file=silent)
-        start_box(run, subject, own.seed, device, " ".join(options.recipes) or "defaults", console)
+        start_lines(run, subject, own.seed, device, " ".join(options.recipes) or "defaults", console)
         display = Display(run, console, dtype=own.dtype)
         for note in run.notes:
             display.warn(note)

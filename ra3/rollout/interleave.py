@@ -55,16 +55,18 @@ def _interleaved(
     batch = DecodeBatch(policy, [[*policy.start_ids, *d.context_ids] for d in documents], group_size)
     draws = Uniforms(seeds, max(len(c.steps) for c in cursors) * (rules.max_latent_tokens + 1))
     sampler = InterleavedSampler(batch, cursors, rules, draws)
-    work = Work(group_size * sum(len(ids) for document in documents for ids in document.step_ids))
+    work = Work(sum(len(step) for cursor in cursors for step in cursor.steps))
     while len(rows := batch.running()):
         running = rows.tolist()
+        stood = [cursors[r].t for r in running]
         sampler.decide([r for r in running if not cursors[r].chunk], batch.last_hidden[:0])  # those just started
         before = sampler.read(running)
         at_boundary = [r for r in running if cursors[r].comment_length is None]
         sampler.write([r for r in running if cursors[r].comment_length is not None])
         sampler.decide(at_boundary, before)
         batch.finish([r for r in running if cursors[r].done])
-        work.advance(len(before))
+        passed = (step for r, t in zip(running, stood, strict=True) for step in cursors[r].steps[t : cursors[r].t])
+        work.advance(sum(map(len, passed)))  # of the expert's tokens: comments, and what is read twice, are no end
     return build([cursor.row for cursor in cursors])
 
 

@@ -1,4 +1,4 @@
-"""The terminal: a start box, a live table of few numbers, alarms in words, the result tables.
+"""The terminal: what begins, a live table of few numbers, alarms in words, the result tables.
 
 Nothing here is stored and nothing reads the run folder: display receives the numbers that also go to metrics.jsonl.
 """
@@ -12,7 +12,6 @@ from statistics import fmean
 
 from rich.console import Console
 from rich.live import Live
-from rich.panel import Panel
 from rich.text import Text
 
 from ra3.run.files import number
@@ -138,7 +137,7 @@ def sparkline(numbers: list[float]) -> str:
     return "".join(marks).rstrip()
 
 
-def start_box(run: Run, model: str, seed: int, device: str, recipe: str, console: Console | None = None) -> None:
+def start_lines(run: Run, model: str, seed: int, device: str, recipe: str, console: Console | None = None) -> None:
     """Print who runs what where, and the three commands one needs next."""
     rows = [
         ("run", f"{run.name} ({f'again, attempt {run.attempt}' if run.resumed else 'new'})"),
@@ -152,7 +151,7 @@ def start_box(run: Run, model: str, seed: int, device: str, recipe: str, console
         ("report", f"ra3 report {shlex.quote(str(run.folder))}"),
     ]
     lines = Text("\n").join(Text.assemble((f"{name:8}", "cyan"), value) for name, value in rows)
-    (console or Console()).print(Panel(lines, title="ra3", title_align="left", expand=False))
+    (console or Console()).print(lines, soft_wrap=True)  # no frame and no break: the commands are to be copied
 
 
 def show_results(scores: Iterable[Score], report: Path | None = None, console: Console | None = None) -> None:

@@ -199,7 +199,8 @@ def test_held_out_code_is_shown_with_its_comments(tmp_path):
     page = read_page(tmp_path / "a")
     assert page.text.count("a.py \u00b7 1 comments") == 2 and "def f():\n    # <go>\n    return 1" in page.text
     source = (tmp_path / "a" / "report.html").read_text()
-    assert '<span class="comment"># &lt;go&gt;\n    </span>' in source and "things that are no results" in page.text
+    assert '<span class="comment"># &lt;go&gt;</span>\n    <span>' in source, "the mark goes on to the next line"
+    assert "things that are no results" in page.text
 
 
 def test_a_saved_model_is_no_run_of_its_own(tmp_path):

@@ -16,6 +16,7 @@ from ra3.rollout.decoding import MAX_RUNNING_ROWS, DecodeBatch, Uniforms, sample
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows, interleave
 from ra3.rows import CONTEXT
+from ra3.run.progress import watched_by
 
 RULES = LatentRules(max_latent_tokens=4, think_floor=0.4)
 
@@ -32,6 +33,15 @@ def test_removing_latents_gives_the_document_back(policy, documents, rollouts):
         assert kept == [token for step in forced_steps(document, policy.end_id) for token in step]
         prompt = rollouts.ids[r][(rollouts.step[r] == CONTEXT) & rollouts.valid[r]].tolist()
         assert prompt == [*policy.start_ids, *document.context_ids]
+
+
+def test_progress_is_of_the_experts_tokens(policy, documents):
+    """All of them are done at the end and not before, however many comments were written and lines read twice."""
+    told = []
+    with watched_by(lambda work: told.append((work.done, work.total))):
+        rows = interleave(policy, documents, 2, RULES, list(range(2 * len(documents))))
+    expert = int(rows.expert.sum())
+    assert told[-1] == (expert, expert) and all(done < total == expert for done, total in told[:-1])
 
 
 def test_latents_are_comment_lines(policy, documents, rollouts):

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ra3.model.update import score
 from ra3.rollout.interleave import expert_rows
-from ra3.run.display import SHOWN, Alarms, Display, show_problems, show_results, sparkline, start_box
+from ra3.run.display import SHOWN, Alarms, Display, show_problems, show_results, sparkline, start_lines
 from ra3.run.folder import Run
 from ra3.run.ledger import duration
 from ra3.run.metrics import GLOSSARY
@@ -125,12 +125,14 @@ def test_warnings_reach_the_screen_and_the_log(tmp_path):
     )
 
 
-def test_start_box_names_the_run_and_three_commands(tmp_path):
-    console = screen(width=240)
+def test_start_lines_name_the_run_and_three_commands_each_in_one_line(tmp_path):
+    console = screen(width=40)
     with Run.create(tmp_path, "a", {}, "midtrain") as run:
-        start_box(run, "[bold]models/x[/]", 7, "cpu", "tiny-cpu.toml", console)
+        start_lines(run, "[bold]models/x[/]", 7, "cpu", "tiny-cpu.toml", console)
+        resume = run.resume_line
     text = shown(console)
-    for part in ("a (new)", "[bold]models/x[/]", "7", "cpu", "tiny-cpu.toml", "tail -f", "--resume", "ra3 report"):
+    report = f"ra3 report {run.folder}\n"
+    for part in ("a (new)", "[bold]models/x[/]", "7", "cpu", "tiny-cpu.toml", "tail -f", resume, report):
         assert part in text
 
 
