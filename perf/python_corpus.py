@@ -12,9 +12,9 @@ writes, the same bytes each time for the same packages and benchmarks,
 Packages, their hashes and which of them are held out stand in perf/python_corpus.toml. An archive with another hash is
 refused. Files go through the filter of ra3 (docs/corpora.md) and are cut at functions; a function that is nearly the
 same as one before, or that shares something with a problem of the benchmarks, is left out (HumanEval+ and MBPP+ have
-the statements and the solutions of HumanEval and MBPP). Held-out packages come
-first, so nothing that is trained on is nearly the same as what is measured on. Rows stand in the order of a hash of
-their ids: the first N of them are a sample of all packages.
+the statements and the solutions of HumanEval and MBPP). Held-out packages come first, so nothing that is trained on is
+nearly the same as what is measured on. Rows stand in the order of a hash of their ids: the first N of them are a sample
+of all packages.
 """
 
 from __future__ import annotations
@@ -89,15 +89,16 @@ def main() -> None:
     wanted = given.packages.split(",") if given.packages else [own["name"] for own in pins["packages"]]
     packages = [Package(**own) for own in pins["packages"] if own["name"] in wanted]
     try:
+        index = Index([load_benchmark(name) for name in given.benchmarks.split(",") if name])
         with tempfile.TemporaryDirectory() as place:
             wheels = given.wheels or download(packages, Path(place) / "wheels")
             archives = pinned_archives(packages, wheels)
             for package in packages:
-                unpack(archives[package.name], Path(place) / "text" / package.folder, pins["skipped_folders"])
+                unpack(archives[package.name], Path(place) / "text" / package.folder, pins["skipped"])
                 copy_licences(archives[package.name], given.out / "licences" / package.folder)
             corpus = read(Path(place) / "text", unit="function", filtered=True, max_bad=1)
             faulty = [replace(bad, where=bad.where.removeprefix(f"{place}/text/")) for bad in corpus.quarantine]
-        kept, left = sift(corpus, set(pins["heldout"]), packages, tuple(filter(None, given.benchmarks.split(","))))
+        kept, left = sift(corpus, set(pins["heldout"]), packages, index)
         manifest = write(given.out, kept, [*faulty, *left], pins, packages, given.benchmarks)
     except UserError as error:
         sys.exit(str(error))
@@ -126,12 +127,12 @@ def pinned_archives(packages: Sequence[Package], folder: Path) -> dict[str, Path
 
 
 def unpack(archive: Path, folder: Path, skipped: Sequence[str]) -> None:
-    """Write the Python files of a wheel that are no tests and not vendored."""
+    """Write the Python files of a wheel that are no tests, but for folders and files to be skipped."""
     with ZipFile(archive) as wheel:
         for name in wheel.namelist():
             path = PurePosixPath(name)
             is_test = path.name.startswith("test_") or path.name.endswith("_test.py") or path.name == "conftest.py"
-            if path.suffix != ".py" or is_test or {*skipped, ".."} & set(path.parts) or path.is_absolute():
+            if path.suffix != ".py" or is_test or {*skipped, ".."} & {name, *path.parts} or path.is_absolute():
                 continue
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(wheel.read(name))
@@ -148,13 +149,13 @@ def copy_licences(archive: Path, folder: Path) -> None:
 
 
 def sift(
-    corpus: Corpus, heldout: set[str], packages: Sequence[Package], benchmarks: tuple[str, ...]
+    corpus: Corpus, heldout: set[str], packages: Sequence[Package], index: Index
 ) -> tuple[dict[str, list[Document]], list[BadRow]]:
     """The functions and classes to train on and to hold out, and what was left out of them; held-out packages first."""
-    index, seen = Index([load_benchmark(name) for name in benchmarks]), NearDuplicates()
+    seen, exact = NearDuplicates(), dict[str, str]()
     held = {package.folder for package in packages if package.name in heldout}
     kept: dict[str, list[Document]] = {"train": [], "heldout": []}
-    left, exact = [], dict[str, str]()
+    left = []
     for document in sorted(corpus.documents, key=lambda own: own.id.partition("/")[0] not in held):
         if reason := unsuited(document.text):
             left.append(BadRow(document.id, reason, "short or no function"))
@@ -209,7 +210,8 @@ def write(
     told = [asdict(own) | {"heldout": own.name in pins["heldout"]} | dict(counts[own.folder]) for own in packages]
     names = [name.partition(":")[0] for name in benchmarks.split(",") if name]
     files = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("train.jsonl", "heldout.jsonl")}
-    manifest = {"tokenizer": pins["tokenizer"], "benchmarks": names, "totals": totals, "files": files, "packages": told}
+    asked = {"tokenizer": pins["tokenizer"], "benchmarks": names, "skipped": pins["skipped"]}
+    manifest = {**asked, "totals": totals, "files": files, "packages": told}
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="ascii", newline="\n")
     return manifest
 

@@ -103,6 +103,8 @@ TASK = {
     "test": "def check(candidate):\n    assert candidate([1.0, 2.0], 0.3) == False\n",
 }  # fmt: skip
 
+SKIPPED = "def skipped(corner):\n    first = corner + 1\n    second = first * 3\n    return second\n"
+
 
 def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
     """Write a wheel; its SHA-256."""
@@ -124,11 +126,13 @@ def script(name: str, *words: str | Path) -> subprocess.CompletedProcess:
 def made(tmp_path_factory):
     """The folder of a corpus, and the command that made it."""
     folder = tmp_path_factory.mktemp("corpus")
-    shapes = {"shapes/__init__.py": SHAPES, "shapes/tests/test_all.py": WORDS, "shapes/_vendor/other.py": WORDS}
+    skipped = ("shapes/tests/all.py", "shapes/_vendor/other.py", "shapes/mixed.py", "shapes/test_all.py")
+    shapes = {"shapes/__init__.py": SHAPES} | dict.fromkeys(skipped, SKIPPED)
     copy = {"words/a.py": WORDS, "words/b.py": WORDS.replace("longest", "largest") + SHAPES[SHAPES.index("class") :]}
     pins = [("shapes", "MIT", wheel(folder, "shapes", shapes)), ("words", "Apache-2.0", wheel(folder, "words", copy))]
     lines = [f'{{name = "{n}", version = "1.0", licence = "{own}", sha256 = "{sha}"}},' for n, own, sha in pins]
-    head = 'heldout = ["words"]\nskipped_folders = ["tests", "_vendor"]\ntokenizer = "ra3/worlds/models/functions"\n'
+    head = 'heldout = ["words"]\nskipped = ["tests", "_vendor", "shapes/mixed.py"]\n'
+    head += 'tokenizer = "ra3/worlds/models/functions"\n'
     (folder / "pins.toml").write_text(f"{head}packages = [\n{''.join(lines)}\n]\n")
     (folder / "HumanEval.jsonl").write_text(json.dumps(TASK) + "\n")
     command = [folder / "out", "--wheels", folder, "--pins", folder / "pins.toml"]
@@ -195,7 +199,7 @@ def test_doctests_become_problems_that_their_functions_pass_and_nothing_else_doe
     assert diagonal["prompt"].startswith("import math\n\n\ndef diagonal(")
 
 
-def test_the_pins_are_of_permissive_licences_and_the_manifest_is_theirs():
+def test_the_pins_are_of_permissive_licences():
     pins = tomllib.loads((ROOT / "perf/python_corpus.toml").read_text())
     licences = {part for own in pins["packages"] for part in own["licence"].split(" OR ")}
     assert licences <= PERMISSIVE
