@@ -19,6 +19,7 @@ from ra3.benchmarks import load_benchmark, named
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
 from ra3.benchmarks.proofs import can_prove_itself, prove, with_limit
 from ra3.benchmarks.samples import paid_null_programs
+from ra3.config.conflicts import NEED_HINTS
 from ra3.config.settings import Config, ModelSettings, RunSettings
 from ra3.data.corpus import read
 from ra3.data.documents import BadRow, Corpus, Document, refuse_bad, split_heldout
@@ -112,6 +113,8 @@ def load_rl_problems(config: Config) -> ProblemSet:
     """Problems to train on, without those that overlap `run.benchmarks`."""
     found = _read(config.rlvr.problems, lambda world: world.problems("rl", config.run.seed, WORLD_PROBLEMS, None))
     found = found.judged_by("tests" if config.rlvr.reward == "tests" else "reference", "rlvr.reward")
+    if config.rlvr.method in NEED_HINTS:
+        found = found.judged_by("reference", "rlvr.method")
     return found.without(find_overlaps(config.run.benchmarks, found.problems)).put(config.model.prompt)
 
 

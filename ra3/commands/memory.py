@@ -38,7 +38,7 @@ from ra3.rollout.decoding import MAX_RUNNING_ROWS
 
 COPIES = {"midtrain": 3, "demo": 3, "rlvr": 2, "eval": 1, "annotate": 1}
 """Models held at once: pi, q and the one returned; with an adapter one, and when it is saved the one that it makes."""
-BESIDE = ("prorl", "latro")
+BESIDE = ("prorl", "latro", "subnetwork", "nlpo")
 """Methods of RLVR that keep one more."""
 FROZEN = ("eval", "annotate")
 """Commands that train nothing."""

@@ -19,11 +19,23 @@ DECIDED_BY_METHOD = {
     "prorl": ("loss",),
     "scale_rl": ("loss", "aggregation", "advantage"),
     "dars": ("advantage",),
+    "pass_at_k": ("advantage",),
+    "spo": ("advantage",),
+    "direct_advantage": ("advantage", "loss", "clip", "aggregation"),
+    "tree_po": ("advantage", "refills"),
+    "guide": ("advantage", "loss"),
+    "critique_grpo": ("advantage", "loss"),
+    "sample_replay": ("loss",),
 }
 """Settings of RLVR that a method decides itself."""
-NEED_VERDICTS = ("pacs", "laser", "mopps", "scale_rl", "dars")
+NEED_VERDICTS = (
+    "pacs", "laser", "mopps", "scale_rl", "dars", "pass_at_k", "spo", "direct_advantage", "tree_po", "rest_grpo",
+    "guide", "critique_grpo", "nlpo",
+)  # fmt: skip
 NEED_REFERENCES = ("verifree", "rlpr", "latro")
 """Methods of RLVR that have a use for one kind of reward only."""
+NEED_HINTS = ("guide",)
+"""Methods of RLVR with the reward from tests whose problems need references, too."""
 
 
 class Conflict(NamedTuple):

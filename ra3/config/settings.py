@@ -19,8 +19,10 @@ Method = Literal[
     "ra3", "branches", "ntp", "mixed", "distilled", "bootstrap", "hindsight", "iwae", "brite", "rlp", "rlpt"
 ]  # fmt: skip
 RlvrMethod = Literal[
-    "policy_gradient", "gspo", "pacs", "mdpo", "aipo", "lp_reg", "rover", "prorl", "sar", "laser", "mopps", "scale_rl",
-    "shuffle_r1", "dars", "pods", "random_reward", "inverted_reward", "verifree", "rlpr", "latro",
+    "policy_gradient", "gspo", "pacs", "mdpo", "aipo", "lp_reg", "rover", "prorl", "scale_rl", "spo",
+    "direct_advantage", "pass_at_k", "forking_tokens", "rlpr", "verifree", "latro", "sar", "laser", "random_reward",
+    "inverted_reward", "tree_po", "rest_grpo", "guide", "critique_grpo", "dars", "mopps", "shuffle_r1", "pods",
+    "sample_replay", "length_stages", "subnetwork", "nlpo",
 ]  # fmt: skip
 Name = Annotated[str, Field(min_length=1)]
 PositiveInt = Annotated[int, Field(ge=1)]

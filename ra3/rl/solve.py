@@ -6,9 +6,11 @@ next problem (dynamic sampling, DAPO, arXiv 2503.14476).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import torch
@@ -22,9 +24,9 @@ from ra3.model.update import sampling_cost
 from ra3.rl.advantages import ESTIMATORS, dead_groups
 from ra3.rl.loop import PolicyLoss, Rollouts, Task
 from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
-from ra3.rollout.generate import SamplingParams
+from ra3.rollout.generate import Companion, SamplingParams
 from ra3.rollout.programs import Programs, write_programs
-from ra3.rows import concatenate
+from ra3.rows import Rows, concatenate
 from ra3.run.ledger import Ledger
 from ra3.run.recorder import Recorder, Stateful
 from ra3.sandbox import Sandbox
@@ -33,14 +35,17 @@ from ra3.seeds import Order, derive
 
 def attempted(
     recorder: Recorder | Ledger, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox,
-    settings: RlvrSettings | EvalSettings, seed: int, *place: object,
+    settings: RlvrSettings | EvalSettings, seed: int, *place: object, put: Sequence[Problem] | None = None,
+    begun: Sequence[Sequence[int]] | None = None, companion: Companion | None = None,
 ) -> Programs:  # fmt: skip
-    """Samples programs for each problem, by seeds from `place`, and has them graded. SandboxError if none could be."""
+    """Samples programs for each problem, by seeds from `place`, and has them graded. SandboxError if none could be. A
+    problem may stand there several times, each with its own prompt (`put`) or beginning (`begun`)."""
     params = SamplingParams(settings.max_new_tokens, settings.temperature, problems[0].stop)
-    seeds = [derive(seed, *place, problem.id, n) for problem in problems for n in range(settings.samples)]
+    numbers = defaultdict[str, Iterator[int]](count)
+    seeds = [derive(seed, *place, p.id, next(numbers[p.id])) for p in problems for _ in range(settings.samples)]
     with Grader(sandbox) as grader:
         with recorder.phase("rollouts"):
-            written = write_programs(policy, problems, settings.samples, params, seeds, grader)
+            written = write_programs(policy, problems, settings.samples, params, seeds, grader, put, begun, companion)
             recorder.count(**sampling_cost(policy, written.rows))
         with recorder.phase("grading"):
             refuse_unjudged(written.verdicts)
@@ -87,9 +92,18 @@ class GradedPrograms(Rollouts):
     def select(self, which: Sequence[int]) -> GradedPrograms:
         """Only these groups, numbered anew."""
         index = [p * self.group_size + g for p in which for g in range(self.group_size)]
-        rows, number = self.rows.select(index), torch.arange(len(which)).repeat_interleave(self.group_size)
         items, verdicts = [self.items[p] for p in which], [self.verdicts[r] for r in index]
-        return GradedPrograms(replace(rows, group=number), items, self.group_size, verdicts)
+        kept = GradedPrograms(self.rows.select(index), items, self.group_size, verdicts)
+        return kept.renumbered(range(len(which)))
+
+    def renumbered(self, groups: Sequence[int]) -> GradedPrograms:
+        """The same programs, the p-th group of them with the number `groups[p]`."""
+        number = torch.tensor(groups).repeat_interleave(self.group_size)
+        return replace(self, rows=replace(self.rows, group=number))
+
+    def deepened(self, more: Sequence[GradedPrograms]) -> Deepened:
+        """These with more programs for some of the problems."""
+        return Deepened(self.rows, self.items, self.group_size, self.verdicts, self.sampled, more)
 
     @staticmethod
     def join(parts: Sequence[GradedPrograms]) -> GradedPrograms:
@@ -97,6 +111,20 @@ class GradedPrograms(Rollouts):
         rows, items = concatenate([part.rows for part in parts]), [item for part in parts for item in part.items]
         verdicts = [verdict for part in parts for verdict in part.verdicts]
         return GradedPrograms(rows, items, parts[0].group_size, verdicts).select(range(len(items)))
+
+
+@dataclass
+class Deepened(GradedPrograms):
+    """Programs for problems, and more for some of them, whose rows have the numbers of the same groups."""
+
+    more: Sequence[GradedPrograms] = ()
+
+
+def all_rows(programs: Deepened) -> tuple[Rows, Tensor, Tensor]:
+    """(all rows, [B] 1 for a pass, [B] bool, whether it counts)."""
+    every = [programs, *programs.more]
+    passed, counted = (torch.cat([getattr(own, name).flatten() for own in every]) for name in ("passed", "counted"))
+    return concatenate([part.rows for part in every]), passed, counted
 
 
 @dataclass
@@ -110,6 +138,8 @@ class SolveProblems(Task):
     update: UpdateSettings
     seed: int
     stage = "rlvr"
+    companion: Companion | None = field(default=None, init=False)
+    """Who has a say in what is drawn."""
 
     def __post_init__(self):
         own = self.settings
@@ -126,13 +156,20 @@ class SolveProblems(Task):
         """The next problems, where the last step left off."""
         return [self.problems[i] for i in self.order.take(self.settings.batch_problems)]
 
+    def attempt(
+        self, policy: Policy, items: Sequence[Problem], *place: object, samples: int = 0, **how: Any
+    ) -> GradedPrograms:
+        """Programs for the problems, `samples` each or as many as the settings say; `how` is that of `attempted`."""
+        own = self.settings.model_copy(update={"samples": samples}) if samples else self.settings
+        place, how = ("rlvr", *place), {"companion": self.companion, **how}
+        written = attempted(self.recorder, policy, items, self.sandbox, own, self.seed, *place, **how)
+        return GradedPrograms(written.rows, items, own.samples, written.verdicts)
+
     def rollout(self, policy: Policy, items: Sequence[Problem], step: int) -> GradedPrograms:
         """Programs for the problems, judged; with refills, dead groups make room for other problems' programs."""
         draws, kept = [], []
         for draw in range(self.settings.refills + 1):
-            place = ("rlvr", step, draw) if draw else ("rlvr", step)
-            written = attempted(self.recorder, policy, items, self.sandbox, self.settings, self.seed, *place)
-            groups = GradedPrograms(written.rows, items, self.settings.samples, written.verdicts)
+            groups = self.attempt(policy, items, *((step, draw) if draw else (step,)))
             dead = groups.dead if draw < self.settings.refills else torch.zeros_like(groups.dead)
             draws.append(groups)
             kept.append(~dead)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,69 +35,97 @@ class SamplingParams:
     """Tokens that a completion may not begin with."""
 
 
+@dataclass(frozen=True)
+class Companion:
+    """Another policy, which reads the same tokens and has a say in what is drawn."""
+
+    policy: Policy
+    offered: Callable[[Tensor, Tensor], Tensor]
+    """(logits [R,V] of the companion, of the policy) -> those that tokens are drawn by; scores are the policy's."""
+
+
 @torch.no_grad()
 def generate(
     policy: Policy, prompts: Sequence[Sequence[int]], samples: int, params: SamplingParams, seeds: Sequence[int],
     at_once: int | None = None, on_finished: Callable[[dict[int, list[int]]], None] | None = None,
-    stops: Sequence[tuple[str, ...]] | None = None,
+    stops: Sequence[tuple[str, ...]] | None = None, begun: Sequence[Sequence[int]] | None = None,
+    companion: Companion | None = None,
 ) -> Rows:  # fmt: skip
     """Samples `samples` completions of every prompt; row p * samples + i is the i-th of prompt p, `seeds` one per row.
 
     Rows that end (end of text, stop string) leave the batch, and others take their places; `at_once` rows run at a time
     (None: as many as suit the device). `on_finished` is told of this rank's rows that end in a pass: {row: its ids}.
-    `stops`: stop strings for each prompt, in the place of `params.stop`.
+    `stops`: stop strings for each prompt, in the place of `params.stop`; `begun`: ids that its completions begin with,
+    fewer than they may have, which are part of the row's context.
     """
+    begun = begun or [()] * len(prompts)
     ends, told = stops or [params.stop] * len(prompts), on_finished or (lambda ended: None)
     if policy.lanes == 1:
-        return _generated(policy, prompts, samples, params, seeds, ends, at_once, told)
+        return _generated(policy, prompts, samples, params, seeds, ends, begun, companion, at_once, told)
 
     def of(lane: list[int]) -> Rows:
         rows = [p * samples + i for p in lane for i in range(samples)]
 
-        own = [prompts[p] for p in lane], samples, params, [seeds[r] for r in rows], [ends[p] for p in lane], at_once
-        return _generated(policy, *own, lambda ended: told({rows[r]: ids for r, ids in ended.items()}))
+        own = [prompts[p] for p in lane], samples, params, [seeds[r] for r in rows], [ends[p] for p in lane]
+        beside = [begun[p] for p in lane], companion, at_once
+        return _generated(policy, *own, *beside, lambda ended: told({rows[r]: ids for r, ids in ended.items()}))
 
     return rows_by_lane(policy.lanes, len(prompts), of)
 
 
 def _generated(
     policy: Policy, prompts: Sequence[Sequence[int]], samples: int, params: SamplingParams, seeds: Sequence[int],
-    stops: Sequence[tuple[str, ...]], at_once: int | None, on_finished: Callable[[dict[int, list[int]]], None],
+    stops: Sequence[tuple[str, ...]], begun: Sequence[Sequence[int]], companion: Companion | None, at_once: int | None,
+    on_finished: Callable[[dict[int, list[int]]], None],
 ) -> Rows:  # fmt: skip
     """The completions of one lane."""
-    prefixes = [[*policy.start_ids, *p] or [policy.end_id] for p in prompts]  # nothing to go on from: a new text
-    batch, draws = DecodeBatch(policy, prefixes, samples, at_once), Uniforms(seeds, params.max_new_tokens)
-    rows = [RowBuilder.start(r // samples, prefixes[r // samples]) for r in range(batch.count)]
+    prefixes = [  # nothing to go on from: a new text
+        [*policy.start_ids, *p, *ids] or [policy.end_id] for p, ids in zip(prompts, begun, strict=True)
+    ]
+    policies = [policy, companion.policy] if companion else [policy]
+    batches = [DecodeBatch(each, prefixes, samples, at_once) for each in policies]
+    draws = Uniforms(seeds, params.max_new_tokens)
+    rows = [RowBuilder.start(r // samples, prefixes[r // samples]) for r in range(batches[0].count)]
     ends = StopCheck(policy, stops, samples)
-    work = Work(batch.count * params.max_new_tokens)
-    while len(running := batch.running()):
+    room = [params.max_new_tokens - len(ids) for ids in begun for _ in range(samples)]
+    work = Work(sum(room))
+    while len(running := [batch.running() for batch in batches][0]):
         first = torch.tensor([not rows[r].chosen for r in running]) if params.not_first else None
-        tokens, *scores = _sample(batch.logits(running), draws.next(running), params, first)
+        logits, *others = (batch.logits(running) for batch in batches)
+        offered = partial(companion.offered, *others) if companion else None
+        tokens, *scores = _sample(logits, draws.next(running), params, first, offered)
         over = []
         for r, token, logp, logp_old in zip(running.tolist(), tokens, *scores, strict=True):
             row = rows[r]
             row.append(token, 0, FULL, logp, logp_old)
             row.finished = ends.ended(r, token)
-            over.append(row.finished or len(row.chosen) == params.max_new_tokens)
+            over.append(row.finished or len(row.chosen) == room[r])
         ended = np.array(over)
-        batch.finish(running[ended])
-        not_needed = sum(params.max_new_tokens - len(rows[r].chosen) for r in running[ended].tolist())
+        for batch in batches:
+            batch.finish(running[ended])
+        not_needed = sum(room[r] - len(rows[r].chosen) for r in running[ended].tolist())
         work.advance(len(running) + not_needed)
         if ended.any():
             on_finished({r: rows[r].ids[-len(rows[r].chosen) :] for r in running[ended].tolist()})
         if not ended.all():
-            batch.read(running[~ended], np.array(tokens)[~ended], np.ones((~ended).sum(), np.int64))
+            for batch in batches:
+                batch.read(running[~ended], np.array(tokens)[~ended], np.ones((~ended).sum(), np.int64))
     return build(rows)
 
 
-def _sample(logits: Tensor, uniform: Tensor, params: SamplingParams, first: Tensor | None) -> list[list]:
-    """[R] the next token of each row, log-probability, and that at the temperature; `first` [R]: it begins the row."""
+def _sample(
+    logits: Tensor, uniform: Tensor, params: SamplingParams, first: Tensor | None,
+    offered: Callable[[Tensor], Tensor] | None,
+) -> list[list]:  # fmt: skip
+    """[R] the next token of each row, log-probability, and that at the temperature; `first` [R]: it begins the row;
+    `offered`: what is drawn by, where that is not the policy's own distribution."""
     warm = params.temperature > 0
     tempered = logits / params.temperature if warm and params.temperature != 1 else logits
     if first is not None and first.any():
         tempered = tempered.clone()
         tempered[first.nonzero(), torch.tensor(params.not_first)] = -torch.inf
-    tokens = sample_ids(tempered, uniform) if warm else tempered.argmax(-1)
+    drawn = offered(tempered) if offered else tempered
+    tokens = sample_ids(drawn, uniform) if warm else drawn.argmax(-1)
     logp = log_probability(logits, tokens)
     logp_old = logp if tempered is logits else log_probability(tempered, tokens)
     return [x.tolist() for x in (tokens, logp, logp_old)]

@@ -22,7 +22,7 @@ from ra3.data.tokens import WHITE, decode, token_ids
 from ra3.grading.grade import Grader, Verdict
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
-from ra3.rollout.generate import SamplingParams, generate
+from ra3.rollout.generate import Companion, SamplingParams, generate
 from ra3.rows import CONTEXT, Rows
 
 
@@ -45,16 +45,19 @@ class Programs:
 
 def write_programs(
     policy: Policy, problems: Sequence[Problem], samples: int, params: SamplingParams, seeds: Sequence[int],
-    grader: Grader,
+    grader: Grader, put: Sequence[Problem] | None = None, begun: Sequence[Sequence[int]] | None = None,
+    companion: Companion | None = None,
 ) -> Programs:  # fmt: skip
     """Samples `samples` completions of every problem, row p * samples + i the i-th of problem p; each has a seed.
 
-    Those that are finished are graded while the others are still being written.
+    Those that are finished are graded while the others are still being written. `put`: problems whose prompts are read
+    in the place of theirs; `begun`: the ids that the completions of each begin with.
     """
-    prompts, found, pending = encode_prompts(policy, problems), dict[int, Completion](), []
+    prompts, found, pending = encode_prompts(policy, put or problems), dict[int, Completion](), []
+    begun = begun or [()] * len(problems)
 
     def read(r: int, ids: list[int]) -> Completion:
-        own = completion(policy, prompts[r // samples], ids, params.stop)
+        own = completion(policy, prompts[r // samples], [*begun[r // samples], *ids], params.stop)
         return own if _is_chat(policy, problem := problems[r // samples]) else own.behind(problem.prompt)
 
     def hand_in(written: dict[int, list[int]]) -> None:
@@ -62,7 +65,7 @@ def write_programs(
         verdicts = grader.submit([(problems[r // samples], found[r].program) for r in written])
         pending.append((list(written), verdicts))
 
-    rows = generate(policy, prompts, samples, params, seeds, on_finished=hand_in)
+    rows = generate(policy, prompts, samples, params, seeds, on_finished=hand_in, begun=begun, companion=companion)
     written = [found.get(r) or read(r, rows.ids[r][rows.action_mask[r]].tolist()) for r in range(len(rows))]
     return Programs(rows, written, pending)
 

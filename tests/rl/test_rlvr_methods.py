@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -15,10 +14,10 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
+from method_runs import SETTINGS, plain, rows_of, run, slopes, task, weights, world_of, world_policy
+from methods_page import PAGE, methods_page, row
 
 import ra3.rl.methods
-from ra3.cli import main
 from ra3.commands.memory import memory_plan
 from ra3.config.conflicts import DECIDED_BY_METHOD, NEED_REFERENCES, NEED_VERDICTS
 from ra3.config.settings import Config, RlvrMethod, RlvrSettings, UpdateSettings
@@ -27,9 +26,9 @@ from ra3.model.optimizers import Optimizer
 from ra3.model.policy import Policy
 from ra3.model.update import over_vocabulary, score
 from ra3.rl.advantages import group_mean, unequal_group_mean
-from ra3.rl.loop import PolicyLoss, policy_step, reinforce
+from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import clipped_policy_loss, sequence_mean, token_mean
-from ra3.rl.methods import METHODS
+from ra3.rl.methods import KINDS, METHODS
 from ra3.rl.methods.dars import more_programs
 from ra3.rl.methods.gspo import gspo_loss
 from ra3.rl.methods.lp_reg import log_proxy, rarest
@@ -40,48 +39,8 @@ from ra3.rl.methods.sar import perplexity, without_prompt
 from ra3.rl.methods.shuffle_r1 import contrasting_pairs, draw_pairs
 from ra3.rlvr import task_class
 from ra3.rollout.generate import SamplingParams, generate
-from ra3.rows import FULL, RowBuilder, Rows, build
-from ra3.run.display import Display
-from ra3.run.folder import Run
-from ra3.run.recorder import Recorder
-from ra3.sandbox import Sandbox
+from ra3.rows import Rows
 from ra3.worlds import WORLDS
-
-OLD = -2.0
-SETTINGS = RlvrSettings(steps=2, batch_problems=4, samples=4, max_new_tokens=40, epochs=2, learning_rate=3e-4)
-
-
-def rows_of(*lengths: int, samples: int = 2) -> Rows:
-    """Rows of so many chosen tokens after a prompt of one, each of log-probability OLD."""
-    builders = []
-    for r, length in enumerate(lengths):
-        builder = RowBuilder.start(r // samples, [1])
-        for token in range(length):
-            builder.append(token, 0, FULL, OLD, OLD)
-        builders.append(builder)
-    return build(builders)
-
-
-def task(name: str, **changes):
-    """A method with nothing to solve."""
-    settings = SETTINGS.model_copy(update={"method": name, **changes})
-    return METHODS[name](None, [None], None, settings, UpdateSettings(), 0)
-
-
-def slopes(loss, rows: Rows, log_ratio: torch.Tensor, advantage, weight=None) -> torch.Tensor:
-    """dL / d log q [B,T] of a loss of rows."""
-    logp = (rows.logp_old + log_ratio * rows.action_mask).requires_grad_()
-    chosen = rows.action_mask & rows.valid
-    weight = token_mean(chosen, 9).float() if weight is None else weight
-    value = loss(None, logp, rows, torch.tensor(advantage)[:, None] * chosen, weight)
-    (found,) = torch.autograd.grad(value, logp)
-    return found
-
-
-def plain(rows: Rows, advantage, aggregation=token_mean) -> torch.Tensor:
-    """What the default method follows where every ratio is 1: - w_t A_t."""
-    chosen = rows.action_mask & rows.valid
-    return -(aggregation(chosen, 9) * torch.tensor(advantage)[:, None] * chosen).float()
 
 
 def test_gspo_is_the_policy_gradient_of_programs_until_it_clips_one():
@@ -178,7 +137,7 @@ def test_prorl_is_the_clipped_loss_beside_a_reference_and_pulls_towards_it():
 
 @pytest.fixture(scope="module")
 def base() -> Policy:
-    return Policy.load(WORLDS["functions"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
+    return world_policy("functions")
 
 
 def sampled(policy: Policy, prompts: int, tokens: int) -> Rows:
@@ -300,82 +259,39 @@ def test_controls_pay_by_a_coin_or_for_failing():
     assert not torch.equal(coins, method.reward(None, graded))
 
 
-@pytest.fixture(scope="module")
-def bases(base) -> dict[str, Policy]:
-    """A policy and the name of its world, for each kind of reward."""
-    words = Policy.load(WORLDS["word-problems"].model, "pretrained", torch.float32, torch.device("cpu"), 0)
-    return {"tests": base, "likelihood": words}
-
-
-def run(folder, bases, settings, kind=None):
-    """Trains by a method, saving after every step; the policy and the lines of metrics.jsonl."""
-    world, update = WORLDS["word-problems" if settings.reward == "likelihood" else "functions"], UpdateSettings()
-    kind, problems = kind or task_class(settings.method, settings.reward), world.problems("rl", 0, 12, "known")
-    made = Run.create(folder, "run", Config().model_dump(mode="json"), "rlvr", resume=True)
-    with Recorder(made, Display(made, Console(file=io.StringIO())), 0) as recorder, Sandbox(1) as sandbox:
-        try:
-            own, start = kind(recorder, problems, sandbox, settings, update, 0), bases[settings.reward].snapshot()
-            return reinforce(recorder, start, own), (folder / "run/metrics.jsonl").read_text()
-        finally:
-            made.close()
-
-
-def weights(policy: Policy) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in policy.model.parameters()])
-
-
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_learns_twice_from_the_same_programs(tmp_path, bases, name):
+def test_every_method_learns_twice_from_the_same_programs(tmp_path, name):
     """The second time at ratios that are not 1."""
-    reward = "likelihood" if name in NEED_REFERENCES else "tests"
-    settings = SETTINGS.model_copy(update={"method": name, "reward": reward, "steps": 1})
-    learned, line = run(tmp_path, bases, settings)
-    assert not torch.equal(weights(learned), weights(bases[reward]))
+    learned, line = run(tmp_path, name, steps=1)
+    assert not torch.equal(weights(learned), weights(world_policy(world_of(name))))
     assert json.loads(line)["grad_norm"] > 0 and json.loads(line)["logp_gap_max"] < 1e-4
 
 
-@pytest.mark.parametrize("name", ["prorl", "mopps", "scale_rl", "rlpr"])
-def test_methods_with_a_state_go_on_after_a_stop(tmp_path, bases, name):
-    reward = "likelihood" if name in NEED_REFERENCES else "tests"
-    settings = SETTINGS.model_copy(update={"method": name, "reward": reward, "epochs": 1})
-
-    class Dying(task_class(name, reward)):
+@pytest.mark.parametrize("name", ["prorl", "mopps", "scale_rl", "rlpr", "sample_replay", "subnetwork", "nlpo", "spo"])
+def test_methods_with_a_state_go_on_after_a_stop(tmp_path, name):
+    class Dying(task_class(name, "likelihood" if name in NEED_REFERENCES else "tests")):
         def after_step(self, step, numbers):
             super().after_step(step, numbers)
             if step == 1:  # and so before it is saved
                 raise KeyboardInterrupt
 
-    whole, lines = run(tmp_path / "whole", bases, settings)
+    own = {"epochs": 1, "batch_problems": 3, "samples": 3}
+    whole, lines = run(tmp_path / "whole", name, **own)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "parts", bases, settings, Dying)
-    parts, again = run(tmp_path / "parts", bases, settings)
+        run(tmp_path / "parts", name, Dying, **own)
+    parts, again = run(tmp_path / "parts", name, **own)
     assert again == lines and torch.equal(weights(whole), weights(parts))
 
 
-@pytest.mark.parametrize("name", ["lp_reg", "dars", "latro"])
-def test_methods_run_from_the_command_line(tmp_path, name):
-    world = "word-problems" if name in NEED_REFERENCES else "functions"
-    words = ["rlvr", "--model", world, "--rlvr.problems", world, "--rlvr.method", name, "--rlvr.epochs", "2"]
-    words += ["--rlvr.steps", "1", "--rlvr.batch-problems", "3", "--rlvr.samples", "4", "--rlvr.max-new-tokens", "40"]
-    words += ["--run.out", str(tmp_path), "--run.name", "x", "--run.threads", "1", "--sandbox.workers", "1"]
-    assert main(words + (["--rlvr.reward", "likelihood"] if name in NEED_REFERENCES else [])) == 0
-    assert json.loads((tmp_path / "x/metrics.jsonl").read_text())["grad_norm"] > 0
-
-
 def test_every_method_is_one_short_file_and_in_the_table():
-    page = Path(__file__).parents[2].joinpath("docs/methods.md").read_text(encoding="utf-8")
-    assert [name for name in METHODS if f"| `{name}` |" not in page] == []
-    files = {
-        name: Path(ra3.rl.methods.__file__).with_name(f"{name}.py") for name in METHODS if name != "policy_gradient"
-    }
-    texts = {name: file.read_text(encoding="utf-8") for name, file in files.items()}
-    assert {name: text.count("\n") for name, text in texts.items() if text.count("\n") > 60} == {}
-    for name, text in texts.items():
-        (source,) = re.findall(r"arXiv (\d{4}\.\d{5})", text.partition("\n\n")[0])
-        assert (
-            f"| `{name}` |" in page
-            and f"arxiv.org/abs/{source}" in page.partition(f"| `{name}` |")[2].partition("\n")[0]
-        )
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == methods_page(page), "make the tables again: .venv/bin/python tests/methods_page.py"
+    files = [Path(ra3.rl.methods.__file__).with_name(f"{name}.py") for name in METHODS if name != "policy_gradient"]
+    lengths = {file.name: file.read_text(encoding="utf-8").count("\n") for file in files}
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
+    assert {len(kinds) >= 2 for kinds in KINDS.values()} == {True} and len(METHODS) > 30
+    complete = re.compile(r"\| `\w+`: \[.+\]\(https://arxiv.org/abs/\d{4}\.\d{5}\).+ \| `.+` \| .+ \| \w.+ \|\n")
+    assert [kind for kinds in KINDS.values() for kind in kinds if not complete.fullmatch(row(kind))] == []
 
 
 def test_a_method_that_keeps_a_model_beside_is_planned_with_it(base):

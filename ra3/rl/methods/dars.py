@@ -8,23 +8,14 @@ That brings the sum of a problem's |A|, N S, up to N/2, its largest; without a p
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
 from ra3.rl.advantages import unequal_group_mean
-from ra3.rl.solve import GradedPrograms, SolveProblems, attempted
-from ra3.rows import Rows, concatenate
-
-
-@dataclass
-class Deepened(GradedPrograms):
-    """Programs for problems, and more of them for hard ones, whose rows have the numbers of the same groups."""
-
-    more: Sequence[GradedPrograms] = ()
+from ra3.rl.solve import Deepened, GradedPrograms, SolveProblems, all_rows
+from ra3.rows import Rows
 
 
 class Dars(SolveProblems):
@@ -37,17 +28,13 @@ class Dars(SolveProblems):
         counts = [more_programs(*own) for own in verdicts]
         for count in sorted(set(counts) - {0}):
             groups = [p for p, number in enumerate(counts) if number == count]
-            items, own = [first.items[p] for p in groups], self.settings.model_copy(update={"samples": count})
-            written = attempted(self.recorder, policy, items, self.sandbox, own, self.seed, "rlvr", step, "more")
-            rows = replace(written.rows, group=torch.tensor(groups).repeat_interleave(count))
-            more.append(GradedPrograms(rows, items, count, written.verdicts))
-        return Deepened(first.rows, first.items, first.group_size, first.verdicts, first.sampled, more)
+            written = self.attempt(policy, [first.items[p] for p in groups], step, "more", samples=count)
+            more.append(written.renumbered(groups))
+        return first.deepened(more)
 
     def select(self, rollouts: Deepened, advantage: Tensor) -> tuple[Rows, Tensor]:
         """All rows, each against all programs for its problem."""
-        every = [rollouts, *rollouts.more]
-        rows = concatenate([part.rows for part in every])
-        passed, counted = (torch.cat([getattr(own, name).flatten() for own in every]) for name in ("passed", "counted"))
+        rows, passed, counted = all_rows(rollouts)
         return rows, unequal_group_mean(passed, counted, rows.group)[:, None] * rows.action_mask
 
 
