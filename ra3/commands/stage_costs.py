@@ -200,7 +200,7 @@ class _PlannedRound(EMRound):
     def plain(self) -> AnnotatedText:
         return AnnotatedText(expert_rows(self.pi, self.documents[:1]), self.pi)
 
-    def m_step(self, text: AnnotatedText) -> Policy:
+    def m_step(self, text: AnnotatedText, distil: bool = False) -> Policy:
         self.acts["M-step"] += 1
         return self.pi
 

@@ -2,7 +2,8 @@
 
     L = - (1 / N) sum over latent and expert tokens of log pi(x_t | x_<t)          (tokens of the context carry no loss)
 
-Reported beside it, because only they compare with NTP: the cross-entropy of expert tokens alone.
+Lines of branches may be learned by self-distillation instead. Reported beside it, because only they compare with NTP:
+the cross-entropy of expert tokens alone.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import torch
 from torch import Tensor
 
 from ra3.config.settings import MstepSettings, UpdateSettings
+from ra3.em.self_distillation import WEIGHT, SaidWithoutComments, is_branch
 from ra3.model.action_spaces import TokenScores
 from ra3.model.optimizers import Optimizer, make_optimizer, warmup_cosine
 from ra3.model.policy import Policy
-from ra3.model.update import ForwardTokens, fit, training_cost
+from ra3.model.update import ForwardTokens, fit, scoring_cost, training_cost
 from ra3.rl.credit import at_tokens
 from ra3.rl.loop import nonfinite_explained
 from ra3.rl.losses import next_token_loss
@@ -32,9 +34,10 @@ WARMUP = 0.05
 
 def mstep(
     recorder: Recorder, policy: Policy, rows: Rows, names: Sequence[str], settings: MstepSettings,
-    update: UpdateSettings, seed: int, em_round: int = 0,
+    update: UpdateSettings, seed: int, em_round: int = 0, distil: bool = False,
 ) -> Policy:  # fmt: skip
-    """Trains `policy` in place on the rows, whose documents are called `names`, and returns it."""
+    """Trains `policy` in place on the rows, whose documents are called `names`, and returns it. `distil`: the lines of
+    branches are not imitated, but learned from what it says of them without a comment."""
     optimizer = make_optimizer(policy.model, settings.optimizer, settings.learning_rate, settings.weight_decay)
     batches = mstep_batches(rows, settings, derive(seed, "mstep", em_round))
     for step in recorder.loop(f"mstep-{em_round}", len(batches), policy=policy.learnt, optimizer=optimizer):
@@ -44,7 +47,10 @@ def mstep(
         own_names = [names[int(i)] for i in own.group]
         cost = training_cost(policy, own, trained_tokens(own))
         with recorder.phase("training", **cost), nonfinite_explained(recorder, place, policy, own_names):
-            numbers = next_token_step(policy, optimizer, own, update)
+            if distil:
+                documents = own.select(~is_branch(own))
+                recorder.count(**scoring_cost(policy, documents, documents.expert))
+            numbers = next_token_step(policy, optimizer, own, update, distil)
         numbers["learning_rate"] = settings.learning_rate * factor
         recorder.log("mstep", em_round, step, len(batches), numbers)
     return policy
@@ -69,15 +75,23 @@ def mstep_batches(rows: Rows, settings: MstepSettings, seed: int) -> list[list[i
     return batches
 
 
-def next_token_step(policy: Policy, optimizer: Optimizer, rows: Rows, update: UpdateSettings) -> dict[str, float]:
+def next_token_step(
+    policy: Policy, optimizer: Optimizer, rows: Rows, update: UpdateSettings, distil: bool = False
+) -> dict[str, float]:
     """Takes one step of next-token prediction on `rows`. Without a token to train on everything stays as it was."""
     trained = trained_tokens(rows)
     count = float(trained.sum())
     if not count:
         return {"nll_total": 0.0, "grad_norm": 0.0, "expert_nll": 0.0, "tokens_trained": 0.0}
 
+    said = SaidWithoutComments.of(policy, rows, update.micro_batch_tokens) if distil else None
+
     def loss_fn(scores: TokenScores, tokens: ForwardTokens) -> Tensor:
-        return next_token_loss(scores.logp, torch.full_like(scores.logp, 1 / count))
+        weight = torch.full_like(scores.logp, 1 / count)
+        if not said:
+            return next_token_loss(scores.logp, weight)
+        imitated = next_token_loss(scores.logp, weight * ~tokens.at(said.lines))
+        return imitated + WEIGHT / count * said.cross_entropy(policy, tokens)
 
     scores, numbers = fit(policy, optimizer, as_text_only(rows), trained, loss_fn, update)
     return {
@@ -99,9 +113,10 @@ def as_text_only(rows: Rows) -> Rows:
 
 
 def drop_latents(rows: Rows, share: float, seed: int) -> Rows:
-    """The rows with each latent left out with probability `share`."""
+    """The rows with each latent left out with probability `share`, but for branches: their documents have none."""
     generator = torch.Generator().manual_seed(seed)
     dropped = torch.rand(len(rows), rows.num_steps, generator=generator) < share
+    dropped &= ~is_branch(rows)[:, None]
     kept = rows.valid & ~(rows.latent & (at_tokens(dropped, rows.step) > 0))
     order = torch.argsort(~kept, dim=1, stable=True)
     moved = {f.name: x.gather(1, order) for f in fields(rows) if (x := getattr(rows, f.name)).dim() == 2}

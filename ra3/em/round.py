@@ -93,14 +93,15 @@ class EMRound:
         """The documents as they are."""
         return AnnotatedText(expert_rows(self.pi, self.documents), self.pi)
 
-    def m_step(self, text: AnnotatedText) -> Policy:
-        """Trains a copy of pi (or of the writer, as settings say) by next-token prediction on the text: the next pi."""
+    def m_step(self, text: AnnotatedText, distil: bool = False) -> Policy:
+        """Trains a copy of pi (or of the writer, as settings say) by next-token prediction on the text: the next pi.
+        With `distil` the lines of its branches are learned from what it says of them without a comment."""
         own, rows, last = self.settings.mstep, text.rows, self.em_round + 1 == self.settings.em_rounds
         if own.latent_dropout and not last:
             rows = drop_latents(rows, own.latent_dropout, derive(self.seed, "leave_out", self.em_round))
         names, place = [d.id for d in self.documents], (self.seed, self.em_round)
         start = text.writer if own.start == "q" else self.pi
-        train = lambda policy: mstep(self.recorder, policy, rows, names, own, self.update, *place)  # noqa: E731
+        train = lambda policy: mstep(self.recorder, policy, rows, names, own, self.update, *place, distil)  # noqa: E731
         return trained_once(self.recorder, f"mstep-{self.em_round}", start, train)
 
     def with_settings(self, **estep: Any) -> EMRound:

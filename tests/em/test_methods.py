@@ -43,7 +43,7 @@ def imitated(method, em: EMRound) -> AnnotatedText:
 
     @dataclass(frozen=True)
     class Watched(EMRound):
-        def m_step(self, text):
+        def m_step(self, text, distil=False):
             seen.append(text)
             return self.pi
 
@@ -138,6 +138,7 @@ def test_branches_leave_their_document_where_a_comment_stands(policy, documents)
         places[int(rows.group[r])].add(t)
     assert len(rows) - 8 == size * sum(map(len, places.values()))
     assert torch.equal(trained_tokens(rows)[:8, : plain.ids.shape[1]], trained_tokens(plain))
+    assert torch.equal(drop_latents(rows, 1.0, seed=0).ids, rows.ids)  # without its comment a branch is its document
     assert {r for batch in mstep_batches(rows, em.settings.mstep, 0)[:2] for r in batch} == set(range(len(rows)))
     for batch in mstep_batches(rows, em.settings.mstep, 0):  # a document comes with all of its branches
         assert all(set((rows.group == g).nonzero()[:, 0].tolist()) <= set(batch) for g in rows.group[batch].tolist())

@@ -6,9 +6,11 @@
 A model that has read people's comments takes every comment for true, and its own, which do not see the lines that
 follow, are wrong more often than right. While pi is frozen and trusts them, an E-step can only learn to say nothing. So
 the first round has an M-step alone: many comments hang on each document, as branches of H lines that share what is
-before them, and from these pi learns what a comment says of the lines that follow. Only then an E-step has something to
-choose among; it compares comments at one place, half of its rollouts think there, and nothing prices a comment but c.
-Nothing is selected: what is written in has not seen the lines. Ours.
+before them, and from these pi learns what a comment says of the lines that follow. Comments of its own say nothing of
+them that it did not know, so these lines are not imitated but learned from what pi says of them in the document
+(`ra3/em/self_distillation.py`). Only then an E-step has something to choose among; it compares comments at one place,
+half of its rollouts think there, and nothing prices a comment but c. What it finds is imitated, lines and all. Nothing
+is selected: what is written in has not seen the lines. Ours.
 """
 
 import sys
@@ -24,7 +26,7 @@ THINKING = 0.5
 def branches(em: EMRound) -> Policy:
     """Imitates the text with branches; their comments are pi's own at first, then those of the E-step's policy."""
     q = at_single_places(em).e_step() if em.em_round else em.pi
-    return em.m_step(em.annotate(q, latents="branches"))
+    return em.m_step(em.annotate(q, latents="branches"), distil=q is em.pi)
 
 
 def at_single_places(em: EMRound) -> EMRound:
