@@ -97,6 +97,17 @@ MUTATIONS = (
     Mutation("GSPO's ratio is the product, not the geometric mean", "rl/methods/gspo.py",
              ".sum(1) / count).exp()", ".sum(1)).exp()",
              "rl/test_rlvr_methods.py::test_gspo_is_the_policy_gradient_of_programs_until_it_clips_one"),
+    Mutation("ratios to the policy, not to what wrote the tokens", "rl/off_policy.py",
+             "(logp, self.behaviour,", "(logp, rows.logp_old,",
+             "rl/test_methods_of_rollouts.py::test_off_policy_ratios_are_to_what_wrote_the_tokens"),
+    Mutation("a segment is paid for what it takes away", "rl/prefixes.py",
+             "torch.tensor([*own[1:], float(end[r])]) - torch.tensor(own)",
+             "torch.tensor(own) - torch.tensor([*own[1:], float(end[r])])",
+             "rl/test_methods_of_rollouts.py::"
+             "test_a_segment_is_paid_for_what_it_adds_and_a_single_one_the_verdict_against_the_group"),
+    Mutation("what goes on from a beginning is as long as a whole program", "rollout/generate.py",
+             "params.max_new_tokens - len(ids) for ids in begun", "params.max_new_tokens for ids in begun",
+             "rl/test_methods_of_rollouts.py::test_completions_go_on_from_what_is_begun"),
     Mutation("a step after act not divided by 1 - P(#)", "model/action_spaces.py", "logp - logp_action, logp)",
              "logp, logp)", "em/test_midtrain.py::test_one_latent_and_horizon_one_is_the_one_shot_form"),
 )  # fmt: skip
