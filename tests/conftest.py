@@ -143,3 +143,12 @@ def disk(tmp_path) -> Iterator[Path]:
         pytest.skip("no small file system can be mounted here")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def one_core():
+    """One core for this process: with all of them, threads would wait for each other on a loaded machine."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -17,15 +16,6 @@ from ra3.errors import UserError
 
 PAGE = Path(__file__).parents[1] / "docs/python.md"
 COMMANDS, READING, MODEL = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-
-
-@pytest.fixture
-def one_core():
-    """One core for this process: with all of them, threads would wait for each other on a loaded machine."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    yield
-    os.sched_setaffinity(0, before)
 
 
 def test_the_page(tmp_path, monkeypatch, capsys, one_core):
