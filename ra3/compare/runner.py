@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from shutil import get_terminal_size
 from threading import Lock
 
 from ra3.compare.definition import Command, Comparison, GridCell
@@ -67,7 +68,8 @@ def write_comparison(comparison: Comparison, folder: Path, problems: list[str]) 
         page = comparison_page(comparison, results, cells, command, [*problems, *unusable])
         write_atomic(folder / "compare.html", page.encode())
     for table in chain.from_iterable(tables(results).values()):
-        print(f"\n{table.title}. {table.intro}\n\n{table.markdown()}")
+        text = table.aligned(get_terminal_size().columns) if sys.stdout.isatty() else table.markdown()
+        print(f"\n{table.title}. {table.intro}\n\n{text}")
     print(f"\n{folder / 'compare.html'}")
     return unusable
 

@@ -158,7 +158,7 @@ def show_results(scores: Iterable[Score], report: Path | None = None, console: C
     """Print the result tables and where the report lies."""
     console = console or Console()
     for table in result_tables(scores):
-        console.print(drawn(table), soft_wrap=True)
+        console.print(drawn(table, _width(console)), soft_wrap=True)
     if report:
         console.print(Text(f"report: {report}"), soft_wrap=True)
 
@@ -170,13 +170,18 @@ def show_problems(counts: Iterable[ProblemCount], console: Console | None = None
     title = f"{len(counts) - len(odd)} of {len(counts)} problems solved by every sample{'; the others' if odd else ''}"
     reasons = [", ".join(f"{why} {n}" for why, n in c.reasons.items() if why != "passed") for c in odd]
     rows = [(c.id, str(c.passed), str(c.judged), why) for c, why in zip(odd[:SHOWN_PROBLEMS], reasons, strict=False)]
-    console.print(drawn(Table(title, ("problem", "passed", "judged", "reasons"), rows)), soft_wrap=True)
+    table = Table(title, ("problem", "passed", "judged", "reasons"), rows)
+    console.print(drawn(table, _width(console)), soft_wrap=True)
     if len(odd) > SHOWN_PROBLEMS:
         console.print(Text(f"{len(odd) - SHOWN_PROBLEMS} more: see problems in results.json"))
 
 
-def drawn(table: Table) -> Text:
-    """A table below its title; the title alone where it has no rows."""
-    heads, *rows = table.aligned().split("\n") if table.rows else [""]
+def _width(console: Console) -> float:
+    return console.width if console.is_terminal else math.inf
+
+
+def drawn(table: Table, width: float = math.inf) -> Text:
+    """A table below its title, for so many characters; the title alone where it has no rows."""
+    heads, *rows = table.aligned(width).split("\n") if table.rows else [""]
     body = [Text(heads, style="cyan"), *map(Text, rows), Text()] if rows else []
     return Text("\n").join([Text(table.title, style="bold"), *body])

@@ -194,14 +194,21 @@ class Table:
     rows: Sequence[Sequence[Cell | str]]
     intro: str = ""
 
-    def aligned(self) -> str:
-        """Heads and rows as columns of plain text, columns of numbers to the right."""
+    def aligned(self, width: float = math.inf) -> str:
+        """Heads and rows as columns of plain text, columns of numbers to the right; columns for which `width`
+        characters are too few stand below, behind the first one again."""
         columns = []
         for head, *cells in zip(*([str(cell) for cell in line] for line in (self.heads, *self.rows)), strict=True):
-            width = max(map(len, (head, *cells)))
+            own = max(map(len, (head, *cells)))
             side = str.rjust if all(cell[:1] in "-0123456789" for cell in cells) else str.ljust
-            columns.append([side(cell, width) for cell in (head, *cells)])
-        return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+            columns.append([side(cell, own) for cell in (head, *cells)])
+        blocks = [columns[:2]]
+        for column in columns[2:]:
+            if sum(len(other[0]) + 2 for other in blocks[-1]) + len(column[0]) > width:
+                blocks.append(columns[:1])
+            blocks[-1] = [*blocks[-1], column]
+        lines = (("  ".join(line).rstrip() for line in zip(*block, strict=True)) for block in blocks)
+        return "\n\n".join(map("\n".join, lines))
 
     def markdown(self) -> str:
         """Heads and rows as a table of Markdown."""

@@ -14,7 +14,7 @@ from ra3.run.folder import Run
 from ra3.run.ledger import duration
 from ra3.run.metrics import GLOSSARY
 from ra3.run.progress import Work, watched_by
-from ra3.run.results import Cell, ProblemCount, Score, is_share, result_tables
+from ra3.run.results import Cell, ProblemCount, Score, Table, is_share, result_tables
 
 HEALTHY = {
     "dead_groups": 0.1, "entropy": 0.9, "truncated": 0.0, "think_rate": 0.4, "logp_gap_max": 1e-7, "loss": 0.3,
@@ -180,7 +180,17 @@ def test_tables_have_one_order_and_write_each_number_once():
     ]  # fmt: skip
     assert tables[2].rows[0][2] == Cell("-0.25", "-0.5", "1.5", model="ra3", span=(0.0, 0.125, 1.0))
     assert tables[2].aligned().splitlines()[1] == "nll                -  -0.25 [-0.5, 1.5]"
+    assert max(map(len, tables[0].aligned(40).splitlines())) <= 40 < len(tables[0].aligned().splitlines()[0])
     assert tables[2].markdown().splitlines()[2] == "| nll | - | -0.25 [-0.5, 1.5] |"
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"), [(6, ["a  b", "x  1", "", "a  cc", "x   2", "", "a  d", "x  3"]), (9, 5), (99, 2)]
+)
+def test_columns_that_do_not_fit_stand_below(width, lines):
+    """Widths 1, 1, 2 and 1 with two blanks between: all take 11, the first three 8, two of them at most 5."""
+    found = Table("", ("a", "b", "cc", "d"), [("x", "1", "2", "3")]).aligned(width).splitlines()
+    assert found == lines or len(found) == lines
 
 
 def test_small_texts():
