@@ -130,11 +130,15 @@ def add_in_tree(values: Tensor) -> Tensor:
     pieces = torch.empty_like(padded)
     with _peers():
         distributed.all_to_all_single(pieces, padded)
-        parts = list(pieces.chunk(_count))
-        while len(parts) > 1:
-            parts = [left + right for left, right in zip(parts[::2], parts[1::2], strict=True)]
-        distributed.all_gather(list(padded.chunk(_count)), parts[0])
+        distributed.all_gather(list(padded.chunk(_count)), tree_sum(list(pieces.chunk(_count))))
     return values.copy_(padded[: len(values)])
+
+
+def tree_sum(parts: list[Tensor]) -> Tensor:
+    """Adds up a power of two of tensors in a binary tree."""
+    while len(parts) > 1:
+        parts = [left + right for left, right in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
 
 
 @contextmanager

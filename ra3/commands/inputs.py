@@ -29,6 +29,7 @@ from ra3.grading.problems import Problem, as_request, load
 from ra3.model.hub import find_model
 from ra3.model.lora import Lora
 from ra3.model.policy import Policy
+from ra3.model.sharding import ShardedPolicy
 from ra3.rollout.programs import encode_prompts
 from ra3.run.files import fingerprint_items
 from ra3.run.recorder import Recorder
@@ -216,7 +217,7 @@ def load_policy(run: RunSettings, model: ModelSettings, pinned: str | None = Non
     policy.chats = model.prompt != "plain" and bool(policy.tokenizer.chat_template)
     if model.prompt == "chat" and not policy.chats:
         raise UserError("the tokenizer has no chat template", f"model.prompt = chat, {name}", fix="use plain or auto")
-    return policy
+    return ShardedPolicy.of(policy) if run.shard and ranks.count() > 1 else policy
 
 
 @dataclass(frozen=True)

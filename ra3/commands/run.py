@@ -285,9 +285,7 @@ def write_annotated(
 
 
 def save_model(run: Run, policy: Policy) -> None:
-    """Saves the final model as a standard Hugging Face folder, on the first rank."""
-    if ranks.rank():
-        return
+    """Saves the final model as a standard Hugging Face folder."""
     with run.guard("save the model"):
         policy.save(run.path("model"))
 

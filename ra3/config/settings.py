@@ -102,6 +102,8 @@ class RunSettings(Section):
     are does not change a bit, how many lanes does."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)
     """Seconds between checkpoints; the last two are kept. 0: after every step."""
+    shard: bool = False
+    """With several ranks: each holds a share of weights, gradients and optimiser state (FSDP2), not all of them."""
     stuck_after_s: float = Field(default=3600.0, gt=0)
     """End the run when nothing moves for this long (seconds), saying in what; the stacks of all threads are kept."""
     benchmarks: tuple[Place, ...] = Field(default=(), examples=["NAME or NAME:FILE, with commas between"])

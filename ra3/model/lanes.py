@@ -16,9 +16,10 @@ of the *whole* step, never of a pass, so it does not depend on how the rows were
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,31 +27,36 @@ from torch import Tensor, nn
 from ra3 import ranks
 from ra3.rows import Rows, concatenate
 
+if TYPE_CHECKING:
+    from ra3.model.policy import Policy
+
 T = TypeVar("T")
 BUCKET = 2**25
 """Numbers that ranks add up at once: 128 MiB in float32."""
 
 
-def own_lanes(lanes: int) -> range:
-    """The lanes of this rank; of one lane, every rank's own."""
+def own_lanes(policy: Policy) -> range:
+    """The lanes of this rank; of one lane, every rank's own. Where shares of the weights are gathered for each pass,
+    ranks read neighbouring lanes at a time, else each has neighbours: the tree is the same."""
+    lanes, rank, count = policy.lanes, ranks.rank(), ranks.count()
     if lanes == 1:
         return range(1)
-    size = lanes // ranks.count()
-    return range(size * ranks.rank(), size * (ranks.rank() + 1))
+    return range(rank, lanes, count) if policy.is_sharded else range(lanes * rank // count, lanes * (rank + 1) // count)
 
 
-def by_lane(lanes: int, count: int, work: Callable[[list[int]], T]) -> list[tuple[list[int], T]]:
+def by_lane(policy: Policy, count: int, work: Callable[[list[int]], T]) -> list[tuple[list[int], T]]:
     """Deals items 0 .. count - 1 to the lanes in turn and does `work` on those of this rank. Returns the items and the
     result of every lane that has any, on every rank."""
-    dealt = [list(range(lane, count, lanes)) for lane in range(lanes)]
-    mine = {lane: work(dealt[lane]) for lane in own_lanes(lanes) if dealt[lane]}
+    dealt = [list(range(lane, count, policy.lanes)) for lane in range(policy.lanes)]
+    with policy.gathered():
+        mine = {lane: work(dealt[lane]) for lane in own_lanes(policy) if dealt[lane]}
     found = {lane: result for own in ranks.from_all(mine) for lane, result in own.items()}
     return [(dealt[lane], found[lane]) for lane in sorted(found)]
 
 
-def rows_by_lane(lanes: int, groups: int, work: Callable[[list[int]], Rows]) -> Rows:
+def rows_by_lane(policy: Policy, groups: int, work: Callable[[list[int]], Rows]) -> Rows:
     """The rows of groups 0 .. groups - 1 in their order, where `work` makes those of some, numbered from 0."""
-    found = by_lane(lanes, groups, work)
+    found = by_lane(policy, groups, work)
     rows = concatenate([replace(rows, group=torch.tensor(own)[rows.group]) for own, rows in found])
     return rows.select(rows.group.argsort(stable=True))
 
@@ -66,9 +72,9 @@ class LaneGradients:
     With one lane nothing is taken: backward passes add up by themselves.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lanes: int):
-        self._parameters = [p for p in parameters if p.requires_grad] if lanes > 1 else []
-        self._lanes, self._taken = len(own_lanes(lanes)), 0
+    def __init__(self, policy: Policy):
+        self._parameters = [p for p in policy.model.parameters() if p.requires_grad] if policy.lanes > 1 else []
+        self._lanes, self._taken, self._is_sharded = len(own_lanes(policy)), 0, policy.is_sharded
         self._subtrees: dict[int, list[Tensor]] = {}
         """The sum of each subtree of this rank's lanes that is finished, by its height."""
         self._total: list[Tensor] = []
@@ -90,7 +96,7 @@ class LaneGradients:
             self._subtrees.clear()
 
     def _end_pass(self, found: list[Tensor]) -> None:
-        for bucket in _buckets(found) if ranks.count() > 1 else ():
+        for bucket in _buckets(found) if ranks.count() > 1 and not self._is_sharded else ():
             flat, sizes = ranks.add_in_tree(torch.cat([g.flatten() for g in bucket])), [g.numel() for g in bucket]
             for g, values in zip(bucket, flat.split(sizes), strict=True):
                 g.copy_(values.view_as(g))
@@ -100,6 +106,45 @@ class LaneGradients:
         """Puts the sum into the parameters."""
         for p, g in zip(self._parameters, self._total, strict=bool(self._total)):
             p.grad = g
+
+
+def clip_gradients(policy: Policy, most: float) -> float:
+    """Scales the gradients down to the norm `most`; returns the norm that they had. With lanes squares are added in
+    float64, row by row of each matrix, which shares of them can do, too."""
+    parameters = [p for p in policy.model.parameters() if p.grad is not None]
+    if policy.lanes == 1:
+        return float(nn.utils.clip_grad_norm_(parameters, most))
+    squares = [local(p.grad).double().square() for p in parameters]
+    rows = [square.flatten(1).sum(1) if square.dim() > 1 else square for square in squares]
+    told = ranks.from_all(rows) if policy.is_sharded else [rows]
+    norm = math.sqrt(sum(float(torch.cat(shares).sum()) for shares in zip(*told, strict=True)))
+    if norm > most:
+        for p in parameters:
+            local(p.grad).mul_(most / (norm + 1e-6))
+    return norm
+
+
+def local(tensor: Any) -> Tensor:
+    """This rank's share of a tensor that is spread over the ranks (a DTensor), or the whole of any other."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def whole(tree: Any) -> Any:
+    """The tree with whole tensors in the place of shares, which all ranks must ask for together."""
+    if isinstance(tree, dict):
+        return {name: whole(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [whole(value) for value in tree]
+    return tree.full_tensor() if hasattr(tree, "full_tensor") else tree
+
+
+def share_of(tensor: Any, like: Any) -> Any:
+    """A whole tensor spread as `like` is; the tensor itself where that is whole, too, or something else."""
+    if not hasattr(like, "full_tensor") or tensor.shape != like.shape:
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
 
 
 def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:

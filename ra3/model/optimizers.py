@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ra3.model.lanes import share_of, whole
+
 
 class Optimizer:
     """One or two torch optimisers that step together under one learning-rate factor."""
@@ -33,13 +35,15 @@ class Optimizer:
                 group["lr"] = peak * factor
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """State of all parts."""
-        return [part.state_dict() for part in self.parts]
+        """State of all parts, whole where ranks hold shares."""
+        return whole([part.state_dict() for part in self.parts])
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         """Restores what `state_dict` returned."""
         for part, state in zip(self.parts, states, strict=True):
-            part.load_state_dict(state)
+            learn = [p for group in part.param_groups for p in group["params"]]
+            own = {i: {name: share_of(x, learn[i]) for name, x in kept.items()} for i, kept in state["state"].items()}
+            part.load_state_dict(state | {"state": own})
 
 
 MUON_LR_RATIO = 6.0

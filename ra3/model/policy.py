@@ -21,6 +21,7 @@ from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from ra3 import ranks
 from ra3.data.latents import LatentSyntax
 from ra3.data.tokens import token_texts
 from ra3.errors import UserError
@@ -143,6 +144,26 @@ class Policy:
         return replace(self, model=self.lora.learner(self.model)) if self.lora else self.snapshot()
 
     @property
+    def trunk(self) -> Any:
+        """What makes hidden states of ids."""
+        return self.model.base_model
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each rank holds a share of the weights (ra3/model/sharding.py), and not all of them."""
+        return False
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Inside, a rank makes passes without the others."""
+        return nullcontext()
+
+    def end_passes(self) -> None:
+        """Passes are over for now."""
+
+    def idle_pass(self) -> None:
+        """Another rank makes a pass, this one none."""
+
+    @property
     def learnt(self) -> Any:
         """What checkpoints hold: the model, or its adapter alone."""
         return AdapterState(self.model) if self.lora else self.model
@@ -150,14 +171,17 @@ class Policy:
     def save(self, folder: Path) -> None:
         """Writes a standard Hugging Face folder, and an adapter beside what it makes of the model.
 
-        OSError if a file is in its place, which the library only mentions.
+        The first rank alone writes. OSError if a file is in its place, which the library only mentions.
         """
+        weights = self.learnt.state_dict() if self.is_sharded else None
+        if ranks.rank():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         if self.lora and is_adapted(self.model):
             save_adapter(self.model, self.source, folder / "adapter")
             merged(self.model).save_pretrained(folder)
         else:
-            self.model.save_pretrained(folder)
+            self.model.save_pretrained(folder, state_dict=weights)
         self.tokenizer.save_pretrained(folder)
 
     def hidden(
@@ -175,7 +199,7 @@ class Policy:
         mask.cache = cache  # pyright: ignore[reportAttributeAccessIssue]
         reading = {"position_ids": positions, "attention_mask": mask, "use_cache": cache is not None}
         with self._autocast():
-            return self.model.base_model(ids, **reading, **{self._cache_argument: cache}).last_hidden_state
+            return self.trunk(ids, **reading, **{self._cache_argument: cache}).last_hidden_state
 
     @cached_property
     def _cache_argument(self) -> str:

@@ -19,7 +19,7 @@ from torch.nn.functional import embedding
 from ra3.config.settings import UpdateSettings
 from ra3.model.action_spaces import TokenScores, token_scores
 from ra3.model.attention import RowLayout
-from ra3.model.lanes import LaneGradients, Plan, add_up, own_lanes
+from ra3.model.lanes import LaneGradients, Plan, add_up, clip_gradients, own_lanes
 from ra3.model.optimizers import Optimizer, layer_matrices
 from ra3.model.policy import Policy
 from ra3.rows import Rows
@@ -103,7 +103,7 @@ def fit(
     """
     optimizer.zero_grad()
     live = torch.ones_like(rows.finished) if live is None else live
-    gradients, losses, parts = LaneGradients(policy.model.parameters(), policy.lanes), [], []
+    gradients, losses, parts = LaneGradients(policy), [], []
     with policy.activation_checkpointing(update.checkpoint_activations):
         for which, learning in ((live, True), (~live, False)):
             index, budget = which.nonzero()[:, 0], update.micro_batch_tokens
@@ -120,7 +120,8 @@ def fit(
             losses += add_up(found, policy.lanes).flatten().tolist()
     total = sum(losses)
     gradients.put_back()
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(policy.model.parameters(), update.max_grad_norm))
+    policy.end_passes()
+    grad_norm = clip_gradients(policy, update.max_grad_norm)
     if not (math.isfinite(total) and math.isfinite(grad_norm)):
         bad = nonfinite_rows(policy, rows, wanted, loss_fn, update.micro_batch_tokens, temperature)
         optimizer.zero_grad()
@@ -136,7 +137,7 @@ class Reading:
         limit = min(max_tokens, MAX_PASS_TOKENS_ON_CPU) if policy.device.type == "cpu" else max_tokens
         self._policy, self._wanted = policy, wanted.to(policy.device)
         self.plan = Plan.of(rows.to(policy.device), limit, policy.lanes)
-        own = own_lanes(policy.lanes)
+        own = own_lanes(policy)
         self.turns = list(product(range(self.plan.passes), own))
         """(pass, lane) in the order in which they are read."""
         self._work = Work(sum(int(rows.length[read].sum()) for lane in own for read in self.plan.lanes[lane]))
@@ -145,7 +146,7 @@ class Reading:
         """Reads a pass of a lane; None where the lane has fewer."""
         packed = self.plan.packed(lane, number)
         if not packed:
-            return None
+            return self._policy.idle_pass()
         rows, layout = self.plan.rows, RowLayout.of(packed.column, packed.token)
         hidden = self._policy.hidden(packed.ids[None], packed.positions[None], None, layout)[0]
         at = ((packed.column > 0) & self._wanted[packed.row, packed.column]).nonzero()[:, 0]
@@ -162,6 +163,7 @@ def forward_trunk(policy: Policy, rows: Rows, wanted: Tensor, max_tokens: int) -
     for turn in reading.turns:
         if tokens := reading.read(*turn):
             yield tokens
+    policy.end_passes()
 
 
 def run_head(

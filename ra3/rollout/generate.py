@@ -70,7 +70,7 @@ def generate(
         beside = [begun[p] for p in lane], companion, at_once
         return _generated(policy, *own, *beside, lambda ended: told({rows[r]: ids for r, ids in ended.items()}))
 
-    return rows_by_lane(policy.lanes, len(prompts), of)
+    return rows_by_lane(policy, len(prompts), of)
 
 
 def _generated(

@@ -44,7 +44,7 @@ def interleave(
         own = [seeds[d * group_size + g] for d in lane for g in range(group_size)]
         return _interleaved(policy, [documents[d] for d in lane], group_size, rules, own)
 
-    return rows_by_lane(policy.lanes, len(documents), of)
+    return rows_by_lane(policy, len(documents), of)
 
 
 def _interleaved(

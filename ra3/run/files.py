@@ -162,6 +162,7 @@ def fingerprint_weights(model: nn.Module) -> str:
 
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in model.state_dict().items():
+        tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # spread over the ranks
         digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

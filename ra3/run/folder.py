@@ -38,7 +38,7 @@ LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay", "tmpf
 LOCK_FILES = LOCK, OWNER = ".lock", ".owner"
 RESUMED_FROM = ("checkpoints", "metrics.jsonl", "rollouts.jsonl", "ledger.jsonl")
 """What a run goes on from, and a fork begins with."""
-FREE_KEYS = ("run.out", "run.name", "run.checkpoint_every_s", "run.stuck_after_s")
+FREE_KEYS = ("run.out", "run.name", "run.shard", "run.checkpoint_every_s", "run.stuck_after_s")
 """Settings that move or time a run but never change its numbers."""
 PLACES = (
     *("model.path", "corpus.path", "corpus.heldout_path", "rlvr.problems", "eval.problems", "eval.samples_file"),
