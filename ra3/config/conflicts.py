@@ -117,6 +117,22 @@ def of_rewards(config: Config) -> Iterator[Conflict]:
         )
 
 
+def of_shards(config: Config) -> Iterator[Conflict]:
+    """What weights that are spread over the ranks cannot do."""
+    if config.run.shard and config.midtrain.mstep.optimizer == "muon":
+        yield Conflict(
+            ("midtrain.mstep.optimizer", "run.shard"),
+            "muon works on whole matrices, and run.shard leaves each rank a share of them",
+            "set midtrain.mstep.optimizer = adamw, or leave out run.shard",
+        )
+    if config.run.shard and config.model.lora.rank:
+        yield Conflict(
+            ("run.shard", "model.lora.rank"),
+            "an adapter and the model below it are not sharded yet",
+            "leave out run.shard: with an adapter gradients and optimiser are small",
+        )
+
+
 def of_sizes(config: Config) -> Iterator[Conflict]:
     """Lengths and numbers of samples that are too small for what is asked."""
     room, own, k = config.update.micro_batch_tokens, config.eval, max(config.eval.k)

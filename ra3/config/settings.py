@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from ra3.config.conflicts import Conflicts, of_rewards, of_sizes
+from ra3.config.conflicts import Conflicts, of_rewards, of_shards, of_sizes
 
 Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "none", "iwae"]
 Method = Literal[
@@ -339,7 +339,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        if found := [*of_rewards(self), *of_sizes(self)]:
+        if found := [*of_rewards(self), *of_sizes(self), *of_shards(self)]:
             raise Conflicts(found)
         return self
 

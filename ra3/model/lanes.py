@@ -130,12 +130,12 @@ def local(tensor: Any) -> Tensor:
 
 
 def whole(tree: Any) -> Any:
-    """The tree with whole tensors in the place of shares, which all ranks must ask for together."""
+    """The tree with whole tensors, on the CPU, in the place of shares; all ranks must ask for it together."""
     if isinstance(tree, dict):
         return {name: whole(value) for name, value in tree.items()}
     if isinstance(tree, list):
         return [whole(value) for value in tree]
-    return tree.full_tensor() if hasattr(tree, "full_tensor") else tree
+    return tree.full_tensor().cpu() if hasattr(tree, "full_tensor") else tree
 
 
 def share_of(tensor: Any, like: Any) -> Any:

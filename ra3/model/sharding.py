@@ -104,8 +104,13 @@ class WholeState:
         self._model = model
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Whole tensors by name."""
-        return whole(self._model.state_dict())
+        """Whole tensors by name; one that has several names, as a tied head, is one tensor."""
+        first, found = dict[int, str](), dict[str, Tensor]()
+        named = self._model.named_parameters(remove_duplicate=False)
+        known = {name: first.setdefault(id(p), name) for name, p in named}
+        for name, tensor in self._model.state_dict().items():
+            found[name] = found[known[name]] if known.get(name) in found else whole(tensor)
+        return found
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Takes this rank's share of whole tensors."""

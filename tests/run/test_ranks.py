@@ -53,6 +53,26 @@ def test_a_run_goes_on_with_another_number_of_ranks(home):
     assert product(metrics.parent) == product(home / "runs" / "midtrain-alone")
 
 
+def test_shards_of_the_weights_change_no_byte(home):
+    """Two ranks that each hold half are stopped; two that hold all go on, are stopped, and one process ends it."""
+    folder = home / "runs" / "sharded"
+    metrics = folder / "metrics.jsonl"
+    for more in (["--run.shard", "true"], []):
+        before = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+        run = Started(home, words("midtrain", "sharded", "--resume", "--ranks", 2, *more))
+        run.wait_until(lambda n=before: metrics.exists() and len(metrics.read_text().splitlines()) >= n + 3)
+        run.signal(signal.SIGTERM)
+        assert run.wait().returncode == 143, run.said()
+    assert ra3(home, *words("midtrain", "sharded", "--resume")).returncode == 0
+    assert product(folder) == product(home / "runs" / "midtrain-alone")
+
+
+def test_a_sharded_run_gives_the_same_files(home):
+    ended = ra3(home, *words("rlvr", "rlvr-sharded", "--ranks", 2, "--run.shard", "true"))
+    assert ended.returncode == 0, ended.stderr
+    assert product(home / "runs" / "rlvr-sharded") == product(home / "runs" / "rlvr-alone")
+
+
 @pytest.mark.parametrize("command", ["midtrain", "rlvr"])
 def test_a_rank_that_is_killed_costs_nothing_but_time(home, command):
     name = f"{command}-killed"
@@ -67,6 +87,8 @@ def test_a_rank_that_is_killed_costs_nothing_but_time(home, command):
         (["--ranks", 8], "set run.lanes to 8"),
         (["--ranks", 0], "leave --ranks out"),
         (["--run.lanes", 6], "6 is not a power of two"),
+        (["--run.shard", "true", "--midtrain.mstep.optimizer", "muon"], "muon works on whole matrices"),
+        (["--run.shard", "true", "--model.lora.rank", 4], "not sharded yet"),
         (["--ranks", 2, "--model", "nowhere"], "nowhere"),
     ],
 )

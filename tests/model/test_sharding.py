@@ -1,0 +1,65 @@
+"""A sharded policy holds shares, and gives what the whole one gives."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ra3 import ranks
+from ra3.config.settings import UpdateSettings
+from ra3.em.mstep import next_token_step
+from ra3.model.lanes import local
+from ra3.model.optimizers import make_optimizer
+from ra3.model.sharding import ShardedPolicy
+from ra3.model.update import score
+from ra3.ranks import MEETING_PLACE
+from ra3.rollout.cursor import LatentRules
+from ra3.rollout.interleave import interleave
+
+
+def trained(policy, rows, seeds, documents) -> dict[str, torch.Tensor]:
+    """Two updates; what is sampled and scored after them, and the weights of policy and copy."""
+    optimizer = make_optimizer(policy.model, "adamw", 1e-2)
+    for _ in range(2):
+        next_token_step(policy, optimizer, rows, UpdateSettings(micro_batch_tokens=150, max_grad_norm=0.1))
+    sampled = interleave(policy, documents, 2, LatentRules(4, think_floor=0.4), seeds)
+    found = {"ids": sampled.ids, "logp": sampled.logp, "scores": score(policy, rows, rows.valid, 150).logp}
+    twin = policy.snapshot()
+    next_token_step(twin, make_optimizer(twin.model, "adamw", 1e-2), rows, UpdateSettings())  # a copy of its own
+    for name, own in (("policy", policy), ("twin", twin)):
+        found |= {f"{name} {key}": value for key, value in own.learnt.state_dict().items()}
+    return found | {f"moment {i}": x["exp_avg"] for i, x in optimizer.state_dict()[0]["state"].items()}
+
+
+@pytest.mark.timeout(300)
+def test_two_shares_are_one_model(tmp_path, policy, documents):
+    policy, seeds = replace(policy, lanes=4), list(range(16))
+    rows = interleave(replace(policy, lanes=1), documents, 2, LatentRules(4, think_floor=0.4), seeds)
+
+    def work(rank: int) -> None:
+        group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+        os.environ |= {MEETING_PLACE: f"file://{tmp_path}/meet"} | {name: str(value) for name, value in group.items()}
+        ranks.join(60)
+        sharded = ShardedPolicy.of(policy.snapshot())
+        held = sum(local(p).numel() for p in sharded.model.parameters()) / sharded.num_parameters
+        torch.save({"held": held, **trained(sharded, rows, seeds, documents)}, tmp_path / f"{rank}.pt")
+        ranks.leave()
+        os._exit(0)
+
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=work, args=(rank,)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(200)
+        assert process.exitcode == 0
+    alone = trained(policy.snapshot(), rows, seeds, documents)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
+        assert 0.45 < found.pop("held") < 0.55
+        assert found.keys() == alone.keys()
+        assert [name for name in alone if not torch.equal(alone[name], found[name])] == []
