@@ -3,10 +3,11 @@
     python perf/scale.py [--model MODEL] [--lanes 4] [--ranks 1 2 4] [--documents 16] [--steps 3] [--weak]
 
 Every line is the same training, one thread a process, AdamW: alone with one lane (ra3 as it is without ranks), alone
-with L lanes, and with L lanes on W ranks. Wall seconds a step, CPU seconds a step of all ranks together, the share of
-the wall time that the first rank spends in adding up gradients, and whether the weights are, bit for bit, those of L
-lanes alone. Strong scaling: the same documents for all; `--weak`: so many for each rank, and then the weights differ by
-design. Ranks on one machine share its cores, so wall time can fall only while cores are left.
+with L lanes, with L lanes on W ranks, and on W ranks that hold shares (run.shard). Wall seconds a step, CPU seconds a
+step of all ranks together, the share of the wall time that the first rank spends in adding up gradients (of shares: not
+known, it happens inside the backward pass), peak memory of the largest rank, and whether the weights are, bit for bit,
+those of L lanes alone. Strong scaling: the same documents for all; `--weak`: so many for each rank, and then the weights
+differ by design. Ranks on one machine share its cores, so wall time can fall only while cores are left.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -34,11 +36,14 @@ def work(arguments: argparse.Namespace) -> None:
     from ra3.data.corpus import read
     from ra3.data.latents import encode_all
     from ra3.em.mstep import next_token_step
+    from ra3.model.lanes import whole
     from ra3.model.optimizers import make_optimizer
     from ra3.rollout.interleave import expert_rows
 
     ranks.join(600)
-    policy = load_policy(RunSettings(threads=1, lanes=arguments.lanes), ModelSettings(path=arguments.model))
+    policy = load_policy(
+        RunSettings(threads=1, lanes=arguments.lanes, shard=arguments.shard), ModelSettings(path=arguments.model)
+    )
     library = str(Path(os.__file__).parent)
     corpus = read(library, "[a-h]*.py", documents=arguments.documents, max_bad=0.5, unit="function", filtered=True)
     documents, _ = encode_all(policy.syntax, corpus.documents, "line", 256)
@@ -59,20 +64,21 @@ def work(arguments: argparse.Namespace) -> None:
     for _ in range(arguments.steps):
         next_token_step(policy, optimizer, rows, UpdateSettings())
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    digest = hashlib.sha256()
+    digest, peak = hashlib.sha256(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     for parameter in policy.model.parameters():
-        digest.update(parameter.detach().numpy().tobytes())
+        digest.update(whole(parameter.detach()).numpy().tobytes())
     tokens = int(rows.length.sum()) * arguments.steps
     found = {"wall": wall / arguments.steps, "cpu": cpu / arguments.steps, "adding": adding / wall, "tokens": tokens}
-    Path(arguments.worker, f"{ranks.rank()}.json").write_text(json.dumps(found | {"weights": digest.hexdigest()}))
+    found |= {"peak": peak, "weights": digest.hexdigest()}
+    Path(arguments.worker, f"{ranks.rank()}.json").write_text(json.dumps(found))
 
 
-def measured(arguments: argparse.Namespace, lanes: int, count: int) -> list[dict]:
+def measured(arguments: argparse.Namespace, lanes: int, count: int, shard: bool) -> list[dict]:
     """What each rank took."""
     documents = arguments.documents * (count if arguments.weak else 1)
     with tempfile.TemporaryDirectory() as folder:
         own = ["--model", arguments.model, "--lanes", lanes, "--documents", documents, "--steps", arguments.steps]
-        command = [sys.executable, __file__, "--worker", folder, *map(str, own)]
+        command = [sys.executable, __file__, "--worker", folder, *map(str, own), *["--shard"] * shard]
         group = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GLOO_SOCKET_IFNAME": "lo"}
         meet = {"RA3_MEETING_PLACE": f"file://{folder}/meet"} | {name: str(value) for name, value in group.items()}
         places = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
@@ -90,20 +96,23 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=16)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--weak", action="store_true")
+    parser.add_argument("--shard", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         return work(arguments)
-    print(f"{'':20}{'wall s':>9}{'CPU s':>9}{'CPU, ratio':>12}{'adding up':>11}{'tokens/s':>10}  weights")
+    print(f"{'':22}{'wall s':>9}{'CPU s':>9}{'CPU, ratio':>12}{'adding up':>11}{'GiB':>7}{'tokens/s':>10}  weights")
     alone = reference = 0
-    for lanes, count in [(1, 1), *((arguments.lanes, count) for count in arguments.ranks)]:
-        found = measured(arguments, lanes, count)
+    kinds = [(count, shard) for count in arguments.ranks for shard in (False, True) if count > 1 or not shard]
+    for lanes, count, shard in [(1, 1, False), *((arguments.lanes, *kind) for kind in kinds)]:
+        found = measured(arguments, lanes, count, shard)
         wall, cpu, weights = max(o["wall"] for o in found), sum(o["cpu"] for o in found), {o["weights"] for o in found}
         alone, reference = alone or cpu, reference or (lanes > 1 and weights)
         same = "" if lanes == 1 or arguments.weak else "the same" if weights == reference else "OTHER"
-        name, speed = f"{count} x {lanes // count} lanes", found[0]["tokens"] / arguments.steps / wall
-        adding = f"{found[0]['adding']:11.1%}"
-        print(f"{name:20}{wall:9.2f}{cpu:9.2f}{cpu / alone:12.2f}{adding}{speed:10.0f}  {same}", flush=True)
+        name = f"{count} x {lanes // count} lanes{', shards' * shard}"
+        speed = found[0]["tokens"] / arguments.steps / wall
+        adding = f"{found[0]['adding']:11.1%}{max(own['peak'] for own in found):7.2f}"
+        print(f"{name:22}{wall:9.2f}{cpu:9.2f}{cpu / alone:12.2f}{adding}{speed:10.0f}  {same}", flush=True)
     return None
 
 

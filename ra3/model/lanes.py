@@ -38,9 +38,9 @@ BUCKET = 2**25
 def own_lanes(policy: Policy) -> range:
     """The lanes of this rank; of one lane, every rank's own. Where shares of the weights are gathered for each pass,
     ranks read neighbouring lanes at a time, else each has neighbours: the tree is the same."""
-    lanes, rank, count = policy.lanes, ranks.rank(), ranks.count()
-    if lanes == 1:
+    if policy.lanes == 1:
         return range(1)
+    lanes, rank, count = policy.lanes, ranks.rank(), ranks.count()
     return range(rank, lanes, count) if policy.is_sharded else range(lanes * rank // count, lanes * (rank + 1) // count)
 
 
