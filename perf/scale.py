@@ -6,8 +6,8 @@ Every line is the same training, one thread a process, AdamW: alone with one lan
 with L lanes, with L lanes on W ranks, and on W ranks that hold shares (run.shard). Wall seconds a step, CPU seconds a
 step of all ranks together, the share of the wall time that the first rank spends in adding up gradients (of shares: not
 known, it happens inside the backward pass), peak memory of the largest rank, and whether the weights are, bit for bit,
-those of L lanes alone. Strong scaling: the same documents for all; `--weak`: so many for each rank, and then the weights
-differ by design. Ranks on one machine share its cores, so wall time can fall only while cores are left.
+those of L lanes alone. Strong scaling: the same documents for all; `--weak`: so many for each rank, and then the
+weights differ by design. Ranks on one machine share its cores, so wall time can fall only while cores are left.
 """
 
 from __future__ import annotations

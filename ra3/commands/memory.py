@@ -3,7 +3,7 @@
 A run holds at its peak
 
     weights of every copy + gradients + two optimiser moments        4 bytes a number, whatever the passes compute in
-    + with L lanes, log2 L + 1 gradients more: the subtrees that are added up, and the sum
+    + with L lanes on W ranks, 1 + log2 (L / W) gradients more: the subtrees that are added up, and the sum
     of which a rank has its share where they are sharded, and then the weights that are gathered to sample
     + in bfloat16 2 bytes a number for the weights as the passes take them
     + on a CPU weights and moments again, as they are saved (what a pass has held is not given back by then); with an
@@ -116,11 +116,11 @@ def memory_plan(policy: Policy, config: Config, command: str, lengths: Sequence[
     numbers = policy.lora.num_parameters(policy.model) if policy.lora else policy.num_parameters
     learning, cast = 4.0 * numbers * trained, copy / 2 * (policy.dtype == torch.bfloat16)
     copies = COPIES[command] + (command == "rlvr" and config.rlvr.method in BESIDE)
-    share = 1 / ranks.count() if policy.is_sharded else 1.0  # beside it, what is gathered
+    lanes, share = config.run.lanes, 1 / ranks.count() if policy.is_sharded else 1.0  # beside it, what is gathered
     return MemoryPlan(
         libraries=LIBRARIES if on_cpu else 0.0,
         weights=(copy + learning if policy.lora else copy * copies) * share + cast + copy * (share < 1),
-        gradients=learning * share * (1 if config.run.lanes == 1 else 2 + math.log2(config.run.lanes)),
+        gradients=learning * share * (1 if lanes == 1 else 2 + math.log2(lanes / ranks.count())),
         moments=2 * learning * share,
         activations=activations(policy, pass_tokens, config.update.checkpoint_activations) * trained,
         logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, vocabulary),
