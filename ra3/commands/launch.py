@@ -87,11 +87,9 @@ class Group:
 
     def wait(self) -> tuple[int, int]:
         """(rank, exit code) of the first that failed, or of rank 0. A signal that comes meanwhile goes to all."""
-        failed: tuple[int, int] | None = None
         while any(process.poll() is None for process in self._processes):
             try:
-                failed = failed or self._failed()
-                if failed:
+                if failed := self._failed():
                     self._let_end(failed[1])
                     break
                 time.sleep(0.05)
@@ -99,7 +97,7 @@ class Group:
                 self.stopped_by = getattr(stop, "signum", signal.SIGINT)
                 for process in self._processes:
                     process.send_signal(self.stopped_by)
-        rank, code = failed or self._failed() or (0, 0)
+        rank, code = self._failed() or (0, 0)  # where all fail alike, the first speaks
         if rank and code > 0 and (said := self._said[rank].read_text(errors="replace")):
             print(f"rank {rank}: {said[-LAST_WORDS:]}", file=sys.stderr, end="")
         return rank, code
