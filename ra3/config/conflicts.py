@@ -125,6 +125,12 @@ def of_shards(config: Config) -> Iterator[Conflict]:
             "muon works on whole matrices, and run.shard leaves each rank a share of them",
             "set midtrain.mstep.optimizer = adamw, or leave out run.shard",
         )
+    if config.run.shard and config.rlvr.method == "nlpo":
+        yield Conflict(
+            ("rlvr.method", "run.shard"),
+            "rlvr.method = nlpo reads with a second model beside the first, which run.shard gathers for itself alone",
+            "choose another method, or leave out run.shard",
+        )
     if config.run.shard and config.model.lora.rank:
         yield Conflict(
             ("run.shard", "model.lora.rank"),
