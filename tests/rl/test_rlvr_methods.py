@@ -18,9 +18,11 @@ from method_runs import SETTINGS, plain, rows_of, run, slopes, task, weights, wo
 from methods_page import PAGE, methods_page, row
 
 import ra3.rl.methods
+from ra3.commands.inputs import load_rl_problems
 from ra3.commands.memory import memory_plan
 from ra3.config.conflicts import DECIDED_BY_METHOD, NEED_REFERENCES, NEED_VERDICTS
 from ra3.config.settings import Config, RlvrMethod, RlvrSettings, UpdateSettings
+from ra3.errors import UserError
 from ra3.model.action_spaces import log_probability
 from ra3.model.optimizers import Optimizer
 from ra3.model.policy import Policy
@@ -305,6 +307,8 @@ def test_rewards_and_settings_that_a_method_has_no_use_for_are_refused():
     for own in ({"method": "rlpr"}, {"method": "pacs", "reward": "likelihood"}, {"method": "gspo", "loss": "cispo"}):
         with pytest.raises(ValueError, match="rlvr.method"):
             Config(rlvr=RlvrSettings(**own))
+    with pytest.raises(UserError, match=r"problems have no reference .*"):
+        load_rl_problems(Config(rlvr=RlvrSettings(method="guide")))
     for method, names in DECIDED_BY_METHOD.items():
         assert method in METHODS and set(names) < set(RlvrSettings.model_fields)
     assert {*NEED_VERDICTS, *NEED_REFERENCES} < set(METHODS) == set(get_args(RlvrMethod))
