@@ -34,6 +34,11 @@ NEED_VERDICTS = (
 )  # fmt: skip
 NEED_REFERENCES = ("verifree", "rlpr", "latro")
 """Methods of RLVR that have a use for one kind of reward only."""
+NOT_SHARDED = {
+    "nlpo": "reads with a second model beside the first, which run.shard gathers for itself alone",
+    "subnetwork": "masks whole matrices, and run.shard leaves each rank a share of them",
+}
+"""Methods of RLVR that weights spread over the ranks cannot do, and why."""
 NEED_HINTS = ("guide",)
 """Methods of RLVR with the reward from tests whose problems need references, too."""
 
@@ -125,12 +130,9 @@ def of_shards(config: Config) -> Iterator[Conflict]:
             "muon works on whole matrices, and run.shard leaves each rank a share of them",
             "set midtrain.mstep.optimizer = adamw, or leave out run.shard",
         )
-    if config.run.shard and config.rlvr.method == "nlpo":
-        yield Conflict(
-            ("rlvr.method", "run.shard"),
-            "rlvr.method = nlpo reads with a second model beside the first, which run.shard gathers for itself alone",
-            "choose another method, or leave out run.shard",
-        )
+    if config.run.shard and (why := NOT_SHARDED.get(config.rlvr.method)):
+        what = f"rlvr.method = {config.rlvr.method} {why}"
+        yield Conflict(("rlvr.method", "run.shard"), what, "choose another method, or leave out run.shard")
     if config.run.shard and config.model.lora.rank:
         yield Conflict(
             ("run.shard", "model.lora.rank"),

@@ -20,8 +20,8 @@ from methods_page import PAGE, methods_page, row
 import ra3.rl.methods
 from ra3.commands.inputs import load_rl_problems
 from ra3.commands.memory import memory_plan
-from ra3.config.conflicts import DECIDED_BY_METHOD, NEED_REFERENCES, NEED_VERDICTS
-from ra3.config.settings import Config, RlvrMethod, RlvrSettings, UpdateSettings
+from ra3.config.conflicts import DECIDED_BY_METHOD, NEED_REFERENCES, NEED_VERDICTS, NOT_SHARDED
+from ra3.config.settings import Config, RlvrMethod, RlvrSettings, RunSettings, UpdateSettings
 from ra3.errors import UserError
 from ra3.model.action_spaces import log_probability
 from ra3.model.optimizers import Optimizer
@@ -304,6 +304,9 @@ def test_a_method_that_keeps_a_model_beside_is_planned_with_it(base):
 
 
 def test_rewards_and_settings_that_a_method_has_no_use_for_are_refused():
+    for name in NOT_SHARDED:
+        with pytest.raises(ValueError, match="run.shard"):
+            Config(run=RunSettings(shard=True), rlvr=RlvrSettings(method=name))
     for own in ({"method": "rlpr"}, {"method": "pacs", "reward": "likelihood"}, {"method": "gspo", "loss": "cispo"}):
         with pytest.raises(ValueError, match="rlvr.method"):
             Config(rlvr=RlvrSettings(**own))
