@@ -199,8 +199,25 @@ def test_doctests_become_problems_that_their_functions_pass_and_nothing_else_doe
     assert diagonal["prompt"].startswith("import math\n\n\ndef diagonal(")
 
 
-def test_the_pins_are_of_permissive_licences():
+def test_the_pins_are_of_permissive_licences_and_the_manifest_is_theirs():
     pins = tomllib.loads((ROOT / "perf/python_corpus.toml").read_text())
+    manifest = json.loads((ROOT / "perf/python_corpus.json").read_text())
     licences = {part for own in pins["packages"] for part in own["licence"].split(" OR ")}
     assert licences <= PERMISSIVE
-    assert set(pins["heldout"]) <= {own["name"] for own in pins["packages"]}
+    pairs = zip(pins["packages"], manifest["packages"], strict=True)
+    assert all(told | own == told for own, told in pairs)
+    assert {own["name"] for own in manifest["packages"] if own["heldout"]} == set(pins["heldout"])
+    assert (manifest["tokenizer"], manifest["skipped"]) == (pins["tokenizer"], pins["skipped"])
+
+
+def test_the_manifest_adds_up_and_the_page_has_its_figures():
+    manifest = json.loads((ROOT / "perf/python_corpus.json").read_text())
+    page = (ROOT / "docs/corpora.md").read_text()
+    for split, heldout in (("train", False), ("heldout", True)):
+        own = [package for package in manifest["packages"] if package["heldout"] == heldout]
+        counts = {key: sum(package[key] for package in own) for key in ("documents", "tokens")}
+        assert manifest["totals"][split] == counts
+        assert "| {documents:,} | {tokens:,} |".format(**counts) in page
+    for rule, count in manifest["totals"]["left_out"].items():
+        assert count == sum(package.get(f"left out: {rule}", 0) for package in manifest["packages"])
+        assert f"{count:,} {rule}" in page
