@@ -42,6 +42,10 @@ Profile = Annotated[bool, Parameter(negative="", show_default=False, help="Print
 Ranks = Annotated[
     int, Parameter(show_default=False, help="Do it on so many processes of this machine, a GPU each (see run.lanes).")
 ]
+Launch = Annotated[
+    Literal["local", "ray"],
+    Parameter(show_default=False, help="Where the ranks run: here, or as actors of a running Ray cluster."),
+]
 Check = Annotated[bool, Parameter(negative="", show_default=False, help="Check each file: it compiles and turns back.")]
 To = Annotated[str, Parameter(help="A new folder.")]
 Tracker = Annotated[
@@ -69,45 +73,47 @@ for command in (runs, compare, sweep):
 
 @app.command
 def demo(
-    *words: Words, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False, ranks: Ranks = 1,
+    *words: Words, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False,
+    ranks: Ranks = 1, launch: Launch = "local",
 ) -> None:  # fmt: skip
     """The whole story on the embedded world: base, NTP and RA3, RLVR from each, evaluation and a report."""
-    _do("demo", words, dry_run, ranks, resume=resume, profile=profile)
+    _do("demo", words, dry_run, ranks, launch, resume=resume, profile=profile)
 
 
 @app.command
 def midtrain(
     *words: Words, resume: Resume = False, fork: Fork = None, profile: Profile = False, dry_run: DryRun = False,
-    ranks: Ranks = 1,
+    ranks: Ranks = 1, launch: Launch = "local",
 ) -> None:  # fmt: skip
     """Mid-train a model on expert text (RA3, or next-token prediction with --midtrain.method ntp)."""
-    _do("midtrain", words, dry_run, ranks, resume=resume, fork=fork, profile=profile)
+    _do("midtrain", words, dry_run, ranks, launch, resume=resume, fork=fork, profile=profile)
 
 
 @app.command
 def rlvr(
     *words: Words, resume: Resume = False, fork: Fork = None, profile: Profile = False, dry_run: DryRun = False,
-    ranks: Ranks = 1,
+    ranks: Ranks = 1, launch: Launch = "local",
 ) -> None:  # fmt: skip
     """Train a model by reinforcement with unit tests as reward."""
-    _do("rlvr", words, dry_run, ranks, resume=resume, fork=fork, profile=profile)
+    _do("rlvr", words, dry_run, ranks, launch, resume=resume, fork=fork, profile=profile)
 
 
 @app.command(name="eval")
 def evaluate(
-    *words: Words, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False, ranks: Ranks = 1,
+    *words: Words, resume: Resume = False, profile: Profile = False, dry_run: DryRun = False,
+    ranks: Ranks = 1, launch: Launch = "local",
 ) -> None:  # fmt: skip
     """Sample programs, or take those of a file (--samples), run them against the tests, and report pass@k."""
-    _do("eval", words, dry_run, ranks, resume=resume, profile=profile)
+    _do("eval", words, dry_run, ranks, launch, resume=resume, profile=profile)
 
 
 @app.command
 def annotate(
     *words: Words, out: Out = Path("annotated"), check: Check = False, resume: Resume = False, dry_run: DryRun = False,
-    ranks: Ranks = 1,
+    ranks: Ranks = 1, launch: Launch = "local",
 ) -> None:  # fmt: skip
     """Write the model's latents into a corpus, as comments."""
-    _do("annotate", words, dry_run, ranks, resume=resume, out=out, check=check)
+    _do("annotate", words, dry_run, ranks, launch, resume=resume, out=out, check=check)
 
 
 @app.command
@@ -181,7 +187,7 @@ def _run(words: list[str]) -> None:
         print(manual(SECTIONS[words[0]], min(shutil.get_terminal_size().columns, 110)))
 
 
-def _do(command: str, words: Sequence[str], dry_run: bool, ranks: int, **options: Any) -> None:
+def _do(command: str, words: Sequence[str], dry_run: bool, ranks: int, launch: Any, **options: Any) -> None:
     """Reads the settings, then does what a command does, or shows its plan."""
     from ra3.config.load import load, parse
 
@@ -199,7 +205,7 @@ def _do(command: str, words: Sequence[str], dry_run: bool, ranks: int, **options
         from ra3.commands.launch import launched
 
         flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items() if value]
-        if launched(ranks, config.run, [command, *words, *flags]):
+        if launched(ranks, launch, config.run, [command, *words, *flags]):
             return
     # the deadline on all that comes before the run folder is open, where the run's own takes over
     with deadline(config.run.stuck_after_s, None, f"ra3 {shlex.join(sys.argv[1:])}", "loading model, text or tests"):

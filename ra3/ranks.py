@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -62,8 +64,9 @@ def join(limit_s: float) -> None:
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="ra3-parent", daemon=True).start()
+    if torch.cuda.is_available():  # a launcher may have made all others invisible
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     backend, limit = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timedelta(seconds=limit_s)
     with _peers():
         place = os.environ.get(MEETING_PLACE, "env://")
@@ -73,6 +76,13 @@ def join(limit_s: float) -> None:
         store = distributed.PrefixStore(f"attempt{again}", store)  # pyright: ignore[reportPrivateImportUsage]
         distributed.init_process_group(backend, store=store, rank=number, world_size=size, timeout=limit)
     _rank, _count = number, size
+
+
+def _end_with_parent(parent: int) -> None:
+    """Ends this process when what has started it is gone: nobody would look after it."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(PEERS_LOST_CODE)
 
 
 def leave() -> None:

@@ -10,16 +10,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 from ra3 import ranks
 from ra3.config.settings import RunSettings
 from ra3.errors import UserError
 from ra3.ranks import MEETING_PLACE, PEERS_LOST_CODE
 
+Launcher = Literal["local", "ray"]
 MOST_DEATHS = 20
 """Ranks that may die before the launch gives up."""
 GRACE_S = 10.0
@@ -28,7 +30,7 @@ LAST_WORDS = 2000
 """Characters of the stderr of a rank that are told where it failed alone."""
 
 
-def launched(count: int, run: RunSettings, words: Sequence[str]) -> bool:
+def launched(count: int, launcher: Launcher, run: RunSettings, words: Sequence[str]) -> bool:
     """Runs `ra3 WORDS` on `count` ranks and returns True; False where it is to run here, alone or as one of them.
 
     UserError where the ranks cannot share the lanes.
@@ -41,18 +43,29 @@ def launched(count: int, run: RunSettings, words: Sequence[str]) -> bool:
         fix = f"set run.lanes to {max(8, 1 << (wanted - 1).bit_length())}, and keep it whatever the number of ranks"
         raise UserError(what, "--ranks", "a number that divides run.lanes", fix if count > 0 else "leave --ranks out")
     if wanted > ranks.count():
-        launch(count, [*words, f"--ranks={count}"])
+        launch(count, [*words, f"--ranks={count}"], group_class(launcher))
     return wanted > ranks.count()
 
 
-def launch(count: int, words: Sequence[str]) -> None:
+def group_class(launcher: Launcher) -> Callable[[int, Sequence[str]], Any]:
+    """What starts the ranks. UserError where it needs a package that is not here."""
+    if launcher == "local":
+        return Group
+    try:
+        from ra3.commands.ray_launch import RayGroup
+    except ImportError:
+        raise UserError("Ray is not here", "--launch ray", fix="pip install 'ra3[ray]'") from None
+    return RayGroup
+
+
+def launch(count: int, words: Sequence[str], start: Callable[[int, Sequence[str]], Any]) -> None:
     """Runs `ra3 WORDS` on `count` ranks to its end. A rank that is killed ends the others, and all go on with --resume.
 
     Raises SystemExit with the exit code of the rank that failed, UserError where ranks keep dying.
     """
     for deaths in range(MOST_DEATHS):
         again = ["--resume"] if deaths and "--resume" not in words else []
-        with Group(count, [*words, *again]) as group:
+        with start(count, [*words, *again]) as group:
             rank, code = group.wait()
         if group.stopped_by:
             raise SystemExit(128 + group.stopped_by)

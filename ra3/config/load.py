@@ -27,7 +27,7 @@ ALIASES = {
     "device": "run.device", "bench": "eval.problems", "samples": "eval.samples_file",
 }  # fmt: skip
 """Short forms of the settings that are typed most."""
-OPTIONS = ("resume", "fork", "dry-run", "profile", "ranks", "help")
+OPTIONS = ("resume", "fork", "dry-run", "profile", "ranks", "launch", "help")
 """Flags that are no settings."""
 COMMAND_LINE = "the command line"
 DEFAULTS = Config().flat()
