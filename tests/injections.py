@@ -18,8 +18,20 @@ LARGEST_PIECE = 2**17
 
 
 def little_memory() -> None:
-    """Once the run folder is made, no more address space, and no piece of `LARGEST_PIECE` bytes in what there is."""
-    around_its_making(after=starve)
+    """Once the run is open, no more address space, and no piece of `LARGEST_PIECE` bytes in what there is.
+
+    Not before: for a thread that has no memory to begin with Python waits without end, and a run begins with one.
+    """
+    from ra3.run.recorder import Recorder
+
+    enter = Recorder.__enter__
+
+    def starving(recorder: Recorder) -> Recorder:
+        enter(recorder)
+        starve()
+        return recorder
+
+    Recorder.__enter__ = starving
 
 
 def starve() -> None:
@@ -36,7 +48,7 @@ hoard: list[bytearray] = []
 
 def ordinary_user() -> None:
     """Not root any more when the run folder is made, so that permissions count."""
-    around_its_making(before=become_nobody)
+    before_its_making(become_nobody)
 
 
 def become_nobody() -> None:
@@ -45,17 +57,15 @@ def become_nobody() -> None:
     os.setuid(NOBODY)
 
 
-def around_its_making(before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None) -> None:
-    """Has this done when everything is loaded, before or after the run folder is made."""
+def before_its_making(act: Callable[[], None]) -> None:
+    """Has this done when everything is loaded, before the run folder is made."""
     from ra3.run.folder import Run
 
     create = Run.create
 
     def acting(*arguments):
-        before()
-        run = create(*arguments)
-        after()
-        return run
+        act()
+        return create(*arguments)
 
     Run.create = acting
 

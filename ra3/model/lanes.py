@@ -114,14 +114,19 @@ def clip_gradients(policy: Policy, most: float) -> float:
     parameters = [p for p in policy.model.parameters() if p.grad is not None]
     if policy.lanes == 1:
         return float(nn.utils.clip_grad_norm_(parameters, most))
-    squares = [local(p.grad).double().square() for p in parameters]
-    rows = [square.flatten(1).sum(1) if square.dim() > 1 else square for square in squares]
-    told = ranks.from_all(rows) if policy.is_sharded else [rows]
+    own = [_row_squares(local(p.grad)) for p in parameters]
+    told = ranks.from_all(own) if policy.is_sharded else [own]
     norm = math.sqrt(sum(float(torch.cat(shares).sum()) for shares in zip(*told, strict=True)))
     if norm > most:
         for p in parameters:
             local(p.grad).mul_(most / (norm + 1e-6))
     return norm
+
+
+def _row_squares(gradient: Tensor) -> Tensor:
+    """[n] sums of the squares in each row of a matrix, on the CPU; of a vector the squares."""
+    squares = gradient.double().square()
+    return (squares.flatten(1).sum(1) if squares.dim() > 1 else squares).cpu()
 
 
 def local(tensor: Any) -> Tensor:

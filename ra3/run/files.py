@@ -145,8 +145,11 @@ def disk_errors(folder: Path, doing: str, resume: str = "") -> Iterator[None]:
 
 def saved_so_far(folder: Path) -> str:
     """Lists, in words, what the folder holds that a resume can use."""
-    checkpoints = sorted(path.stem for path in folder.glob("checkpoints/*.pt"))
-    files = [name for name in ("metrics.jsonl", "results.json", "model") if (folder / name).exists()]
+    try:
+        checkpoints = sorted(path.stem for path in folder.glob("checkpoints/*.pt"))
+        files = [name for name in ("metrics.jsonl", "results.json", "model") if (folder / name).exists()]
+    except OSError:  # what went wrong, as no memory, goes on
+        return f"what {folder} holds"
     return ", ".join([f"checkpoint {name}" for name in checkpoints] + files) or "nothing, it had not begun"
 
 
