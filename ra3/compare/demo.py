@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from ra3 import ranks
 from ra3.commands.run import COMMANDS, RunOptions
 from ra3.compare.definition import AFTER, BASE, Comparison, system_of
 from ra3.config.help import settings
@@ -31,10 +32,12 @@ def run(config: Config, options: RunOptions) -> Path:
     folder, done = Path(config.run.out) / (config.run.name or "demo"), []
     for cell in comparison(config).cells(folder):
         for command in cell.commands:
-            if not (options.resume and command.is_finished()):
+            if not ranks.from_first(lambda part=command: options.resume and part.is_finished()):
                 system = system_of(cell.variant, command.stage)
                 COMMANDS[command.name](command.config(), replace(options, command=command.name, system=system))
-            done.append(finished_run(command.folder).results)
+            done.append(ranks.from_first(lambda part=command: finished_run(part.folder).results))
+    if ranks.rank():
+        return folder
     results = Results.merge(done)
     results.differences.extend(differences(results, derive(config.run.seed, "differences")))
     with disk_errors(folder, "write results.json"):

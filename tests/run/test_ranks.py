@@ -31,6 +31,16 @@ def test_the_number_of_ranks_does_not_change_a_byte(home, command, count):
     assert (home / "runs" / f"{command}-{count}" / "logs" / f"attempt_1.rank_{count - 1}" / "shown.log").read_text()
 
 
+def test_ranks_annotate_alike(home):
+    words = ["annotate", "--run.threads", 1, "--run.lanes", 4, "--corpus.documents", 6]
+    for name, more in (("text-alone", []), ("text-2", ["--ranks", 2])):
+        ended = ra3(home, *words, "--out", name, *more)
+        assert ended.returncode == 0, ended.stderr
+    folders = home / "text-alone", home / "text-2"
+    alone, two = ({p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()} for folder in folders)
+    assert len(alone) > 6 and alone == two
+
+
 def test_the_number_of_lanes_changes_the_last_digits(home):
     """So what is compared above can differ."""
     ended = ra3(home, *words("midtrain", "single", "--run.lanes", 1))
