@@ -23,6 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from ra3 import ranks
+
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
@@ -30,7 +32,6 @@ def work(arguments: argparse.Namespace) -> None:
     """One rank: trains, and writes what it took."""
     import torch
 
-    from ra3 import ranks
     from ra3.commands.inputs import load_policy
     from ra3.config.settings import ModelSettings, RunSettings, UpdateSettings
     from ra3.data.corpus import read
@@ -79,10 +80,8 @@ def measured(arguments: argparse.Namespace, lanes: int, count: int, shard: bool)
     with tempfile.TemporaryDirectory() as folder:
         own = ["--model", arguments.model, "--lanes", lanes, "--documents", documents, "--steps", arguments.steps]
         command = [sys.executable, __file__, "--worker", folder, *map(str, own), *["--shard"] * shard]
-        group = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GLOO_SOCKET_IFNAME": "lo"}
-        meet = {"RA3_MEETING_PLACE": f"file://{folder}/meet"} | {name: str(value) for name, value in group.items()}
-        places = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
-        started = [subprocess.Popen(command, env=os.environ | meet | place) for place in places]
+        places = [ranks.variables_here(rank, count, Path(folder)) for rank in range(count)]
+        started = [subprocess.Popen(command, env={"GLOO_SOCKET_IFNAME": "lo"} | os.environ | own) for own in places]
         if any(process.wait() for process in started):
             raise SystemExit("a rank failed")
         return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(count)]

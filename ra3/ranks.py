@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -49,6 +50,17 @@ def count() -> int:
 def local_count() -> int:
     """Those of them on this machine."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if _count > 1 else 1
+
+
+def variables(rank: int, count: int, local_rank: int, local_count: int) -> dict[str, str]:
+    """The environment that makes a process a rank, as torchrun sets it; `local`: among the ranks of its machine."""
+    names = "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"
+    return dict(zip(names, map(str, (rank, count, local_rank, local_count)), strict=True))
+
+
+def variables_here(rank: int, count: int, folder: Path) -> dict[str, str]:
+    """The same where all ranks are on this machine, and find each other by a file in `folder`."""
+    return variables(rank, count, rank, count) | {MEETING_PLACE: f"file://{folder}/meet"}
 
 
 def is_rank() -> bool:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from ra3 import ranks
 from ra3.config.settings import RunSettings
 from ra3.errors import UserError
-from ra3.ranks import MEETING_PLACE, PEERS_LOST_CODE
+from ra3.ranks import PEERS_LOST_CODE
 
 Launcher = Literal["local", "ray"]
 MOST_DEATHS = 20
@@ -89,9 +89,7 @@ class Group:
             opened.callback(self._kill)
             self._processes: list[subprocess.Popen] = []
             for rank in range(count):
-                own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-                meet = {MEETING_PLACE: f"file://{place}/meet", "GLOO_SOCKET_IFNAME": "lo"}
-                environment = meet | os.environ | {name: str(value) for name, value in own.items()}
+                environment = {"GLOO_SOCKET_IFNAME": "lo"} | os.environ | ranks.variables_here(rank, count, place)
                 quiet = {"stdout": subprocess.DEVNULL, "stderr": opened.enter_context(self._said[rank].open("w"))}
                 command, streams = [sys.executable, "-m", "ra3", *words], quiet if rank else {}
                 # a session of their own: Ctrl-C reaches them through us, once

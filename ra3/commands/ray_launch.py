@@ -21,6 +21,7 @@ from ray.exceptions import RayActorError  # pyright: ignore[reportMissingImports
 from ray.util.placement_group import placement_group, remove_placement_group  # pyright: ignore[reportMissingImports]
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy  # pyright: ignore[reportMissingImports]
 
+from ra3 import ranks
 from ra3.errors import UserError
 
 PASSED_ON = ("PATH", "PYTHONPATH", "HOME", "HF_", "RA3_", "GLOO_", "NCCL_", "OMP_", "CUDA_HOME")
@@ -41,13 +42,12 @@ class RankActor:
             free.bind(("", 0))
             return ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), free.getsockname()[1]
 
-    def run(self, words: Sequence[str], environment: Mapping[str, str], folder: str, log: str | None) -> int:
-        """Runs the rank to its end; its exit code. Without `log` its words are the actor's own."""
-        with Path(log or os.devnull).open("w") as out:
-            streams = {"stdout": subprocess.DEVNULL, "stderr": out} if log else {}
-            command = [sys.executable, "-m", "ra3", *words]
-            self._process = subprocess.Popen(command, env=os.environ | environment, cwd=folder, **streams)
-            return self._process.wait()
+    def run(self, words: Sequence[str], environment: Mapping[str, str], folder: str, speaks: bool) -> int:
+        """Runs the rank to its end; its exit code."""
+        out, command = None if speaks else subprocess.DEVNULL, [sys.executable, "-m", "ra3", *words]
+        place = {"env": os.environ | environment, "cwd": folder}
+        self._process = subprocess.Popen(command, stdout=out, stderr=out, **place)
+        return self._process.wait()
 
     def signal(self, signum: int) -> None:
         """Sends the rank a signal."""
@@ -87,14 +87,10 @@ class RayGroup:
         passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         results = []
         for rank, (actor, (node, *_)) in enumerate(zip(self._actors, where, strict=True)):
-            numbers = {
-                "RANK": rank, "LOCAL_RANK": local[node], "WORLD_SIZE": len(where), "LOCAL_WORLD_SIZE": beside[node],
-                "MASTER_ADDR": where[0][1], "MASTER_PORT": where[0][2],
-            }  # fmt: skip
+            environment = passed | ranks.variables(rank, len(where), local[node], beside[node])
+            environment |= {"MASTER_ADDR": where[0][1], "MASTER_PORT": str(where[0][2])}
             local[node] += 1
-            environment = passed | {name: str(value) for name, value in numbers.items()}
-            log = str(Path(os.devnull)) if rank else None
-            results.append(actor.run.remote(list(words), environment, str(Path.cwd()), log))
+            results.append(actor.run.remote(list(words), environment, str(Path.cwd()), rank == 0))
         return results
 
     def wait(self) -> tuple[int, int]:

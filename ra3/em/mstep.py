@@ -83,7 +83,6 @@ def next_token_step(
     count = float(trained.sum())
     if not count:
         return {"nll_total": 0.0, "grad_norm": 0.0, "expert_nll": 0.0, "tokens_trained": 0.0}
-
     said = SaidWithoutComments.of(policy, rows, update.micro_batch_tokens) if distil else None
 
     def loss_fn(scores: TokenScores, tokens: ForwardTokens) -> Tensor:

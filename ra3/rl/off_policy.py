@@ -16,9 +16,8 @@ from torch import Tensor
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
 from ra3.model.update import score, scoring_cost
-from ra3.rl.advantages import unequal_group_mean
 from ra3.rl.losses import clipped_policy_loss
-from ra3.rl.solve import Deepened, GradedPrograms, SolveProblems, all_rows
+from ra3.rl.solve import Deepened, GradedPrograms, SolveProblems, against_all
 from ra3.rollout.programs import beyond_positions, encode_prompts
 from ra3.rows import FULL, RowBuilder, Rows, build
 
@@ -75,9 +74,9 @@ class LearnHelped(LearnOffPolicy):
 
     def select(self, rollouts: Deepened, advantage: Tensor) -> tuple[Rows, Tensor]:
         """All rows, each against all programs for its problem."""
-        rows, passed, counted = all_rows(rollouts)
+        rows, against = against_all(rollouts)
         self.helped = torch.arange(len(rows)) >= len(rollouts.rows)
-        return self.rescored(rows), unequal_group_mean(passed, counted, rows.group)[:, None] * rows.action_mask
+        return self.rescored(rows), against
 
 
 def behind_prompts(policy: Policy, rows: Rows, problems: Sequence[Problem]) -> Rows:

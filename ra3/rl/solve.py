@@ -21,7 +21,7 @@ from ra3.grading.grade import Grader, Verdict, refuse_unjudged
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
 from ra3.model.update import sampling_cost
-from ra3.rl.advantages import ESTIMATORS, dead_groups
+from ra3.rl.advantages import ESTIMATORS, dead_groups, unequal_group_mean
 from ra3.rl.loop import PolicyLoss, Rollouts, Task
 from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
 from ra3.rollout.generate import Companion, SamplingParams
@@ -120,11 +120,12 @@ class Deepened(GradedPrograms):
     more: Sequence[GradedPrograms] = ()
 
 
-def all_rows(programs: Deepened) -> tuple[Rows, Tensor, Tensor]:
-    """(all rows, [B] 1 for a pass, [B] bool, whether it counts)."""
+def against_all(programs: Deepened) -> tuple[Rows, Tensor]:
+    """All rows, and [B,T] each program's verdict against those of all for its problem."""
     every = [programs, *programs.more]
     passed, counted = (torch.cat([getattr(own, name).flatten() for own in every]) for name in ("passed", "counted"))
-    return concatenate([part.rows for part in every]), passed, counted
+    rows = concatenate([part.rows for part in every])
+    return rows, unequal_group_mean(passed, counted, rows.group)[:, None] * rows.action_mask
 
 
 @dataclass

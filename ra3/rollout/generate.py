@@ -65,7 +65,6 @@ def generate(
 
     def of(lane: list[int]) -> Rows:
         rows = [p * samples + i for p in lane for i in range(samples)]
-
         own = [prompts[p] for p in lane], samples, params, [seeds[r] for r in rows], [ends[p] for p in lane]
         beside = [begun[p] for p in lane], companion, at_once
         return _generated(policy, *own, *beside, lambda ended: told({rows[r]: ids for r, ids in ended.items()}))

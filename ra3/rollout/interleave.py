@@ -36,7 +36,6 @@ def interleave(
     At each boundary where the document allows it the policy decides between think and act; if it thinks, it writes a
     comment until it ends or `max_latent_tokens`; then the expert's step is forced in.
     """
-
     if policy.lanes == 1:
         return _interleaved(policy, documents, group_size, rules, seeds)
 

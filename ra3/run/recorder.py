@@ -153,8 +153,8 @@ class Recorder:
 
     def _is_due(self) -> bool:
         """Whether what has been done must be saved now: a checkpoint is due, or the run was asked to stop."""
-        every_s, stop = self._every_s, self._stop
-        return ranks.from_first(lambda: time.monotonic() - self._saved_at >= every_s or stop.signum is not None)
+        late = time.monotonic() - self._saved_at >= self._every_s
+        return ranks.from_first(lambda: late or self._stop.signum is not None)
 
     def _save(self, stage: str, step: int | None, state: dict[str, Any]) -> None:
         if ranks.rank():

@@ -5,22 +5,19 @@ For every act (E-step, RLVR, M-step), policy loss and aggregation: to 1e-6 in fl
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
 from conftest import make_policy
+from processes import on_two_ranks
 from torch.nn.functional import pad
 
-from ra3 import ranks
 from ra3.config.settings import EstepSettings, UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
 from ra3.model.action_spaces import token_scores
 from ra3.model.optimizers import Optimizer
 from ra3.model.update import score
-from ra3.ranks import MEETING_PLACE
 from ra3.rl.advantages import leave_one_out
 from ra3.rl.credit import estep_credit
 from ra3.rl.loop import PolicyLoss, policy_step
@@ -194,23 +191,7 @@ def test_two_ranks_are_one(tmp_path, policies, batches, references):
         return {(kind, act): Trajectory.of(replace(policies[kind], lanes=4), batch, 150) for (kind, act), batch in own}
 
     own = list(batches.items())
-
-    def work(rank: int) -> None:
-        group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-        os.environ |= {MEETING_PLACE: f"file://{tmp_path}/meet"} | {name: str(value) for name, value in group.items()}
-        ranks.join(60)
-        torch.save(trajectories(), tmp_path / f"{rank}.pt")
-        ranks.leave()
-        os._exit(0)
-
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=work, args=(rank,)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(500)
-        assert process.exitcode == 0
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2))
+    first, second = on_two_ranks(tmp_path, trajectories)
     alone = trajectories()
     for (kind, act), reference in references.items():
         assert first[kind, act].differs(second[kind, act]) == 0, (kind, act)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from dataclasses import replace
 
 import pytest
 import torch
+from processes import on_two_ranks
 
-from ra3 import ranks
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step
 from ra3.model.lanes import local
 from ra3.model.optimizers import make_optimizer
 from ra3.model.sharding import ShardedPolicy
 from ra3.model.update import score
-from ra3.ranks import MEETING_PLACE
 from ra3.rollout.cursor import LatentRules
 from ra3.rollout.interleave import interleave
 
@@ -40,26 +37,14 @@ def test_two_shares_are_one_model(tmp_path, policy, documents):
     policy, seeds = replace(policy, lanes=4), list(range(16))
     rows = interleave(replace(policy, lanes=1), documents, 2, LatentRules(4, think_floor=0.4), seeds)
 
-    def work(rank: int) -> None:
-        group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-        os.environ |= {MEETING_PLACE: f"file://{tmp_path}/meet"} | {name: str(value) for name, value in group.items()}
-        ranks.join(60)
+    def work() -> dict:
         sharded = ShardedPolicy.of(policy.snapshot())
         held = sum(local(p).numel() for p in sharded.model.parameters()) / sharded.num_parameters
-        torch.save({"held": held, **trained(sharded, rows, seeds, documents)}, tmp_path / f"{rank}.pt")
-        ranks.leave()
-        os._exit(0)
+        return {"held": held, **trained(sharded, rows, seeds, documents)}
 
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=work, args=(rank,)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(200)
-        assert process.exitcode == 0
+    both = on_two_ranks(tmp_path, work)
     alone = trained(policy.snapshot(), rows, seeds, documents)
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
+    for found in both:
         assert 0.45 < found.pop("held") < 0.55
         assert found.keys() == alone.keys()
         assert [name for name in alone if not torch.equal(alone[name], found[name])] == []

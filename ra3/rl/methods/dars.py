@@ -13,8 +13,7 @@ from torch import Tensor
 
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
-from ra3.rl.advantages import unequal_group_mean
-from ra3.rl.solve import Deepened, GradedPrograms, SolveProblems, all_rows
+from ra3.rl.solve import Deepened, GradedPrograms, SolveProblems, against_all
 from ra3.rows import Rows
 
 
@@ -34,8 +33,7 @@ class Dars(SolveProblems):
 
     def select(self, rollouts: Deepened, advantage: Tensor) -> tuple[Rows, Tensor]:
         """All rows, each against all programs for its problem."""
-        rows, passed, counted = all_rows(rollouts)
-        return rows, unequal_group_mean(passed, counted, rows.group)[:, None] * rows.action_mask
+        return against_all(rollouts)
 
 
 def more_programs(passes: float, count: int) -> int:

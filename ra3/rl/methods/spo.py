@@ -47,6 +47,5 @@ class Spo(SolveProblems):
         """[B,T] what the segment of each chosen token adds."""
         group, counted = rollouts.grouped(reward), rollouts.counted
         begin = ((group * counted).sum(1) / counted.sum(1).clamp(min=1)).repeat_interleave(rollouts.group_size)
-        return segment_gains(self.segment, rollouts.rows.action_mask, self.worth, begin, reward) * counted.reshape(
-            -1, 1
-        )
+        gains = segment_gains(self.segment, rollouts.rows.action_mask, self.worth, begin, reward)
+        return gains * counted.reshape(-1, 1)
