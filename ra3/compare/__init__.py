@@ -19,6 +19,10 @@ CompareOut = Annotated[
     Path | None,
     Parameter(converter=given_path, show_default=False, help="Folder for its run folders. Default: runs/compare-NAME."),
 ]
+CompareStart = Annotated[
+    str | None,
+    Parameter(show_default=False, help="Model folder that every variant starts from; {seed} in it is the cell's seed."),
+]
 CompareWorkers = Annotated[
     int, Parameter(validator=validators.Number(gte=1), help="Cells that run at once, each in a process of its own.")
 ]
@@ -29,13 +33,15 @@ SweepRlvr = Annotated[bool, Parameter(negative="", show_default=False, help="Put
 
 
 def compare(
-    file: ComparisonFile, /, *, out: CompareOut = None, workers: CompareWorkers = 1, dry_run: DryRun = False
-) -> None:
+    file: ComparisonFile, /, *, start: CompareStart = None,
+    out: CompareOut = None, workers: CompareWorkers = 1, dry_run: DryRun = False,
+) -> None:  # fmt: skip
     """Compare variants over seeds, each mid-trained and evaluated: one page with paired differences and intervals."""
     from ra3.compare.definition import find_comparison, read_comparison
     from ra3.compare.runner import run
 
     comparison = read_comparison(find_comparison(file))
+    comparison = comparison.starting_from(start) if start else comparison
     run(comparison, out or Path("runs") / f"compare-{comparison.name}", workers, dry_run)
 
 

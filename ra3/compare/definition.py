@@ -6,7 +6,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,7 @@ class Comparison:
     figures: tuple[Figure, ...] = ()
     seed_in_names: bool = True  # whether run folders are called after their seed, too
     midtrains: bool = True  # whether variants are mid-trained; else each starts RLVR from the model of its settings
+    start: str | None = None  # the model that each cell starts from, {seed} in it for the cell's seed
 
     def cells(self, out: Path) -> list[GridCell]:
         """Every cell, seeds outermost: what is there after half of the time is whole seeds."""
@@ -134,7 +135,7 @@ class Comparison:
         def command(stage: str, model: Path | None) -> Command:
             folder = out / (name if stage == "midtrain" else f"{name}-{stage}")
             place = {"run.seed": seed, "run.out": str(out), "run.name": folder.name}
-            start = {"model.path": str(model)} if model else {}
+            start = {"model.path": str(model)} if (model := model or self.model(seed)) else {}
             return Command(stage, folder, {**own, **place, **start}, self.recipes)
 
         trained = None if variant == BASE or not self.midtrains else out / name / "model"
@@ -144,6 +145,18 @@ class Comparison:
         if rlvr:
             commands += [command("rlvr", trained), command("rlvr-eval", out / f"{name}-rlvr" / "model")]
         return GridCell(variant, seed, tuple(commands))
+
+    def model(self, seed: int) -> Path | None:
+        """The model that the cells of a seed start from; None: that of their settings."""
+        return Path(self.start.replace("{seed}", str(seed))) if self.start else None
+
+    def starting_from(self, start: str) -> Comparison:
+        """Itself with a model to start from. UserError where there is none for a seed."""
+        found = replace(self, start=start)
+        if lost := [seed for seed in self.seeds if not (model := found.model(seed)) or not model.is_dir()]:
+            what = f"there is no model folder {found.model(lost[0])}"
+            raise UserError(what, "--start", "a model folder, {seed} in its place for the seed", "train it first")
+        return found
 
     def checked(self, where: str) -> Comparison:
         """Itself. UserError where names do not fit, or a variant's settings are wrong."""

@@ -15,7 +15,7 @@ from itertools import product
 from statistics import mean, median
 from typing import Any
 
-from ra3.compare.definition import AFTER, Comparison, GridCell, system_of
+from ra3.compare.definition import AFTER, BASE, Comparison, GridCell, system_of
 from ra3.compare.equal_flops import Budget, rivals
 from ra3.errors import UserError
 from ra3.measure import statistics
@@ -210,8 +210,9 @@ def compared(comparison: Comparison, cells: Sequence[Evaluation], budgets: Seque
 
 
 def baseline(comparison: Comparison, cells: Sequence[Evaluation]) -> str:
-    """What costs are multiples of: the last of `against` that was mid-trained; the last of all if none was."""
-    trained = {cell.system for cell in cells if cell.cost}
+    """What costs are multiples of: the last of `against` that was trained, by mid-training where there is any; the last
+    of all if none was."""
+    trained = {cell.system if comparison.midtrains else cell.variant for cell in cells if cell.cost}
     return next((name for name in reversed(comparison.against) if name in trained), comparison.against[-1])
 
 
@@ -235,13 +236,15 @@ Pairs = list[tuple[Evaluation, Evaluation]]
 
 
 def pairs(comparison: Comparison, cells: Sequence[Evaluation]) -> Iterator[tuple[str, str, Pairs]]:
-    """(system, the one it is compared with, their evaluations on the same seeds), before and after RLVR."""
+    """(system, the one it is compared with, their evaluations on the same seeds), before and after RLVR; where
+    nothing is mid-trained, the base is compared with as it is."""
     systems = by_system(cells)
     for name, own in systems.items():
         after = AFTER if name.endswith(AFTER) else ""
-        for rival in rivals(comparison, name.removesuffix(AFTER)):
-            if both := _on_same_seeds(own, systems.get(rival + after, [])):
-                yield name, rival + after, both
+        for plain in rivals(comparison, name.removesuffix(AFTER)):
+            rival = plain if plain == BASE and not comparison.midtrains else plain + after
+            if both := _on_same_seeds(own, systems.get(rival, [])):
+                yield name, rival, both
 
 
 def _on_same_seeds(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> Pairs:

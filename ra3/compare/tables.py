@@ -81,12 +81,16 @@ def _score(row: Estimate) -> Cell:
 
 def differences_table(results: Compared) -> Table:
     """Paired differences over the seeds, before RLVR and after it."""
-    rows = {(row.a, row.b, row.metric): row for row in results.differences if row.metric.endswith("pass@1")}
+    rows = {
+        (row.a, row.b.removesuffix(AFTER), row.metric): row
+        for row in results.differences
+        if row.metric.endswith("pass@1")
+    }
     columns, metric = _columns((row.metric, row.a) for row in rows.values()), shown_metric(results.cells)
     body = []
-    for a, b in unique((row.a.removesuffix(AFTER), row.b.removesuffix(AFTER)) for row in rows.values()):
-        own = [rows.get((a + after, b + after, band)) for band, after in columns]
-        judged = [row for after in ("", AFTER) if (row := rows.get((a + after, b + after, metric)))]
+    for a, b in unique((a.removesuffix(AFTER), b) for a, b, _ in rows):
+        own = [rows.get((a + after, b, band)) for band, after in columns]
+        judged = [row for after in ("", AFTER) if (row := rows.get((a + after, b, metric)))]
         above = "; ".join(unique(f"{row.above} of {row.seeds}" for row in judged))
         enough = "; ".join(unique(decision_text(row.decision) for row in judged))
         body.append((f"{a} \u2212 {b}", *(gap_cell(row.gap) if row else "" for row in own), above, enough))
