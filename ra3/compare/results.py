@@ -50,6 +50,7 @@ class Evaluation:
     course: dict[str, float] = field(default_factory=dict)  # those of COURSE that the rewards show
     rewards: list[float] = field(default_factory=list)  # of each RLVR step, smoothed
     curves: dict[str, dict[float, float]] = field(default_factory=dict)
+    solved: dict[str, bool] = field(default_factory=dict)  # of each problem, whether any of its samples passes
     code: list[str] = field(default_factory=list)  # versions by which its runs were made
 
     @property
@@ -84,6 +85,17 @@ class PairedDifference:
 
 
 @dataclass(frozen=True)
+class BeyondReach:
+    """Problems that no sample solved before RLVR, and that one solves after it; and the other way round."""
+
+    system: str  # after RLVR
+    found: int
+    unsolved: int  # before RLVR, over all seeds
+    lost: int
+    solved: int
+
+
+@dataclass(frozen=True)
 class StepsToReward:
     """RLVR steps until a reaches the final reward of b, as shares of b's steps."""
 
@@ -106,6 +118,7 @@ class Compared:
     summary: list[Estimate]
     differences: list[PairedDifference]  # of each system and those it is compared with
     reach: list[PairedDifference]  # of each variant after RLVR and before, in pass@k at the smallest and the largest k
+    beyond: list[BeyondReach]
     steps: list[StepsToReward]
 
 
@@ -147,6 +160,7 @@ def read_evaluation(cell: GridCell, stage: str) -> Evaluation | None:
         cost=training_cost(training) if training else {},
         course=course(rewards),
         curves=curves,
+        solved={f"{count.band} {count.id}": count.passed > 0 for count in run.results.problems if count.judged},
         rewards=smoothed(rewards),
         code=sorted({attempt.made_by for own in (training, run) if own for attempt in own.facts.attempts}),
     )  # fmt: skip
@@ -205,6 +219,7 @@ def compared(comparison: Comparison, cells: Sequence[Evaluation], budgets: Seque
         summary=[found for name, own in by_system(cells).items() for found in estimates(name, own)],
         differences=[found for pair in both for found in differences(*pair)],
         reach=list(reach_gains(cells)),
+        beyond=list(beyond_reach(cells)),
         steps=[StepsToReward(a, b, own, median(own)) for a, b, own in shares if own],
     )
 
@@ -271,13 +286,29 @@ def difference(a: str, b: str, metric: str, both: Pairs) -> PairedDifference:
 
 def reach_gains(cells: Sequence[Evaluation]) -> Iterator[PairedDifference]:
     """What RLVR did to pass@k at the smallest k and the largest: did it sharpen only, or also widen what is there?"""
-    systems = by_system(cells)
-    for name, own in systems.items():
-        both = _on_same_seeds(own, systems.get(name.removesuffix(AFTER), [])) if name.endswith(AFTER) else []
-        for curve, band in reach_curves(own) if both else ():
+    for name, before, both in after_and_before(cells):
+        for curve, band in reach_curves(cell for cell, _ in both):
             shared = set.intersection(*(set(cell.curves.get(curve, {})) for pair in both for cell in pair))
             for k in unique([min(shared), max(shared)]) if shared else ():
-                yield difference(name, name.removesuffix(AFTER), f"{band} pass@{k:g}", both)
+                yield difference(name, before, f"{band} pass@{k:g}", both)
+
+
+def beyond_reach(cells: Sequence[Evaluation]) -> Iterator[BeyondReach]:
+    """What RLVR did to the problems beyond reach (MATH-Beyond, arXiv 2510.11653), where there are any."""
+    for name, _, both in after_and_before(cells):
+        pairs = [(cell.solved[key], was) for cell, old in both for key, was in old.solved.items() if key in cell.solved]
+        now = {was: [is_solved for is_solved, own in pairs if own == was] for was in (False, True)}
+        if now[False]:
+            yield BeyondReach(name, sum(now[False]), len(now[False]), now[True].count(False), len(now[True]))
+
+
+def after_and_before(cells: Sequence[Evaluation]) -> Iterator[tuple[str, str, Pairs]]:
+    """(system after RLVR, what it was before, their evaluations on the same seeds); without mid-training, the base."""
+    systems = by_system(cells)
+    for name, own in systems.items():
+        before = name.removesuffix(AFTER) if name.removesuffix(AFTER) in systems else BASE
+        if name.endswith(AFTER) and (both := _on_same_seeds(own, systems.get(before, []))):
+            yield name, before, both
 
 
 def reach_curves(cells: Iterable[Evaluation]) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ def tables(results: Compared) -> dict[str, list[Table]]:
     """The tables of each section of the page for which there is something to show."""
     found = {
         "Results": [scores_table(results), differences_table(results)],
-        "What is reachable": [reach_table(results)],
+        "What is reachable": [reach_table(results), beyond_table(results)],
         "Cost": [cost_table(results), budget_table(results)],
         "RLVR": [steps_table(results), sigmoids_table(results)],
         "Intentions": [chain_table(results.cells), heldout_table(results.cells)],
@@ -124,7 +124,8 @@ def reach_table(results: Compared) -> Table:
     cells = {}
     for row in results.reach:
         (band, _, k), (after, before) = row.metric.rpartition(" pass@"), row.means
-        cells[row.b, band, int(k)] = gap_cell(row.gap, note=f"{100 * before:.1f} to {100 * after:.1f}")
+        note = f"{100 * before:.1f} to {100 * after:.1f}"
+        cells[row.a.removesuffix(AFTER), band, int(k)] = gap_cell(row.gap, note=note)
     ks = sorted({k for _, _, k in cells})
     places = unique((name, band) for name, band, _ in cells)
     body = [(name, band, *(cells.get((name, band, k), "") for k in ks)) for name, band in places]
@@ -134,6 +135,16 @@ def reach_table(results: Compared) -> Table:
         "too: it has widened what can be reached."
     )
     return Table("What RLVR reaches", ("mid-training", "band", *(f"k = {k}" for k in ks)), body, intro)
+
+
+def beyond_table(results: Compared) -> Table:
+    """Problems that RLVR brought within reach, and those that it lost."""
+    body = [
+        (row.system.removesuffix(AFTER), f"{row.found} of {row.unsolved}", f"{row.lost} of {row.solved}")
+        for row in results.beyond
+    ]
+    intro = "Problems of all bands and seeds, by whether any sample solves them before RLVR and after it."
+    return Table("Beyond reach", ("mid-training", "never solved, now solved", "solved, now never"), body, intro)
 
 
 def cost_table(results: Compared) -> Table:

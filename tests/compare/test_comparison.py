@@ -106,6 +106,18 @@ def test_what_is_wrong_in_a_file_is_said(file, change, words):
         read_comparison(file(TEXT.replace(*change)))
 
 
+def test_every_cell_starts_from_the_model_of_its_seed(tmp_path, file):
+    comparison, start = read_comparison(file(TEXT)), str(tmp_path / "own-{seed}")
+    with pytest.raises(UserError, match="there is no model folder .*own-1"):
+        comparison.starting_from(start)
+    for seed in comparison.seeds:
+        (tmp_path / f"own-{seed}").mkdir()
+    base, ntp, other_seed, _ = comparison.starting_from(start).cells(tmp_path)
+    first = [Path(cell.commands[0].settings["model.path"]).name for cell in (base, ntp, other_seed)]
+    assert first == ["own-1", "own-1", "own-2"]
+    assert ntp.commands[1].settings["model.path"] == str(ntp.commands[0].folder / "model")
+
+
 def test_cells_have_readable_names():
     assert cell_name("RA3, c = 0", 3) == "ra3-c-0-3"
     assert cell_name("0.8 (dear)", 0) == "0.8-dear-0"

@@ -11,6 +11,7 @@ import pytest
 from ra3.compare.definition import Comparison
 from ra3.compare.page import comparison_page
 from ra3.compare.results import (
+    BeyondReach,
     Compared,
     Evaluation,
     baseline,
@@ -61,6 +62,16 @@ def test_differences_are_paired_by_seed():
     assert edge.gap == pytest.approx((0.25, -0.3853, 0.8853), abs=1e-3)
     after = [row for row in of_all(CELLS).differences if row.a == "ra3+rlvr"]
     assert {row.b for row in after} == {"ntp+rlvr"} and math.isnan(after[0].gap.low)
+
+
+def test_where_nothing_is_mid_trained_methods_are_compared_with_the_base_as_it_is():
+    cells = [record("base", 1, 0.2), record("gspo+rlvr", 1, 0.5)]
+    comparison = Comparison("x", (), (1,), {"base": {}, "gspo": {}}, ("gspo",), ("base",), midtrains=False)
+    (gap,) = [row for row in compared(comparison, cells).differences if row.metric == "edge pass@1"]
+    assert (gap.a, gap.b) == ("gspo+rlvr", "base") and gap.gap.mean == pytest.approx(0.3)
+    (row,) = tables_of(compared(comparison, cells))["Differences in points of pass@1"].rows
+    assert row[0] == "gspo \u2212 base" and "+30.0" in " ".join(map(str, row))
+    assert not compared(replace(comparison, midtrains=True), cells).differences
 
 
 @pytest.mark.parametrize("ntp", [(0.0, 0.8), (0.9, 0.1), (0.0, 0.0)])
@@ -193,6 +204,17 @@ def test_what_rlvr_did_to_the_reach_is_paired_by_seed():
     assert (last.metric, last.gap.mean) == ("edge pass@8", 0)
     (line,) = tables_of(of_all(cells))["What RLVR reaches"].rows
     assert line[:2] == ("ntp", "edge") and str(line[2]).endswith("; 25.0 to 50.0")
+
+
+def test_problems_that_rlvr_brought_within_reach_and_those_it_lost():
+    """Of three unsolved ones (two seeds) one is solved now; of three solved ones two are lost; "d" has no sample."""
+    before = {1: {"a": False, "b": True}, 2: {"a": False, "b": True, "c": True, "d": True, "e": False}}
+    after = {1: {"a": True, "b": False}, 2: {"a": False, "b": True, "c": False, "e": False}}
+    cells = [record("base", seed, 0.2, solved=own) for seed, own in before.items()]
+    cells += [record("gspo+rlvr", seed, 0.2, solved=own) for seed, own in after.items()]
+    results = of_all(cells)
+    assert results.beyond == [BeyondReach("gspo+rlvr", 1, 3, 2, 3)]
+    assert tables_of(results)["Beyond reach"].rows == [("gspo", "1 of 3", "2 of 3")]
 
 
 def test_tables_and_page_show_the_numbers(tmp_path):
