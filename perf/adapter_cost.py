@@ -16,7 +16,7 @@ from ra3.commands.inputs import load_policy
 from ra3.commands.speed import rows_of
 from ra3.config.load import load
 from ra3.em.mstep import next_token_step
-from ra3.model.optimizers import make_optimizer
+from ra3.model.update import make_optimizer
 
 STEPS = 3
 

@@ -32,8 +32,7 @@ from ra3.measure.statistics import bootstrap
 from ra3.model.action_spaces import step_logp
 from ra3.model.policy import Policy
 from ra3.model.update import score
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.interleave import expert_rows, interleave
+from ra3.rollout.interleave import LatentRules, expert_rows, interleave
 from ra3.run.ledger import Ledger
 from ra3.seeds import derive
 

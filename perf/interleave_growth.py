@@ -31,8 +31,7 @@ from transformers import AutoModelForCausalLM
 from ra3.data.documents import BadRow, Document
 from ra3.data.latents import EncodedDocument, encode
 from ra3.model.policy import Policy
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.interleave import interleave
+from ra3.rollout.interleave import LatentRules, interleave
 from ra3.rows import Rows
 from ra3.worlds import WORLDS
 from ra3.worlds.functions import world

@@ -38,7 +38,7 @@ def work(arguments: argparse.Namespace) -> None:
     from ra3.data.latents import encode_all
     from ra3.em.mstep import next_token_step
     from ra3.model.lanes import whole
-    from ra3.model.optimizers import make_optimizer
+    from ra3.model.update import make_optimizer
     from ra3.rollout.interleave import expert_rows
 
     ranks.join(600)

@@ -18,8 +18,8 @@ import torch
 
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
-from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
+from ra3.model.update import make_optimizer
 from ra3.rl.advantages import ESTIMATORS
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import clipped_policy_loss

@@ -23,9 +23,8 @@ from transformers import PrinterCallback, logging
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer  # pyright: ignore[reportMissingImports]
 
 from ra3.config.settings import UpdateSettings
-from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
-from ra3.model.update import score
+from ra3.model.update import make_optimizer, score
 from ra3.rl.advantages import group_mean, group_std, leave_one_out
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES

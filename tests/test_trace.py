@@ -16,12 +16,11 @@ from rich.console import Console
 import ra3
 from ra3.cli import main
 from ra3.config.settings import Config, RlvrSettings, UpdateSettings
-from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
+from ra3.model.update import make_optimizer
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rlvr import rlvr
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.interleave import interleave
+from ra3.rollout.interleave import LatentRules, interleave
 from ra3.run.display import Display
 from ra3.run.folder import Run
 from ra3.run.recorder import Recorder
@@ -64,7 +63,7 @@ def rows(policy, documents):
 def test_a_rollout_of_the_e_step(policy, documents):
     with trace() as modules:
         interleave(policy, documents, 2, LatentRules(4, think_floor=0.4), list(range(16)))
-    assert len(modules) <= 9, sorted(modules)
+    assert len(modules) <= 8, sorted(modules)
 
 
 def test_a_policy_step(policy, rows):
@@ -72,7 +71,7 @@ def test_a_policy_step(policy, rows):
     optimizer, advantage = make_optimizer(twin.model, "adamw", 1e-3), torch.randn(rows.ids.shape) * rows.action_mask
     with trace() as modules:
         policy_step(twin, optimizer, rows, advantage, PolicyLoss(), UpdateSettings())
-    assert len(modules) <= 10, sorted(modules)
+    assert len(modules) <= 9, sorted(modules)
 
 
 def test_a_step_of_rlvr(tmp_path, base):
@@ -84,7 +83,7 @@ def test_a_step_of_rlvr(tmp_path, base):
             rlvr(recorder, base.snapshot(), problems, sandbox, settings, UpdateSettings(), 0)
         run.close()
     modules = {name for name in modules if not name.startswith("sandbox/")}
-    assert len(modules) <= 26, sorted(modules)
+    assert len(modules) <= 24, sorted(modules)
 
 
 def test_mid_training_from_the_command_line_to_the_report(tmp_path):
@@ -93,4 +92,4 @@ def test_mid_training_from_the_command_line_to_the_report(tmp_path):
     with trace() as modules:
         assert main(words) == 0
     assert (tmp_path / "x" / "report.html").is_file()
-    assert len(modules) <= 62, sorted(modules)
+    assert len(modules) <= 59, sorted(modules)

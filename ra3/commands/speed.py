@@ -19,9 +19,16 @@ from torch import Tensor
 
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step
-from ra3.model.optimizers import Optimizer, layer_matrices, make_optimizer
 from ra3.model.policy import Policy
-from ra3.model.update import MAX_PASS_TOKENS_ON_CPU, forward_flops, score, training_cost
+from ra3.model.update import (
+    MAX_PASS_TOKENS_ON_CPU,
+    Optimizer,
+    forward_flops,
+    layer_matrices,
+    make_optimizer,
+    score,
+    training_cost,
+)
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rows import RowBuilder, Rows, build
 from ra3.run.checkpoints import to_bytes

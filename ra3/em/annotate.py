@@ -22,8 +22,7 @@ from ra3.em.by_place import best_by_place, with_branches
 from ra3.model.policy import Policy
 from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.credit import estep_credit
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.interleave import expert_rows, interleave
+from ra3.rollout.interleave import LatentRules, expert_rows, interleave
 from ra3.rows import Rows, concatenate
 from ra3.run.ledger import Ledger
 from ra3.seeds import derive

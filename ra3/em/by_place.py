@@ -20,8 +20,7 @@ from ra3.data.latents import EncodedDocument
 from ra3.model.policy import Policy
 from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.credit import Boundaries, step_sums
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.interleave import expert_rows, interleave
+from ra3.rollout.interleave import LatentRules, expert_rows, interleave
 from ra3.rows import CONTEXT, Rows, concatenate
 from ra3.run.ledger import Ledger
 from ra3.seeds import derive

@@ -28,8 +28,7 @@ from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.advantages import dead_groups
 from ra3.rl.credit import Credit, estep_credit
 from ra3.rl.loop import PolicyLoss, Rollouts, Task
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.interleave import expert_rows, interleave
+from ra3.rollout.interleave import LatentRules, expert_rows, interleave
 from ra3.rows import Rows
 from ra3.run.recorder import Recorder
 from ra3.seeds import batch_of, derive

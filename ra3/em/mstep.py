@@ -18,9 +18,8 @@ from torch import Tensor
 from ra3.config.settings import MstepSettings, UpdateSettings
 from ra3.em.self_distillation import WEIGHT, SaidWithoutComments, is_branch
 from ra3.model.action_spaces import TokenScores
-from ra3.model.optimizers import Optimizer, make_optimizer, warmup_cosine
 from ra3.model.policy import Policy
-from ra3.model.update import ForwardTokens, fit, scoring_cost, training_cost
+from ra3.model.update import ForwardTokens, Optimizer, fit, make_optimizer, scoring_cost, training_cost, warmup_cosine
 from ra3.rl.credit import at_tokens
 from ra3.rl.loop import nonfinite_explained
 from ra3.rl.losses import next_token_loss

@@ -17,8 +17,7 @@ from ra3.model.action_spaces import TokenScores, step_logp
 from ra3.model.policy import Policy
 from ra3.model.update import sampling_cost, score, scoring_cost
 from ra3.rl.credit import Boundaries, step_sums
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.interleave import expert_rows, interleave
+from ra3.rollout.interleave import LatentRules, expert_rows, interleave
 from ra3.rows import Rows
 from ra3.run.ledger import Ledger
 from ra3.run.results import AnnotatedCode, CurvePoint, Results, Score

@@ -24,9 +24,17 @@ from torch import Tensor
 from ra3.config.settings import UpdateSettings
 from ra3.errors import UserError
 from ra3.model.action_spaces import TokenScores
-from ra3.model.optimizers import Optimizer, make_optimizer
 from ra3.model.policy import Policy
-from ra3.model.update import ForwardTokens, NotFinite, fit, score, scoring_cost, training_cost
+from ra3.model.update import (
+    ForwardTokens,
+    NotFinite,
+    Optimizer,
+    fit,
+    make_optimizer,
+    score,
+    scoring_cost,
+    training_cost,
+)
 from ra3.rl.losses import (
     Aggregation,
     TokenLossFn,

@@ -16,7 +16,7 @@ from ra3.model.lanes import rows_by_lane
 from ra3.model.policy import Policy
 from ra3.rollout.decoding import DecodeBatch, Uniforms, sample_ids
 from ra3.rows import FULL, RowBuilder, Rows, build
-from ra3.run.progress import Work
+from ra3.run.ledger import Work
 
 MAX_SAMPLED_ROWS = 256
 """Completions that are asked for at once, where many are."""

@@ -16,9 +16,8 @@ from rich.text import Text
 
 from ra3.run.files import number
 from ra3.run.folder import Run
-from ra3.run.ledger import duration
+from ra3.run.ledger import Work, duration
 from ra3.run.metrics import Alarms
-from ra3.run.progress import Work
 from ra3.run.results import ProblemCount, Score, Table, result_tables
 
 SIGNAL = ("dead_groups", "entropy", "logp_gap_max")

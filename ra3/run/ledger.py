@@ -7,6 +7,8 @@ how long it lasted.
 ledger.jsonl has one line for each (stage, phase) every few seconds, and its readers add the lines up. It is apart from
 metrics.jsonl because no two runs take equally long, and a resumed run goes on with it and cuts nothing back: work done
 again was paid for twice. What a killed run spent after its last line is lost.
+
+Inside a step, long work says after every pass how far it is (`Work`), and whoever watches the run is told.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -170,6 +173,41 @@ def duration(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
+
+
+class Work:
+    """Tokens to be read, written or learnt from. ``str(work)``: 3,120 of 16,384 tokens, 82 a second, 2m42s left."""
+
+    def __init__(self, total: int):
+        self.total, self.done, self._watcher = total, 0, _watcher.get()
+        self._began = time.monotonic()
+
+    def advance(self, tokens: int) -> None:
+        """So many more are done."""
+        self.done += tokens
+        if self._watcher:
+            self._watcher(self)
+
+    def __str__(self) -> str:
+        rate = self.done / max(time.monotonic() - self._began, 1e-9)
+        return (
+            f"{self.done:,} of {self.total:,} tokens, {rate:,.0f} a second, "
+            f"{duration(max(0, self.total - self.done) / max(rate, 1e-9))} left"
+        )
+
+
+Watcher = Callable[[Work], None]
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """Inside, `watcher` is told of all work in this thread whenever it advances."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 def _peak_mib_since_last() -> float:

@@ -12,9 +12,8 @@ from ra3.errors import UserError
 from ra3.run.checkpoints import Checkpoints
 from ra3.run.display import Display
 from ra3.run.folder import Run
-from ra3.run.ledger import LEDGER, Ledger
+from ra3.run.ledger import LEDGER, Ledger, Work, watched_by
 from ra3.run.metrics import Metrics
-from ra3.run.progress import Work, watched_by
 from ra3.run.stopping import Stopped, StopRequest, deadline
 
 ROLLOUTS_EVERY = 10

@@ -14,7 +14,7 @@ from pathlib import Path
 from exact_moments import Estimator, Moments, moments, mstep_moments, sampler_error
 from latent_world import ALPHA, NUM_LATENTS, make_world, sample
 
-from ra3.rollout.cursor import LatentRules
+from ra3.rollout.interleave import LatentRules
 
 FLOOR, DRIFT = 0.7, 0.005
 """Least probability of thinking; noise on q's weights where the ratio is not to be 1."""

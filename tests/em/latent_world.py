@@ -24,8 +24,7 @@ from ra3.model.action_spaces import TokenScores, token_scores
 from ra3.model.policy import Policy
 from ra3.model.update import forward_trunk, score
 from ra3.rl.credit import Boundaries, Credit, estep_credit
-from ra3.rollout.cursor import LatentRules, forced_steps
-from ra3.rollout.interleave import interleave
+from ra3.rollout.interleave import LatentRules, forced_steps, interleave
 from ra3.rows import COMMENT, DECISION, WORD, RowBuilder, Rows, build
 
 ALPHA, NUM_LATENTS, C, G, SEQUENCES = 0.6, 2, 0.3, 3, 9

@@ -18,11 +18,11 @@ from latent_world import SEQUENCES, C, G, log_prior, sample
 from ra3.config.settings import MidtrainSettings, UpdateSettings
 from ra3.em.annotate import annotate
 from ra3.em.mstep import next_token_step
-from ra3.model.optimizers import make_optimizer
+from ra3.model.update import make_optimizer
 from ra3.rl.credit import Boundaries
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import clipped_policy_loss
-from ra3.rollout.cursor import LatentRules
+from ra3.rollout.interleave import LatentRules
 
 DOCS = Path(__file__).parents[2] / "docs/estimators.md"
 BY_NAME = {e.name: e for e in ESTIMATORS}

@@ -25,8 +25,7 @@ from ra3.em.round import AnnotatedText, EMRound
 from ra3.errors import UserError
 from ra3.model.policy import Policy
 from ra3.model.update import score
-from ra3.rollout.cursor import forced_steps
-from ra3.rollout.interleave import expert_rows
+from ra3.rollout.interleave import expert_rows, forced_steps
 from ra3.rows import FULL, RowBuilder, Rows, build
 from ra3.run.ledger import Ledger, by_kind, read_ledger
 from ra3.worlds import WORLDS

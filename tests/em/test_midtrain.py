@@ -24,8 +24,7 @@ from ra3.midtrain import midtrain
 from ra3.model.update import score
 from ra3.rl.credit import estep_credit
 from ra3.rl.loop import reinforce
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.interleave import expert_rows, interleave
+from ra3.rollout.interleave import LatentRules, expert_rows, interleave
 from ra3.rows import COMMENT, DECISION, RowBuilder, build
 from ra3.run.display import Display
 from ra3.run.folder import Run

@@ -10,7 +10,7 @@ from test_methods import em_round, em_text
 from ra3.em.mstep import trained_tokens
 from ra3.em.self_distillation import SaidWithoutComments
 from ra3.model.update import forward_trunk
-from ra3.rollout.cursor import forced_steps
+from ra3.rollout.interleave import forced_steps
 
 
 def test_the_loss_is_the_cross_entropy_of_two_passes_of_the_model(policy, documents):

@@ -27,9 +27,8 @@ from ra3.measure.pass_at_k import (
 )
 from ra3.model.policy import Policy
 from ra3.rl.solve import attempted
-from ra3.rollout.cursor import LatentRules
 from ra3.rollout.generate import SamplingParams, generate
-from ra3.rollout.interleave import interleave
+from ra3.rollout.interleave import LatentRules, interleave
 from ra3.rollout.programs import before_stop, completions, encode_prompts, write_programs
 from ra3.run.ledger import Ledger
 from ra3.run.results import ProblemCount, Results, result_tables

@@ -16,15 +16,13 @@ from torch.nn.functional import pad
 from ra3.config.settings import EstepSettings, UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
 from ra3.model.action_spaces import token_scores
-from ra3.model.optimizers import Optimizer
-from ra3.model.update import score
+from ra3.model.update import Optimizer, score
 from ra3.rl.advantages import leave_one_out
 from ra3.rl.credit import estep_credit
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES, clipped_policy_loss
-from ra3.rollout.cursor import LatentRules
 from ra3.rollout.generate import SamplingParams, generate
-from ra3.rollout.interleave import interleave
+from ra3.rollout.interleave import LatentRules, interleave
 from ra3.rows import Rows
 
 G, TEMPERATURE, MAX_NEW = 2, 0.7, 8

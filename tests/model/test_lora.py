@@ -18,12 +18,10 @@ from ra3.config.settings import LoraSettings, UpdateSettings
 from ra3.em.mstep import next_token_step
 from ra3.errors import UserError
 from ra3.model.lora import AdapterState, Lora, merged
-from ra3.model.optimizers import make_optimizer
 from ra3.model.policy import Policy
-from ra3.model.update import score, training_cost
+from ra3.model.update import make_optimizer, score, training_cost
 from ra3.rl.loop import PolicyLoss, policy_step
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.interleave import expert_rows, interleave
+from ra3.rollout.interleave import LatentRules, expert_rows, interleave
 
 SETTINGS = LoraSettings(rank=4, alpha=8)
 

@@ -23,8 +23,7 @@ from ra3.grading.grade import grade
 from ra3.grading.problems import Problem
 from ra3.model.load import LATENT_TOKEN_KEY, ModelFolder, add_latent_token, resolve_latent_token
 from ra3.model.policy import Policy
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.interleave import interleave
+from ra3.rollout.interleave import LatentRules, interleave
 from ra3.rollout.programs import completion_of_text, completions
 from ra3.rows import FULL, RowBuilder, build
 from ra3.worlds import WORLDS

@@ -11,11 +11,9 @@ from processes import on_two_ranks
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step
 from ra3.model.lanes import local
-from ra3.model.optimizers import make_optimizer
 from ra3.model.sharding import ShardedPolicy
-from ra3.model.update import score
-from ra3.rollout.cursor import LatentRules
-from ra3.rollout.interleave import interleave
+from ra3.model.update import make_optimizer, score
+from ra3.rollout.interleave import LatentRules, interleave
 
 
 def trained(policy, rows, seeds, documents) -> dict[str, torch.Tensor]:

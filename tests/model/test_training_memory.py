@@ -18,7 +18,7 @@ from ra3.config.settings import Config, LoraSettings, MidtrainSettings, UpdateSe
 from ra3.em.mstep import next_token_step
 from ra3.model.action_spaces import log_probability
 from ra3.model.lora import Lora
-from ra3.model.optimizers import make_optimizer
+from ra3.model.update import make_optimizer
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import clipped_policy_loss
 from ra3.rollout.generate import SamplingParams, generate

@@ -11,13 +11,11 @@ from conftest import make_policy, passes
 
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step, trained_tokens
-from ra3.model.optimizers import make_optimizer
-from ra3.model.update import NotFinite, score
+from ra3.model.update import NotFinite, make_optimizer, score
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import AGGREGATIONS, clipped_policy_loss
-from ra3.rollout.cursor import LatentRules
 from ra3.rollout.generate import SamplingParams, generate
-from ra3.rollout.interleave import expert_rows, interleave
+from ra3.rollout.interleave import LatentRules, expert_rows, interleave
 from ra3.rows import CONTEXT
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ra3.model.action_spaces import decision_logps, entropy
-from ra3.model.optimizers import warmup_cosine
+from ra3.model.update import warmup_cosine
 from ra3.rl.advantages import (
     ESTIMATORS,
     batch_std,

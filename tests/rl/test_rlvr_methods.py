@@ -24,9 +24,8 @@ from ra3.config.conflicts import DECIDED_BY_METHOD, NEED_REFERENCES, NEED_VERDIC
 from ra3.config.settings import Config, RlvrMethod, RlvrSettings, RunSettings, UpdateSettings
 from ra3.errors import UserError
 from ra3.model.action_spaces import log_probability
-from ra3.model.optimizers import Optimizer
 from ra3.model.policy import Policy
-from ra3.model.update import over_vocabulary, score
+from ra3.model.update import Optimizer, over_vocabulary, score
 from ra3.rl.advantages import group_mean, unequal_group_mean
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import clipped_policy_loss, sequence_mean, token_mean

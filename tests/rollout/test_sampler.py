@@ -10,13 +10,13 @@ from ra3.data.tokens import decode
 from ra3.model.action_spaces import decision_logps
 from ra3.model.update import score
 from ra3.rl.credit import Boundaries
-from ra3.rollout import cursor, decoding
-from ra3.rollout.cursor import LatentRules, forced_steps
+from ra3.rollout import decoding
+from ra3.rollout import interleave as interleaving
 from ra3.rollout.decoding import MAX_RUNNING_ROWS, DecodeBatch, Uniforms, sample_ids
 from ra3.rollout.generate import SamplingParams, generate
-from ra3.rollout.interleave import expert_rows, interleave
+from ra3.rollout.interleave import LatentRules, expert_rows, forced_steps, interleave
 from ra3.rows import CONTEXT
-from ra3.run.progress import watched_by
+from ra3.run.ledger import watched_by
 
 RULES = LatentRules(max_latent_tokens=4, think_floor=0.4)
 
@@ -129,7 +129,7 @@ def test_prompts_that_are_too_many_for_a_pass_are_read_in_several(policy, docume
 def test_reading_ahead_changes_nothing(policy, documents, monkeypatch, floor):
     rules, seeds, passes = LatentRules(4, think_floor=floor), list(range(3 * len(documents))), []
     for worth in (2.0, 0.0):  # never, and always as far as a chunk goes
-        monkeypatch.setattr(cursor, "MIN_ACT_PROBABILITY", worth)
+        monkeypatch.setattr(interleaving, "MIN_ACT_PROBABILITY", worth)
         read = DecodeBatch.read
         counted = []
         monkeypatch.setattr(

@@ -11,9 +11,8 @@ from ra3.model.update import score
 from ra3.rollout.interleave import expert_rows
 from ra3.run.display import SHOWN, Alarms, Display, show_problems, show_results, sparkline, start_lines
 from ra3.run.folder import Run
-from ra3.run.ledger import duration
+from ra3.run.ledger import Work, duration, watched_by
 from ra3.run.metrics import GLOSSARY
-from ra3.run.progress import Work, watched_by
 from ra3.run.results import Cell, ProblemCount, Score, Table, is_share, result_tables
 
 HEALTHY = {
