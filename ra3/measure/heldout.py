@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from math import log
 from statistics import mean
 
 from torch import Tensor
@@ -25,8 +27,8 @@ from ra3.seeds import derive
 
 DISCOUNT = 0.95
 """Per step, to say what latents make of a horizon: the mean of DISCOUNT^tau over the steps tau that each covers."""
-SHOWN_CODES = 8
-"""Documents that the report shows with the latents that a model wrote into them."""
+MAX_CODES = 500
+"""Documents that are kept with the latents that a model wrote into them, for the report."""
 Measure = tuple[str, int, Interval]
 """Metric, how many documents or latents it is of, and its value."""
 
@@ -74,19 +76,24 @@ def measure_heldout(
     gain = step_sums(logp, rows.step, steps) - step_sums(without * plain.expert, plain.step, steps)
     scores = [Score(model, "heldout", name, *measured, problems=count) for name, count, measured in found]
     curves = gain_curves(model, documents, boundaries, gain, seed)
-    return Results(scores=scores, curves=curves, codes=annotated_codes(model, policy, documents, rows))
+    return Results(scores=scores, curves=curves, codes=annotated_codes(model, policy, documents, rows, gain))
 
 
 def annotated_codes(
-    model: str, policy: Policy, documents: Sequence[EncodedDocument], rows: Rows
+    model: str, policy: Policy, documents: Sequence[EncodedDocument], rows: Rows, gain: Tensor
 ) -> list[AnnotatedCode]:
-    """The first SHOWN_CODES documents into which the model wrote, and where it wrote into fewer, the first others."""
+    """The first MAX_CODES documents into which the model wrote, and where it wrote into fewer, the first others.
+
+    gain [B,S] is each step's log-likelihood given the latents minus that without any, in nats.
+    """
     written = rows.latent.any(1).tolist()
     found = []
-    for r in sorted(range(len(documents)), key=lambda r: not written[r])[:SHOWN_CODES]:
+    for r in sorted(range(len(documents)), key=lambda r: not written[r])[:MAX_CODES]:
         comments = comment_texts(policy, rows, r, len(documents[r].step_ids))
         record = text_record(documents[r].document, documents[r].placed(comments))
-        found.append(AnnotatedCode(model, documents[r].id, record["text"], record["latents"]))
+        starts = [t for t, comment in enumerate(comments) if comment is not None]
+        bits = [float(gain[r, a:b].sum()) / log(2) for a, b in pairwise([*starts, len(comments)])]
+        found.append(AnnotatedCode(model, record["id"], record["text"], record["latents"], bits, record["context"]))
     return found
 
 

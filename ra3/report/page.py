@@ -6,7 +6,7 @@
 import math
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,18 +15,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ra3.config.settings import flatten
+from ra3.report.code import file_views
 from ra3.report.plots import learning_curves, result_curves
 from ra3.report.view import View, is_after_rlvr, read_view, stage_view, value_text
 from ra3.run.files import disk_errors, write_atomic
 from ra3.run.inspect import InspectedRun, read_rollouts
 from ra3.run.ledger import cost_table, duration, total
 from ra3.run.metrics import GLOSSARY, Alarms, Meaning
-from ra3.run.results import Cell, Score, Table, in_order, label, number_text, result_tables
+from ra3.run.results import AnnotatedCode, Cell, Score, Table, in_order, label, number_text, result_tables
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Control characters, direction overrides, invisible joiners, lone surrogates: shown by their number.
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 MAX_ROLLOUT_CHARACTERS = 800_000
+MAX_CODE_CHARACTERS = 5_000_000
 METRIC, SMOOTH = "pass@1", 5
 Systems = list[tuple[str, InspectedRun]]
 COURSES = (
@@ -73,6 +75,7 @@ def report_page(view: View) -> str:
     systems, results = view.systems, view.results
     points = [point for curve in results.curves.values() for point in curve]
     rollouts, left_out = _rollouts(systems)
+    files, files_left_out = _files(results.codes, view.colours)
     environments, alarms = {}, []  # what each run ran on, by dotted key; what its metrics would have raised
     for name, run in systems:
         own, lines = Alarms(run.settings.get("run.dtype")), [line for lines in run.stages.values() for line in lines]
@@ -87,7 +90,7 @@ def report_page(view: View) -> str:
         headline=title, verdict=verdict,
         tables=result_tables(results.scores), measured=in_order(point.model for point in points),
         chain_plots=result_curves(view, by_k=False), reach_plots=result_curves(view, by_k=True),
-        codes={n: [c for c in results.codes if c.model == n] for n in in_order(c.model for c in results.codes)},
+        files=files, files_left_out=files_left_out, written=_written_table(results.codes),
         latents={name: own for name, run in systems if (own := run.results.latents)},
         trained=[name for name, run in systems if run.stages], learning_plots=learning_curves(view),
         alarms=alarms, rollouts=rollouts, left_out=left_out, runs=_runs_table(view),
@@ -98,17 +101,46 @@ def report_page(view: View) -> str:
 
 def _rollouts(systems: Systems) -> tuple[list[Markup], int]:
     """(stages with their rollouts as markup, how many were left out because the page would be too large)."""
-    draw = _templates(TEMPLATES).get_template("rollouts.html").module.stage  # pyright: ignore[reportAttributeAccessIssue]
-    drawn, size, left_out = [], 0, 0
-    for name, run in systems:
-        for stage, steps in read_rollouts(run.folder).items():
-            markup = draw(stage_view(f"{label(name)}: {stage}", steps), not drawn)
-            if size + len(markup) > MAX_ROLLOUT_CHARACTERS:
-                left_out += 1
-            else:
-                drawn.append(markup)
-                size += len(markup)
-    return drawn, left_out
+    stages = (
+        stage_view(f"{label(name)}: {stage}", steps)
+        for name, run in systems for stage, steps in read_rollouts(run.folder).items()
+    )  # fmt: skip
+    draw = _macro("rollouts.html", "stage")
+    return _fitting((draw(stage, n == 0) for n, stage in enumerate(stages)), MAX_ROLLOUT_CHARACTERS)
+
+
+def _files(codes: Sequence[AnnotatedCode], colours: Mapping[str, str]) -> tuple[list[Markup], int]:
+    """(held-out documents as markup, how many were left out because the page would be too large)."""
+    draw = _macro("codes.html", "file")
+    return _fitting((draw(file, colours, n == 0) for n, file in enumerate(file_views(codes))), MAX_CODE_CHARACTERS)
+
+
+def _macro(template: str, name: str) -> Callable[..., Markup]:
+    return getattr(_templates(TEMPLATES).get_template(template).module, name)
+
+
+def _fitting(drawn: Iterable[Markup], limit: int) -> tuple[list[Markup], int]:
+    """(those that have at most `limit` characters together, how many others there are)."""
+    kept, size, left_out = [], 0, 0
+    for markup in drawn:
+        if size + len(markup) > limit:
+            left_out += 1
+        else:
+            kept.append(markup)
+            size += len(markup)
+    return kept, left_out
+
+
+def _written_table(codes: Sequence[AnnotatedCode]) -> Table:
+    """One row for each model: how much it wrote into held-out documents, and what that saves."""
+    rows = []
+    for name in in_order(code.model for code in codes):
+        own = [code for code in codes if code.model == name]
+        count, bits = sum(len(code.latents) for code in own), [gain for code in own for gain in code.gains]
+        counts = [f"{number:,}" for number in (len(own), sum(bool(code.latents) for code in own), count)]
+        each = Cell(f"{fmean(bits):+.2f}") if bits else "\u2013"
+        rows.append((Cell(model=name), *counts, each))
+    return Table("", ("model", "documents", "written into", "intentions", "bits each"), rows)
 
 
 def _runs_table(view: View) -> Table:

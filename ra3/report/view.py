@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class RolloutView:
 
     caption: str
     verdict: str | None
+    context: str  # what was read before the first token that is drawn
     blocks: list[tuple[bool, list[TokenView]]]  # runs of tokens; whether they are an intention that the policy wrote
     left_out: int  # tokens beyond MAX_TOKENS
 
@@ -80,7 +82,7 @@ def read_view(folder: Path) -> View:
     shown = [run for run in runs if run.folder != folder or run.stages or not inner]
     systems = [(names.get(run.folder) or _lone_name(run), run) for run in shown]
     results = _unique_results(run.results for run in runs)
-    measured = [*results.scores, *(point for points in results.curves.values() for point in points)]
+    measured = [*results.scores, *results.codes, *(point for points in results.curves.values() for point in points)]
     models = [*(name for name, _ in systems), *(record.model for record in measured)]
     troubles = [f"{run.folder.resolve().name}/{trouble}" for run in runs for trouble in run.troubles]
     return View(folder.resolve().name, folder, systems, results, troubles, colour_names(in_order(models)))
@@ -159,8 +161,10 @@ def stage_view(title: str, steps: StageRollouts) -> StageView:
 def _rollout_view(rollout: RecordedRollout, scale: float) -> RolloutView:
     caption = f"{rollout.document} \u00b7 sample {rollout.sample} \u00b7 reward {value_text(rollout.reward)}"
     blocks: list[tuple[bool, list[TokenView]]] = [(False, [])]
-    line_start = True
-    for token in rollout.tokens[:MAX_TOKENS]:
+    tokens = rollout.tokens[:MAX_TOKENS]
+    context = "".join(token.text for token in takewhile(lambda token: token.role == "context", tokens))
+    line_start = not context.rpartition("\n")[2].strip()
+    for token in dropwhile(lambda token: token.role == "context", tokens):
         opens = line_start and token.role in WRITTEN and token.text.lstrip().startswith(("#", rollout.opener))
         if opens and not blocks[-1][0]:
             blocks.append((True, []))
@@ -169,7 +173,7 @@ def _rollout_view(rollout: RecordedRollout, scale: float) -> RolloutView:
         line_start = not line.strip() and (line_start or bool(newline))
         if blocks[-1][0] and "\n" in token.text:
             blocks.append((False, []))
-    return RolloutView(caption, rollout.verdict, blocks, max(0, len(rollout.tokens) - MAX_TOKENS))
+    return RolloutView(caption, rollout.verdict, context, blocks, max(0, len(rollout.tokens) - MAX_TOKENS))
 
 
 def _token_view(token: RecordedToken, scale: float) -> TokenView:

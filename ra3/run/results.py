@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
@@ -101,12 +100,8 @@ class AnnotatedCode:
     document: str
     text: str
     latents: list[tuple[int, int]]  # where the intentions stand, in characters of the text
-
-    @property
-    def pieces(self) -> list[tuple[bool, str]]:
-        """The text in parts; whether each is an intention."""
-        ends = [0, *(place for span in self.latents for place in span), len(self.text)]
-        return [(n % 2 == 1, self.text[start:end]) for n, (start, end) in enumerate(pairwise(ends)) if start < end]
+    gains: list[float] = field(default_factory=list)  # bits that each saves on the lines from it to the next one
+    context: str = ""  # what was read before the text
 
 
 LISTS: dict[str, tuple[str, type]] = {

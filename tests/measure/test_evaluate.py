@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from ra3.compare.tables import HELDOUT
 from ra3.config.settings import EvalSettings, UpdateSettings
-from ra3.data.latents import encode_all
+from ra3.data.latents import encode_all, remove
 from ra3.errors import UserError
 from ra3.evaluate import answers_of, refuse_bounds_far_apart
 from ra3.grading.grade import Grader, Verdict, grade
 from ra3.measure import counterfactuals as probes
 from ra3.measure.counterfactuals import Place, block, code_changes, places, some_of
-from ra3.measure.heldout import durations, measure_heldout
+from ra3.measure.heldout import annotated_codes, durations, measure_heldout
 from ra3.measure.pass_at_k import (
     Answer,
     latent_is_right,
@@ -26,6 +28,7 @@ from ra3.measure.pass_at_k import (
     unpack,
 )
 from ra3.model.policy import Policy
+from ra3.rl.credit import Boundaries
 from ra3.rl.solve import attempted
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import LatentRules, interleave
@@ -252,9 +255,23 @@ def test_heldout_measures_know_the_truth(base, pages):
     assert rows["duration"] >= 1 and 0 < rows["discount_per_intention"] <= 0.95
     texts = {page.id: page.document.text for page in pages}
     written = [bool(code.latents) for code in results.codes]
-    assert len(written) == 8 and any(written) and written == sorted(written, reverse=True)
+    assert len(written) == len(pages) and any(written) and written == sorted(written, reverse=True)
     for code in results.codes:
-        assert "".join(text for is_comment, text in code.pieces if not is_comment) == texts[code.document]
+        assert remove(code.text, code.latents) == texts[code.document]
+        assert len(code.gains) == len(code.latents)
+    assert sum(gain > 1 for code in results.codes for gain in code.gains) > 5, "intentions save bits in this world"
+
+
+def test_an_intention_saves_the_bits_of_the_lines_up_to_the_next_one(base, pages):
+    """One bit saved on every line: each intention saves as many bits as it has lines."""
+    rows = interleave(base, pages, 1, LatentRules(16), list(range(12)))
+    boundaries = Boundaries.of(rows, base.spaces)
+    codes = annotated_codes("m", base, pages, rows, torch.full(boundaries.think.shape, math.log(2)))
+    found = {code.document: code for code in codes}
+    assert any(code.gains for code in codes)
+    for r, page in enumerate(pages):
+        lines = durations(boundaries.think[r : r + 1], boundaries.exists[r : r + 1])
+        assert found[page.id].gains == pytest.approx(lines)
 
 
 def test_what_the_careless_base_writes_says_something_about_the_operation(base):

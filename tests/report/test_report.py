@@ -189,17 +189,25 @@ def test_reach_and_found_abstractions_are_shown_where_they_are_measured(tmp_path
     assert "When it thinks" not in page.text
 
 
-def test_held_out_code_is_shown_with_its_comments(tmp_path):
+def test_held_out_code_is_shown_file_by_file_with_what_its_intentions_gain(tmp_path):
+    code = {"document": "a.py", "text": "def f():\n    # <go>\n    return 1\n", "latents": [[13, 24]]}
+    context = "".join(f"import m{n}\n" for n in range(30))
     codes = [
-        {"model": name, "document": "a.py", "text": "def f():\n    # <go>\n    return 1\n", "latents": [[13, 24]]}
-        for name in ("base", "ra3")
+        {**code, "model": "base"},  # as runs before had it: no gains
+        {**code, "model": "ra3", "gains": [-2.25], "context": context},
+        {"model": "ra3", "document": "plain.py", "text": "".join(f"x{n} = {n}\n" for n in range(60)), "latents": []},
     ]
     with Run.create(tmp_path, "a", {"midtrain": {"method": "ra3"}}, "midtrain") as run:
         run.write_json("results.json", {"rows": [], "codes": [*codes, {"model": "ra3"}]})
     page = read_page(tmp_path / "a")
-    assert page.text.count("a.py \u00b7 1 comments") == 2 and "def f():\n    # <go>\n    return 1" in page.text
-    source = (tmp_path / "a" / "report.html").read_text()
-    assert '<span class="comment"># &lt;go&gt;</span>\n    <span>' in source, "the mark goes on to the next line"
+    assert page.text.count("1 intention") == 2 and page.text.count("0 intentions") == 1
+    assert "def f():\n    # <go>\n    return 1" in page.text
+    assert page.source.count("\u22122.2 bits") == 3, "beside the file, the model and the intention"
+    assert '<span class="comment"># &lt;go&gt;</span>\n    return 1' in page.source, "the mark goes on to the next line"
+    assert page.source.count('<details class="file" name="file" open>') == 1
+    assert f"<summary>context, 30 lines</summary>{context}</details>" in page.source
+    assert "<summary>44 lines</summary>x12 = 12\n" in page.source
+    assert re.search(r"RA3</th><td>2</td><td>1</td><td>1</td><td>\u22122.25</td>", page.source)
     assert "things that are no results" in page.text
 
 

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from report_page import read_page
+from report_page import Page, assert_harmless, read_page
 from synthetic_runs import write_run
 
 from ra3.errors import UserError
@@ -104,6 +104,21 @@ def test_size_stays_bounded(tmp_path):
             file.write(json.dumps({"stage": "mstep", "step": step, "expert_nll": math.sin(step / 900)}) + "\n")
     text = read_page(folder).text
     assert "more tokens" in text and "more stages are in rollouts.jsonl" in text
+
+
+def test_500_documents_of_real_size_are_shown_and_what_would_be_too_much_is_left_out(tmp_path):
+    line = "    total = total + values[index] * weights[index]  # as before\n"
+    codes = [
+        {"model": model, "document": f"m{n}.py", "text": line * 60, "latents": [[0, len(line)]], "gains": [1.5]}
+        for model, count in (("ra3", 500), ("base", 20)) for n in range(count)
+    ]  # fmt: skip
+    with Run.create(tmp_path, "a", {}, "midtrain") as run:
+        run.write_json("results.json", {"rows": [], "codes": codes})
+        page = Page(write_report(run.folder))
+        assert_harmless(page)
+        assert page.source.count('<details class="file"') == 500 and len(page.source) < 6_000_000
+        run.write_json("results.json", {"rows": [], "codes": [{**codes[0], "text": line * 90_000}, codes[1]]})
+        assert "1 more documents are in results.json" in Page(write_report(run.folder)).text
 
 
 def test_no_run_is_an_error_in_words(tmp_path):
