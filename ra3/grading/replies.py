@@ -84,12 +84,12 @@ def behind(given: str, program: str) -> str:
     lines, end, statement = list(io.StringIO(program)), 0, list[str]()
     with contextlib.suppress(tokenize.TokenError, SyntaxError):  # what is no Python fails when it is run
         for token in tokenize.generate_tokens(iter(lines).__next__):
-            if token.type != tokenize.NEWLINE:
+            if token.type != tokenize.NEWLINE and token.string != ";":
                 statement += [token.string] if token.type not in (tokenize.COMMENT, tokenize.NL) else []
                 continue
             if statement[:3] == ["from", "__future__", "import"]:
                 end = token.end[0]
-            elif len(statement) > 1:  # no docstring
+            elif not all(part.endswith(tuple("\"'()")) for part in statement):  # no docstring
                 break
             statement = []
     return "".join([*lines[:end], given, *lines[end:]])

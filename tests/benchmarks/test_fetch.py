@@ -96,7 +96,13 @@ def test_a_release_is_downloaded_once_and_known_by_its_sum(tmp_path, monkeypatch
     assert release_files(*release) == [path]  # nobody answers there any more
 
 
-@pytest.mark.parametrize("proxy", ["not-a-url:xyz", "http://127.0.0.1:99999999", "http://[::1", "http://127.0.0.1:9"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        *("not-a-url:xyz", "http://127.0.0.1:99999999", "http://[::1", "http://127.0.0.1:9"),
+        *("http://", "socks9://127.0.0.1:9", "http://a\tb:80"),
+    ],
+)  # fmt: skip
 def test_a_proxy_that_is_none_is_one_clear_error(tmp_path, monkeypatch, proxy):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name in ("http_proxy", "HTTP_PROXY"):
@@ -106,20 +112,30 @@ def test_a_proxy_that_is_none_is_one_clear_error(tmp_path, monkeypatch, proxy):
         release_files("http://example.invalid/Plus.jsonl.gz", "0" * 32)
 
 
-def test_a_download_that_breaks_off_is_one_clear_error(tmp_path, monkeypatch):
+CUT = {
+    "less than was promised": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(WHOLE), WHOLE[:60]),
+    "a chunk that ends early": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nabc",
+    "no size of a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "no HTTP": b"220 mail.example ESMTP\r\n",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("answer", CUT)
+def test_a_download_that_breaks_off_is_one_clear_error(tmp_path, monkeypatch, answer):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
-        answered = pool.submit(break_off, server)
-        with pytest.raises(UserError, match="cannot be downloaded: IncompleteRead"):
+        answered = pool.submit(reply_once, server, CUT[answer])
+        with pytest.raises(UserError, match=r"cannot be downloaded: \S"):
             release_files(f"http://127.0.0.1:{server.getsockname()[1]}/cut.jsonl.gz", "0" * 32)
         answered.result()
 
 
-def break_off(server: socket.socket) -> None:
-    """Answers one request with less than it promises."""
+def reply_once(server: socket.socket, answer: bytes) -> None:
+    """Answers one request and hangs up."""
     with server.accept()[0] as line:
         line.recv(1 << 16)
-        line.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(WHOLE)}\r\n\r\n".encode() + WHOLE[:60])
+        line.sendall(answer)
 
 
 def test_a_user_without_a_home_has_a_cache_of_the_process(monkeypatch):
@@ -128,6 +144,6 @@ def test_a_user_without_a_home_has_a_cache_of_the_process(monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 123456789)
     assert cache_folder().is_dir() and cache_folder() == cache_folder()
-    for home in ("/", "/nowhere", "/home/me"):
+    for home in ("/", "/nowhere", "/home/me", "/a b", "/dev/null", "/home/me/"):
         monkeypatch.setenv("HOME", home)
         assert cache_folder() == Path(home, ".cache", "ra3")

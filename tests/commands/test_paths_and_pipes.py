@@ -31,6 +31,7 @@ def test_a_path_has_one_spelling(key, monkeypatch):
         "~": "/home/me", "/": "/", "ORG/NAME@main": "ORG/NAME@main",
         "humaneval:~/d, 3:x.jsonl": "humaneval:/home/me/d, 3:x.jsonl",
         "humaneval": "humaneval", "mbpp+:data/": "mbpp+:data",
+        "~//a/./b/": "/home/me/a/b", "././x": "x", "a b/c d/": "a b/c d",
     }  # fmt: skip
     for written, meant in spellings.items():
         found = load((), {key: [written] if key == "run.benchmarks" else written}).flat()[key]
@@ -57,6 +58,9 @@ def test_a_recipe_may_lie_at_home_and_name_places_there(tmp_path, monkeypatch):
         ("[mbpp, humaneval]", ("mbpp", "humaneval")),
         ('"mbpp:say ""hi"""', ('mbpp:say "hi"',)),
         ("", ()),
+        ('"humaneval:a,b","mbpp:c,d"', ("humaneval:a,b", "mbpp:c,d")),
+        ("mbpp:a b,humaneval", ("mbpp:a b", "humaneval")),
+        ('"mbpp:~/a, b"', (f"mbpp:{Path('~/a, b').expanduser()}",)),
     ],
 )
 def test_a_word_of_a_list_may_hold_a_comma(written, meant):
@@ -77,7 +81,7 @@ def test_a_run_goes_on_however_its_paths_are_spelled(home, whole):
     folder = copy(whole, "spelled")
     (home / "link").symlink_to("tiny")
     words = midtrain(folder.name, "--resume")
-    for spelling in ("./tiny/", str(home / "tiny"), "link"):
+    for spelling in ("./tiny/", str(home / "tiny"), "link", f"../{home.name}/tiny", "runs/../tiny", "link//"):
         words[words.index("--model") + 1] = spelling
         ended = ra3(home, *words)
         assert ended.returncode == 0, ended.stderr
@@ -91,35 +95,43 @@ def test_a_run_goes_on_however_its_paths_are_spelled(home, whole):
 def test_what_an_attempt_runs_on_otherwise_is_told(home, whole):
     folder = copy(whole, "upgraded")
     facts = json.loads((folder / "environment.json").read_text())
-    facts["versions"]["transformers"], facts["threads"], facts["code"] = "5.13.1", 7, "0" * 12
+    facts["versions"] |= {"transformers": "5.13.1", "torch": "2.11.0", "tokenizers": "0.22.0"}
+    facts["threads"], facts["code"], facts["device"] = 7, "0" * 12, "cuda"
     (folder / "environment.json").write_text(json.dumps(facts))
     said = ra3(home, *midtrain(folder.name, "--resume")).stdout
     assert "warning  this attempt runs on something else than the last: " in said
     for change in ("transformers 5.13.1 -> 5.", "threads 7 -> 1", f"code {'0' * 12} -> "):
         assert change in said
+    for change in ("torch 2.11.0 -> 2.", "tokenizers 0.22.0 -> 0.", "device cuda -> cpu"):
+        assert change in said
     assert "something else" not in ra3(home, *midtrain(folder.name, "--resume")).stdout
     assert json.loads((folder / "environment.json").read_text())["earlier"][-2]["versions"]["transformers"] == "5.13.1"
 
 
-@pytest.mark.parametrize("lost", ["list", "both lists", "metrics", "all metrics", "rollouts", "inputs"])
+LISTS = {"list": "[]", "list of nothing": "null", "list cut off": '{"estep-0', "list of another kind": '{"a": [3]}'}
+LOST = (*LISTS, "both lists", "metrics", "all metrics", "metrics file", "rollouts", "inputs")
+
+
+@pytest.mark.parametrize("lost", LOST)
 def test_a_run_that_lost_something_falls_back_and_says_so(home, whole, lost):
     folder = copy(whole, f"lost-{lost.replace(' ', '-')}")
     lists = [folder / "checkpoints" / name for name in ("manifest.json", "manifest.old.json")]
-    for path in lists[: {"list": 1, "both lists": 2}.get(lost, 0)]:
-        path.write_text("[]")
+    for path in lists[: 2 if lost == "both lists" else lost in LISTS]:
+        path.write_text(LISTS.get(lost, "[]"))
     name = "rollouts.jsonl" if lost == "rollouts" else "metrics.jsonl"
     if lost in ("metrics", "all metrics", "rollouts"):
         size = (folder / name).stat().st_size
         os.truncate(folder / name, 0 if lost == "all metrics" else size - 40)
-    if lost == "inputs":
-        (folder / "inputs.json").unlink()
+    for file in ("inputs.json", "metrics.jsonl"):
+        if lost in (file.removesuffix(".json"), file.replace(".jsonl", " file")):
+            (folder / file).unlink()
     ended = ra3(home, *midtrain(folder.name, "--resume"))
     if lost == "both lists":
         refused(ended, "neither list of checkpoints can be read")
         return
     assert ended.returncode == 0, ended.stderr
     told = {
-        "list": "warning  checkpoints/manifest.json is missing or damaged; the run goes on from ",
+        **dict.fromkeys(LISTS, "warning  checkpoints/manifest.json is missing or damaged; the run goes on from "),
         "inputs": "warning  inputs.json is gone: whether model and data are those the run began with is not known",
     }.get(lost, f"warning  {name} is missing or damaged; the run goes on from ")
     assert told in ended.stdout
@@ -137,12 +149,15 @@ def raises(error: BaseException):
     return action
 
 
-@pytest.mark.parametrize("words", [["midtrain", "--help"], ["runs", "--help"], ["--help"], ["runs", "list", "."]])
+HELP = (["midtrain", "--help"], ["runs", "--help"], ["--help"], ["rlvr", "--help"], ["grade", "--help"])
+
+
+@pytest.mark.parametrize("words", [*HELP, ["--version"], ["runs", "list", "."]], ids=" ".join)
 def test_a_reader_that_is_gone_is_told_by_the_exit_code(words):
     reader = subprocess.Popen([sys.executable, "-m", "ra3", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert reader.stdout and reader.stderr
     reader.stdout.close()
-    assert reader.wait(60) == (141 if "--help" in words else 2)
+    assert reader.wait(60) == (2 if "list" in words else 141)
     with reader.stderr:
         assert b"bug" not in reader.stderr.read()
 
@@ -164,7 +179,7 @@ def deaf() -> None:
     os.dup2(other, 1)
 
 
-@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)])
 def test_closed_streams_are_no_error(closed, tmp_path):
     def close() -> None:
         for descriptor in closed:

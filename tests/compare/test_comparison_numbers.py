@@ -74,7 +74,7 @@ def test_where_nothing_is_mid_trained_methods_are_compared_with_the_base_as_it_i
     assert not compared(replace(comparison, midtrains=True), cells).differences
 
 
-@pytest.mark.parametrize("ntp", [(0.0, 0.8), (0.9, 0.1), (0.0, 0.0)])
+@pytest.mark.parametrize("ntp", [(0.0, 0.8), (0.9, 0.1), (0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (0.99, 1.0)])
 def test_intervals_end_where_shares_do(ntp):
     """Of two values that lie far apart Student's interval is wider than what is possible."""
     cells = [record("ntp", seed, share) for seed, share in zip((1, 2), ntp, strict=True)]
@@ -91,6 +91,9 @@ def test_intervals_end_where_shares_do(ntp):
         ((0.9, 0.1), "ra3: 92.5%, not told apart from ntp (+42.5 [-100.0, +100.0] points)"),
         ((0.5,), "ra3: 92.5%, not told apart from ntp (+40.0 points)"),
         ((0.96, 0.96), "ntp: 96.0%."),
+        ((0.0, 0.0), "ra3: 92.5%, +92.5 [+60.7, +100.0] points over ntp"),
+        ((0.9, 0.94), "ra3: 92.5%, not told apart from ntp (+0.5 "),
+        ((0.0, 1.0), "ra3: 92.5%, not told apart from ntp (+42.5 [-100.0, +100.0] points)"),
     ],
 )
 def test_the_headline_names_no_winner_where_nothing_is_told_apart(ntp, told):

@@ -115,7 +115,10 @@ def test_compressed_lines_are_read_as_they_are_unpacked(tmp_path, ending):
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 7\n"
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.py"])
+LFS_NAMES = ("a.parquet", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.py", "a.jsonl.xz", "a.ndjson", "a 0-1.parquet")
+
+
+@pytest.mark.parametrize("name", LFS_NAMES)
 def test_pointers_of_git_lfs_are_named(tmp_path, name):
     (tmp_path / name).write_bytes(POINTER)
     with pytest.raises(UserError, match="is a Git LFS pointer, not the file itself: fetch that with `git lfs pull`"):

@@ -117,6 +117,8 @@ BODY = "def f(x: List[Unknown]) -> None:\n    return 2 * x\n\n\nprint(f(int(inpu
         "", FUTURE, f"# A comment.\n\n{FUTURE}", f'"""What it\ndoes."""\n\n{FUTURE}',
         f"{FUTURE}from __future__ import division\n", "from __future__ import (\n    annotations,\n    division,\n)\n",
         "from __future__ import annotations; import re\n", f"#!/usr/bin/env python3\n{FUTURE}# more\n",
+        f"'one' 'two'\n{FUTURE}", "from __future__ \\\n    import annotations\n", f'r"""\\d"""  # raw\n\n\n{FUTURE}',
+        f'("""One\n"""\n"two")\n{FUTURE}', f'"""What it does."""; {FUTURE}',
     ],
 )  # fmt: skip
 def test_imports_from_the_future_stay_in_front(head, one_server):

@@ -115,6 +115,8 @@ def test_interval_is_not_overconfident_at_the_ends():
     assert S.interval([0.0] * 20, 0) == S.wilson(0, 20)
     assert S.interval([1.0] * 20, 0) == S.wilson(20, 20)
     assert S.interval([0.5] * 20, 0) == (0.5, 0.5, 0.5)
+    for share, count in ((0.0, 1), (1.0, 3), (1.0, 500)):
+        assert S.interval([share] * count, 0) == S.wilson(int(share) * count, count)
 
 
 def test_paired_difference_sees_what_separate_intervals_hide():

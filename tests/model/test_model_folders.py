@@ -114,7 +114,10 @@ def test_a_tokenizer_with_code_of_its_own_is_that_of_its_file(folder):
     assert "the folder's own code" in load(folder).notes[0]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+POINTED_AT = ("model.safetensors", "tokenizer.json", "config.json", "tokenizer_config.json", "generation_config.json")
+
+
+@pytest.mark.parametrize("name", POINTED_AT)
 def test_pointers_are_called_by_name(folder, name):
     (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n")
     message = refused(folder)

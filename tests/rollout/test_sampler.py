@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 from conftest import make_policy
@@ -69,6 +71,23 @@ def test_sampling_and_scoring_agree(tmp_path, documents, architecture):
     assert (rows.logp - scores.logp)[scored].abs().max() < 1e-5
     choice = rows.words
     assert (rows.logp_old - scores.logp_action)[choice].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "mistral", "olmo2"])
+def test_the_library_warns_of_nothing_that_goes(tmp_path, documents, architecture):
+    """Its warnings of names that go in a later version are lines of its log, which pytest does not see."""
+    said, handler = [], logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("transformers").addHandler(handler)
+    try:
+        policy = make_policy(tmp_path, architecture, **({"sliding_window": None} if architecture == "mistral" else {}))
+        rows = interleave(policy, documents[:2], 1, RULES, [0, 1])
+        with policy.activation_checkpointing(True):
+            score(policy, rows, rows.expert, max_tokens=300)
+        policy.save(tmp_path / "saved")
+    finally:
+        logging.getLogger("transformers").removeHandler(handler)
+    assert [line for line in said if "deprecat" in line or "will be removed" in line] == []
 
 
 def test_free_generation_and_scoring_agree(policy, documents):

@@ -192,11 +192,15 @@ def test_file_systems_of_one_machine_are_known(tmp_path):
     assert not is_local(tmp_path, tmp_path / "no list of mounts")
 
 
-def test_a_run_goes_on_in_a_container_of_another_name(tmp_path):
+LEFT = ("process 1 on elsewhere, since 2030", "", "process 0 on ?", "\0\N{SNOWMAN}" * 999)
+
+
+@pytest.mark.parametrize("left", LEFT, ids=["another host", "nothing", "no time", "no text"])
+def test_a_run_goes_on_in_a_container_of_another_name(tmp_path, left):
     """The kernel let go of the lock when the process was killed; the host's name tells nothing on a local disk."""
     if not is_local(tmp_path):
         pytest.skip("the test's folder is on no local file system")
-    (tmp_path / OWNER).write_text("process 1 on elsewhere, since 2030")
+    (tmp_path / OWNER).write_text(left)
     FolderLock(tmp_path).close()
 
 
