@@ -8,6 +8,8 @@ from ra3.run.metrics import GLOSSARY
 HEAD = """\
 # Metrics
 
+For those who watch a run.
+
 Every key of `metrics.jsonl`, as the report's glossary explains it. A line also has `stage` (`estep`, `mstep` or
 `rlvr`), `round` (of EM, from 0) and `step` (from 0). Wall-clock times are in `ledger.jsonl`, so that the same seed
 gives the same `metrics.jsonl`. This page is made from `ra3/run/metrics.toml`, `tests/test_docs.py` compares the two:

@@ -158,3 +158,8 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
     modules = ", ".join(["ra3", *(f"ra3.{name}" for name in LIGHT)])
     code = f"import sys, {modules}; print([name for name in {HEAVY} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60) == "[]\n"
+
+
+def test_the_command_line_is_there_before_the_settings_are():
+    code = "import sys, ra3.cli; print([name for name in ('pydantic', 'ra3.config.settings') if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60) == "[]\n"

@@ -8,15 +8,15 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, Token
 
-from ra3.config.load import path_of
 from ra3.errors import UserError
 
 runs = App(name="runs", help="Look at run folders: list, show, verify, compare.")
 
 
-
 def given_path(kind: type, tokens: Sequence[Token]) -> Path:
     """The path in the words of a flag, `~` being the home folder."""
+    from ra3.config.load import path_of
+
     return path_of(tokens[0].value)
 
 
