@@ -17,9 +17,9 @@ from ra3.compare.sweeps import swept
 from ra3.config.load import load, parse
 
 ROOT = Path(__file__).parent.parent
-RECORDS = ("CHANGELOG.md", "lab-log.md")
-"""Pages of what was done with the code of their day."""
-PAGES = [path for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]) if path.name not in RECORDS]
+RECORD = "lab-log.md"
+"""The page of what was done with the code of its day."""
+PAGES = [path for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]) if path.name != RECORD]
 TOOLS = "ra3", "python", "pytest", "make", "pip"
 BEGIN = re.compile(rf"(?:[A-Z_0-9]+=\S+ |time )*(?:\.venv/bin/)?(?:{'|'.join(TOOLS)}) +\S")
 MEANT = {"S": "1", "NAME": "ntp"}
