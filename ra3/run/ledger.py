@@ -38,7 +38,7 @@ class Spent:
     """What one phase of one stage cost: seconds, tokens, FLOPs, memory. Of the memory of a sum the greater stays."""
 
     wall_s: float = 0.0
-    cpu_s: float = 0.0  # of this process, all threads; the programs under test run in others
+    cpu_s: float = 0.0  # of this process, all threads, and of other ranks; the programs under test run in others
     generated: float = 0.0  # tokens that the policy chose while sampling
     scored: float = 0.0  # tokens whose log-probability was computed without gradient
     trained: float = 0.0  # tokens that carried a loss
@@ -126,12 +126,14 @@ class Ledger:
 
 
 def read_ledger(folder: Path) -> Costs:
-    """All that a run folder has spent, over all attempts; what is no amount counts as 0."""
+    """All that a run folder has spent, over all attempts, with other ranks' CPU seconds; what is no amount is 0."""
     costs: Costs = defaultdict(Spent)
-    for line in read_lines(folder / LEDGER):
-        amounts = {f.name: number(line.get(f.name)) for f in fields(Spent)}
-        own = Spent(**{name: value if 0 <= value < float("inf") else 0.0 for name, value in amounts.items()})
-        costs[str(line.get("stage")), str(line.get("phase"))] += own
+    names, others = [f.name for f in fields(Spent)], folder.glob(f"logs/attempt_*.rank_*/{LEDGER}")
+    for path, counted in [(folder / LEDGER, names), *((other, ["cpu_s"]) for other in sorted(others))]:
+        for line in read_lines(path):
+            amounts = {name: number(line.get(name)) for name in counted}
+            own = Spent(**{name: value if 0 <= value < float("inf") else 0.0 for name, value in amounts.items()})
+            costs[str(line.get("stage")), str(line.get("phase"))] += own
     return dict(costs)
 
 

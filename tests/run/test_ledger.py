@@ -53,6 +53,15 @@ def test_attempts_add_up_and_broken_lines_are_passed_over(tmp_path):
     assert read_ledger(tmp_path)["start", "training"].trained == 10
 
 
+def test_other_ranks_add_their_cpu_seconds_alone(tmp_path):
+    other = tmp_path / "logs" / "attempt_1.rank_1"
+    other.mkdir(parents=True)
+    for folder, seconds in ((tmp_path, 2), (other, 3)):
+        (folder / LEDGER).write_text(f'{{"stage": "start", "phase": "training", "cpu_s": {seconds}, "trained": 5}}\n')
+    spent = read_ledger(tmp_path)["start", "training"]
+    assert (spent.cpu_s, spent.trained) == (5, 5)
+
+
 def test_a_runs_tokens_are_those_of_its_metrics(whole):
     costs = read_ledger(whole)
     own = by_kind(costs)
