@@ -41,8 +41,8 @@ versions: $(READY_DEV)  ## what reads and runs models, with the oldest and the n
 	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade --target $(VENV)/other "$$wanted" && \
 	PYTHONPATH=$(VENV)/other OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(READERS) || exit 1; done
 
-docs: $(READY)  ## the documentation as a site in site/: links checked, searched offline
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+docs: | $(BIN)/python  ## the documentation as a site in site/: links checked, searched offline; needs nothing of ra3
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt mkdocs-material
 	$(BIN)/mkdocs build --strict
 
 lint: $(READY_DEV)
