@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ra3.run.results import AnnotatedCode
+from ra3.run.results import AnnotatedCode, in_order
 
 HEAD, TAIL, LEAST_FOLD = 12, 4, 6
 """Lines that stay open behind an intention and before the next one, and how few are not worth a fold between them."""
@@ -45,10 +45,10 @@ class FileView:
         return [side for side in self.sides if side.count] or self.sides[-1:]
 
 
-def file_views(codes: Iterable[AnnotatedCode]) -> list[FileView]:
+def file_views(codes: Sequence[AnnotatedCode]) -> list[FileView]:
     """Every document once, those first into which a model wrote."""
-    found: dict[str, list[CodeView]] = {}
-    for code in codes:
+    models, found = in_order(code.model for code in codes), dict[str, list[CodeView]]()
+    for code in sorted(codes, key=lambda code: models.index(code.model)):
         gain = sum(code.gains) if len(code.gains) == len(code.latents) else None
         pieces = [piece for piece in _pieces(code) if piece.text]
         found.setdefault(code.document, []).append(CodeView(code.model, len(code.latents), gain, pieces))
