@@ -97,6 +97,8 @@ def _layout(context: str, text: str) -> Iterator[tuple[str, bool, bool]]:
 _NO_CODE = re.compile("\ufeff?[ \t\f]*(?:[#\r\n]|$)")
 """A first line after which Python still looks for a coding cookie in the second (PEP 263)."""
 _IDLE = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT}
+_ODD = ("$", "?", "!", "`")
+"""What is an error token, as odd names are, and an operator from Python 3.12 on."""
 _NESTING = {f"{kind}STRING_{end}": step for kind in "FT" for end, step in (("START", 1), ("END", -1))}
 """By how much a token's name changes the number of f- and t-strings that are open (Python 3.12 and later)."""
 
@@ -114,7 +116,8 @@ def _scan(source: str) -> tuple[dict[int, bool], bool]:
     strings, idle = 0, True
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.ERRORTOKEN:
+            odd = token.string in _ODD or token.type == tokenize.NAME and not token.string.isidentifier()
+            if token.type == tokenize.ERRORTOKEN or odd and not strings:
                 return closed, True
             strings += _NESTING.get(tokenize.tok_name[token.type], 0)
             if token.type == tokenize.NEWLINE:

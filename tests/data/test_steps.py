@@ -73,6 +73,14 @@ def test_a_context_in_words_does_not_count():
     assert thinkers("a'\nb\nc\n", context="Why? '") == []
 
 
+@pytest.mark.parametrize("sign", ["$", "?", "!", "`", "\N{EURO SIGN}", "\xb7"])
+def test_a_sign_that_python_does_not_know_is_no_python_whatever_the_version(sign):
+    assert thinkers("a\nb\nc\n", context=f"Costs {sign}5:\nx = (\n") == ["c"]
+    assert thinkers(f"a\nb\nc {sign} d\ne\nf\n") == [f"c {sign} d"]
+    quoted = f"y = f'{{a!r}}{sign}'"
+    assert thinkers(f"a\nb\n{quoted}\ne\n") == [quoted, "e"]
+
+
 def test_existing_comments_and_hashes_in_strings():
     after = ["x = '# no'", "    # indented", "y = 1  # end"]
     assert thinkers("\n".join(["a", "b", "# note", *after])) == [after[0], after[2]]
