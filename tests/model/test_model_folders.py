@@ -114,6 +114,14 @@ def test_a_tokenizer_with_code_of_its_own_is_that_of_its_file(folder):
     assert "the folder's own code" in load(folder).notes[0]
 
 
+@pytest.mark.parametrize("also_gone", [(), ("tokenizer.json",), ("tokenizer_config.json",)])
+def test_a_folder_without_a_model_is_not_taken_for_one(folder, also_gone):
+    for name in ("config.json", *also_gone):
+        (folder / name).unlink()
+    message = refused(folder)
+    assert "there is no config.json in this folder" in message and "model.weights=random" not in message
+
+
 POINTED_AT = ("model.safetensors", "tokenizer.json", "config.json", "tokenizer_config.json", "generation_config.json")
 
 
