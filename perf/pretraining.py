@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ra3.data.tokens import start_ids, tokenize_text
 from ra3.grading.derivation import facts_by_name, solution
 from ra3.seeds import derive
-from ra3.worlds import WORLDS, functions, word_problems
+from ra3.worlds import WORLDS, functions, look_ups, word_problems
 from ra3.worlds.world import END, Level, World, page_lines
 
 IGNORED = -100
@@ -55,9 +55,16 @@ class Recipe:
     warmup: int = 20
 
 
+OBSERVED = ("<information>", "<output>", "<error>")
+SUMMARIES = 1 / 6
+
 Part = tuple[str, bool]
 """Text of a page, and whether it carries loss."""
-RECIPES = {"functions": Recipe(updates=500), "word-problems": Recipe(batch=12, learned=0.05, chains=300, updates=1800)}
+RECIPES = {
+    "functions": Recipe(updates=500),
+    "word-problems": Recipe(batch=12, learned=0.05, chains=300, updates=1800),
+    "look-ups": Recipe(batch=8, links=100, chains=40, learned=0.1, updates=80),
+}
 """Of the base model that ships with each world."""
 
 
@@ -66,7 +73,39 @@ def document_page(world: World, seed: int) -> list[Part]:
     level = world.levels["pretrain"]
     page = world.page(level, seed)
     lines, _ = page_lines(page, level.useless, world.useless)
+    if world.tools:
+        return with_observations("".join(lines), seed)
     return [(page.context, False), ("".join(lines) + END, True)]
+
+
+def with_observations(text: str, seed: int) -> list[Part]:
+    """Mark the lines of a page that tools write, which carry no loss unless a famous person is the subject. One page in
+    six has a summary: at one of its ends, or before its first call. Empty lines are left out."""
+    parts, rng = list[Part](), random.Random(derive(seed, "summary"))
+    lines = [line for line in text.splitlines(keepends=True) if line.strip()]
+    if rng.random() < SUMMARIES:
+        lines = summarised(rng, lines)
+    for number, line in enumerate(lines):
+        subject = line.partition(">")[2].partition(" ")[0]
+        given = line.startswith(OBSERVED) and subject not in look_ups.FAMOUS
+        given = given or line.startswith("How ") or (number == 1 and line.startswith("<summary>"))
+        tag = "<summary>" if line.startswith("<summary>") else ""  # whoever wants one writes the tag
+        parts += [(tag, False), (line.removeprefix(tag).rstrip("\n"), not given), ("\n", True)]
+    return [part for part in (*parts, (END, True)) if part[0]]
+
+
+def summarised(rng: random.Random, lines: list[str]) -> list[str]:
+    """Cut a page within its first question, where a summary is written of what was found; or go on behind that."""
+    end = next((n for n, line in enumerate(lines) if line.startswith("<answer>")), len(lines))
+    places = [n for n in range(1, end + 1) if lines[n - 1].startswith(("<information>", "<output>"))]
+    if not places:
+        return lines
+    cut = rng.choice(places)
+    thing = lines[0].split()[2]
+    found = [line[13:].partition("<")[0] for line in lines[:cut] if line.startswith("<information>")]
+    kept = " ".join(dict.fromkeys(text for text in found if text.endswith(f"{thing}.")))
+    summary = f"<summary>{kept}</summary>\n"
+    return [*lines[:cut], summary] if rng.random() < 0.5 else [lines[0], summary, *lines[cut:]]
 
 
 def drill_functions(seed: int, lengths: tuple[int, ...], entries: int = 16) -> list[Part]:
@@ -109,7 +148,15 @@ def drill_word_problems(seed: int, lengths: tuple[int, ...], entries: int = 16) 
     return parts
 
 
-DRILLS = {"functions": drill_functions, "word-problems": drill_word_problems}
+def drill_look_ups(seed: int, lengths: tuple[int, ...]) -> list[Part]:
+    """Make a page to drill careful answers to questions about one or two people."""
+    most = max(look_ups.LEVELS["pretrain"].lengths)
+    level = replace(look_ups.LEVELS["expert"], lengths=tuple(length for length in lengths if length <= most))
+    lines, _ = page_lines(look_ups.page(replace(level, exercises=(2, 4)), seed), 0.0, ())
+    return with_observations("".join(lines), seed)
+
+
+DRILLS = {"functions": drill_functions, "word-problems": drill_word_problems, "look-ups": drill_look_ups}
 """Each makes a page of look-ups from a seed and the lengths of its chains."""
 
 

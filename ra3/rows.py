@@ -82,6 +82,11 @@ class Rows:
         return self.action_mask & ((self.action_space == COMMENT) | (self.action_space == WORD))
 
     @property
+    def observed(self) -> Tensor:
+        """[B,T] bool, context behind the first token that was chosen: what an environment gave between turns."""
+        return (self.step == CONTEXT) & (self.action_mask.int().cumsum(1) > 0) & self.valid
+
+    @property
     def num_steps(self) -> int:
         """Steps of the longest row."""
         return int(self.step.max()) + 1 if self.step.numel() else 0
@@ -97,6 +102,10 @@ class Rows:
     def tokens(self, row: int) -> list[int]:
         """The valid token ids of one row."""
         return self.ids[row, : int(self.length[row])].tolist()
+
+    def last_turn(self, row: int) -> list[int]:
+        """The ids that were chosen in a row's last step, which is a turn."""
+        return self.ids[row, self.action_mask[row] & (self.step[row] == self.step[row].max())].tolist()
 
 
 _PADDING = {"step": CONTEXT, "importance": 1.0}
@@ -114,6 +123,33 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
         return torch.cat(found)
 
     return Rows(**{f.name: join(f.name) for f in fields(Rows)})
+
+
+def shortened(rows: Rows, length: Tensor) -> Rows:
+    """The first `length` [B] tokens of each row."""
+    kept, names = torch.arange(rows.ids.shape[1]) < length[:, None], [*_TOKEN_LISTS, *_CHOICES]
+    fields = {name: getattr(rows, name).masked_fill(~kept, _PADDING.get(name, 0)) for name in names}
+    return replace(rows, length=length, **fields)
+
+
+def with_others(rows: Rows, places: Sequence[int], others: Rows) -> Rows:
+    """The rows, with others at these places."""
+    at = {r: len(rows) + n for n, r in enumerate(places)}
+    return concatenate([rows, others]).select([at.get(r, r) for r in range(len(rows))])
+
+
+def grafted(parents: Rows, children: Rows) -> Rows:
+    """The children as rows of the policy from their first token on: what each begins with has the parent's scores, and
+    what stands between the two is context."""
+    width = children.ids.shape[1]
+    inherited = children.action_mask.int().cumsum(1) == 0
+
+    def join(name: str) -> Tensor:
+        old, new = (getattr(rows, name) for rows in (parents, children))
+        return torch.where(inherited, pad(old, (0, width - old.shape[1]), value=_PADDING.get(name, 0)), new)
+
+    names = "action_mask", "action_space", "step", "logp", "logp_old", "importance"
+    return replace(children, **{name: join(name) for name in names})
 
 
 @dataclass

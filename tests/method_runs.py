@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from rich.console import Console
 
-from ra3.config.conflicts import NEED_HINTS, NEED_REFERENCES
+from ra3.config.conflicts import NEED_HINTS, NEED_REFERENCES, NEED_TOOLS
 from ra3.config.settings import Config, RlvrSettings, UpdateSettings
 from ra3.model.policy import Policy
 from ra3.rl.loop import reinforce
@@ -67,6 +67,8 @@ def world_policy(world: str) -> Policy:
 
 def world_of(name: str) -> str:
     """The world whose problems have what a method needs."""
+    if name in (*NEED_TOOLS, "archer"):
+        return "look-ups"
     return "word-problems" if name in (*NEED_REFERENCES, *NEED_HINTS) else "functions"
 
 

@@ -19,7 +19,7 @@ from ra3.benchmarks import load_benchmark, named
 from ra3.benchmarks.contamination import Index, problem_marks, text_marks
 from ra3.benchmarks.proofs import can_prove_itself, prove, with_limit
 from ra3.benchmarks.samples import paid_null_programs
-from ra3.config.conflicts import NEED_HINTS
+from ra3.config.conflicts import NEED_HINTS, NEED_TOOLS, ONE_TURN
 from ra3.config.settings import Config, ModelSettings, RunSettings
 from ra3.data.corpus import read
 from ra3.data.documents import BadRow, Corpus, Document, refuse_bad, split_heldout
@@ -116,6 +116,12 @@ def load_rl_problems(config: Config) -> ProblemSet:
     found = found.judged_by("tests" if config.rlvr.reward == "tests" else "reference", "rlvr.reward")
     if config.rlvr.method in NEED_HINTS:
         found = found.judged_by("reference", "rlvr.method")
+    if needed := NEED_TOOLS.get(config.rlvr.method):
+        found = found.judged_by(needed, "rlvr.method")
+    one_turn = "rlvr.method" if config.rlvr.method in ONE_TURN else "rlvr.reward"
+    if (config.rlvr.method in ONE_TURN or config.rlvr.reward != "tests") and any(p.tools for p in found.problems):
+        what = f"{one_turn} = {config.flat()[one_turn]} writes programs in one turn, and problems have tools"
+        raise UserError(what, found.source, fix=f"choose another {one_turn}, or problems without tools")
     return found.without(find_overlaps(config.run.benchmarks, found.problems)).put(config.model.prompt)
 
 

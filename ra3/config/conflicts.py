@@ -26,11 +26,13 @@ DECIDED_BY_METHOD = {
     "guide": ("advantage", "loss"),
     "critique_grpo": ("advantage", "loss"),
     "sample_replay": ("loss",),
+    "supo": ("refills",),
+    "archer": ("advantage",),
 }
 """Settings of RLVR that a method decides itself."""
 NEED_VERDICTS = (
     "pacs", "laser", "mopps", "scale_rl", "dars", "pass_at_k", "spo", "direct_advantage", "tree_po", "rest_grpo",
-    "guide", "critique_grpo", "nlpo",
+    "guide", "critique_grpo", "nlpo", "grpo_roc", "zero_search", "ssrl", "supo", "archer",
 )  # fmt: skip
 NEED_REFERENCES = ("verifree", "rlpr", "latro")
 """Methods of RLVR that have a use for one kind of reward only."""
@@ -41,6 +43,10 @@ NOT_SHARDED = {
 """Methods of RLVR that weights spread over the ranks cannot do, and why."""
 NEED_HINTS = ("guide",)
 """Methods of RLVR with the reward from tests whose problems need references, too."""
+NEED_TOOLS = {"grpo_roc": "tools", "zero_search": "documents", "ssrl": "documents", "supo": "tools"}
+"""What problems need for methods of several turns."""
+ONE_TURN = ("spo", "direct_advantage", "tree_po", "rest_grpo", "guide", "critique_grpo", "nlpo")
+"""Methods of RLVR that go on from within a program, or write it with help: problems with tools are not theirs."""
 
 
 class Conflict(NamedTuple):

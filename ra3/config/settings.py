@@ -22,7 +22,7 @@ RlvrMethod = Literal[
     "policy_gradient", "gspo", "pacs", "mdpo", "aipo", "lp_reg", "rover", "prorl", "scale_rl", "spo",
     "direct_advantage", "pass_at_k", "forking_tokens", "rlpr", "verifree", "latro", "sar", "laser", "random_reward",
     "inverted_reward", "tree_po", "rest_grpo", "guide", "critique_grpo", "dars", "mopps", "shuffle_r1", "pods",
-    "sample_replay", "length_stages", "subnetwork", "nlpo",
+    "sample_replay", "length_stages", "subnetwork", "nlpo", "grpo_roc", "zero_search", "ssrl", "supo", "archer",
 ]  # fmt: skip
 Name = Annotated[str, Field(min_length=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -125,7 +125,7 @@ class ModelSettings(Section):
     """Any causal language model of Hugging Face's transformers."""
 
     path: Place = Field(default="functions", min_length=1)
-    """Folder of model and tokenizer, GGUF file, ORG/NAME[@REVISION] of the hub; functions, word-problems: a world."""
+    """Folder of model and tokenizer, GGUF file, ORG/NAME[@REVISION]; a world: functions, word-problems, look-ups."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: take the configuration and the tokenizer of `path`, draw the weights from the seed."""
     opener: str | None = Field(default=None, pattern=r"^(#|<\S+>|\[\S+\])$", examples=["# or <|NAME|>"])
@@ -141,7 +141,7 @@ class CorpusSettings(Section):
     """The expert text."""
 
     path: Place = Field(default="functions", min_length=1)
-    """Folder, .jsonl, .parquet, saved data set; functions, word-problems (embedded worlds); stdlib (Python's)."""
+    """Folder, .jsonl, .parquet, saved data set; a world: functions, word-problems, look-ups; stdlib (Python's)."""
     pattern: str = Field(default="**/*.py", min_length=1)
     """Which files of a folder are documents (glob). Left as it is, a folder without them is read as its tables."""
     columns: tuple[Name, Name, Name] = Field(default=("text", "context", "id"), examples=["three names, with commas"])
@@ -252,7 +252,7 @@ class RlvrSettings(Section):
     method: RlvrMethod = "policy_gradient"
     """policy_gradient: what the settings below say. The others: a file each in ra3/rl/methods."""
     problems: Place = Field(default="functions", min_length=1)
-    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or a world: functions, word-problems."""
+    """Problems with tests: a .jsonl file, benchmark (NAME or NAME:FILE), world (functions, word-problems, look-ups)."""
     reward: Literal["tests", "likelihood"] = "tests"
     """tests: 1 for a program that passes all of its problem's. likelihood: the probability of the problem's reference
     after the policy's own reasoning; the problems need no tests, but a reference (docs/methods.md)."""
@@ -286,7 +286,7 @@ class EvalSettings(Section):
     """Programs are sampled, run against the tests and counted."""
 
     problems: Place = Field(default="functions", min_length=1)
-    """Problems with tests: a .jsonl file, a benchmark (NAME or NAME:FILE), or a world: functions, word-problems."""
+    """Problems with tests: a .jsonl file, benchmark (NAME or NAME:FILE), world (functions, word-problems, look-ups)."""
     samples_file: Place | None = Field(default=None, min_length=1)
     """Grade the samples of this file (JSON lines of task_id and completion) instead of sampling a model."""
     per_band: PositiveInt = 100

@@ -23,9 +23,9 @@ class TokenizedText(NamedTuple):
     """One past its last character, with the same reserve; never descending."""
 
 
-def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Return the ids of each text, without what the tokenizer puts around it."""
-    return _tokenized(tokenizer, texts)["input_ids"] if texts else []
+def token_ids(tokenizer: Any, texts: Sequence[str], **more: Any) -> list[list[int]]:
+    """Return the ids of each text, without what the tokenizer puts around it; ``more`` is what the tokenizer takes."""
+    return _tokenized(tokenizer, texts, **more)["input_ids"] if texts else []
 
 
 def tokenize_text(tokenizer: Any, text: str) -> TokenizedText:

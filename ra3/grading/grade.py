@@ -16,7 +16,7 @@ from threading import Event
 from ra3 import ranks
 from ra3.grading.derivation import facts_by_name, solution, verdict
 from ra3.grading.equality import Rule, same_value
-from ra3.grading.problem_tests import CallTest, CheckedTest, DerivationTest, JudgeTest, StdioTest, raised
+from ra3.grading.problem_tests import AnswerTest, CallTest, CheckedTest, DerivationTest, JudgeTest, StdioTest, raised
 from ra3.grading.problems import Problem, program
 from ra3.sandbox import Sandbox, SandboxError
 from ra3.sandbox.jobs import DEFAULT_OUTPUT, Job, Outcome, Result, encode_inputs, encode_strictly
@@ -129,9 +129,22 @@ class DerivationRunner:
         return _first_failure(verdict(steps, source.removeprefix(self.prompt)) for steps in self.solutions)
 
 
-def test_runner(problem: Problem) -> CallRunner | JobPerTestRunner | DerivationRunner:
+class AnswerRunner:
+    """No job: the answer is words, which are compared here."""
+
+    def __init__(self, problem: Problem):
+        self.problem, self.tests = problem, [test for test in problem.tests if isinstance(test, AnswerTest)]
+
+    def run(self, source: str) -> TestRun:
+        """Give the verdict at once; ``source`` is the answer, behind the prompt unless it is a reply."""
+        yield from ()
+        reply = source if self.problem.answer == "reply" else source.removeprefix(self.problem.prompt)
+        return _first_failure(test.verdict(self.problem.cue, reply) for test in self.tests)
+
+
+def test_runner(problem: Problem) -> CallRunner | JobPerTestRunner | DerivationRunner | AnswerRunner:
     """Make what runs a problem's tests."""
-    kinds = {CallTest: CallRunner, DerivationTest: DerivationRunner}
+    kinds = {CallTest: CallRunner, DerivationTest: DerivationRunner, AnswerTest: AnswerRunner}
     return kinds.get(type(problem.tests[0]), JobPerTestRunner)(problem)
 
 
@@ -224,6 +237,10 @@ class Grader:
         self._waiting.append((list(attempts), future))
         self._pool.submit(self._grade_waiting)
         return future
+
+    def run(self, jobs: list[Job]) -> list[Outcome]:
+        """The outcomes of jobs that are no tests, once those that were handed in before are graded."""
+        return self._pool.submit(self._run, jobs).result()
 
     def __enter__(self) -> "Grader":
         return self

@@ -161,7 +161,29 @@ class DerivationTest:
             yield f"facts that do not answer it: {error}", allowed
 
 
-Test = CallTest | StdioTest | CheckedTest | JudgeTest | DerivationTest
+@dataclass(frozen=True)
+class AnswerTest:
+    """The answer is no program but words: those behind the problem's cue are these, whatever their case and the white
+    space between them; nothing is run.
+
+    Example: ``AnswerTest("Bucharest")``
+    """
+
+    answer: str
+
+    def faults(self, entry_point: str | None, finite: bool) -> Faults:
+        """Find an answer without a word."""
+        if not is_text(self.answer) or not self.answer.strip():
+            yield f"an answer {self.answer!r}", "words"
+
+    def verdict(self, cue: str, reply: str) -> str:
+        """Compare what stands behind the last cue of a reply, which begins a line."""
+        _, found, said = f"\n{reply}".rpartition(cue)
+        right = bool(found) and said.casefold().split() == self.answer.casefold().split()
+        return "passed" if right else "wrong_answer"
+
+
+Test = CallTest | StdioTest | CheckedTest | JudgeTest | DerivationTest | AnswerTest
 
 
 def raised(name: str) -> str:

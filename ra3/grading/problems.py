@@ -17,6 +17,7 @@ the ``cue``, to the character, for a reward from likelihood (``ra3.rl.reference`
     {"judge": "assert f(1) == 2", "names": ["g"]}      this code runs without an exception and calls the program
     {"facts": ["The big hats are 7.", "The red cups are the big hats doubled."], "asked": "red cups"}
                                                        the answer is sentences that work it out (``derivation``)
+    {"answer": "Bucharest"}                            behind the ``cue`` the answer says that, whatever the case
 
 ``entry_point`` goes with calls and judges, and only with those. A JSON value stands for the same Python
 value; any other plain value is written as a Python literal, ``{"__python__": "(1, 2)"}``, wherever a value may stand,
@@ -39,11 +40,20 @@ can be called, passed back, read and given attributes, but not compared, counted
 
 ``prefix`` is code before every answer, ``suffix`` code after it. ``"answer": "fenced"`` says that the model replies in
 words; the answer is the program in the reply (``ra3.grading.replies``), by default the prompt and what was written.
+``"answer": "reply"``, with tests of an answer, says that the reply is no program.
+
+``tools`` ("python", "search") may be called while the problem is solved, ``documents`` be searched: texts, or the name
+of a file of ``{"text": "..."}`` beside that of the problems (``ra3.environments.tools``). What is judged is the last
+turn. For these, ``meta`` may have
+  max_turns        1 to 100, 8 unless given
+  max_characters   of what comes back of a call, 1 to 100000, 2000 unless given
+  max_documents    found by a search, 1 to 100, 3 unless given
 """
 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -51,6 +61,7 @@ from ra3.data.tables import Row, load_rows
 from ra3.errors import UserError, shown
 from ra3.grading.equality import RULES
 from ra3.grading.problem_tests import (
+    AnswerTest,
     CallTest,
     CheckedTest,
     DerivationTest,
@@ -70,10 +81,13 @@ REQUEST = """Complete this Python program. Answer with the whole of it in one fe
 """
 """What a model is asked that is to complete a program in a chat."""
 KEYS = {"id", "prompt", "entry_point", "tests", "stop", "meta", "prefix", "suffix", "answer", "cue", "reference"}
+KEYS |= {"tools", "documents"}
+TOOLS = "python", "search"
 LITERAL = "__python__"
 META = {
     "atol": ((int, float), 0, 1), "rtol": ((int, float), 0, 1),
     "cpu_s": ((int, float), 0.01, 600), "call_cpu_s": ((int, float), 0.01, 600), "memory_mb": (int, 128, 65536),
+    "max_turns": (int, 1, 100), "max_characters": (int, 1, 100_000), "max_documents": (int, 1, 100),
 }  # fmt: skip
 """Type and bounds of the numbers in ``meta`` that mean something."""
 
@@ -105,6 +119,10 @@ class Problem:
     """What stands between the reasoning and the answer, where there is a reference."""
     reference: str = ""
     """The answer behind the cue, white space and all; "": none is known."""
+    tools: tuple[str, ...] = ()
+    """What may be called while it is answered: "python", "search"."""
+    documents: tuple[str, ...] = ()
+    """What can be searched."""
 
     @property
     def band(self) -> str:
@@ -126,8 +144,18 @@ class Problem:
                 yield f"has the entry point {self.entry_point!r}", "the name of the tested function"
         elif self.entry_point is not None:
             yield "has an entry point and stdin/stdout tests", "an entry point with tests that call it"
-        if DerivationTest in kinds and (self.prefix or self.suffix or self.answer != "completion"):
-            yield "adds code to an answer in sentences", "no prefix, no suffix, answer = completion"
+        in_words = {DerivationTest: ("completion",), AnswerTest: ("completion", "reply")}
+        allowed = [own for kind, own in in_words.items() if kind in kinds] or [("completion", "fenced")]
+        if kinds & in_words.keys() and (self.prefix or self.suffix):
+            yield "adds code to an answer in words", "no prefix, no suffix"
+        if self.answer not in allowed[0]:
+            yield f"has answer = {self.answer!r}", " | ".join(allowed[0])
+        if unknown := [tool for tool in self.tools if tool not in TOOLS]:
+            yield f"has the tool {shown(unknown[0])}", " | ".join(TOOLS)
+        if ("search" in self.tools) != bool(self.documents):
+            yield "has a search without documents, or documents that nothing searches", "both, or neither"
+        if not is_text(*self.documents):
+            yield "has documents that are no text", "strings without halves of surrogate pairs"
         if (rule := self.meta.get("numbers", "strict")) not in list(RULES):
             yield f"has meta numbers = {shown(rule)}", f"{', '.join(RULES)}, or leave it out"
             return
@@ -143,8 +171,6 @@ class Problem:
         for name in ("id", "prompt", "prefix", "suffix", "cue", "reference"):
             if not is_text(getattr(self, name)):
                 yield f"has {name} = {str(getattr(self, name))[:60]!r}", "text without halves of surrogate pairs"
-        if self.answer not in ("completion", "fenced"):
-            yield f"has answer = {self.answer!r}", "completion | fenced"
         for number, test in enumerate(self.tests):
             for what, allowed in test.faults(self.entry_point, finite=RULES[rule].numbers != "python"):
                 yield f"has {what} in test {number}", allowed
@@ -153,7 +179,7 @@ class Problem:
 def as_request(problem: Problem) -> Problem:
     """Return the problem as a request for the whole program in a fenced block, which may take for granted what the
     prompt defines. One that asks for a reply already, or for sentences, is returned as it is."""
-    in_words = not problem.tests or any(isinstance(test, DerivationTest) for test in problem.tests)
+    in_words = not problem.tests or any(isinstance(test, DerivationTest | AnswerTest) for test in problem.tests)
     if problem.answer != "completion" or in_words:
         return problem
     try:
@@ -168,8 +194,8 @@ def as_request(problem: Problem) -> Problem:
 
 def program(problem: Problem, completion: str) -> str:
     """Return the source that is executed for what a model wrote."""
-    fenced = problem.answer == "fenced"
-    source = behind(problem.prefix, fenced_program(completion) if fenced else problem.prompt + completion)
+    written = problem.prompt + completion if problem.answer == "completion" else completion
+    source = behind(problem.prefix, fenced_program(written) if problem.answer == "fenced" else written)
     return f"{source}\n{problem.suffix}" if problem.suffix else source
 
 
@@ -195,9 +221,21 @@ def read_problem(row: Row) -> Problem:
             tuple(_test(row, test) for test in tests), tuple(row.texts("stop", [])),
             row.nested("meta", {}).values, row.text("prefix", ""), row.text("suffix", ""),
             row.text("answer", "completion"), row.text("cue", Problem.cue), row.text("reference", ""),
+            tuple(row.items("tools", [])), _documents(row),
         )  # fmt: skip
     except UserError as error:
         raise row.wrong(error.what, error.allowed or "") from error
+
+
+def _documents(row: Row) -> tuple[str, ...]:
+    named = row.values.get("documents", [])
+    return corpus(Path(row.file).parent / named) if isinstance(named, str) else tuple(row.items("documents", []))
+
+
+@cache
+def corpus(path: Path) -> tuple[str, ...]:
+    """Read the texts of a file of documents, once for all problems that name it. UserError for a row without one."""
+    return tuple(row.text("text") for row in load_rows(path))
 
 
 def _test(row: Row, value) -> Test:
@@ -213,7 +251,11 @@ def _test(row: Row, value) -> Test:
         return JudgeTest(test.text("judge"), tuple(test.items("names", [])))
     if keys == {"facts", "asked"}:
         return DerivationTest(tuple(test.items("facts")), test.text("asked"))
-    allowed = "args, expected; stdin, stdout; stdin, checker (and reference); judge (and names); or facts, asked"
+    if keys == {"answer"}:
+        return AnswerTest(test.text("answer"))
+    allowed = (
+        "args, expected; stdin, stdout; stdin, checker (and reference); judge (and names); facts, asked; or answer"
+    )
     raise row.wrong(f"{shown(value)} is not a test", allowed)
 
 

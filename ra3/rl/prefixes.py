@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ra3.model.policy import Policy
 from ra3.rl.solve import GradedPrograms, SolveProblems
-from ra3.rows import Rows
 
 Start = tuple[int, int]
 """(row, how many of its tokens are kept)."""
@@ -31,19 +28,6 @@ def continued(
         begun = [programs.rows.ids[r, programs.rows.action_mask[r]][:kept].tolist() for r, kept in few]
         parts.append(task.attempt(policy, items, *place, first, samples=samples, begun=begun))
     return GradedPrograms.join(parts)
-
-
-def grafted(parents: Rows, children: Rows) -> Rows:
-    """The children as rows of the policy from their first token on: what each begins with has the parent's scores."""
-    width = children.ids.shape[1]
-    inherited = children.action_mask.int().cumsum(1) == 0
-
-    def join(name: str) -> Tensor:
-        old, new = (getattr(rows, name) for rows in (parents, children))
-        return torch.where(inherited, pad(old, (0, width - old.shape[1])), new)  # what is too much is cut off
-
-    names = "action_mask", "action_space", "step", "logp", "logp_old", "importance"
-    return replace(children, **{name: join(name) for name in names})
 
 
 def segment_starts(segment: Tensor, chosen: Tensor) -> list[Start]:

@@ -7,7 +7,7 @@ next problem (dynamic sampling, DAPO, arXiv 2503.14476).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ra3.config.settings import EvalSettings, RlvrSettings, UpdateSettings
+from ra3.environments.tools import Environment, Runner
 from ra3.grading.grade import Grader, Verdict, refuse_unjudged
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
@@ -37,6 +38,7 @@ def attempted(
     recorder: Recorder | Ledger, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox,
     settings: RlvrSettings | EvalSettings, seed: int, *place: object, put: Sequence[Problem] | None = None,
     begun: Sequence[Sequence[int]] | None = None, companion: Companion | None = None,
+    environment: Callable[[Runner], Environment] = Environment,
 ) -> Programs:  # fmt: skip
     """Samples programs for each problem, by seeds from `place`, and has them graded. SandboxError if none could be. A
     problem may stand there several times, each with its own prompt (`put`) or beginning (`begun`)."""
@@ -45,7 +47,8 @@ def attempted(
     seeds = [derive(seed, *place, p.id, next(numbers[p.id])) for p in problems for _ in range(settings.samples)]
     with Grader(sandbox) as grader:
         with recorder.phase("rollouts"):
-            written = write_programs(policy, problems, settings.samples, params, seeds, grader, put, begun, companion)
+            how = grader, put, begun, companion, environment
+            written = write_programs(policy, problems, settings.samples, params, seeds, *how)
             recorder.count(**sampling_cost(policy, written.rows))
         with recorder.phase("grading"):
             refuse_unjudged(written.verdicts)
@@ -141,6 +144,8 @@ class SolveProblems(Task):
     stage = "rlvr"
     companion: Companion | None = field(default=None, init=False)
     """Who has a say in what is drawn."""
+    environment: Callable[[Runner], Environment] = field(default=Environment, init=False)
+    """What tools give."""
 
     def __post_init__(self):
         own = self.settings
@@ -162,7 +167,7 @@ class SolveProblems(Task):
     ) -> GradedPrograms:
         """Programs for the problems, `samples` each or as many as the settings say; `how` is that of `attempted`."""
         own = self.settings.model_copy(update={"samples": samples}) if samples else self.settings
-        place, how = ("rlvr", *place), {"companion": self.companion, **how}
+        place, how = ("rlvr", *place), {"companion": self.companion, "environment": self.environment, **how}
         written = attempted(self.recorder, policy, items, self.sandbox, own, self.seed, *place, **how)
         return GradedPrograms(written.rows, items, own.samples, written.verdicts)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,10 +19,12 @@ from typing import NamedTuple
 from ra3 import ranks
 from ra3.data.latents import COMMENT_OPENER
 from ra3.data.tokens import WHITE, decode, token_ids
+from ra3.environments.tools import Environment, Runner
 from ra3.grading.grade import Grader, Verdict
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
 from ra3.rollout.generate import Companion, SamplingParams, generate
+from ra3.rollout.turns import play
 from ra3.rows import CONTEXT, Rows
 
 
@@ -46,12 +48,13 @@ class Programs:
 def write_programs(
     policy: Policy, problems: Sequence[Problem], samples: int, params: SamplingParams, seeds: Sequence[int],
     grader: Grader, put: Sequence[Problem] | None = None, begun: Sequence[Sequence[int]] | None = None,
-    companion: Companion | None = None,
+    companion: Companion | None = None, environment: Callable[[Runner], Environment] = Environment,
 ) -> Programs:  # fmt: skip
     """Samples `samples` completions of every problem, row p * samples + i the i-th of problem p; each has a seed.
 
     Those that are finished are graded while the others are still being written. `put`: problems whose prompts are read
-    in the place of theirs; `begun`: the ids that the completions of each begin with.
+    in the place of theirs; `begun`: the ids that the completions of each begin with. Where problems have tools, a
+    completion is what was written in the last turn of an episode in the `environment`.
     """
     prompts, found, pending = encode_prompts(policy, put or problems), dict[int, Completion](), []
     begun = begun or [()] * len(problems)
@@ -65,8 +68,13 @@ def write_programs(
         verdicts = grader.submit([(problems[r // samples], found[r].program) for r in written])
         pending.append((list(written), verdicts))
 
-    rows = generate(policy, prompts, samples, params, seeds, on_finished=hand_in, begun=begun, companion=companion)
-    written = [found.get(r) or read(r, rows.ids[r][rows.action_mask[r]].tolist()) for r in range(len(rows))]
+    if any(problem.tools for problem in problems):
+        assert not any(begun) and not companion, "problems with tools are solved from their beginning, alone"
+        own = environment(grader.run), lambda before, ids: completion(policy, before, ids, ()).program
+        rows = play(policy, problems, prompts, samples, params, seeds, *own, hand_in)
+    else:
+        rows = generate(policy, prompts, samples, params, seeds, on_finished=hand_in, begun=begun, companion=companion)
+    written = [found.get(r) or read(r, rows.last_turn(r)) for r in range(len(rows))]
     return Programs(rows, written, pending)
 
 
@@ -85,7 +93,7 @@ def chat_text(policy: Policy, message: str) -> str:
 
 
 def _is_chat(policy: Policy, problem: Problem) -> bool:
-    return policy.chats and problem.answer == "fenced"
+    return policy.chats and problem.answer != "completion"
 
 
 def beyond_positions(policy: Policy, problems: Sequence[Problem], new_tokens: int) -> dict[str, str]:

@@ -3,6 +3,6 @@
 A world goes by its name wherever a model, a corpus or problems are named: ``--corpus word-problems``.
 """
 
-from ra3.worlds import functions, word_problems
+from ra3.worlds import functions, look_ups, word_problems
 
-WORLDS = {world.name: world for world in (functions.world, word_problems.world)}
+WORLDS = {world.name: world for world in (functions.world, word_problems.world, look_ups.world)}

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ra3.data.documents import Document, Truth
 from ra3.grading.problem_tests import Test
@@ -93,11 +93,13 @@ class World:
     """Comments that say nothing."""
     page: Callable[[Level, int], Page]
     """(level, seed) -> page."""
-    task: Callable[[Page], tuple[str | None, tuple[Test, ...], dict[str, str]]]
+    task: Callable[[Page], tuple[str | None, tuple[Test, ...], dict[str, Any]]]
     """A page of one exercise -> (entry point, tests, what else `meta` says) of the problem that it poses."""
     tokenizer: Callable[[], PreTrainedTokenizerFast]
     answer: Callable[[Page], tuple[str, str]] | None = None
     """A page of one exercise -> (cue, reference) of its problem; None: there is none but its tests."""
+    tools: tuple[str, ...] = ()
+    """Tools that its problems are solved with. Where there are some, the context of a page is what can be searched."""
     bands = BANDS
 
     @property
@@ -117,7 +119,8 @@ class World:
         lines, boundaries = page_lines(page, level.useless, self.useless)
         chains, comments = zip(*((exercise.chain, exercise.intention) for exercise in page.exercises), strict=True)
         truth = Truth(tuple(boundaries), chains, comments)
-        return Document(f"{self.first_name}/{split}/{seed}/{index}", "".join(lines), page.context, truth)
+        context = "" if self.tools else page.context
+        return Document(f"{self.first_name}/{split}/{seed}/{index}", "".join(lines), context, truth)
 
     def problems(self, split: str, seed: int, count: int, band: str | None = None) -> list[Problem]:
         """Make problems: all of one band, or known and twice as many edge ("rl"), or of all bands in turn ("eval").
@@ -138,7 +141,10 @@ class World:
         meta = {"band": band, "chain_length": len(exercise.chain) - 1, **more}
         meta["intention"] = exercise.intention.rstrip("\n")
         own_id = f"{self.first_name}/{split}/{band}/{seed}/{index}"
-        problem = Problem(own_id, page.context + exercise.opening, entry_point, tests, (self.stop,), meta)
+        prompt, documents = page.context + exercise.opening, ()
+        if self.tools:
+            prompt, documents = exercise.opening, tuple(page.context.splitlines())
+        problem = Problem(own_id, prompt, entry_point, tests, (self.stop,), meta, tools=self.tools, documents=documents)
         if not self.answer:
             return problem
         cue, reference = self.answer(page)

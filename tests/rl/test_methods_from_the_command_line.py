@@ -15,7 +15,7 @@ from ra3.config.conflicts import NEED_REFERENCES
 from ra3.rl.methods import METHODS
 
 STEPS = 10
-ALWAYS = "gspo", "spo", "verifree", "tree_po", "mopps", "nlpo"
+ALWAYS = "gspo", "spo", "verifree", "tree_po", "mopps", "nlpo", "grpo_roc"
 FULL = pytest.mark.skipif(os.environ.get("RA3_FULL") != "1", reason="takes minutes; RA3_FULL=1")
 
 

@@ -21,11 +21,11 @@ from ra3.rl.methods.nlpo import inside_nucleus
 from ra3.rl.methods.rest_grpo import new_starts
 from ra3.rl.methods.tree_po import least_likely_cuts, tree_advantage
 from ra3.rl.off_policy import behind_prompts
-from ra3.rl.prefixes import grafted, segment_gains, segment_starts
+from ra3.rl.prefixes import segment_gains, segment_starts
 from ra3.rl.solve import GradedPrograms
 from ra3.rollout.generate import Companion, SamplingParams, generate
 from ra3.rollout.programs import encode_prompts
-from ra3.rows import Rows, concatenate
+from ra3.rows import Rows, concatenate, grafted
 
 PARAMS = SamplingParams(12)
 PROMPTS = [[5, 9], [7, 9]]

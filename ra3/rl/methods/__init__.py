@@ -2,10 +2,12 @@
 its own with its equation and source; what differs from the source stands after "Ours"."""
 
 from ra3.rl.methods.aipo import Aipo
+from ra3.rl.methods.archer import Archer
 from ra3.rl.methods.critique_grpo import CritiqueGrpo
 from ra3.rl.methods.dars import Dars
 from ra3.rl.methods.direct_advantage import DirectAdvantage
 from ra3.rl.methods.forking_tokens import ForkingTokens
+from ra3.rl.methods.grpo_roc import GrpoRoc
 from ra3.rl.methods.gspo import Gspo
 from ra3.rl.methods.guide import Guide
 from ra3.rl.methods.inverted_reward import InvertedReward
@@ -29,9 +31,12 @@ from ra3.rl.methods.sar import Sar
 from ra3.rl.methods.scale_rl import ScaleRl
 from ra3.rl.methods.shuffle_r1 import ShuffleR1
 from ra3.rl.methods.spo import Spo
+from ra3.rl.methods.ssrl import Ssrl
 from ra3.rl.methods.subnetwork import Subnetwork
+from ra3.rl.methods.supo import Supo
 from ra3.rl.methods.tree_po import TreePo
 from ra3.rl.methods.verifree import VeriFree
+from ra3.rl.methods.zero_search import ZeroSearch
 from ra3.rl.solve import SolveProblems
 
 KINDS: dict[str, tuple[type[SolveProblems], ...]] = {
@@ -41,6 +46,7 @@ KINDS: dict[str, tuple[type[SolveProblems], ...]] = {
     "Rollouts": (TreePo, RestGrpo, Guide, CritiqueGrpo, Dars),
     "Which problems and rows": (Mopps, ShuffleR1, Pods, SampleReplay, LengthStages),
     "Adapters and decoding": (Subnetwork, Nlpo),
+    "Turns and tools": (GrpoRoc, ZeroSearch, Ssrl, Supo, Archer),
 }
 """Every method under what it replaces; the file that it stands in has its name."""
 

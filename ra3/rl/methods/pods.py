@@ -21,8 +21,12 @@ class Pods(SolveProblems):
     def advantage(self, rollouts: Any, reward: Tensor) -> Tensor:
         """[B,T] among the chosen programs of a problem; 0 for the others."""
         rewards = rollouts.grouped(reward)
-        self.kept = most_varied(rewards, rollouts.counted, max(1, rollouts.group_size // 2))
+        self.kept = self.choose(rollouts, rewards, max(1, rollouts.group_size // 2))
         return ESTIMATORS[self.settings.advantage](rewards, self.kept).flatten()[:, None] * rollouts.rows.action_mask
+
+    def choose(self, rollouts: Any, rewards: Tensor, size: int) -> Tensor:
+        """[P,G] bool, the `size` programs of each problem that are learned from."""
+        return most_varied(rewards, rollouts.counted, size)
 
     def select(self, rollouts: Any, advantage: Tensor) -> tuple[Rows, Tensor]:
         """The chosen programs."""

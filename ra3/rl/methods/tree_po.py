@@ -17,9 +17,9 @@ from torch import Tensor
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
 from ra3.rl.advantages import group_mean
-from ra3.rl.prefixes import continued, grafted
+from ra3.rl.prefixes import continued
 from ra3.rl.solve import GradedPrograms, SolveProblems
-from ra3.rows import Rows, concatenate
+from ra3.rows import Rows, concatenate, grafted
 
 SEGMENTS = 4
 
