@@ -52,7 +52,8 @@ class Rows:
     logp_old: Tensor
     """[B,T] float32, log-probability of the choice in its action space, while sampling; 0 where nothing was chosen."""
     importance: Tensor
-    """[B,T] float32, policy over behaviour probability of the choice: 1 unless exploration forced other odds."""
+    """[B,T] float32, policy over behaviour probability of the choice: 1 unless exploration forced other odds
+    or another engine drew."""
     group: Tensor
     """[B] int64, rows of one group answer the same document or problem."""
     finished: Tensor

@@ -41,6 +41,7 @@ from ra3.report import write_report
 from ra3.rl.reference import longest_reference
 from ra3.rlvr import rlvr as rl_loop
 from ra3.rollout.programs import beyond_positions, completion_of_text
+from ra3.rollout.vllm import VllmServer
 from ra3.rows import Rows
 from ra3.run.checkpoints import write_checksums
 from ra3.run.display import Display, show_problems, show_results, start_lines
@@ -89,7 +90,10 @@ def rlvr(config: Config, options: RunOptions) -> Path:
     found, tests = load_rl_problems(config), settings.reward == "tests"
     behind = 0 if tests else longest_reference(policy, found.problems)
     found = found.without(beyond_positions(policy, found.problems, settings.max_new_tokens + behind))
-    with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
+    with (
+        open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox,
+        open_writer(config, recorder) as policy.writer,
+    ):  # fmt: skip
         recorder.run.pin_inputs(problems=fingerprint_items(found.problems))
         if tests:
             proved = found.proved(recorder, sandbox)
@@ -109,7 +113,10 @@ def evaluate(config: Config, options: RunOptions) -> Path:
         return evaluate_file(settings.samples_file, config, options)
     policy, found = load_policy(config.run, config.model, pinned_model(config, options)), load_eval_problems(config)
     refuse_long(beyond_positions(policy, found.problems, settings.max_new_tokens), settings.problems)
-    with open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox:
+    with (
+        open_run(config, options, policy) as recorder, open_sandbox(config, recorder) as sandbox,
+        open_writer(config, recorder) as policy.writer,
+    ):  # fmt: skip
         found, name = found.proved(recorder, sandbox), options.system or Path(config.model.path).name
         problems = found.record(recorder)
         recorder.run.pin_inputs(exam=fingerprint_items(problems))
@@ -245,6 +252,17 @@ def open_sandbox(config: Config, recorder: Recorder) -> Iterator[Sandbox]:
     with Sandbox(own.workers, own.cpu_s, memory_mb=own.memory_mb, seed=seed) as sandbox:
         recorder.run.add_facts(sandbox=sandbox.level)
         yield sandbox
+
+
+@contextmanager
+def open_writer(config: Config, recorder: Recorder) -> Iterator[VllmServer | None]:
+    """Opens what writes programs in the place of our own decoding, if the settings say so."""
+    if config.run.rollouts == "native":
+        yield None
+        return
+    log = recorder.run.path("logs", f"attempt_{recorder.run.attempt}.vllm.log")
+    with VllmServer(config.update.micro_batch_tokens, log, recorder.display.say) as server:
+        yield server
 
 
 def heldout_results(

@@ -147,6 +147,16 @@ def of_shards(config: Config) -> Iterator[Conflict]:
         )
 
 
+def of_rollouts(config: Config) -> Iterator[Conflict]:
+    """What a sampler other than our own cannot do."""
+    if config.run.rollouts == "vllm" and config.rlvr.method == "nlpo":
+        yield Conflict(
+            ("run.rollouts", "rlvr.method"),
+            "rlvr.method = nlpo draws tokens by two models at once, and vllm by one",
+            "set run.rollouts = native, or another method",
+        )
+
+
 def of_sizes(config: Config) -> Iterator[Conflict]:
     """Lengths and numbers of samples that are too small for what is asked."""
     room, own, k = config.update.micro_batch_tokens, config.eval, max(config.eval.k)

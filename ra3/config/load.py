@@ -25,6 +25,7 @@ from ra3.errors import UserError
 ALIASES = {
     "model": "model.path", "corpus": "corpus.path", "seed": "run.seed", "out": "run.out", "name": "run.name",
     "device": "run.device", "bench": "eval.problems", "samples": "eval.samples_file",
+    "rollouts": "run.rollouts",
 }  # fmt: skip
 """Short forms of the settings that are typed most."""
 OPTIONS = ("resume", "fork", "dry-run", "profile", "ranks", "launch", "help")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from ra3.config.conflicts import Conflicts, of_rewards, of_shards, of_sizes
+from ra3.config.conflicts import Conflicts, of_rewards, of_rollouts, of_shards, of_sizes
 
 Advantage = Literal["leave_one_out", "group_mean", "group_std", "batch_std", "none", "iwae"]
 Method = Literal[
@@ -106,6 +106,8 @@ class RunSettings(Section):
     """With several ranks: each holds a share of weights, gradients and optimiser state (FSDP2), not all of them."""
     stuck_after_s: float = Field(default=3600.0, gt=0)
     """End the run when nothing moves for this long (seconds), saying in what; the stacks of all threads are kept."""
+    rollouts: Literal["native", "vllm"] = "native"
+    """What writes programs in RLVR and evaluation. vllm: a server in an environment of its own (docs/scale.md)."""
     benchmarks: tuple[Place, ...] = Field(default=(), examples=["NAME or NAME:FILE, with commas between"])
     """Benchmarks (NAME or NAME:FILE) to be measured by: what overlaps them is left out of training, and listed."""
 
@@ -339,7 +341,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        if found := [*of_rewards(self), *of_sizes(self), *of_shards(self)]:
+        if found := [*of_rewards(self), *of_sizes(self), *of_shards(self), *of_rollouts(self)]:
             raise Conflicts(found)
         return self
 

@@ -57,6 +57,8 @@ class Policy:
     """Problems that ask for a reply are put in the tokenizer's chat template."""
     lanes: int = 1
     """Shares that the work of a step is cut into (ra3/model/lanes.py)."""
+    writer: Any = None
+    """What writes completions in the place of our own decoding (ra3/rollout/vllm.py)."""
     _texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod

@@ -44,12 +44,14 @@ from ra3.rl.losses import (
     policy_gradient_loss,
     token_mean,
 )
-from ra3.rows import CONTEXT, DECISION, Rows
+from ra3.rows import CONTEXT, DECISION, FULL, Rows
 from ra3.run.files import write_atomic
 from ra3.run.recorder import Recorder, Stateful
 
 SHOWN_GROUPS, SHOWN_SAMPLES = 2, 2
 """Of these many groups, so many rollouts are kept to be read."""
+MOST_IMPORTANCE = 2.0
+"""The most that a token weighs for having been drawn too rarely by another engine."""
 
 
 RowLossFn = Callable[[Policy, Tensor, Rows, Tensor, Tensor], Tensor]
@@ -150,17 +152,33 @@ def reinforce(recorder: Recorder, policy: Policy, task: Task) -> Policy:
         reward = task.reward(policy, rollouts)
         advantage = task.advantage(rollouts, reward)
         rows, weighted = task.select(rollouts, advantage)
+        weighted = weighted * sampler_weight(rows)
         place = {"stage": task.stage, "round": task.em_round, "step": step}
         names = [rollouts.items[group].id for group in rows.group.tolist()]
         with nonfinite_explained(recorder, place, policy, names):
             numbers = policy_steps(recorder, policy, optimizer, rows, weighted, task)
-        numbers |= task.metrics(policy, rollouts, reward)
+        numbers |= task.metrics(policy, rollouts, reward) | sampler_tails(rows)
         recorder.log(task.stage, task.em_round, step, task.num_steps, numbers)
         if recorder.wants_rollouts(step, task.num_steps):
             for record in rollout_records(policy, rollouts, advantage, reward, task.notes(rollouts)):
                 recorder.rollout({**place, **record})
         task.after_step(step, numbers)
     return policy
+
+
+def sampler_weight(rows: Rows) -> Tensor:
+    """[B,T] min(q / b, MOST_IMPORTANCE) of freely chosen tokens that another engine has drawn by b, else 1 (truncated
+    importance sampling; Ionides 2008). Decisions and words of a comment have theirs in the returns."""
+    return torch.where(rows.action_space == FULL, rows.importance.clamp(max=MOST_IMPORTANCE), 1.0)
+
+
+def sampler_tails(rows: Rows) -> dict[str, float]:
+    """How far another engine's distribution was from the policy's; nothing where the policy drew by itself."""
+    importance = rows.importance[rows.action_mask & rows.valid & (rows.action_space == FULL)]
+    if bool((importance == 1).all()):
+        return {}
+    cut = (importance > MOST_IMPORTANCE).float().mean()
+    return {"sampler_gap_max": float(importance.log().abs().max()), "importance_cut": float(cut)}
 
 
 def policy_steps(

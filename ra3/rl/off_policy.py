@@ -81,12 +81,12 @@ class LearnHelped(LearnOffPolicy):
 
 def behind_prompts(policy: Policy, rows: Rows, problems: Sequence[Problem]) -> Rows:
     """What was chosen in each row, as if it had been written behind the prompt of these problems [B]."""
-    builders = list[RowBuilder]()
+    builders, columns = list[RowBuilder](), (rows.ids, rows.logp, rows.logp_old, rows.importance)
     for r, prompt in enumerate(encode_prompts(policy, problems)):
         row = RowBuilder.start(int(rows.group[r]), [*policy.start_ids, *prompt] or [policy.end_id])
-        own = (values[r, rows.action_mask[r]].tolist() for values in (rows.ids, rows.logp, rows.logp_old))
-        for token, *logs in zip(*own, strict=True):
-            row.append(token, 0, FULL, *logs)
+        own = (values[r, rows.action_mask[r]].tolist() for values in columns)
+        for token, *scores in zip(*own, strict=True):
+            row.append(token, 0, FULL, *scores)
         row.finished = bool(rows.finished[r])
         builders.append(row)
     return build(builders)

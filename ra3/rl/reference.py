@@ -98,8 +98,8 @@ def answered(policy: Policy, sampled: Rows, problems: Sequence[Problem]) -> Rows
         kept, forced = up_to_cue(policy, [int(sampled.ids[r, t]) for t in chosen], problem.cue)
         row = RowBuilder.start(int(sampled.group[r]), sampled.ids[r, : chosen[0]].tolist())
         for t in chosen[:kept]:
-            space, logs = int(sampled.action_space[r, t]), (float(sampled.logp[r, t]), float(sampled.logp_old[r, t]))
-            row.append(int(sampled.ids[r, t]), REASONING, space, *logs)
+            scores = (float(values[r, t]) for values in (sampled.logp, sampled.logp_old, sampled.importance))
+            row.append(int(sampled.ids[r, t]), REASONING, int(sampled.action_space[r, t]), *scores)
         row.force(forced, REASONING, [0.0] * len(forced))
         row.force(references[r // samples], ANSWER, [0.0] * len(references[r // samples]))
         row.finished = bool(sampled.finished[r])

@@ -44,6 +44,11 @@ class Companion:
     """(logits [R,V] of the companion, of the policy) -> those that tokens are drawn by; scores are the policy's."""
 
 
+def prefixes(policy: Policy, prompts: Sequence[Sequence[int]], begun: Sequence[Sequence[int]]) -> list[list[int]]:
+    """What stands before each completion. Where there is nothing to go on from it is a new text."""
+    return [[*policy.start_ids, *p, *ids] or [policy.end_id] for p, ids in zip(prompts, begun, strict=True)]
+
+
 @torch.no_grad()
 def generate(
     policy: Policy, prompts: Sequence[Sequence[int]], samples: int, params: SamplingParams, seeds: Sequence[int],
@@ -60,6 +65,9 @@ def generate(
     """
     begun = begun or [()] * len(prompts)
     ends, told = stops or [params.stop] * len(prompts), on_finished or (lambda ended: None)
+    if policy.writer:
+        assert not (companion or params.not_first), "what writes in our place draws from the policy alone"
+        return policy.writer.write(policy, prompts, samples, params, seeds, ends, begun, told)
     if policy.lanes == 1:
         return _generated(policy, prompts, samples, params, seeds, ends, begun, companion, at_once, told)
 
@@ -78,13 +86,10 @@ def _generated(
     on_finished: Callable[[dict[int, list[int]]], None],
 ) -> Rows:  # fmt: skip
     """The completions of one lane."""
-    prefixes = [  # nothing to go on from: a new text
-        [*policy.start_ids, *p, *ids] or [policy.end_id] for p, ids in zip(prompts, begun, strict=True)
-    ]
-    policies = [policy, companion.policy] if companion else [policy]
-    batches = [DecodeBatch(each, prefixes, samples, at_once) for each in policies]
+    contexts, policies = prefixes(policy, prompts, begun), [policy, companion.policy] if companion else [policy]
+    batches = [DecodeBatch(each, contexts, samples, at_once) for each in policies]
     draws = Uniforms(seeds, params.max_new_tokens)
-    rows = [RowBuilder.start(r // samples, prefixes[r // samples]) for r in range(batches[0].count)]
+    rows = [RowBuilder.start(r // samples, contexts[r // samples]) for r in range(batches[0].count)]
     ends = StopCheck(policy, stops, samples)
     room = [params.max_new_tokens - len(ids) for ids in begun for _ in range(samples)]
     work = Work(sum(room))

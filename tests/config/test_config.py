@@ -13,7 +13,7 @@ from ra3.config.load import load
 from ra3.config.settings import Config, EstepSettings, flatten, nest
 from ra3.errors import UserError
 
-MOST_SETTINGS = 84
+MOST_SETTINGS = 85
 
 
 def test_there_are_few_settings_and_each_is_documented():
