@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,35 +14,21 @@ from pathlib import Path
 import pytest
 from cli_runs import ra3
 from kills import product
-from rank_kills import words
+from rank_kills import launched, ranks_of, words
+from ray_cluster import ENVIRONMENT, can_isolate, ray_cluster
 
-NAMESPACE = f"ra3-{os.getpid()}"
-RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-ENVIRONMENT = os.environ | {
-    "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "GLOO_SOCKET_IFNAME": "lo",
-}  # fmt: skip
 pytestmark = [
     pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="needs ray: pip install 'ra3[ray]'"),
     pytest.mark.timeout(600),
 ]
 
 
-def inside(*words: object) -> list[str]:
-    return ["ip", "netns", "exec", NAMESPACE, *map(str, words)]
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    if not shutil.which("ip") or subprocess.run(["ip", "netns", "add", NAMESPACE], capture_output=True).returncode:
+    if not can_isolate():
         pytest.skip("needs a network namespace (ip netns add)")
-    try:
-        subprocess.run(inside("ip", "link", "set", "lo", "up"), check=True)
-        start = ["start", "--head", "--num-cpus", 4, "--node-ip-address", "127.0.0.1", "--include-dashboard", "false"]
-        subprocess.run(inside(*RAY, *start), check=True, env=ENVIRONMENT, capture_output=True)
+    with ray_cluster():
         yield
-        subprocess.run(inside(*RAY, "stop", "--force"), env=ENVIRONMENT, capture_output=True)
-    finally:
-        subprocess.run(["ip", "netns", "delete", NAMESPACE], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +38,9 @@ def home(tmp_path_factory) -> Path:
     return home
 
 
-def started(home: Path, name: str, *more: object) -> subprocess.Popen:
-    command = [sys.executable, "-m", "ra3", *words("rlvr", name, "--ranks", 2, "--launch", "ray", *more)]
-    return subprocess.Popen(inside(*command), cwd=home, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+def started(home: Path, name: str) -> subprocess.Popen:
+    line = launched("ray", 2, words("rlvr", name))
+    return subprocess.Popen(line, cwd=home, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.skipif(Path("/tmp/ray/ray_current_cluster").exists(), reason="there is a cluster, or was one")
@@ -81,9 +66,7 @@ def test_a_rank_that_is_killed_costs_nothing_but_time(home, cluster):
     while not (metrics.exists() and metrics.read_text()):
         assert run.poll() is None
         time.sleep(0.05)
-    found = subprocess.run(["pgrep", "-f", "ra3 rlvr --run.name killed"], capture_output=True, text=True).stdout.split()
-    ranks = [int(pid) for pid in found if b"RANK=" in Path(f"/proc/{pid}/environ").read_bytes()]
-    os.kill(max(ranks), signal.SIGKILL)
+    os.kill(max(ranks_of("killed")), signal.SIGKILL)
     _, said = run.communicate(timeout=300)
     assert run.returncode == 0
     assert "was killed by SIGKILL; all go on from the last checkpoint" in said
