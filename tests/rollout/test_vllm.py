@@ -31,7 +31,7 @@ from ra3.run.files import fingerprint_weights, read_lines
 needs_vllm = pytest.mark.skipif(
     not shutil.which(os.environ.get(PYTHON, "")), reason=f"needs vLLM in an environment of its own ({PYTHON})"
 )
-pytestmark = pytest.mark.timeout(3000)
+pytestmark = pytest.mark.timeout(900)
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2}
 """vLLM's kernels for CPUs want heads of 32 numbers."""
 SAID = list[str]()
