@@ -115,7 +115,7 @@ def methods_page(page: str) -> str:
     """The page with its tables made again."""
     tables = "".join(HEAD.format(name) + "".join(map(row, kinds)) for name, kinds in KINDS.items())
     page = replace_between(page, BEGIN, tables, END)
-    return replace_between(page, BEGIN_RESULTS, results_table(), END_RESULTS) if BEGIN_RESULTS in page else page
+    return replace_between(page, BEGIN_RESULTS, results_table(), END_RESULTS)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ TRAINING = ("estep", "annotate", "mstep", "rlvr")
 """The kinds of stages that are training; held-out measuring is none."""
 COURSE = ("final_reward", "asymptote", "midpoint", "steepness")
 """What is compared of the rewards in RLVR; the last three are ScaleRL's sigmoid."""
+THINKS = "think_rate_by_chain"
+"""The curve that says how many answers open with an intention, by length of chain."""
 REACH = "pass_on_{}_by_k"
 """The curves that say what is reachable in a band."""
 
@@ -56,7 +58,9 @@ class Evaluation:
     @property
     def numbers(self) -> dict[str, float]:
         """Everything that is one number, as in scores.csv."""
-        return {**self.scores, **self.heldout, **self.cost, **self.course}
+        lengths = self.curves.get(THINKS)
+        thinks = {"answers that think": mean(lengths.values())} if lengths else {}
+        return {**self.scores, **thinks, **self.heldout, **self.cost, **self.course}
 
 
 @dataclass(frozen=True)
@@ -191,8 +195,9 @@ def course(rewards: Sequence[float]) -> dict[str, float]:
 def scores_csv(cells: Sequence[Evaluation]) -> str:
     """scores.csv, for spreadsheets and data frames, one line for each evaluation.
 
-    Columns: system, seed; scores, "edge pass@1"; measures on held-out text, "think_rate"; what the last stage of
-    training cost, "flops"; after RLVR also the numbers of COURSE. Empty: the run has no such number.
+    Columns: system, seed; scores, "edge pass@1"; of the embedded world the answers that open with an
+    intention, as a share; measures on held-out text, "think_rate"; what the last stage of training cost, "flops";
+    after RLVR also the numbers of COURSE. Empty: the run has no such number.
     """
     lines = [{"system": cell.system, "seed": cell.seed, **cell.numbers} for cell in cells]
     text = io.StringIO()

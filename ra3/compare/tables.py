@@ -8,11 +8,20 @@ from itertools import product
 from statistics import mean, median
 
 from ra3.compare.definition import AFTER, TWIN
-from ra3.compare.results import COURSE, SMOOTH, Compared, Estimate, Evaluation, by_system, shown_metric, unique
+from ra3.compare.results import (
+    COURSE,
+    SMOOTH,
+    THINKS,
+    Compared,
+    Estimate,
+    Evaluation,
+    by_system,
+    shown_metric,
+    unique,
+)  # fmt: skip
 from ra3.measure.statistics import BATCH, LOOKS, Decision, Interval
 from ra3.run.results import Cell, Table
 
-THINKS = "think_rate_by_chain"
 HELDOUT = {
     "think_rate": "thinks",
     "boundary_f1": "boundary F1",

@@ -183,6 +183,12 @@ def test_asymptotes_are_compared_seed_by_seed():
     assert row.gap.mean == pytest.approx(0.25, abs=0.01)
 
 
+def test_the_spreadsheet_says_how_many_answers_think():
+    cell = record("ra3", 1, 0.5, curves={"think_rate_by_chain": {1: 0.2, 2: 0.6}})
+    (line,) = csv.DictReader(scores_csv([cell]).splitlines())
+    assert float(line["answers that think"]) == pytest.approx(0.4)
+
+
 def test_reach_is_pass_at_powers_of_two():
     """5 samples, of which 0 and 1 pass: pass@1 = (0 + 0.2) / 2, pass@2 = (0 + 0.4) / 2, pass@4 = (0 + 0.8) / 2."""
     counts = [ProblemCount("m", "edge", "1", 5, 0), ProblemCount("m", "edge", "2", 5, 1)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
+import studies_page
 
 from ra3.measure.statistics import student_t
 
@@ -155,3 +156,8 @@ def test_every_interval_in_the_text_and_its_mean_are_what_the_runs_say(title, na
     told = [tuple(number.lstrip("+") for number in found) for found in ESTIMATE.findall(text)]
     assert told and len(told) == text.count("[") - text.count("](")
     assert [found for found in told if found not in possible] == []
+
+
+def test_the_tables_of_studies_are_those_of_their_data():
+    page = studies_page.PAGE.read_text(encoding="utf-8")
+    assert page == studies_page.studies_page(page), "make the tables again: .venv/bin/python tests/studies_page.py"

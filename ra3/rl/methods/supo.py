@@ -44,8 +44,7 @@ class Supo(SolveProblems):
         super().__post_init__()
         self.context = self.settings.max_new_tokens
         if self.context < LEAST:
-            what, allowed = f"a context of {self.context} tokens is too short for a summary", f"{LEAST} or more"
-            raise UserError(what, "rlvr.max_new_tokens", allowed)
+            raise UserError("too short for a summary", f"rlvr.max_new_tokens = {self.context}", f"{LEAST} or more")
         self.settings = self.settings.model_copy(update={"max_new_tokens": self.context - self.context // 4})
 
     def rollout(self, policy: Policy, items: Sequence[Problem], step: int) -> Summarised:
