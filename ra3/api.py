@@ -44,6 +44,8 @@ class ShortForms(TypedDict, total=False):
     """run.name: the run folder's."""
     out: str | Path
     """run.out: the folder that holds the run folders."""
+    rollouts: str
+    """run.rollouts: native or vllm."""
 
 
 def load(model: str | Path, /, *recipes: Recipe, **short: Unpack[ShortForms]) -> Policy:

@@ -252,7 +252,7 @@ def _read(folder: Path, what: str, load: Callable[[], Any]) -> Any:
         reason = " ".join(lines[:2])[:300] or type(error).__name__
         unknown = "unknown or missing name " * isinstance(error, KeyError)  # its text is the bare name
         fix = "check the path, or set model.weights=random to build the model from config.json alone"
-        if folder.is_dir() and not (folder / "config.json").is_file():
+        if folder.is_dir() and not any((folder / f"{kind}config.json").is_file() for kind in ("", "adapter_")):
             reason, fix = "there is no config.json in this folder", "name the folder that holds the model"
         raise UserError(
             f"the {what} cannot be loaded: {unknown}{reason}",

@@ -158,7 +158,7 @@ def test_questions_without_an_answer_are_no_problems(facts, asked, message):
 def test_an_answer_in_sentences_has_no_code_around_it():
     with pytest.raises(UserError, match="adds code"):
         Problem("a", "", None, PROBLEM.tests, suffix="pass")
-    with pytest.raises(UserError, match="adds code"):
+    with pytest.raises(UserError, match="has answer = 'fenced'"):
         Problem("a", "", None, PROBLEM.tests, answer="fenced")
     with pytest.raises(UserError, match="entry point"):
         Problem("a", "", "f", PROBLEM.tests)
