@@ -3,7 +3,6 @@
 .venv/bin/python tests/methods_page.py
 """
 
-import csv
 import inspect
 import re
 import sys
@@ -11,6 +10,8 @@ from itertools import pairwise
 from math import log
 from pathlib import Path
 from statistics import mean
+
+from evidence import AFTER, all_bands, sheet
 
 from ra3.measure.statistics import Interval, student_t
 from ra3.rl.methods import KINDS
@@ -46,7 +47,6 @@ def replaced(kind: type[SolveProblems]) -> list[str]:
 
 
 STARTS = {"base": "base", "ntp": "NTP", "ra3": "RA3"}
-BANDS = "known", "edge", "hard"
 RIVAL = "policy_gradient"
 OTHER_BUDGETS = f"{RIVAL}, 8 steps", f"{RIVAL}, 32 steps"
 """What the rival reaches at half of its FLOPs and at twice as many."""
@@ -56,13 +56,10 @@ Cell = tuple[float, float]
 
 def cells(start: str) -> dict[str, dict[int, Cell]]:
     """System -> seed -> its cell, of the comparison from one start."""
-    found: dict[str, dict[int, Cell]] = {}
-    with (PAGE.parent / f"evidence/rlvr-methods-{start}.csv").open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            score = 100 * mean(float(line[f"{band} pass@1"]) for band in BANDS)
-            own = found.setdefault(line["system"].removesuffix("+rlvr"), {})
-            own[int(line["seed"])] = score, float(line["flops"] or 0)
-    return found
+    return {
+        system.removesuffix(AFTER): {seed: (all_bands(own), own.get("flops", 0.0)) for seed, own in by_seed.items()}
+        for system, by_seed in sheet(f"rlvr-methods-{start}").items()
+    }
 
 
 def reached(flops: float, curve: list[Cell]) -> float:

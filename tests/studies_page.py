@@ -6,34 +6,20 @@ A line ``<!-- table: NAME, against VARIANT -->`` is followed by the table of doc
 ``<!-- beyond: NAME -->`` by that of docs/evidence/NAME.json, which is "beyond" of a comparison's results.json.
 """
 
-import csv
 import json
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from statistics import mean
 
-from methods_page import BANDS, text
+from evidence import AFTER, BANDS, DOCS, all_bands, sheet
+from methods_page import text
 
 from ra3.measure.statistics import student_t
 
-PAGE = Path(__file__).parent.parent / "docs/studies.md"
+PAGE = DOCS / "studies.md"
 MARK = re.compile(r"<!-- table: ([\w-]+), against (.+?) -->\n(?:\|.*\n)*")
 BEYOND = re.compile(r"<!-- beyond: ([\w-]+) -->\n(?:\|.*\n)*")
-AFTER = "+rlvr"
-Numbers = Mapping[str, float]
-
-
-def systems(name: str) -> dict[str, dict[int, Numbers]]:
-    """System -> seed -> its numbers, pass@1 in percent, "all" the mean over the bands."""
-    found: dict[str, dict[int, Numbers]] = defaultdict(dict)
-    with (PAGE.parent / f"evidence/{name}.csv").open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            bands = {band: 100 * float(line[f"{band} pass@1"]) for band in BANDS}
-            more = {"thinks": 100 * float(line["answers that think"])} if line.get("answers that think") else {}
-            found[line["system"]][int(line["seed"])] = bands | {"all": mean(bands.values())} | more
-    return found
+THINKS = "answers that think"
 
 
 def interval(values: Sequence[float]) -> str:
@@ -43,22 +29,22 @@ def interval(values: Sequence[float]) -> str:
 
 def study_table(name: str, against: str) -> str:
     """Each system's bands, how far it is ahead of `against` over all of them, and how many answers think."""
-    all_ = systems(name)
-    thinks = all("thinks" in own for by_seed in all_.values() for own in by_seed.values())
-    heads = ["", *BANDS, f"all, ahead of `{against}`", *(["answers that think"] if thinks else [])]
+    all_ = sheet(name)
+    thinks = all(THINKS in own for by_seed in all_.values() for own in by_seed.values())
+    heads = ["", *BANDS, f"all, ahead of `{against}`", *([THINKS] if thinks else [])]
     lines = [heads, ["---"] * len(heads)]
     for system, by_seed in all_.items():
-        gaps = [own["all"] - all_[against][seed]["all"] for seed, own in by_seed.items()]
-        cells = [interval([own[band] for own in by_seed.values()]) for band in BANDS]
+        gaps = [all_bands(own) - all_bands(all_[against][seed]) for seed, own in by_seed.items()]
+        cells = [interval([100 * own[f"{band} pass@1"] for own in by_seed.values()]) for band in BANDS]
         cells += ["" if system == against else text(student_t(gaps))]
-        cells += [f"{mean(own['thinks'] for own in by_seed.values()):.0f}"] if thinks else []
+        cells += [f"{100 * mean(own[THINKS] for own in by_seed.values()):.0f}"] if thinks else []
         lines.append([f"`{system.removesuffix(AFTER)}`" + " + RLVR" * system.endswith(AFTER), *cells])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def beyond_table(name: str) -> str:
     """Problems that RLVR brought within reach, and those that it lost, over all bands and seeds."""
-    rows = json.loads((PAGE.parent / f"evidence/{name}.json").read_text())
+    rows = json.loads((DOCS / f"evidence/{name}.json").read_text())
     line = "| `{system}` | {found} of {unsolved} | {lost} of {solved} |\n".format
     lines = [line(**row | {"system": row["system"].removesuffix(AFTER)}) for row in rows]
     return "| | never solved, now solved | solved, now never |\n|---|---|---|\n" + "".join(lines)

@@ -153,8 +153,8 @@ class Comparison:
     def starting_from(self, start: str) -> Comparison:
         """Itself with a model to start from. UserError where there is none for a seed."""
         found = replace(self, start=start)
-        if lost := [seed for seed in self.seeds if not (model := found.model(seed)) or not model.is_dir()]:
-            what = f"there is no model folder {found.model(lost[0])}"
+        if lost := [model for model in map(found.model, self.seeds) if model and not model.is_dir()]:
+            what = f"there is no model folder {lost[0]}"
             raise UserError(what, "--start", "a model folder, {seed} in its place for the seed", "train it first")
         return found
 

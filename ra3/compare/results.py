@@ -223,8 +223,8 @@ def compared(comparison: Comparison, cells: Sequence[Evaluation], budgets: Seque
         cells=list(cells),
         summary=[found for name, own in by_system(cells).items() for found in estimates(name, own)],
         differences=[found for pair in both for found in differences(*pair)],
-        reach=list(reach_gains(cells)),
-        beyond=list(beyond_reach(cells)),
+        reach=list(reach_gains(comparison, cells)),
+        beyond=list(beyond_reach(comparison, cells)),
         steps=[StepsToReward(a, b, own, median(own)) for a, b, own in shares if own],
     )
 
@@ -256,8 +256,8 @@ Pairs = list[tuple[Evaluation, Evaluation]]
 
 
 def pairs(comparison: Comparison, cells: Sequence[Evaluation]) -> Iterator[tuple[str, str, Pairs]]:
-    """(system, the one it is compared with, their evaluations on the same seeds), before and after RLVR; where
-    nothing is mid-trained, the base is compared with as it is."""
+    """(system, the one it is compared with, their evaluations on the same seeds), before and after RLVR; the base is as
+    RLVR finds it where nothing is mid-trained."""
     systems = by_system(cells)
     for name, own in systems.items():
         after = AFTER if name.endswith(AFTER) else ""
@@ -289,29 +289,30 @@ def difference(a: str, b: str, metric: str, both: Pairs) -> PairedDifference:
     return PairedDifference(a, b, metric, len(gaps), above, means, gap, decision)
 
 
-def reach_gains(cells: Sequence[Evaluation]) -> Iterator[PairedDifference]:
+def reach_gains(comparison: Comparison, cells: Sequence[Evaluation]) -> Iterator[PairedDifference]:
     """What RLVR did to pass@k at the smallest k and the largest: did it sharpen only, or also widen what is there?"""
-    for name, before, both in after_and_before(cells):
+    for name, before, both in after_and_before(comparison, cells):
         for curve, band in reach_curves(cell for cell, _ in both):
             shared = set.intersection(*(set(cell.curves.get(curve, {})) for pair in both for cell in pair))
             for k in unique([min(shared), max(shared)]) if shared else ():
                 yield difference(name, before, f"{band} pass@{k:g}", both)
 
 
-def beyond_reach(cells: Sequence[Evaluation]) -> Iterator[BeyondReach]:
+def beyond_reach(comparison: Comparison, cells: Sequence[Evaluation]) -> Iterator[BeyondReach]:
     """What RLVR did to the problems beyond reach (MATH-Beyond, arXiv 2510.11653), where there are any."""
-    for name, _, both in after_and_before(cells):
+    for name, _, both in after_and_before(comparison, cells):
         pairs = [(cell.solved[key], was) for cell, old in both for key, was in old.solved.items() if key in cell.solved]
         now = {was: [is_solved for is_solved, own in pairs if own == was] for was in (False, True)}
         if now[False]:
             yield BeyondReach(name, sum(now[False]), len(now[False]), now[True].count(False), len(now[True]))
 
 
-def after_and_before(cells: Sequence[Evaluation]) -> Iterator[tuple[str, str, Pairs]]:
-    """(system after RLVR, what it was before, their evaluations on the same seeds); without mid-training, the base."""
+def after_and_before(comparison: Comparison, cells: Sequence[Evaluation]) -> Iterator[tuple[str, str, Pairs]]:
+    """(system after RLVR, what it was before, their evaluations on the same seeds); where nothing is mid-trained it
+    was the base."""
     systems = by_system(cells)
     for name, own in systems.items():
-        before = name.removesuffix(AFTER) if name.removesuffix(AFTER) in systems else BASE
+        before = name.removesuffix(AFTER) if comparison.midtrains else BASE
         if name.endswith(AFTER) and (both := _on_same_seeds(own, systems.get(before, []))):
             yield name, before, both
 

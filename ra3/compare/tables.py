@@ -18,7 +18,7 @@ from ra3.compare.results import (
     by_system,
     shown_metric,
     unique,
-)  # fmt: skip
+)
 from ra3.measure.statistics import BATCH, LOOKS, Decision, Interval
 from ra3.run.results import Cell, Table
 

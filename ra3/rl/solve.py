@@ -56,7 +56,7 @@ def attempted(
 
 
 class Memory(dict[str, Any]):
-    """Values of a method that a checkpoint holds: {"spread": 0.2}."""
+    """Values of a method that a checkpoint holds, as an attribute of it: {"spread": 0.2}."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs."""
@@ -155,8 +155,8 @@ class SolveProblems(Task):
         self.loss = PolicyLoss(loss, *own.clip, own.temperature, weights, own.max_new_tokens)
 
     def state(self) -> dict[str, Stateful]:
-        """How many problems were taken: with refills it does not follow from the step."""
-        return {"order": self.order}
+        """How many problems were taken, which with refills does not follow from the step; and every `Memory`."""
+        return {"order": self.order, **{name: own for name, own in vars(self).items() if isinstance(own, Memory)}}
 
     def items(self, step: int) -> list[Problem]:
         """The next problems, where the last step left off."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from itertools import permutations
-from pathlib import Path
 from statistics import mean
 
 import pytest
 import studies_page
+from evidence import AFTER, BANDS, DOCS, Sheet, sheet
 
 from ra3.measure.statistics import student_t
 
-DOCS = Path(__file__).parents[2] / "docs"
 DATA = {
     "Results on the embedded world": ["methods"],
     "Without dropout, and on new text": ["fairness"],
@@ -27,20 +25,9 @@ TEXTS = {
     "Ablations": ["ablations"],
 }
 """Section -> the data that it is about."""
-BANDS, AFTER, TWIN = ("known", "edge", "hard"), "+rlvr", ", equal FLOPs"
+TWIN = ", equal FLOPs"
 ESTIMATE = re.compile(r"([+-]?\d+\.\d)(?: \w+){0,8} \[([+-]?\d+\.\d), ([+-]?\d+\.\d)\]")
 """A number and its interval, a few words between them: 5.2 points ahead [0.4, 5.2]."""
-Sheet = dict[str, dict[int, dict[str, float]]]
-"""system -> seed -> column -> number"""
-
-
-def sheet(name: str) -> Sheet:
-    found: Sheet = {}
-    with (DOCS / "evidence" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            numbers = {column: float(value) for column, value in line.items() if column != "system" and value}
-            found.setdefault(line["system"], {})[int(line["seed"])] = numbers
-    return found
 
 
 def section(title: str) -> str:

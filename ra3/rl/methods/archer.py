@@ -17,7 +17,6 @@ from ra3.model.policy import Policy
 from ra3.model.update import forward_trunk, scoring_cost
 from ra3.rl.solve import Memory, SolveProblems
 from ra3.rows import Rows
-from ra3.run.recorder import Stateful
 
 KEPT, ROUNDS, RIDGE = 2048, 8, 1.0
 
@@ -28,10 +27,6 @@ class Archer(SolveProblems):
     def __post_init__(self):
         super().__post_init__()
         self.replay = Memory()
-
-    def state(self) -> dict[str, Stateful]:
-        """What the critics learn from, too, must outlive a restart."""
-        return {**super().state(), "replay": self.replay}
 
     def start(self, policy: Policy) -> Policy:
         """The policy whose hidden states are read."""

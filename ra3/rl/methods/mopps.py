@@ -15,7 +15,6 @@ from torch import Tensor
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
 from ra3.rl.solve import GradedPrograms, Memory, SolveProblems
-from ra3.run.recorder import Stateful
 from ra3.seeds import derive
 
 FORGETTING = 0.5
@@ -27,10 +26,6 @@ class Mopps(SolveProblems):
     def __post_init__(self):
         super().__post_init__()
         self.beliefs = Memory(passes=[1.0] * len(self.problems), failures=[1.0] * len(self.problems))
-
-    def state(self) -> dict[str, Stateful]:
-        """The beliefs, too, must outlive a restart."""
-        return {**super().state(), "beliefs": self.beliefs}
 
     def items(self, step: int) -> list[Problem]:
         """The problems whose draw is nearest to one half."""

@@ -12,7 +12,6 @@ from torch import Tensor
 from ra3.model.policy import Policy
 from ra3.rl.reference import AnsweredQuestions, AnswerQuestions, answer_tokens, without_reasoning
 from ra3.rl.solve import Memory
-from ra3.run.recorder import Stateful
 
 DECAY, LEAST = 0.99, 0.5
 
@@ -23,10 +22,6 @@ class Rlpr(AnswerQuestions):
     def __post_init__(self):
         super().__post_init__()
         self.memory = Memory()
-
-    def state(self) -> dict[str, Stateful]:
-        """The running mean, too, must outlive a restart."""
-        return {**super().state(), "memory": self.memory}
 
     def reward(self, policy: Policy, rollouts: AnsweredQuestions) -> Tensor:
         """[B] the equation above."""

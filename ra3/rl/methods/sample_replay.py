@@ -16,7 +16,6 @@ from ra3.rl.loop import Rollouts, has_signal
 from ra3.rl.off_policy import LearnOffPolicy
 from ra3.rl.solve import Memory
 from ra3.rows import Rows, concatenate
-from ra3.run.recorder import Stateful
 from ra3.seeds import derive
 
 KEPT = 256
@@ -28,10 +27,6 @@ class SampleReplay(LearnOffPolicy):
     def __post_init__(self):
         super().__post_init__()
         self.replay = Memory()
-
-    def state(self) -> dict[str, Stateful]:
-        """What may be replayed, too, must outlive a restart."""
-        return {**super().state(), "replay": self.replay}
 
     def items(self, step: int) -> list[Problem]:
         """The next problems; the draws of old programs are the step's."""

@@ -16,7 +16,6 @@ from ra3.rl.advantages import batch_std
 from ra3.rl.losses import cispo_loss, each_token_whole
 from ra3.rl.solve import GradedPrograms, Memory, SolveProblems
 from ra3.rows import Rows
-from ra3.run.recorder import Stateful
 
 
 class ScaleRl(SolveProblems):
@@ -25,10 +24,6 @@ class ScaleRl(SolveProblems):
     def __post_init__(self):
         super().__post_init__()
         self.loss, self.solved = replace(self.loss, loss=cispo_loss, aggregation=each_token_whole), Memory()
-
-    def state(self) -> dict[str, Stateful]:
-        """Which problems were put aside, too, must outlive a restart."""
-        return {**super().state(), "solved": self.solved}
 
     def items(self, step: int) -> list[Problem]:
         """The next problems that are not put aside; all again, once that is all of them."""

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ra3.model.policy import Policy
 from ra3.rl.solve import Memory, SolveProblems
-from ra3.run.recorder import Stateful
 
 SHARE = 0.2
 
@@ -28,10 +27,6 @@ class Subnetwork(SolveProblems):
         self.first = {name: p.detach().clone() for name, p in self.learning.items()}
         self.mask = Memory()
         return policy
-
-    def state(self) -> dict[str, Stateful]:
-        """The mask, too, must outlive a restart."""
-        return {**super().state(), "mask": self.mask}
 
     def after_step(self, step: int, numbers: Mapping[str, float]) -> None:
         """Half-way finds the mask and begins again; later takes back what lies outside it."""
