@@ -167,10 +167,11 @@ def cache_attention(groups: Sequence[RowGroup], gather: Gather, query: Tensor, s
     out = query.new_empty(*query.shape[:2], size)
     for group in groups:
         keys, values = gather(group)
-        q = query.to(keys.dtype)[group.tokens].unflatten(0, (-1, group.chunk)).transpose(1, 2)
+        q = query[group.tokens].to(keys.dtype).unflatten(0, (-1, group.chunk)).transpose(1, 2)
         mask = group.mask(how.window)
         mask = mask if mask is None or mask.dtype == torch.bool else mask.to(q.dtype)
-        out[group.places] = _stacked_heads(q, keys, values, mask, how).transpose(1, 2).flatten(0, 1)[group.real]
+        seen = _stacked_heads(q, keys, values, mask, how).transpose(1, 2).flatten(0, 1)[group.real]
+        out[group.places] = seen.to(out.dtype)
     return out
 
 

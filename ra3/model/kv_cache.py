@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from mmap import mmap
 
 import numpy as np
 import torch
@@ -75,9 +76,13 @@ class SlotLayer(CacheLayerMixin):
         """(heads, size) of keys and of values."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Notes the shapes of tokens [N, heads, size]; there is no room yet."""
+        """Notes the shapes of tokens [N, heads, size]; there is no room yet.
+
+        Both are kept in the format of the values: under autocast keys come out of their rotation in float32, and
+        attention would make them bfloat16 at each pass.
+        """
         self.shapes = key_states.shape[1:], value_states.shape[1:]
-        self.states = key_states.new_empty(self.cache.num_rows, 0, sum(shape.numel() for shape in self.shapes))
+        self.states = value_states.new_empty(self.cache.num_rows, 0, sum(shape.numel() for shape in self.shapes))
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
@@ -89,7 +94,8 @@ class SlotLayer(CacheLayerMixin):
             self._grow()
         batch = self.cache.batch
         place = torch.add(batch.positions, batch.row, alpha=self.states.shape[1])
-        self.states.flatten(0, 1).index_copy_(0, place, torch.cat([keys.flatten(1), values.flatten(1)], 1))
+        own = torch.cat([x.flatten(1).to(self.states.dtype) for x in (keys, values)], 1)
+        self.states.flatten(0, 1).index_copy_(0, place, own)
         keys, values = self.split(self.states[:, : self.cache.end])
         keys.layer = self  # pyright: ignore[reportAttributeAccessIssue]
         return keys, values
@@ -114,11 +120,11 @@ class SlotLayer(CacheLayerMixin):
 
     def _grow(self) -> None:
         old, on_cpu = self.states, self.states.device.type == "cpu"
-        slots = int(self.cache.end * (2 if on_cpu else 1.5)) if old.shape[1] else self.cache.end
+        slots = int(self.cache.end * (2 if on_cpu else 1.5)) if old.shape[1] or on_cpu else self.cache.end
         shape = len(old), slots, old.shape[2]
-        if on_cpu:  # zeros take memory only once they are written to: numpy asks for pages that the system zeroes
-            pages = torch.from_numpy(np.zeros(math.prod(shape) * old.dtype.itemsize, np.uint8))
-            self.states = pages.view(old.dtype).view(shape)
+        if on_cpu:  # pages take memory once they are written to; numpy asks for huge ones, of which rows fill a part
+            pages = mmap(-1, math.prod(shape) * old.dtype.itemsize)
+            self.states = torch.frombuffer(pages, dtype=old.dtype).view(shape)
         else:
             self.states = old.new_zeros(shape)
         self.states[:, : old.shape[1]] = old
@@ -169,8 +175,8 @@ class SlotCache(Cache):
             layer.states = layer.states.index_select(0, index)
         self.num_rows = len(index)
 
-    def copy(self, source: Tensor, target: Tensor, num_slots: int) -> None:
-        """The first slots of the rows `target` become those of the rows `source`."""
+    def copy(self, source: int, target: slice | Tensor, num_slots: int) -> None:
+        """The first slots of the rows `target` become those of the row `source`."""
         for layer in self.layers:
             layer.states[target, :num_slots] = layer.states[source, :num_slots]
 

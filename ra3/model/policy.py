@@ -156,8 +156,9 @@ class Policy:
         return False
 
     def gathered(self) -> AbstractContextManager[None]:
-        """Inside, a rank makes passes without the others."""
-        return nullcontext()
+        """Inside, a rank makes passes without the others, and weights that do not change take the format of the passes
+        once, not once a pass."""
+        return self._autocast()
 
     def end_passes(self) -> None:
         """Passes are over for now."""

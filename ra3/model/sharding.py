@@ -78,7 +78,8 @@ class ShardedPolicy(Policy):
             module.set_reshard_after_forward(False)
             module.unshard()
         try:
-            yield
+            with super().gathered():
+                yield
         finally:
             for module in modules:
                 module.set_reshard_after_forward(module is not self.model)

@@ -127,10 +127,14 @@ class DecodeBatch:
         """Makes rows in the slots `target` begin with the prefixes that stand in the slots `source`."""
         if not len(target):
             return
-        own = [len(self.prefixes[r // self.repeats]) for r in self.row[target]]
-        self.cache.copy(self._tensor(source), self._tensor(target), max(own))
-        self.position[target] = own
+        self.position[target] = [len(self.prefixes[r // self.repeats]) for r in self.row[target]]
         self.last_hidden[self._tensor(target)] = after
+        for run in np.split(np.arange(len(target)), np.flatnonzero(np.diff(source)) + 1):
+            slot = int(source[run[0]])
+            if len(others := target[run][target[run] != slot]):
+                in_order = (np.diff(others) == 1).all()  # then a view, which is filled at once
+                where = slice(int(others[0]), int(others[-1]) + 1) if in_order else self._tensor(others)
+                self.cache.copy(slot, where, int(self.position[others[0]]))
 
     def _drop_free_slots(self) -> None:
         """Makes the cache smaller, once no row waits."""

@@ -69,7 +69,8 @@ def generate(
         assert not (companion or params.not_first), "what writes in our place draws from the policy alone"
         return policy.writer.write(policy, prompts, samples, params, seeds, ends, begun, told)
     if policy.lanes == 1:
-        return _generated(policy, prompts, samples, params, seeds, ends, begun, companion, at_once, told)
+        with policy.gathered():
+            return _generated(policy, prompts, samples, params, seeds, ends, begun, companion, at_once, told)
 
     def of(lane: list[int]) -> Rows:
         rows = [p * samples + i for p in lane for i in range(samples)]

@@ -56,7 +56,8 @@ def interleave(
     comment until it ends or `max_latent_tokens`; then the expert's step is forced in.
     """
     if policy.lanes == 1:
-        return _interleaved(policy, documents, group_size, rules, seeds)
+        with policy.gathered():
+            return _interleaved(policy, documents, group_size, rules, seeds)
 
     def of(lane: list[int]) -> Rows:
         own = [seeds[d * group_size + g] for d in lane for g in range(group_size)]
