@@ -112,7 +112,8 @@ def memory_plan(policy: Policy, config: Config, command: str, lengths: Sequence[
     text, vocabulary = policy.model.config.get_text_config(), policy.vocabulary
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    decoded_row = 4.0 * (2 * longest * text.num_hidden_layers * heads * size + LOGITS_HELD * vocabulary)
+    held = 2 * longest * text.num_hidden_layers * heads * size * policy.dtype.itemsize
+    decoded_row = held + 4.0 * LOGITS_HELD * vocabulary
     numbers = policy.lora.num_parameters(policy.model) if policy.lora else policy.num_parameters
     learning, cast = 4.0 * numbers * trained, copy / 2 * (policy.dtype == torch.bfloat16)
     copies = COPIES[command] + (command == "rlvr" and config.rlvr.method in BESIDE)

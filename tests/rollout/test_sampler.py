@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import make_policy
+from torch.profiler import ProfilerActivity, profile
 
 from ra3.data.tokens import decode
 from ra3.model.action_spaces import decision_logps
@@ -96,6 +99,37 @@ def test_free_generation_and_scoring_agree(policy, documents):
     scores = score(policy, rows, rows.action_mask, 500, temperature=0.7)
     assert (rows.logp_old - scores.logp_action)[rows.action_mask].abs().max() < 1e-5
     assert (rows.logp - scores.logp)[rows.action_mask].abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_in_bfloat16_weights_are_cast_once_and_keys_are_kept_in_it(policy, documents, monkeypatch):
+    """The tokens are those of passes that cast anew each time; what is kept takes half the memory."""
+    half, prompts = replace(policy, dtype=torch.bfloat16), [documents[0].context_ids, documents[1].context_ids]
+    params, seeds = SamplingParams(8), list(range(6))
+    with profile(activities=[ProfilerActivity.CPU]) as once:
+        rows = generate(half, prompts, 3, params, seeds)
+    monkeypatch.setattr(type(half), "gathered", lambda self: nullcontext())
+    with profile(activities=[ProfilerActivity.CPU]) as each:
+        again = generate(half, prompts, 3, params, seeds)
+    assert (rows.ids == again.ids).all() and (rows.logp == again.logp).all()
+    casts = [sum(e.count for e in run.key_averages() if e.key == "aten::_to_copy") for run in (once, each)]
+    matrices = sum(type(module) is torch.nn.Linear for module in half.model.modules())
+    passes = 8  # of the prompts, and of seven tokens; the head is asked eight times
+    assert casts[1] - casts[0] == (passes - 1) * matrices
+    batch = DecodeBatch(half, prompts, 3)
+    batch.running()
+    assert {layer.states.dtype for layer in batch.cache.layers} == {torch.bfloat16}
+    scored = score(half, rows, rows.action_mask, 4096).logp
+    assert (scored - rows.logp)[rows.action_mask].abs().max() < 0.05
+
+
+@torch.no_grad()
+def test_the_cache_has_room_for_what_follows_a_prompt(policy, documents):
+    """Reading on moves nothing: memory that is copied has to be written twice."""
+    batch = DecodeBatch(policy, [document.context_ids for document in documents[:2]], 2)
+    rows, places = batch.running(), [layer.states.data_ptr() for layer in batch.cache.layers]
+    batch.read(rows, [5] * len(rows), [1] * len(rows))
+    assert [layer.states.data_ptr() for layer in batch.cache.layers] == places
 
 
 def test_rollouts_do_not_depend_on_their_batch(policy, documents):

@@ -1,0 +1,205 @@
+"""Methods of mid-training on a real model and real Python, before and after RLVR: the runs of docs/real-evidence.md.
+
+    python perf/real_evidence.py corpus CORPUS OUT       functions to train and measure on, with and without comments
+    python perf/real_evidence.py run MODEL CORPUS OUT --stage midtrain|rlvr|benchmarks [--workers 2] [--dry-run]
+    python perf/real_evidence.py table OUT CSV           what the runs came to, for docs/evidence
+
+CORPUS is the folder of perf/python_corpus.py and perf/doctest_problems.py. Every run is a command of ra3 in a folder of
+its own, which is printed; those that are done are not run again. The runs of a system stand in one worker's hands;
+systems are taken in the order of SYSTEMS, so that what matters most is there if time ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import random
+import shlex
+import subprocess
+import sys
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+LENGTHS = range(200, 1200)
+"""Characters of a function, without its comments."""
+TRAIN, HELDOUT = 600, 96
+"""Functions to train on and to measure on."""
+CORPORA = {"stripped": 0.0, "kept": 1.0, "mixed": 0.5}
+"""Share of the functions that keep their comments."""
+HELD_OUT = "heldout-stripped.jsonl"
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class System:
+    """A model that is mid-trained with one seed; "base" is not."""
+
+    name: str
+    seed: int
+    method: str = "ntp"
+    corpus: str = "stripped"
+    goes_on: bool = False
+    """It has RLVR and the benchmarks, too."""
+
+    @property
+    def folder(self) -> str:
+        """Where it is mid-trained: "ra3-kept-70"."""
+        return f"{self.name}-{self.seed}"
+
+
+MAIN = {"ntp": ("ntp", "stripped"), "ra3": ("ra3", "stripped"), "mixed": ("ntp", "mixed")}
+"""Systems of three seeds -> method and corpus. Programs are sampled from these alone."""
+SYSTEMS = (
+    System("base", 70, goes_on=True),
+    *(System(name, seed, *how, goes_on=seed == 70) for seed in (70, 71, 72) for name, how in MAIN.items()),
+    *(System(method, 70, method) for method in ("branches", "hindsight", "rlp", "iwae", "bootstrap", "brite")),
+    *(System(f"{method}-kept", 70, method, "kept") for method in ("ntp", "ra3")),
+)
+RECIPE = Path(__file__).parent.parent / "recipes/real-evidence.toml"
+
+
+def draw(source: Path, out: Path) -> None:
+    """Draws the functions and writes them as files of the corpora: stripped, kept and mixed."""
+    out.mkdir(parents=True, exist_ok=True)
+    for split, count in (("train", TRAIN), ("heldout", HELDOUT)):
+        rows = list(drawn(source / f"{split}.jsonl", count))
+        for name, share in CORPORA.items():
+            own = [kept if i < share * len(rows) else bare for i, (kept, bare) in enumerate(rows)]
+            lines = "".join(json.dumps(row) + "\n" for row in own)
+            (out / f"{split}-{name}.jsonl").write_text(lines, encoding="ascii", newline="\n")
+        commented = sum(kept["text"] != bare["text"] for kept, bare in rows)
+        print(f"{split}: {len(rows)} functions, {commented} of them with comments")
+
+
+def drawn(file: Path, count: int) -> Iterator[tuple[Row, Row]]:
+    """`count` functions of a file by chance, a sixth of them from one package at most, each as it is and without its
+    comments. Of what is above a method the class's header stays, which is all that a few tokens have room for."""
+    with file.open(encoding="utf-8") as lines:
+        rows: list[Row] = [json.loads(line) for line in lines]
+    random.Random(0).shuffle(rows)
+    taken = Counter[str]()
+    for row in rows:
+        bare, above = without_comments(row["text"]), row["context"]
+        row["context"] = above[above.rfind("\nclass ") + 1 :] if row["text"][:1].isspace() else ""
+        if bare and len(bare) in LENGTHS and 6 * taken[row["package"]] < count > taken.total():
+            taken[row["package"]] += 1
+            yield row, row | {"text": bare}
+
+
+def without_comments(text: str) -> str | None:
+    """Python without its comments: a line of its own goes, and what stands behind code; None where it cannot be read.
+
+    without_comments("# a\\nx = 1  # b\\n") == "x = 1\\n"
+    """
+    lines, own = text.splitlines(keepends=True), comment_lines(text)
+    if own is None:
+        return None
+    for row, column in comment_places(text):
+        lines[row] = lines[row][:column].rstrip() + "\n"
+    return "".join(line for row, line in enumerate(lines) if row not in own)
+
+
+def comment_places(text: str) -> list[tuple[int, int]]:
+    """Line and column of every comment, from 0. tokenize.TokenError or SyntaxError where it cannot be read."""
+    found = tokenize.generate_tokens(io.StringIO(text).readline)
+    return [(token.start[0] - 1, token.start[1]) for token in found if token.type == tokenize.COMMENT]
+
+
+def comment_lines(text: str) -> set[int] | None:
+    """The lines that are comments alone, from 0; None where the text cannot be read."""
+    lines = text.splitlines(keepends=True)
+    try:
+        return {row for row, column in comment_places(text) if not lines[row][:column].strip()}
+    except (tokenize.TokenError, SyntaxError):
+        return None
+
+
+def commands(system: System, given: argparse.Namespace) -> Iterator[list[str]]:
+    """The commands of a stage of a system, in their order."""
+    out, doctests = given.out, str(given.corpus / "doctests-heldout.jsonl")
+
+    def command(verb: str, name: str, model: str, **settings: object) -> list[str]:
+        own = {"run.out": out, "run.name": name, "run.seed": system.seed, "model.path": model}
+        flags = [part for key, value in {**own, **settings}.items() for part in flag(key, value)]
+        return [sys.executable, "-m", "ra3", verb, str(RECIPE), *flags]
+
+    def evaluation(folder: str, model: str, problems: str) -> list[str]:
+        return command("eval", f"{folder}-on-{set_name(problems)}", model, **{"eval.problems": problems})
+
+    own = system.folder
+    before = given.model if system.name == "base" else f"{out}/{own}/model"
+    after = f"{out}/{own}-rlvr/model"
+    if given.stage == "midtrain":
+        if system.name != "base":
+            texts = {"corpus.path": out / f"train-{system.corpus}.jsonl", "corpus.heldout_path": out / HELD_OUT}
+            yield command("midtrain", own, given.model, **texts, **{"midtrain.method": system.method})
+        if system.name in ("base", *MAIN):
+            yield evaluation(own, before, doctests)
+    elif system.goes_on and given.stage == "rlvr":
+        yield command("rlvr", f"{own}-rlvr", before, **{"rlvr.problems": given.problems})
+        yield evaluation(f"{own}-rlvr", after, doctests)
+    elif system.goes_on:
+        for folder, model in ((own, before), (f"{own}-rlvr", after)):
+            yield from (evaluation(folder, model, benchmark) for benchmark in given.benchmarks.split(","))
+
+
+def flag(key: str, value: object) -> list[str]:
+    """A setting as words of a command line: "a.b_c", 1 -> "--a.b-c", "1"."""
+    return [f"--{key.replace('_', '-')}", str(value)]
+
+
+def set_name(problems: str) -> str:
+    """A set as folders name it: "humaneval" for "humaneval:FILE", "doctests" for a file."""
+    return problems.partition(":")[0] if ":" in problems or "/" not in problems else "doctests"
+
+
+def run(given: argparse.Namespace) -> None:
+    """Runs what a stage owes."""
+
+    def work(system: System) -> None:
+        for words in commands(system, given):
+            folder = given.out / words[words.index("--run.name") + 1]
+            print(f"$ {shlex.join(['ra3', *words[3:]])}", flush=True)
+            if given.dry_run or (folder / "results.json").is_file():
+                continue
+            with (given.out / f"{folder.name}.log").open("ab") as log:
+                code = subprocess.run([*words, *["--resume"] * folder.exists()], stdout=log, stderr=log).returncode
+            if code:
+                return print(f"{folder.name} ended with {code}: {log.name}", flush=True)
+
+    wanted = [system for system in SYSTEMS if not given.only or system.folder in given.only.split(",")]
+    with ThreadPoolExecutor(given.workers) as pool:
+        list(pool.map(work, wanted))
+
+
+def main() -> None:
+    """Does what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    acts = parser.add_subparsers(dest="act", required=True)
+    one = acts.add_parser("corpus")
+    one.add_argument("corpus", type=Path)
+    one.add_argument("out", type=Path)
+    two = acts.add_parser("run")
+    two.add_argument("model")
+    two.add_argument("corpus", type=Path)
+    two.add_argument("out", type=Path)
+    two.add_argument("--stage", choices=("midtrain", "rlvr", "benchmarks"), required=True)
+    two.add_argument("--problems", help="of RLVR; default: doctests-train.jsonl of CORPUS")
+    two.add_argument("--benchmarks", default="humaneval,mbpp", help="NAME or NAME:FILE, with commas between")
+    two.add_argument("--workers", type=int, default=2)
+    two.add_argument("--only", help="systems, such as ntp-70, with commas between")
+    two.add_argument("--dry-run", action="store_true")
+    given = parser.parse_args()
+    if given.act == "corpus":
+        return draw(given.corpus, given.out)
+    given.problems = given.problems or str(given.corpus / "doctests-train.jsonl")
+    run(given)
+
+
+if __name__ == "__main__":
+    main()
