@@ -2,7 +2,8 @@
 
     python perf/real_evidence.py corpus CORPUS OUT       functions to train and measure on, with and without comments
     python perf/real_evidence.py run MODEL CORPUS OUT --stage midtrain|rlvr|benchmarks [--workers 2] [--dry-run]
-    python perf/real_evidence.py table OUT CSV           what the runs came to, for docs/evidence
+    python perf/comment_gain.py ntp-70/model MODEL ra3-70/model ... --json OUT/gains.jsonl     (in OUT; see there)
+    python perf/real_evidence.py table OUT FOLDER        what the runs came to, as FOLDER/real-*.csv
 
 CORPUS is the folder of perf/python_corpus.py and perf/doctest_problems.py. Every run is a command of ra3 in a folder of
 its own, which is printed; those that are done are not run again. The runs of a system stand in one worker's hands;
@@ -12,6 +13,7 @@ systems are taken in the order of SYSTEMS, so that what matters most is there if
 from __future__ import annotations
 
 import argparse
+import csv
 import io
 import json
 import random
@@ -24,6 +26,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from ra3.run.files import read_object
+from ra3.run.results import Results
 
 LENGTHS = range(200, 1200)
 """Characters of a function, without its comments."""
@@ -177,6 +182,42 @@ def run(given: argparse.Namespace) -> None:
         list(pool.map(work, wanted))
 
 
+def table(out: Path, folder: Path) -> None:
+    """Writes what there is of programs, held-out text, rewards and comments' gains."""
+    columns: dict[str, list[dict[str, object]]] = {"programs": [], "heldout": [], "rewards": [], "gains": []}
+    for system, after in ((system, after) for system in SYSTEMS for after in ("", "-rlvr")):
+        key = {"system": system.name + after.replace("-", "+"), "seed": system.seed}
+        for file in sorted(out.glob(f"{system.folder}{after}-on-*/results.json")):
+            own = {**key, "set": file.parent.name.partition("-on-")[2]}
+            counts = Results.from_json(read_object(file))[0].problems
+            columns["programs"] += [{**own, "problem": c.id, "samples": c.judged, "passed": c.passed} for c in counts]
+    for system in SYSTEMS:
+        key, file = {"system": system.name, "seed": system.seed}, out / system.folder / "results.json"
+        scores = Results.from_json(read_object(file))[0].scores if file.is_file() else []
+        own = [score for score in scores if score.model == system.method]
+        columns["heldout"] += [{**key, "measure": score.metric, "mean": f"{score.mean:.5f}"} for score in own]
+        metrics = out / f"{system.folder}-rlvr/metrics.jsonl"
+        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
+        steps = [step for step in map(json.loads, lines) if "pass_rate" in step]
+        columns["rewards"] += [{**key, "step": step["step"], "pass_rate": step["pass_rate"]} for step in steps]
+    gains = out / "gains.jsonl"
+    for line in gains.read_text(encoding="utf-8").splitlines() if gains.is_file() else ():
+        found = json.loads(line)
+        columns["gains"].append({"system": named(found.pop("model")), **found})
+    for name, rows in columns.items():
+        heads = list(dict.fromkeys(key for row in rows for key in row))
+        with (folder / f"real-{name}.csv").open("w", encoding="ascii", newline="") as file:
+            writer = csv.DictWriter(file, heads, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def named(model: str) -> str:
+    """The folder of a system by that of its model; "base" for any other."""
+    folder = Path(model).parent.name
+    return folder if folder in {system.folder for system in SYSTEMS} else "base"
+
+
 def main() -> None:
     """Does what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -194,7 +235,12 @@ def main() -> None:
     two.add_argument("--workers", type=int, default=2)
     two.add_argument("--only", help="systems, such as ntp-70, with commas between")
     two.add_argument("--dry-run", action="store_true")
+    three = acts.add_parser("table")
+    three.add_argument("out", type=Path)
+    three.add_argument("folder", type=Path)
     given = parser.parse_args()
+    if given.act == "table":
+        return table(given.out, given.folder)
     if given.act == "corpus":
         return draw(given.corpus, given.out)
     given.problems = given.problems or str(given.corpus / "doctests-train.jsonl")
