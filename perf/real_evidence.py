@@ -1,6 +1,7 @@
 """Methods of mid-training on a real model and real Python, before and after RLVR: the runs of docs/real-evidence.md.
 
     python perf/real_evidence.py corpus CORPUS OUT       functions to train and measure on, with and without comments
+    python perf/real_evidence.py pool RUN PROBLEMS FILE  the problems that an evaluation solved at least once, for RLVR
     python perf/real_evidence.py run MODEL CORPUS OUT --stage midtrain|rlvr|benchmarks [--workers 2] [--dry-run]
     python perf/comment_gain.py ntp-70/model MODEL ra3-70/model ... --json OUT/gains.jsonl     (in OUT; see there)
     python perf/real_evidence.py table OUT FOLDER        what the runs came to, as FOLDER/real-*.csv
@@ -182,6 +183,15 @@ def run(given: argparse.Namespace) -> None:
         list(pool.map(work, wanted))
 
 
+def pool(run: Path, problems: Path, file: Path) -> None:
+    """Writes those problems of a file that an evaluation solved at least once."""
+    counts = Results.from_json(read_object(run / "results.json"))[0].problems
+    solved = {count.id for count in counts if count.passed}
+    lines = [line for line in problems.read_text(encoding="utf-8").splitlines() if json.loads(line)["id"] in solved]
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    print(f"{len(lines)} of {len(counts)} problems")
+
+
 def table(out: Path, folder: Path) -> None:
     """Writes what there is of programs, held-out text, rewards and comments' gains."""
     columns: dict[str, list[dict[str, object]]] = {"programs": [], "heldout": [], "rewards": [], "gains": []}
@@ -235,10 +245,15 @@ def main() -> None:
     two.add_argument("--workers", type=int, default=2)
     two.add_argument("--only", help="systems, such as ntp-70, with commas between")
     two.add_argument("--dry-run", action="store_true")
+    four = acts.add_parser("pool")
+    for name in ("run", "problems", "file"):
+        four.add_argument(name, type=Path)
     three = acts.add_parser("table")
     three.add_argument("out", type=Path)
     three.add_argument("folder", type=Path)
     given = parser.parse_args()
+    if given.act == "pool":
+        return pool(given.run, given.problems, given.file)
     if given.act == "table":
         return table(given.out, given.folder)
     if given.act == "corpus":
