@@ -3,6 +3,7 @@
     python perf/real_evidence.py corpus CORPUS OUT       functions to train and measure on, with and without comments
     python perf/real_evidence.py pool RUN PROBLEMS FILE  the problems that an evaluation solved at least once, for RLVR
     python perf/real_evidence.py run MODEL CORPUS OUT --stage midtrain|rlvr|benchmarks [--workers 2] [--dry-run]
+    python perf/real_evidence.py recall MODEL FILE       how much of functions a model knows by heart
     python perf/comment_gain.py ntp-70/model MODEL ra3-70/model ... --json OUT/gains.jsonl     (in OUT; see there)
     python perf/real_evidence.py table OUT FOLDER        what the runs came to, as FOLDER/real-*.csv
 
@@ -28,6 +29,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from ra3.model.policy import Policy
+from ra3.rollout.generate import SamplingParams, generate
 from ra3.run.files import read_object
 from ra3.run.results import Results
 
@@ -58,12 +63,17 @@ class System:
         return f"{self.name}-{self.seed}"
 
 
-MAIN = {"ntp": ("ntp", "stripped"), "ra3": ("ra3", "stripped"), "mixed": ("ntp", "mixed")}
+MAIN = {
+    "ntp": ("ntp", "stripped"),
+    "ra3": ("ra3", "stripped"),
+    "branches": ("branches", "stripped"),
+    "mixed": ("ntp", "mixed"),
+}
 """Systems of three seeds -> method and corpus. Programs are sampled from these alone."""
 SYSTEMS = (
     System("base", 70, goes_on=True),
     *(System(name, seed, *how, goes_on=seed == 70) for seed in (70, 71, 72) for name, how in MAIN.items()),
-    *(System(method, 70, method) for method in ("branches", "hindsight", "rlp", "iwae", "bootstrap", "brite")),
+    *(System(method, 70, method) for method in ("hindsight", "rlp", "iwae", "bootstrap", "brite")),
     *(System(f"{method}-kept", 70, method, "kept") for method in ("ntp", "ra3")),
 )
 RECIPE = Path(__file__).parent.parent / "recipes/real-evidence.toml"
@@ -192,6 +202,19 @@ def pool(run: Path, problems: Path, file: Path) -> None:
     print(f"{len(lines)} of {len(counts)} problems")
 
 
+def recall(model: Path, file: Path, count: int = 32) -> None:
+    """Prints for how many functions the `count` tokens after their first half are what the model goes on with."""
+    policy = Policy.load(model, "pretrained", torch.float32, torch.device("cpu"), 0)
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    texts = [policy.tokenizer(row["context"] + row["text"])["input_ids"] for row in rows]
+    parts = [(ids[: len(ids) // 2], ids[len(ids) // 2 :][:count]) for ids in texts if len(ids) >= 2 * count]
+    written = generate(policy, [given for given, _ in parts], 1, SamplingParams(count, 0.0), [0] * len(parts))
+    own = [written.ids[r][written.action_mask[r]].tolist() for r in range(len(parts))]
+    alike = [sum(a == b for a, b in zip(ids, truth, strict=False)) for ids, (_, truth) in zip(own, parts, strict=True)]
+    whole = sum(same == count for same in alike)
+    print(f"{whole} of {len(parts)} functions: all {count} tokens; {sum(alike) / count / len(parts):.1%} of the tokens")
+
+
 def table(out: Path, folder: Path) -> None:
     """Writes what there is of programs, held-out text, rewards and comments' gains."""
     columns: dict[str, list[dict[str, object]]] = {"programs": [], "heldout": [], "rewards": [], "gains": []}
@@ -248,12 +271,17 @@ def main() -> None:
     four = acts.add_parser("pool")
     for name in ("run", "problems", "file"):
         four.add_argument(name, type=Path)
+    five = acts.add_parser("recall")
+    five.add_argument("model", type=Path)
+    five.add_argument("file", type=Path)
     three = acts.add_parser("table")
     three.add_argument("out", type=Path)
     three.add_argument("folder", type=Path)
     given = parser.parse_args()
     if given.act == "pool":
         return pool(given.run, given.problems, given.file)
+    if given.act == "recall":
+        return recall(given.model, given.file)
     if given.act == "table":
         return table(given.out, given.folder)
     if given.act == "corpus":
