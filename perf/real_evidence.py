@@ -90,6 +90,9 @@ def draw(source: Path, out: Path) -> None:
             (out / f"{split}-{name}.jsonl").write_text(lines, encoding="ascii", newline="\n")
         commented = sum(kept["text"] != bare["text"] for kept, bare in rows)
         print(f"{split}: {len(rows)} functions, {commented} of them with comments")
+    heldout = (source / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
+    own = [line for line in heldout if comment_lines(json.loads(line)["text"])]
+    (out / "heldout-people.jsonl").write_text("".join(f"{line}\n" for line in own), encoding="ascii", newline="\n")
 
 
 def drawn(file: Path, count: int) -> Iterator[tuple[Row, Row]]:
@@ -227,8 +230,10 @@ def table(out: Path, folder: Path) -> None:
     for system in SYSTEMS:
         key, file = {"system": system.name, "seed": system.seed}, out / system.folder / "results.json"
         scores = Results.from_json(read_object(file))[0].scores if file.is_file() else []
-        own = [score for score in scores if score.model == system.method]
-        columns["heldout"] += [{**key, "measure": score.metric, "mean": f"{score.mean:.5f}"} for score in own]
+        for name, model in [("base", "base")] * (system.name == "ntp") + [(system.name, system.method)]:
+            own = {**key, "system": name}
+            found = [score for score in scores if score.model == model]
+            columns["heldout"] += [{**own, "measure": score.metric, "mean": f"{score.mean:.5f}"} for score in found]
         metrics = out / f"{system.folder}-rlvr/metrics.jsonl"
         lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
         steps = [step for step in map(json.loads, lines) if "pass_rate" in step]

@@ -3,12 +3,12 @@
 .venv/bin/python tests/real_evidence_page.py
 
 A line ``<!-- table: NAME WORD ... -->`` is followed by the table that the function NAME makes of these words.
-Intervals: bootstrap over problems, or Student's t over seeds where there are two or more.
+Intervals: bootstrap over problems, or Student's t over seeds where there are three or more.
 """
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from statistics import mean
 
 import numpy as np
@@ -17,7 +17,7 @@ from evidence import DOCS
 from ra3.measure.statistics import Interval, bootstrap, interval, paired_difference, pass_at_k, student_t
 
 PAGE = DOCS / "real-evidence.md"
-MARK = re.compile(r"<!-- table: ([\w +-]+?) -->\n(?:\|.*\n)*")
+MARK = re.compile(r"<!-- table: ([\w ,+-]+?) -->\n(?:\|.*\n)*")
 SEEN = 1.96 + 0.84
 """A difference of so many standard errors is told from 0 in 8 of 10 repetitions."""
 Line = dict[str, str]
@@ -56,18 +56,15 @@ class Programs:
         by_seed = [self.counts[system][seed] for seed in seeds or self.counts[system]]
         return 100 * np.mean([[pass_at_k(*by[p], k) for p in by_seed[0]] for by in by_seed], axis=0)
 
-    def seeds(self, *systems: str) -> list[str]:
-        """Those that all of them have; the base has one and no other would change it."""
-        own = [set(self.counts[system]) for system in systems if not system.startswith("base")]
-        return sorted(set.intersection(*own)) if own else []
-
     def difference(self, a: str, b: str, k: int = 1) -> tuple[Interval, Interval | None, float]:
-        """a - b in points of pass@k: over problems, over seeds, and the least that would be seen."""
-        shared = self.seeds(a, b)
-        pair = [self.scores(name, k, () if name.startswith("base") else shared) for name in (a, b)]
-        gaps = [float((self.scores(a, k, [s]) - self.scores(b, k, [s])).mean()) for s in shared if len(shared) > 1]
+        """a - b in points of pass@k: over problems, over seeds, and the least that would be seen. Seeds are those that
+        both have; the base, which has one, is compared with the mean over all of the other's."""
+        own = set(self.counts[a]) & set(self.counts[b])
+        shared = [] if a.startswith("base") or b.startswith("base") else sorted(own)
+        pair = self.scores(a, k, shared), self.scores(b, k, shared)
         error = float(np.std(pair[0] - pair[1], ddof=1)) / len(pair[0]) ** 0.5
-        return paired_difference(*pair, 0), student_t(gaps) if gaps and "base" not in (a, b) else None, SEEN * error
+        gaps = [float((self.scores(a, k, [seed]) - self.scores(b, k, [seed])).mean()) for seed in shared]
+        return paired_difference(*pair, 0), student_t(gaps) if len(gaps) > 2 else None, SEEN * error
 
 
 def passes(benchmark: str, against: str) -> str:
@@ -105,10 +102,10 @@ def heldout() -> str:
 
 
 def several(values: Sequence[float], digits: int) -> str:
-    """Mean over seeds, with Student's interval where there are several."""
-    if len(values) > 1:
+    """Mean over seeds, with Student's interval where there are three or more."""
+    if len(values) > 2:
         return told(student_t(values), digits)
-    return f"{values[0]:.{digits}f}" if values else ""
+    return f"{mean(values):.{digits}f}" if values else ""
 
 
 def gains(*measures: str) -> str:
@@ -116,25 +113,23 @@ def gains(*measures: str) -> str:
     found: dict[str, dict[str, Line]] = {}
     for line in lines("gains"):
         found.setdefault(line["system"], {})[line["measure"]] = line
-    names = [name for name in columns() if not measures or any(word.replace("+", " ") in name for word in measures)]
+    known = dict.fromkeys(line["measure"] for line in lines("gains"))
+    names = [name for word in measures for name in known if name.startswith(word.replace("+", " "))]
+    first = next(iter(found))
+    heads = [name.replace("the first model's", f"`{first}`'s").replace("thinks, %", "thinks at, %") for name in names]
     rows = [[f"`{system}`", *(measured(own.get(name)) for name in names)] for system, own in found.items()]
-    return table(["", *names], rows)
-
-
-def columns() -> Iterator[str]:
-    """The measures in the order in which they were taken."""
-    yield from dict.fromkeys(line["measure"] for line in lines("gains"))
+    return table(["", *heads], rows)
 
 
 def measured(line: Line | None) -> str:
     """A measure as a cell."""
     if not line:
         return ""
-    digits = 4 if "bits" in line["measure"] or "bound" in line["measure"] else 2 if "nats" in line["measure"] else 1
+    is_bits, name = re.match("bits|bound|its bound", line["measure"]), line["measure"]
     if not line["low"]:
-        return f"{float(line['mean']):.{digits}f}"
+        return f"{float(line['mean']):.1f}"
     found = Interval(float(line["mean"]), float(line["low"]), float(line["high"]))
-    return told(found, digits, "+" if "less" in line["measure"] else "")
+    return told(found, 4 if is_bits else 2, "+" if "less" in name else "") if found.low != found.high else ""
 
 
 def rewards(width: str) -> str:

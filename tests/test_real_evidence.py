@@ -4,7 +4,9 @@ and tables that are those of their data."""
 import ast
 import importlib
 import json
+import re
 import shlex
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,16 @@ def test_a_pool_holds_what_was_solved(evidence, tmp_path):
 def test_the_tables_are_those_of_their_data():
     page = real_evidence_page.PAGE.read_text(encoding="utf-8")
     assert page == real_evidence_page.real_evidence_page(page), "run: .venv/bin/python tests/real_evidence_page.py"
+
+
+def test_every_interval_in_the_text_is_one_of_the_tables_or_of_two_systems():
+    page = real_evidence_page.PAGE.read_text(encoding="utf-8")
+    estimate = re.compile(r"([+-]?\d+\.\d+)(?: \w+){0,8} \[(-?\d+\.\d+), (-?\d+\.\d+)\]")
+    tables = "".join(line for line in page.splitlines(keepends=True) if line.startswith("|"))
+    text = " ".join(line for line in page.splitlines() if not line.startswith("|"))
+    programs = real_evidence_page.Programs("doctests")
+    pairs = (programs.difference(a, b)[0] for a, b in permutations(programs.counts, 2))
+    known = estimate.findall(tables) + estimate.findall(" ".join(real_evidence_page.told(x, sign="+") for x in pairs))
+    known = {tuple(float(part) for part in found) for found in known}
+    told = estimate.findall(text)
+    assert len(told) > 8 and {tuple(float(part) for part in found) for found in told} <= known
