@@ -178,7 +178,7 @@ class SlotCache(Cache):
     def copy(self, source: int, target: slice | Tensor, num_slots: int) -> None:
         """The first slots of the rows `target` become those of the row `source`."""
         for layer in self.layers:
-            layer.states[target, :num_slots] = layer.states[source, :num_slots]
+            layer.states[target, :num_slots] = layer.states[source, :num_slots].clone()  # lest one be read and written
 
 
 @dataclass(frozen=True)

@@ -80,3 +80,15 @@ def test_float32_models_attend_in_float32(monkeypatch, how):
     for ours, expected in attended([([0, 1], [5, 3]), ([1], [1]), ([0, 1], [2, 4])], 2, torch.float32):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("target", [slice(1, 3), torch.tensor([0, 2, 3])])
+@pytest.mark.parametrize("num_slots", [2, 5])
+def test_a_row_is_copied_to_others_up_to_the_last_slot_that_there_is(target, num_slots):
+    cache = SlotCache(5, 1, CPU)
+    (layer,) = cache.layers
+    layer.states = before = torch.arange(5 * 5 * 3.0).view(5, 5, 3)
+    expected = before.clone()
+    expected[target, :num_slots] = before[4, :num_slots].clone()
+    cache.copy(4, target, num_slots)
+    assert (layer.states == expected).all()
