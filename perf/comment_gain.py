@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from real_evidence import comment_lines
+from real_evidence import comment_lines, lines_of
 
 from ra3.commands.inputs import read_corpus
 from ra3.config.settings import Config, CorpusSettings, EstepSettings, UpdateSettings
@@ -207,7 +207,7 @@ def people_gains(policy: Policy, texts: Sequence[Document], count: int) -> torch
 
 def written_comments(policy: Policy, document: Document) -> Iterator[tuple[EncodedDocument, list[int]]]:
     """The steps behind each comment of one line in a document without its comments, and the ids of the comment."""
-    lines, own = document.text.splitlines(keepends=True), comment_lines(document.text) or set()
+    lines, own = lines_of(document.text), comment_lines(document.text)
     bare = "".join(line for row, line in enumerate(lines) if row not in own)
     windows = encode(policy.syntax, replace(document, text=bare), max_tokens=384)
     if not isinstance(windows, list):

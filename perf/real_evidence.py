@@ -115,27 +115,31 @@ def without_comments(text: str) -> str | None:
 
     without_comments("# a\\nx = 1  # b\\n") == "x = 1\\n"
     """
-    lines, own = text.splitlines(keepends=True), comment_lines(text)
-    if own is None:
+    lines, places = lines_of(text), comment_places(text)
+    for row, column in places or ():
+        code = lines[row][:column].rstrip()
+        lines[row] = f"{code}\n" if code else ""
+    return None if places is None else "".join(lines)
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines as Python counts them: a form feed ends none."""
+    return io.StringIO(text).readlines()
+
+
+def comment_places(text: str) -> list[tuple[int, int]] | None:
+    """Line and column of every comment, from 0; None where the text cannot be read."""
+    try:
+        found = [*tokenize.generate_tokens(io.StringIO(text).readline)]
+    except (tokenize.TokenError, SyntaxError):
         return None
-    for row, column in comment_places(text):
-        lines[row] = lines[row][:column].rstrip() + "\n"
-    return "".join(line for row, line in enumerate(lines) if row not in own)
-
-
-def comment_places(text: str) -> list[tuple[int, int]]:
-    """Line and column of every comment, from 0. tokenize.TokenError or SyntaxError where it cannot be read."""
-    found = tokenize.generate_tokens(io.StringIO(text).readline)
     return [(token.start[0] - 1, token.start[1]) for token in found if token.type == tokenize.COMMENT]
 
 
-def comment_lines(text: str) -> set[int] | None:
-    """The lines that are comments alone, from 0; None where the text cannot be read."""
-    lines = text.splitlines(keepends=True)
-    try:
-        return {row for row, column in comment_places(text) if not lines[row][:column].strip()}
-    except (tokenize.TokenError, SyntaxError):
-        return None
+def comment_lines(text: str) -> set[int]:
+    """The lines that are comments alone, from 0; none where the text cannot be read."""
+    lines = lines_of(text)
+    return {row for row, column in comment_places(text) or () if not lines[row][:column].strip()}
 
 
 def commands(system: System, given: argparse.Namespace) -> Iterator[list[str]]:

@@ -61,6 +61,7 @@ def test_without_its_comments_a_program_is_the_same(evidence, module):
 
 def test_what_looks_like_a_comment_in_a_text_stays(evidence):
     assert evidence.without_comments('# a\nx = "# b"  # c\n\n    # d\n') == 'x = "# b"\n\n'
+    assert evidence.without_comments("x = 1\n\x0c\ny = 2  # z\n") == "x = 1\n\x0c\ny = 2\n"
     assert evidence.without_comments("x = '''\n") is None
 
 

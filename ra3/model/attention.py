@@ -184,10 +184,10 @@ def _made(key: Tensor, value: Tensor, group: RowGroup) -> tuple[Tensor, Tensor]:
 def _stacked_heads(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: Weighing) -> Tensor:
     """[R,H,C,D]: the H / K query heads that share a key head are stacked along the query positions; mask [...,C,S]."""
     if how.sinks is not None:
-        return how.attend(query, key, value, mask).to(query.dtype)
+        return how.attend(query, key, value, mask)
     num_rows, num_heads, chunk, size = query.shape
     shared = num_heads // key.shape[1]
     visible = mask if mask is None or shared == 1 or chunk == 1 else torch.cat([mask] * shared, -2)
     together = query.reshape(num_rows, key.shape[1], -1, size)
     out = how.attend(together, key, value, visible)
-    return out.reshape(num_rows, num_heads, chunk, -1).to(query.dtype)  # autocast has made it bfloat16
+    return out.reshape(num_rows, num_heads, chunk, -1)
