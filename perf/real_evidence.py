@@ -1,7 +1,7 @@
 """Methods of mid-training on a real model and real Python, before and after RLVR: the runs of docs/real-evidence.md.
 
     python perf/real_evidence.py corpus CORPUS OUT       functions to train and measure on, with and without comments
-    python perf/real_evidence.py pool RUN PROBLEMS FILE  the problems that an evaluation solved at least once, for RLVR
+    python perf/real_evidence.py pool FILE RUN=PROBLEMS ...     problems that evaluations solved at least once, for RLVR
     python perf/real_evidence.py run MODEL CORPUS OUT --stage midtrain|rlvr|benchmarks [--workers 2] [--dry-run]
     python perf/real_evidence.py recall MODEL FILE       how much of functions a model knows by heart
     python perf/comment_gain.py ntp-70/model MODEL ra3-70/model ... --json OUT/gains.jsonl     (in OUT; see there)
@@ -24,13 +24,17 @@ import subprocess
 import sys
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ra3.benchmarks import load_benchmark, named
+from ra3.grading.problem_tests import CallTest, JudgeTest, Test
+from ra3.grading.problems import LITERAL
 from ra3.model.policy import Policy
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.run.files import read_object
@@ -54,8 +58,7 @@ class System:
     seed: int
     method: str = "ntp"
     corpus: str = "stripped"
-    goes_on: bool = False
-    """It has RLVR and the benchmarks, too."""
+    stages: tuple[str, ...] = ("midtrain",)
 
     @property
     def folder(self) -> str:
@@ -63,19 +66,18 @@ class System:
         return f"{self.name}-{self.seed}"
 
 
-MAIN = {
-    "ntp": ("ntp", "stripped"),
-    "ra3": ("ra3", "stripped"),
-    "branches": ("branches", "stripped"),
-    "mixed": ("ntp", "mixed"),
-}
+MAIN = {"ntp": ("ntp", "stripped"), "ra3": ("ra3", "stripped"), "mixed": ("ntp", "mixed")}
 """Systems of three seeds -> method and corpus. Programs are sampled from these alone."""
+STAGES = "midtrain", "rlvr", "benchmarks"
+SEEDS = {70: STAGES, 71: STAGES[:2], 72: STAGES[:2]}
 SYSTEMS = (
-    System("base", 70, goes_on=True),
-    *(System(name, seed, *how, goes_on=seed == 70) for seed in (70, 71, 72) for name, how in MAIN.items()),
-    *(System(method, 70, method) for method in ("hindsight", "rlp", "iwae", "bootstrap", "brite")),
+    System("base", 70, stages=STAGES),
+    *(System(name, seed, *how, stages) for seed, stages in SEEDS.items() for name, how in MAIN.items()),
+    *(System(method, 70, method) for method in ("branches", "hindsight", "rlp", "iwae", "bootstrap", "brite")),
     *(System(f"{method}-kept", 70, method, "kept") for method in ("ntp", "ra3")),
 )
+JUDGED_AGAIN = {"humaneval+": "humaneval", "mbpp-all": "mbpp+"}
+"""Sets whose programs are those of another set, which has the same prompts."""
 RECIPE = Path(__file__).parent.parent / "recipes/real-evidence.toml"
 
 
@@ -152,7 +154,10 @@ def commands(system: System, given: argparse.Namespace) -> Iterator[list[str]]:
         return [sys.executable, "-m", "ra3", verb, str(RECIPE), *flags]
 
     def evaluation(folder: str, model: str, problems: str) -> list[str]:
-        return command("eval", f"{folder}-on-{set_name(problems)}", model, **{"eval.problems": problems})
+        own, name = {"eval.problems": problems}, set_name(problems)
+        if source := JUDGED_AGAIN.get(name):
+            own["eval.samples_file"] = f"{out}/{folder}-on-{source}/samples.jsonl"
+        return command("eval", f"{folder}-on-{name}", model, **own)
 
     own = system.folder
     before = given.model if system.name == "base" else f"{out}/{own}/model"
@@ -163,10 +168,11 @@ def commands(system: System, given: argparse.Namespace) -> Iterator[list[str]]:
             yield command("midtrain", own, given.model, **texts, **{"midtrain.method": system.method})
         if system.name in ("base", *MAIN):
             yield evaluation(own, before, doctests)
-    elif system.goes_on and given.stage == "rlvr":
-        yield command("rlvr", f"{own}-rlvr", before, **{"rlvr.problems": given.problems})
+    elif given.stage == "rlvr":
+        sets = {"rlvr.problems": given.problems, "run.benchmarks": given.benchmarks}
+        yield command("rlvr", f"{own}-rlvr", before, **sets)
         yield evaluation(f"{own}-rlvr", after, doctests)
-    elif system.goes_on:
+    else:
         for folder, model in ((own, before), (f"{own}-rlvr", after)):
             yield from (evaluation(folder, model, benchmark) for benchmark in given.benchmarks.split(","))
 
@@ -195,18 +201,41 @@ def run(given: argparse.Namespace) -> None:
             if code:
                 return print(f"{folder.name} ended with {code}: {log.name}", flush=True)
 
-    wanted = [system for system in SYSTEMS if not given.only or system.folder in given.only.split(",")]
+    wanted = [system for system in SYSTEMS if given.stage in system.stages]
+    if given.only:
+        wanted = [system for system in wanted if system.folder in given.only.split(",")]
     with ThreadPoolExecutor(given.workers) as pool:
         list(pool.map(work, wanted))
 
 
-def pool(run: Path, problems: Path, file: Path) -> None:
-    """Writes those problems of a file that an evaluation solved at least once."""
-    counts = Results.from_json(read_object(run / "results.json"))[0].problems
-    solved = {count.id for count in counts if count.passed}
-    lines = [line for line in problems.read_text(encoding="utf-8").splitlines() if json.loads(line)["id"] in solved]
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-    print(f"{len(lines)} of {len(counts)} problems")
+def pool(file: Path, sources: Sequence[str]) -> None:
+    """Writes those problems that evaluations solved at least once; a source is "RUN=PROBLEMS"."""
+    with file.open("w", encoding="utf-8", newline="\n") as lines:
+        for run, _, problems in (source.partition("=") for source in sources):
+            counts = Results.from_json(read_object(Path(run) / "results.json"))[0].problems
+            solved = {count.id for count in counts if count.passed}
+            own = [row for row in problem_rows(problems) if row["id"] in solved]
+            lines.writelines(json.dumps(row) + "\n" for row in own)
+            print(f"{len(own)} of {len(counts)} problems of {problems}")
+
+
+def problem_rows(problems: str) -> list[dict[str, Any]]:
+    """The rows of a file of problems, or those that a benchmark of functions would have in one."""
+    if not named(problems):
+        return [json.loads(line) for line in Path(problems).read_text(encoding="utf-8").splitlines()]
+    return [
+        {"id": one.id, "prompt": one.prompt, "entry_point": one.entry_point, "stop": one.stop, "meta": one.meta}
+        | {"tests": [test_row(test) for test in one.tests]}
+        for one in load_benchmark(problems).problems
+    ]
+
+
+def test_row(test: Test) -> dict[str, Any]:
+    """A test of a function as a file of problems has it."""
+    if isinstance(test, CallTest):
+        return {"args": [{LITERAL: repr(value)} for value in test.args], "expected": {LITERAL: repr(test.expected)}}
+    assert isinstance(test, JudgeTest)
+    return {"judge": test.source, "names": test.names}
 
 
 def recall(model: Path, file: Path, count: int = 32) -> None:
@@ -245,7 +274,7 @@ def table(out: Path, folder: Path) -> None:
     gains = out / "gains.jsonl"
     for line in gains.read_text(encoding="utf-8").splitlines() if gains.is_file() else ():
         found = json.loads(line)
-        columns["gains"].append({"system": named(found.pop("model")), **found})
+        columns["gains"].append({"system": folder_of(found.pop("model")), **found})
     for name, rows in columns.items():
         heads = list(dict.fromkeys(key for row in rows for key in row))
         with (folder / f"real-{name}.csv").open("w", encoding="ascii", newline="") as file:
@@ -254,7 +283,7 @@ def table(out: Path, folder: Path) -> None:
             writer.writerows(rows)
 
 
-def named(model: str) -> str:
+def folder_of(model: str) -> str:
     """The folder of a system by that of its model; "base" for any other."""
     folder = Path(model).parent.name
     return folder if folder in {system.folder for system in SYSTEMS} else "base"
@@ -271,15 +300,16 @@ def main() -> None:
     two.add_argument("model")
     two.add_argument("corpus", type=Path)
     two.add_argument("out", type=Path)
-    two.add_argument("--stage", choices=("midtrain", "rlvr", "benchmarks"), required=True)
+    two.add_argument("--stage", choices=STAGES, required=True)
     two.add_argument("--problems", help="of RLVR; default: doctests-train.jsonl of CORPUS")
-    two.add_argument("--benchmarks", default="humaneval,mbpp", help="NAME or NAME:FILE, with commas between")
+    sets = "humaneval,humaneval+,mbpp+,mbpp-all"
+    two.add_argument("--benchmarks", default=sets, help="NAME or NAME:FILE, with commas between")
     two.add_argument("--workers", type=int, default=2)
     two.add_argument("--only", help="systems, such as ntp-70, with commas between")
     two.add_argument("--dry-run", action="store_true")
     four = acts.add_parser("pool")
-    for name in ("run", "problems", "file"):
-        four.add_argument(name, type=Path)
+    four.add_argument("file", type=Path)
+    four.add_argument("sources", nargs="+", metavar="RUN=PROBLEMS")
     five = acts.add_parser("recall")
     five.add_argument("model", type=Path)
     five.add_argument("file", type=Path)
@@ -288,7 +318,7 @@ def main() -> None:
     three.add_argument("folder", type=Path)
     given = parser.parse_args()
     if given.act == "pool":
-        return pool(given.run, given.problems, given.file)
+        return pool(given.file, given.sources)
     if given.act == "recall":
         return recall(given.model, given.file)
     if given.act == "table":

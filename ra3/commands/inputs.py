@@ -147,11 +147,7 @@ def _read(source: str, of_world: Callable[[World], list[Problem]]) -> ProblemSet
     if named(source) or not (source.endswith(".jsonl") or Path(source).exists()):
         found = load_benchmark(source)
         return ProblemSet(source, found.problems, found.left_out)
-    problems = load(source)
-    if odd := [problem.id for problem in problems if problem.stop != problems[0].stop]:
-        what = f"problems {problems[0].id} and {odd[0]} have different stop strings"
-        raise UserError(what, source, "one list of stop strings for all problems of a file", "split the file")
-    return ProblemSet(source, problems)
+    return ProblemSet(source, load(source))
 
 
 def read_corpus(config: Config, whole: bool = False) -> Corpus:

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import mean
 from typing import Any, NamedTuple, Self, cast
 
@@ -212,11 +213,11 @@ def program_costs(
     others only that they end at `max_tokens`."""
     at_once = min(MAX_RUNNING_ROWS[policy.device.type], samples * len(problems))
     prompts = encode_prompts(policy, problems[: max(1, at_once // samples)])
-    samples, stop, tokens = min(samples, at_once), problems[0].stop, min(4, max_tokens)
+    samples, stops, tokens = min(samples, at_once), [p.stop for p in problems[: len(prompts)]], min(4, max_tokens)
     seeds, spent, done, results = list(range(samples * len(prompts))), 0.0, 0, list[Rows]()
     while True:
-        before, params = (spent, done), SamplingParams(tokens, stop=stop)
-        spent = watch.once(lambda params=params: results.append(generate(policy, prompts, samples, params, seeds)))
+        before, asked = (spent, done), partial(generate, policy, prompts, samples, SamplingParams(tokens), seeds)
+        spent = watch.once(lambda asked=asked: results.append(asked(stops=stops)))
         done = int((rows := results.pop()).action_mask.sum(1).max())
         if done < tokens or tokens == max_tokens or spent > GENERATION_S:
             break

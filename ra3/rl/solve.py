@@ -42,7 +42,7 @@ def attempted(
 ) -> Programs:  # fmt: skip
     """Samples programs for each problem, by seeds from `place`, and has them graded. SandboxError if none could be. A
     problem may stand there several times, each with its own prompt (`put`) or beginning (`begun`)."""
-    params = SamplingParams(settings.max_new_tokens, settings.temperature, problems[0].stop)
+    params = SamplingParams(settings.max_new_tokens, settings.temperature)
     numbers = defaultdict[str, Iterator[int]](count)
     seeds = [derive(seed, *place, p.id, next(numbers[p.id])) for p in problems for _ in range(settings.samples)]
     with Grader(sandbox) as grader:

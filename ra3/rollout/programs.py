@@ -52,15 +52,16 @@ def write_programs(
 ) -> Programs:  # fmt: skip
     """Samples `samples` completions of every problem, row p * samples + i the i-th of problem p; each has a seed.
 
-    Those that are finished are graded while the others are still being written. `put`: problems whose prompts are read
-    in the place of theirs; `begun`: the ids that the completions of each begin with. Where problems have tools, a
-    completion is what was written in the last turn of an episode in the `environment`.
+    Each ends before a stop string of its problem; those that have are graded while others are still being written.
+    `put`: problems whose prompts are read in the place of theirs; `begun`: the ids that the completions of each begin
+    with. Where problems have tools, a completion is what was written in the last turn of an episode in the
+    `environment`.
     """
     prompts, found, pending = encode_prompts(policy, put or problems), dict[int, Completion](), []
-    begun = begun or [()] * len(problems)
+    begun, stops = begun or [()] * len(problems), [problem.stop for problem in problems]
 
     def read(r: int, ids: list[int]) -> Completion:
-        own = completion(policy, prompts[r // samples], [*begun[r // samples], *ids], params.stop)
+        own = completion(policy, prompts[r // samples], [*begun[r // samples], *ids], stops[r // samples])
         return own if _is_chat(policy, problem := problems[r // samples]) else own.behind(problem.prompt)
 
     def hand_in(written: dict[int, list[int]]) -> None:
@@ -73,7 +74,7 @@ def write_programs(
         own = environment(grader.run), lambda before, ids: completion(policy, before, ids, ()).program
         rows = play(policy, problems, prompts, samples, params, seeds, *own, hand_in)
     else:
-        rows = generate(policy, prompts, samples, params, seeds, on_finished=hand_in, begun=begun, companion=companion)
+        rows = generate(policy, prompts, samples, params, seeds, None, hand_in, stops, begun, companion)
     written = [found.get(r) or read(r, rows.last_turn(r)) for r in range(len(rows))]
     return Programs(rows, written, pending)
 

@@ -38,7 +38,7 @@ def play(
     over: {row: its ids}. An episode that ends with a call, for want of turns or room, is not `finished`.
     """
     environment.reset([problem for problem in problems for _ in range(samples)])
-    ends = [(*params.stop, *call_ends(problem)) for problem in problems]
+    ends = [(*problem.stop, *call_ends(problem)) for problem in problems]
     rows, live = generate(policy, prompts, samples, params, seeds, stops=ends), range(len(seeds))
     for turn in range(1, sys.maxsize):
         said = {r: rows.last_turn(r) for r in live if r % ranks.count() == ranks.rank()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -198,7 +199,8 @@ def test_probes_do_not_depend_on_how_many_tokens_are_written_first(base, pages, 
 
 
 def test_programs_are_graded_while_others_are_written(base):
-    """The same texts and verdicts in the same order as one after the other, from more batches than one."""
+    """The same texts and verdicts in the same order as one after the other, from more batches than one. Half of the
+    problems have no stop strings: each ends by its own."""
 
     class Counting(Sandbox):
         def stream(self, jobs, deadline_s=None):
@@ -207,18 +209,21 @@ def test_programs_are_graded_while_others_are_written(base):
 
     batches: list[int] = []
     problems, rules = [p for band in world.bands for p in world.problems("eval", 9, 8, band)], SamplingParams(64)
+    problems = [replace(problem, stop=problem.stop if i % 2 else ()) for i, problem in enumerate(problems)]
+    stops = [problem.stop for problem in problems]
     with Counting(2) as sandbox:
         with Grader(sandbox) as grader:
             done = write_programs(base, problems, 4, rules, list(range(4 * len(problems))), grader)
             found = done.verdicts
         together = list(batches)
-        rows = generate(base, encode_prompts(base, problems), 4, rules, list(range(4 * len(problems))))
-        whole = enumerate(completions(base, rows, ()))
-        texts = [completion.behind(problems[r // 4].prompt).program for r, completion in whole]
+        rows = generate(base, encode_prompts(base, problems), 4, rules, list(range(4 * len(problems))), stops=stops)
+        whole = [completions(base, rows.select([r]), stops[r // 4])[0] for r in range(len(rows))]
+        texts = [completion.behind(problems[r // 4].prompt).program for r, completion in enumerate(whole)]
         verdicts = grade(sandbox, [(problems[r // 4], text) for r, text in enumerate(texts)])
     assert len(together) > 1 and sum(together) == batches[-1], "equal programs run once"
     assert torch.equal(done.rows.ids, rows.ids) and torch.equal(done.rows.logp, rows.logp)
     assert [completion.program for completion in done.completions] == texts
+    assert any("\ndef " in text for text in texts[:4]) and not any("\ndef " in text for text in texts[4:8])
     assert [(v.passed, v.reason) for v in found] == [(v.passed, v.reason) for v in verdicts]
 
 

@@ -44,7 +44,7 @@ def episodes(policy, sandbox, problems=PROBLEMS, longest=LONGEST):
         problems,
         encode_prompts(policy, problems),
         SAMPLES,
-        SamplingParams(longest, 1.0, (WORLD.stop,)),
+        SamplingParams(longest, 1.0),
         SEEDS,
     )
     rows = play(*own, Environment(sandbox.run), lambda _, ids: decode(policy.tokenizer, ids), over.update)
@@ -134,7 +134,7 @@ def test_a_special_token_in_an_observation_is_text(policy):
 
 def test_what_is_judged_is_the_last_turn(policy, sandbox):
     with Grader(sandbox) as grader:
-        params = SamplingParams(LONGEST, 1.0, (WORLD.stop,))
+        params = SamplingParams(LONGEST, 1.0)
         written = write_programs(policy, PROBLEMS, SAMPLES, params, SEEDS, grader)
         assert len(written.verdicts) == len(SEEDS)
     for r, said in enumerate(written.completions):
