@@ -59,6 +59,8 @@ class System:
     method: str = "ntp"
     corpus: str = "stripped"
     stages: tuple[str, ...] = ("midtrain",)
+    tokens: int = 40_000
+    """That carry a loss in the M-step."""
 
     @property
     def folder(self) -> str:
@@ -75,8 +77,9 @@ SYSTEMS = (
     *(System(name, seed, *how, stages) for seed, stages in SEEDS.items() for name, how in MAIN.items()),
     *(System(method, 70, method) for method in ("branches", "hindsight", "rlp", "iwae", "bootstrap", "brite")),
     *(System(f"{method}-kept", 70, method, "kept") for method in ("ntp", "ra3")),
+    System("ntp-flops", 70, tokens=114_000),  # about the FLOPs of ra3
 )
-JUDGED_AGAIN = {"humaneval+": "humaneval", "mbpp-all": "mbpp+"}
+JUDGED_AGAIN = {"humaneval-plus": "humaneval", "mbpp-all": "mbpp-plus"}
 """Sets whose programs are those of another set, which has the same prompts."""
 RECIPE = Path(__file__).parent.parent / "recipes/real-evidence.toml"
 
@@ -165,7 +168,8 @@ def commands(system: System, given: argparse.Namespace) -> Iterator[list[str]]:
     if given.stage == "midtrain":
         if system.name != "base":
             texts = {"corpus.path": out / f"train-{system.corpus}.jsonl", "corpus.heldout_path": out / HELD_OUT}
-            yield command("midtrain", own, given.model, **texts, **{"midtrain.method": system.method})
+            how = {"midtrain.method": system.method, "midtrain.mstep.tokens": system.tokens}
+            yield command("midtrain", own, given.model, **texts, **how)
         if system.name in ("base", *MAIN):
             yield evaluation(own, before, doctests)
     elif given.stage == "rlvr":
@@ -183,8 +187,9 @@ def flag(key: str, value: object) -> list[str]:
 
 
 def set_name(problems: str) -> str:
-    """A set as folders name it: "humaneval" for "humaneval:FILE", "doctests" for a file."""
-    return problems.partition(":")[0] if ":" in problems or "/" not in problems else "doctests"
+    """A set as folders name it: "humaneval-plus" for "humaneval+:FILE", "doctests" for a file."""
+    name = problems.partition(":")[0] if ":" in problems or "/" not in problems else "doctests"
+    return name.replace("+", "-plus")
 
 
 def run(given: argparse.Namespace) -> None:

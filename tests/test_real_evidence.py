@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import real_evidence_page
 
+from ra3.benchmarks import load_benchmark
 from ra3.config.load import load, parse
+from ra3.grading.problems import load as load_problems
 from ra3.run.results import ProblemCount, Results
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +41,7 @@ def test_all_methods_train_on_as_many_tokens_from_the_same_model(evidence, monke
     found = owed(evidence, monkeypatch, capsys, tmp_path, "--stage", "midtrain")
     trained = [config for verb, config in found if verb == "midtrain"]
     assert len(trained) == len(evidence.SYSTEMS) - 1 and {config.model.path for config in trained} == {"model"}
-    assert {config.midtrain.mstep.tokens for config in trained} == {40000}
+    assert {config.midtrain.mstep.tokens for config in trained if config.run.name != "ntp-flops-70"} == {40000}
     assert len({config.run.name for _, config in found}) == len(found)
     assert {Path(config.corpus.heldout_path or "").name for config in trained} == {"heldout-stripped.jsonl"}
 
@@ -69,8 +71,19 @@ def test_a_pool_holds_what_was_solved(evidence, tmp_path):
     counts = [ProblemCount("model", "doctest", name, 4, passed) for name, passed in (("a", 0), ("b", 1))]
     (tmp_path / "results.json").write_text(json.dumps(Results(problems=counts).to_json()))
     (tmp_path / "all.jsonl").write_text('{"id": "a"}\n{"id": "b"}\n')
-    evidence.pool(tmp_path, tmp_path / "all.jsonl", tmp_path / "pool.jsonl")
+    evidence.pool(tmp_path / "pool.jsonl", [f"{tmp_path}={tmp_path}/all.jsonl"])
     assert (tmp_path / "pool.jsonl").read_text() == '{"id": "b"}\n'
+
+
+def test_problems_of_a_benchmark_are_the_same_in_a_file(evidence, tmp_path):
+    """Calls with values that JSON lacks, and asserts that say more than a call."""
+    plain = {"text": "Add.", "code": "def f(x):\n    return x", "task_id": 601, "test_list": ["assert f((1,)) == {2}"]}
+    judged = plain | {"task_id": 602, "test_list": ["assert abs(f(1.5) - 1.5) < 1e-3"]}
+    (tmp_path / "mbpp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (plain, judged)))
+    source = f"mbpp-train:{tmp_path}/mbpp.jsonl"
+    rows = "".join(json.dumps(row) + "\n" for row in evidence.problem_rows(source))
+    (tmp_path / "pool.jsonl").write_text(rows)
+    assert load_problems(str(tmp_path / "pool.jsonl")) == load_benchmark(source).problems
 
 
 def test_the_tables_are_those_of_their_data():
