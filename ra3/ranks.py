@@ -80,7 +80,7 @@ def join(limit_s: float) -> None:
     if torch.cuda.is_available():  # a launcher may have made all others invisible
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     backend, limit = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timedelta(seconds=limit_s)
-    with _peers():
+    with together():
         place = os.environ.get(MEETING_PLACE, "env://")
         own = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         store, number, size = next(iter(rendezvous(place, *own, timeout=limit)))
@@ -114,7 +114,7 @@ def from_first(find: Callable[[], T]) -> T:
     from torch import distributed
 
     told = [find() if _rank == 0 else None]
-    with _peers():
+    with together():
         distributed.broadcast_object_list(told, src=0)
     return told[0]  # pyright: ignore[reportReturnType]
 
@@ -126,7 +126,7 @@ def from_all(value: T) -> list[T]:
     from torch import distributed
 
     told: list[T | None] = [None] * _count
-    with _peers():
+    with together():
         distributed.all_gather_object(told, value)
     return told  # pyright: ignore[reportReturnType]
 
@@ -136,7 +136,7 @@ def add_up(values: Tensor) -> Tensor:
     if _count > 1:
         from torch import distributed
 
-        with _peers():
+        with together():
             distributed.all_reduce(values)
     return values
 
@@ -150,7 +150,7 @@ def add_in_tree(values: Tensor) -> Tensor:
 
     padded = torch.nn.functional.pad(values, (0, -len(values) % _count))
     pieces = torch.empty_like(padded)
-    with _peers():
+    with together():
         distributed.all_to_all_single(pieces, padded)
         distributed.all_gather(list(padded.chunk(_count)), tree_sum(list(pieces.chunk(_count))))
     return values.copy_(padded[: len(values)])
@@ -164,7 +164,7 @@ def tree_sum(parts: list[Tensor]) -> Tensor:
 
 
 @contextmanager
-def _peers() -> Iterator[None]:
+def together() -> Iterator[None]:
     """Turns an error of the group, as where a rank is gone, into PeersLost."""
     try:
         yield

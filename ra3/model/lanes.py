@@ -134,18 +134,20 @@ def local(tensor: Any) -> Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-def whole(tree: Any) -> Any:
-    """The tree with whole tensors, on the CPU, in the place of shares; all ranks must ask for it together."""
-    if isinstance(tree, dict):
-        return {name: whole(value) for name, value in tree.items()}
-    if isinstance(tree, list):
-        return [whole(value) for value in tree]
-    return tree.full_tensor().cpu() if hasattr(tree, "full_tensor") else tree
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor that is spread over the ranks, on the CPU of the first; the others, which must ask for it too,
+    get nothing. Any other tensor is itself."""
+    if not hasattr(tensor, "full_tensor"):
+        return tensor
+    found: Tensor = tensor.full_tensor()  # pyright: ignore[reportAttributeAccessIssue]
+    return found.new_empty(0) if ranks.rank() else found.cpu()
 
 
 def share_of(tensor: Any, like: Any) -> Any:
-    """A whole tensor spread as `like` is; the tensor itself where that is whole, too, or something else."""
-    if not hasattr(like, "full_tensor") or tensor.shape != like.shape:
+    """A saved or a whole tensor spread as `like` is; itself where it is spread, or `like` is something else."""
+    if hasattr(tensor, "whole"):
+        return tensor.like(like) if hasattr(like, "full_tensor") else tensor.whole()
+    if hasattr(tensor, "full_tensor") or not hasattr(like, "full_tensor") or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 

@@ -29,6 +29,7 @@ from ra3.model.action_spaces import ActionSpaces
 from ra3.model.agreement import check_config, check_passes, hold_rope, positions
 from ra3.model.attention import RowLayout
 from ra3.model.kv_cache import SlotCache
+from ra3.model.lanes import whole
 from ra3.model.load import ModelFolder, resolve_latent_token
 from ra3.model.lora import AdapterState, Lora, is_adapted, merged, save_adapter
 
@@ -176,7 +177,9 @@ class Policy:
 
         The first rank alone writes. OSError if a file is in its place, which the library only mentions.
         """
-        weights = self.learnt.state_dict() if self.is_sharded else None
+        spread = self.learnt.state_dict() if self.is_sharded else {}
+        distinct = {id(tensor): tensor for tensor in spread.values()}  # one that is tied has two names
+        gathered = {key: whole(tensor) for key, tensor in distinct.items()}
         if ranks.rank():
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,7 +187,8 @@ class Policy:
             save_adapter(self.model, self.source, folder / "adapter")
             merged(self.model).save_pretrained(folder)
         else:
-            self.model.save_pretrained(folder, state_dict=weights)
+            weights = {name: gathered[id(tensor)] for name, tensor in spread.items()}
+            self.model.save_pretrained(folder, state_dict=weights or None)
         self.tokenizer.save_pretrained(folder)
 
     def hidden(

@@ -2,7 +2,7 @@
 
 A layer's weights are gathered for its pass and let go after it; while rows are sampled, all of them are. Gradients are
 scattered over the ranks as they are added up, in the tree of `ra3/model/lanes.py`, so weights are bit for bit those of
-ranks that each hold everything. What is saved is whole: a run may go on with another number of ranks, or unsharded.
+ranks that each hold everything. Each rank saves its shares: a run may go on with another number of ranks, or unsharded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.distributed.fsdp._fully_shard._fsdp_api import ReduceScatter
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ra3 import ranks
-from ra3.model.lanes import local, share_of, whole
+from ra3.model.lanes import local, share_of
 from ra3.model.policy import Policy
 
 
@@ -54,8 +54,8 @@ class ShardedPolicy(Policy):
 
     @property
     def learnt(self) -> Any:
-        """What checkpoints hold: the whole model."""
-        return WholeState(self.model)
+        """What checkpoints hold: the model, in shares."""
+        return SpreadState(self.model)
 
     def snapshot(self) -> Self:
         """A copy with weights of its own, spread alike."""
@@ -98,23 +98,22 @@ class ShardedPolicy(Policy):
             hidden.backward(torch.zeros_like(hidden))
 
 
-class WholeState:
-    """The state of a sharded model as that of a whole one; all ranks must ask for it together."""
+class SpreadState:
+    """The state of a sharded model, by the names that it has whole."""
+
+    takes_shares = True
 
     def __init__(self, model: Any):
         self._model = model
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Whole tensors by name; one that has several names, as a tied head, is one tensor."""
-        first, found = dict[int, str](), dict[str, Tensor]()
-        named = self._model.named_parameters(remove_duplicate=False)
-        known = {name: first.setdefault(id(p), name) for name, p in named}
-        for name, tensor in self._model.state_dict().items():
-            found[name] = found[known[name]] if known.get(name) in found else whole(tensor)
-        return found
+        """Tensors by name, spread over the ranks; one that has several names, as a tied head, is one tensor."""
+        own = self._model.state_dict(keep_vars=True)
+        each = {id(tensor): tensor.detach() for tensor in own.values()}
+        return {name: each[id(tensor)] for name, tensor in own.items()}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes this rank's share of whole tensors."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes this rank's shares of tensors that are spread alike, whole or saved."""
         own = self._model.state_dict()
         if own.keys() != state.keys():
             raise KeyError(f"other weights: {', '.join(sorted(own.keys() ^ state.keys())[:3])}")

@@ -20,7 +20,7 @@ from torch.nn.functional import embedding
 from ra3.config.settings import UpdateSettings
 from ra3.model.action_spaces import TokenScores, token_scores
 from ra3.model.attention import RowLayout
-from ra3.model.lanes import LaneGradients, Plan, add_up, clip_gradients, own_lanes, share_of, whole
+from ra3.model.lanes import LaneGradients, Plan, add_up, clip_gradients, own_lanes, share_of
 from ra3.model.policy import Policy
 from ra3.rows import Rows
 from ra3.run.ledger import Work
@@ -265,6 +265,8 @@ def training_cost(policy: Policy, rows: Rows, wanted: Tensor, live: Tensor | Non
 class Optimizer:
     """One or two torch optimisers that step together under one learning-rate factor."""
 
+    takes_shares = True
+
     def __init__(self, parts: list[torch.optim.Optimizer]):
         self.parts = parts
         self.peaks = [[group["lr"] for group in part.param_groups] for part in parts]
@@ -286,8 +288,8 @@ class Optimizer:
                 group["lr"] = peak * factor
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """State of all parts, whole where ranks hold shares."""
-        return whole([part.state_dict() for part in self.parts])
+        """State of all parts; where ranks hold shares, this rank's."""
+        return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         """Restores what `state_dict` returned."""

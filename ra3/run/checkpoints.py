@@ -7,21 +7,30 @@ checksum; the list before it stays as `manifest.old.json`. No random-number stat
 seed is derived from the run's seed and the place it is used at. What is damaged is passed over and done again.
 """
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from ra3 import ranks
 from ra3.errors import UserError
 from ra3.run.files import checksum, remove_temporary_files, write_atomic
 from ra3.run.folder import Run
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MANIFEST, OLD_MANIFEST = "manifest.json", "manifest.old.json"
+SHARE = "a share"
+"""What stands for a tensor that is among the shares is (SHARE, its name there)."""
 CHECKSUMS = "files.json"
 """The last file that a run writes: the checksums of all that it gives."""
 GIVEN = ("config.json", "inputs.json", "metrics.jsonl", "rollouts.jsonl", "annotated.jsonl", "results.json", "model/*")
@@ -37,10 +46,17 @@ class CheckpointEntry:
     file: str
     sha256: str
     position: dict[str, int]  # bytes of the metrics files at this moment
+    shares: dict[str, str] = field(default_factory=dict)  # checksums of the files that ranks wrote their shares into
+
+    @property
+    def folder(self) -> str:
+        """The folder of the shares."""
+        return f"{self.file}.shares"
 
     def is_intact(self, folder: Path) -> bool:
-        """Whether the file is there, as it was written."""
-        return (folder / self.file).exists() and checksum(folder / self.file) == self.sha256
+        """Whether the file is there, as it was written, and the shares are."""
+        sums = {self.file: self.sha256} | {f"{self.folder}/{name}": own for name, own in self.shares.items()}
+        return all((folder / name).exists() and checksum(folder / name) == own for name, own in sums.items())
 
 
 ENTRIES = TypeAdapter(list[CheckpointEntry])
@@ -85,12 +101,16 @@ class Checkpoints:
         return next(((e.step, self._load(e)) for e in reversed(self.entries) if e.stage == stage and e.step), None)
 
     def save(self, stage: str, step: int | None, state: dict[str, Any], position: dict[str, int]) -> None:
-        """Saves the state after `step` steps of `stage`, or its output (step None). The checkpoint before it is kept,
-        older ones inside stages are removed."""
-        data, sha256 = to_bytes(state)
+        """Saves the state after `step` steps of `stage`, or its output (step None); all ranks are needed where they
+        hold shares of it. The checkpoint before it is kept, older ones inside stages are removed."""
         name = f"{stage}.pt" if step is None else f"{stage}.step-{step:06d}.pt"
-        entry = CheckpointEntry(stage, step, name, sha256, position)
+        entry = CheckpointEntry(stage, step, name, "", position)
         with self._run.guard("save a checkpoint"):
+            state, shares = write_shares(self._folder / entry.folder, state)
+            if ranks.rank():
+                return
+            data, sha256 = to_bytes(state)
+            entry = replace(entry, sha256=sha256, shares=shares)
             write_atomic(self._folder / name, data)
             kept = [e for e in self.entries if e.file != name]
             retired = [e for e in kept if e.step is not None and (e.stage != stage or e is not kept[-1])]
@@ -101,11 +121,87 @@ class Checkpoints:
             write_atomic(manifest, ENTRIES.dump_json(self.entries, indent=1))
             for old in retired:
                 (self._folder / old.file).unlink(missing_ok=True)
+                shutil.rmtree(self._folder / old.folder, ignore_errors=True)
 
     def _load(self, entry: CheckpointEntry) -> dict[str, Any]:
         import torch
 
-        return torch.load(self._folder / entry.file, map_location="cpu", weights_only=True)
+        state = torch.load(self._folder / entry.file, map_location="cpu", weights_only=True)
+        folder = (self._folder / entry.folder).resolve()
+        return with_leaves(state, lambda leaf: SavedTensor(folder, leaf[1]) if is_share(leaf) else leaf)
+
+
+@dataclass(frozen=True)
+class SavedTensor:
+    """A tensor that ranks have written their shares of. Any other number of ranks can read theirs, or one all of it."""
+
+    folder: Path
+    name: str
+
+    def like(self, own: Tensor) -> Tensor:
+        """[...] it, spread over the ranks as `own` is."""
+        return self._read_into(own.detach().clone())
+
+    def whole(self) -> Tensor:
+        """[...] all of it."""
+        import torch
+        from torch.distributed.checkpoint.filesystem import FileSystemReader
+
+        listed: Any = FileSystemReader(self.folder).read_metadata().state_dict_metadata[self.name]
+        return self._read_into(torch.empty(listed.size, dtype=listed.properties.dtype))
+
+    def _read_into(self, found: Tensor) -> Tensor:
+        from torch.distributed.checkpoint.filesystem import FileSystemReader
+        from torch.distributed.checkpoint.state_dict_loader import load
+
+        load({self.name: found}, storage_reader=FileSystemReader(self.folder), no_dist=True)
+        return found
+
+
+def write_shares(folder: Path, state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Writes what is spread over the ranks into a new folder, all ranks together, a tensor with two names once: a
+    torch.distributed.checkpoint. Returns the rest of the state, and the checksum of every file."""
+    names, spread = dict[int, str](), dict[str, Any]()
+
+    def set_aside(leaf: Any) -> Any:
+        if not hasattr(leaf, "full_tensor"):
+            return leaf
+        name = names.setdefault(id(leaf), f"{len(names):06d}")
+        spread[name] = leaf
+        return SHARE, name
+
+    rest = with_leaves(state, set_aside)
+    if not spread:
+        return state, {}
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    def cleared() -> Path:
+        shutil.rmtree(folder, ignore_errors=True)  # what ranks that died have left
+        return folder.resolve()
+
+    folder = ranks.from_first(cleared)
+    with ranks.together():
+        try:
+            save(spread, storage_writer=FileSystemWriter(folder))
+        except CheckpointException as error:
+            raise next(iter(error.failures.values()))[0] from error
+    own = [*folder.glob(f"__{ranks.rank()}_*"), *([] if ranks.rank() else [folder / ".metadata"])]
+    told = ranks.from_all({file.name: checksum(file) for file in own})
+    return rest, {name: found for part in told for name, found in part.items()}
+
+
+def is_share(leaf: Any) -> bool:
+    """Whether a leaf stands for a tensor that is among the shares."""
+    return isinstance(leaf, tuple) and leaf[:1] == (SHARE,)
+
+
+def with_leaves(tree: Any, by: Callable[[Any], Any]) -> Any:
+    """A tree of dicts and lists with `by(leaf)` in the place of each leaf."""
+    if isinstance(tree, dict):
+        return {name: with_leaves(value, by) for name, value in tree.items()}
+    return [with_leaves(value, by) for value in tree] if isinstance(tree, list) else by(tree)
 
 
 def to_bytes(state: dict[str, Any]) -> tuple[memoryview, str]:

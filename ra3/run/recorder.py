@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ra3 import ranks
 from ra3.errors import UserError
-from ra3.run.checkpoints import Checkpoints
+from ra3.run.checkpoints import Checkpoints, SavedTensor, with_leaves
 from ra3.run.display import Display
 from ra3.run.folder import Run
 from ra3.run.ledger import LEDGER, Ledger, Work, watched_by
@@ -21,7 +21,8 @@ ROLLOUTS_EVERY = 10
 
 
 class Stateful(Protocol):
-    """Something a checkpoint holds: a model, an optimiser, a controller."""
+    """Something a checkpoint holds: a model, an optimiser, a controller. One that `takes_shares` is given tensors that
+    ranks saved in shares as they are, another one whole tensors."""
 
     def state_dict(self) -> Any: ...
 
@@ -31,6 +32,8 @@ class Stateful(Protocol):
 def restore(part: Stateful, state: Any, stage: str) -> None:
     """Loads a saved state. UserError where it does not fit, as a fork with another model or optimiser may find."""
     try:
+        if not getattr(part, "takes_shares", False):
+            state = with_leaves(state, lambda leaf: leaf.whole() if isinstance(leaf, SavedTensor) else leaf)
         part.load_state_dict(state)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -156,11 +159,11 @@ class Recorder:
         return ranks.from_first(lambda: late or self._stop.signum is not None)
 
     def _save(self, stage: str, step: int | None, state: dict[str, Any]) -> None:
-        if ranks.rank():
-            return
         start = time.monotonic()
         with self.ledger.phase("checkpoints"):
             self._checkpoints.save(stage, step, state, self._metrics.position())
+        if ranks.rank():
+            return
         with self.run.guard("write the ledger"):
             self.ledger.flush()
         self._saved_at = time.monotonic()

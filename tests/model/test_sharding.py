@@ -26,8 +26,13 @@ def trained(policy, rows, seeds, documents) -> dict[str, torch.Tensor]:
     twin = policy.snapshot()
     next_token_step(twin, make_optimizer(twin.model, "adamw", 1e-2), rows, UpdateSettings())  # a copy of its own
     for name, own in (("policy", policy), ("twin", twin)):
-        found |= {f"{name} {key}": value for key, value in own.learnt.state_dict().items()}
-    return found | {f"moment {i}": x["exp_avg"] for i, x in optimizer.state_dict()[0]["state"].items()}
+        found |= {f"{name} {key}": whole(value) for key, value in own.learnt.state_dict().items()}
+    return found | {f"moment {i}": whole(x["exp_avg"]) for i, x in optimizer.state_dict()[0]["state"].items()}
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """All of a tensor that may be spread over the ranks, on each of them."""
+    return getattr(tensor, "full_tensor", lambda: tensor)()
 
 
 @pytest.mark.timeout(300)

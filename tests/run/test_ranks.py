@@ -64,23 +64,32 @@ def test_a_run_goes_on_with_another_number_of_ranks(home):
 
 
 def test_shards_of_the_weights_change_no_byte(home):
-    """Two ranks that each hold half are stopped; two that hold all go on, are stopped, and one process ends it."""
+    """Two ranks that each hold half are stopped, go on, and are stopped again; two that hold all go on, are stopped,
+    and one process ends it. Shares were saved by the ranks, each its own."""
     folder = home / "runs" / "sharded"
     metrics = folder / "metrics.jsonl"
-    for more in (["--run.shard", "true"], []):
+    for more in (["--run.shard", "true"], ["--run.shard", "true"], []):
         before = len(metrics.read_text().splitlines()) if metrics.exists() else 0
         run = Started(home, words("midtrain", "sharded", "--resume", "--ranks", 2, *more))
         run.wait_until(lambda n=before: metrics.exists() and len(metrics.read_text().splitlines()) >= n + 3)
         run.signal(signal.SIGTERM)
         assert run.wait().returncode == 143, run.said()
+        shares = {path.name for path in folder.glob("checkpoints/*.shares/*")}
+        assert not more or shares == {".metadata", "__0_0.distcp", "__1_0.distcp"}
     assert ra3(home, *words("midtrain", "sharded", "--resume")).returncode == 0
+    assert not [*folder.glob("checkpoints/*.step-*.shares")], "of steps only the last two are kept"
     assert product(folder) == product(home / "runs" / "midtrain-alone")
 
 
 def test_a_sharded_run_gives_the_same_files(home):
     ended = ra3(home, *words("rlvr", "rlvr-sharded", "--ranks", 2, "--run.shard", "true"))
     assert ended.returncode == 0, ended.stderr
-    assert product(home / "runs" / "rlvr-sharded") == product(home / "runs" / "rlvr-alone")
+    folder = home / "runs" / "rlvr-sharded"
+    assert product(folder) == product(home / "runs" / "rlvr-alone")
+    share, *_ = sorted(folder.glob("checkpoints/*.shares/__1_0.distcp"))
+    share.write_bytes(share.read_bytes()[:-1])
+    found = ra3(home, "runs", "verify", folder)
+    assert found.returncode == 2 and share.parent.name.removesuffix(".shares") in found.stdout + found.stderr
 
 
 @pytest.mark.parametrize("command", ["midtrain", "rlvr"])
