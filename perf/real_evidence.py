@@ -79,6 +79,8 @@ SYSTEMS = (
     *(System(f"{method}-kept", 70, method, "kept") for method in ("ntp", "ra3")),
     System("ntp-flops", 70, tokens=114_000),  # about the FLOPs of ra3
 )
+MOST_TASKS = 200
+"""Of a benchmark, by chance: all of HumanEval."""
 JUDGED_AGAIN = {"humaneval-plus": "humaneval", "mbpp-all": "mbpp-plus"}
 """Sets whose programs are those of another set, which has the same prompts."""
 RECIPE = Path(__file__).parent.parent / "recipes/real-evidence.toml"
@@ -157,7 +159,9 @@ def commands(system: System, given: argparse.Namespace) -> Iterator[list[str]]:
         return [sys.executable, "-m", "ra3", verb, str(RECIPE), *flags]
 
     def evaluation(folder: str, model: str, problems: str) -> list[str]:
-        own, name = {"eval.problems": problems}, set_name(problems)
+        name, own = set_name(problems), dict[str, object]({"eval.problems": problems})
+        if problems != doctests:
+            own["eval.per_band"] = MOST_TASKS
         if source := JUDGED_AGAIN.get(name):
             own["eval.samples_file"] = f"{out}/{folder}-on-{source}/samples.jsonl"
         return command("eval", f"{folder}-on-{name}", model, **own)
