@@ -80,7 +80,7 @@ SYSTEMS = (
     System("ntp-flops", 70, tokens=114_000),  # about the FLOPs of ra3
 )
 MOST_TASKS = 200
-"""Of a benchmark, by chance: all of HumanEval."""
+"""The first of a benchmark: all of HumanEval."""
 JUDGED_AGAIN = {"humaneval-plus": "humaneval", "mbpp-all": "mbpp-plus"}
 """Sets whose programs are those of another set, which has the same prompts."""
 RECIPE = Path(__file__).parent.parent / "recipes/real-evidence.toml"
@@ -160,10 +160,10 @@ def commands(system: System, given: argparse.Namespace) -> Iterator[list[str]]:
 
     def evaluation(folder: str, model: str, problems: str) -> list[str]:
         name, own = set_name(problems), dict[str, object]({"eval.problems": problems})
-        if problems != doctests:
-            own["eval.per_band"] = MOST_TASKS
         if source := JUDGED_AGAIN.get(name):
             own["eval.samples_file"] = f"{out}/{folder}-on-{source}/samples.jsonl"
+        elif problems != doctests:
+            own["eval.per_band"] = MOST_TASKS
         return command("eval", f"{folder}-on-{name}", model, **own)
 
     own = system.folder
