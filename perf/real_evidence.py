@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tokenize
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,7 +261,8 @@ def recall(model: Path, file: Path, count: int = 32) -> None:
 
 
 def table(out: Path, folder: Path) -> None:
-    """Writes what there is of programs, held-out text, rewards and comments' gains."""
+    """Writes what there is of programs, held-out text, rewards and comments' gains. Rows of what has no run in `out`
+    stay as they are in the folder's files."""
     columns: dict[str, list[dict[str, object]]] = {"programs": [], "heldout": [], "rewards": [], "gains": []}
     for system, after in ((system, after) for system in SYSTEMS for after in ("", "-rlvr")):
         key = {"system": system.name + after.replace("-", "+"), "seed": system.seed}
@@ -279,17 +280,34 @@ def table(out: Path, folder: Path) -> None:
         metrics = out / f"{system.folder}-rlvr/metrics.jsonl"
         lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
         steps = [step for step in map(json.loads, lines) if "pass_rate" in step]
-        columns["rewards"] += [{**key, "step": step["step"], "pass_rate": step["pass_rate"]} for step in steps]
+        own = {**key, "system": f"{system.name}+rlvr"}
+        columns["rewards"] += [{**own, "step": step["step"], "pass_rate": step["pass_rate"]} for step in steps]
     gains = out / "gains.jsonl"
     for line in gains.read_text(encoding="utf-8").splitlines() if gains.is_file() else ():
         found = json.loads(line)
         columns["gains"].append({"system": folder_of(found.pop("model")), **found})
     for name, rows in columns.items():
-        heads = list(dict.fromkeys(key for row in rows for key in row))
-        with (folder / f"real-{name}.csv").open("w", encoding="ascii", newline="") as file:
-            writer = csv.DictWriter(file, heads, lineterminator="\n")
+        path = folder / f"real-{name}.csv"
+        kept: list[dict[str, Any]] = [*csv.DictReader(path.open(encoding="ascii"))] if path.is_file() else []
+        new = {cell(row) for row in rows}
+        rows = sorted([*(row for row in kept if cell(row) not in new), *rows], key=order)
+        with path.open("w", encoding="ascii", newline="") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def cell(row: Mapping[str, object]) -> tuple[str, ...]:
+    """What a row belongs to: system, seed, set."""
+    return tuple(str(row[key]) for key in ("system", "seed", "set") if key in row)
+
+
+def order(row: Mapping[str, object]) -> tuple[object, ...]:
+    """Where the rows of a system stand in a table."""
+    name, _, after = str(row["system"]).partition("+")
+    known = list(dict.fromkeys(system.name for system in SYSTEMS))
+    place = known.index(name) if name in known else len(known)
+    return str(row.get("set", "")), place, after, str(row.get("seed", ""))
 
 
 def folder_of(model: str) -> str:

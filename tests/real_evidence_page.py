@@ -132,17 +132,19 @@ def measured(line: Line | None) -> str:
     return told(found, 4 if is_bits else 2, "+" if "less" in name else "") if found.low != found.high else ""
 
 
-def rewards(width: str) -> str:
-    """Pass rate of the first and the last steps of RLVR."""
+def rewards(width: str, target: str) -> str:
+    """Pass rate of the first and the last steps of RLVR, means over seeds, and the first step that reaches a target."""
     found: dict[str, dict[str, list[float]]] = {}
     for line in lines("rewards"):
         found.setdefault(line["system"], {}).setdefault(line["seed"], []).append(100 * float(line["pass_rate"]))
     n, rows = int(width), []
     for system, by_seed in found.items():
-        first, last = (mean(mean(own[part]) for own in by_seed.values()) for part in (slice(n), slice(-n, None)))
-        rise = [bootstrap(np.array(own[-n:]) - np.array(own[:n]), 0) for own in by_seed.values()]
-        rows.append([f"`{system}`", f"{first:.1f}", f"{last:.1f}", told(rise[0], sign="+")])
-    return table(["", f"first {n} steps", f"last {n}", "rise"], rows)
+        curve = np.mean([*by_seed.values()], axis=0)
+        rise = bootstrap(curve[-n:] - curve[:n], 0)
+        reached = next((str(step) for step, rate in enumerate(curve, 1) if rate >= float(target)), "")
+        means = f"{curve[:n].mean():.1f}", f"{curve[-n:].mean():.1f}"
+        rows.append([f"`{system}`", str(len(by_seed)), *means, told(rise, sign="+"), reached])
+    return table(["", "seeds", f"first {n} steps", f"last {n}", "rise", f"step that reaches {target}%"], rows)
 
 
 TABLES = {"passes": passes, "heldout": heldout, "gains": gains, "rewards": rewards}

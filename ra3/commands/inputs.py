@@ -126,11 +126,11 @@ def load_rl_problems(config: Config) -> ProblemSet:
 
 
 def load_eval_problems(config: Config) -> ProblemSet:
-    """Problems to evaluate on: `per_band` of each band of an embedded world or a file, all of a benchmark."""
+    """Problems to evaluate on: `per_band` of each band of an embedded world; of anything else all, unless it is given."""
     own = config.eval
     found = _read(own.problems, lambda world: world.evaluation(config.run.seed, own.per_band))
     found = found.judged_by("tests", "eval.problems")
-    if named(own.problems) and "per_band" not in own.model_fields_set:
+    if own.problems not in WORLDS and "per_band" not in own.model_fields_set:
         return found.put(config.model.prompt)
     kept, taken = [], Counter[str]()
     for problem in found.problems:

@@ -292,7 +292,7 @@ class EvalSettings(Section):
     samples_file: Place | None = Field(default=None, min_length=1)
     """Grade the samples of this file (JSON lines of task_id and completion) instead of sampling a model."""
     per_band: PositiveInt = 100
-    """Problems of each band; of a benchmark all, unless this is given."""
+    """Problems of each band of a world; of a file or a benchmark all, unless this is given."""
     samples: PositiveInt = 20
     """Programs sampled per problem."""
     temperature: float = Field(default=1.0, ge=0, le=10)

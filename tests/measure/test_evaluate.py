@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
 import torch
 
+from ra3.commands.inputs import load_eval_problems
 from ra3.compare.tables import HELDOUT
-from ra3.config.settings import EvalSettings, UpdateSettings
+from ra3.config.settings import Config, EvalSettings, UpdateSettings
 from ra3.data.latents import encode_all, remove
 from ra3.errors import UserError
 from ra3.evaluate import answers_of, refuse_bounds_far_apart
@@ -304,3 +306,12 @@ def test_of_long_documents_some_latents_are_tried_evenly_spread():
     tried = [place.own[0] for place in some_of(found)]
     assert len(tried) == 32 and max(b - a for a, b in zip(tried, tried[1:], strict=False)) <= 4
     assert some_of(found[:10]) == found[:10]
+
+
+def test_of_a_file_all_problems_are_taken_unless_fewer_are_asked_for(tmp_path):
+    row = {"prompt": "def f(x):\n", "entry_point": "f", "tests": [{"args": [1], "expected": 1}]}
+    file = tmp_path / "problems.jsonl"
+    file.write_text("".join(json.dumps({"id": f"p{i}", **row}) + "\n" for i in range(150)))
+    for given, count in (({}, 150), ({"per_band": 7}, 7)):
+        own = EvalSettings(problems=str(file), **given)
+        assert len(load_eval_problems(Config(eval=own)).problems) == count
