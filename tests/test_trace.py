@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import io
 import sys
@@ -40,6 +41,7 @@ def trace() -> Iterator[set[str]]:
             files.add(frame.f_code.co_filename)
 
     modules: set[str] = set()
+    gc.collect()  # what ends with an object of another test is no part of the step
     before = sys.getprofile()
     sys.setprofile(seen)
     try:
