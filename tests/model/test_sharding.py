@@ -10,7 +10,7 @@ from processes import on_two_ranks
 
 from ra3.config.settings import UpdateSettings
 from ra3.em.mstep import next_token_step
-from ra3.model.lanes import local
+from ra3.model.lanes import LaneGradients, local
 from ra3.model.sharding import ShardedPolicy
 from ra3.model.update import make_optimizer, score
 from ra3.rollout.interleave import LatentRules, interleave
@@ -51,3 +51,28 @@ def test_two_shares_are_one_model(tmp_path, policy, documents):
         assert 0.45 < found.pop("held") < 0.55
         assert found.keys() == alone.keys()
         assert [name for name in alone if not torch.equal(alone[name], found[name])] == []
+
+
+def test_another_order_of_adding_up_changes_the_last_digits(policy, documents, monkeypatch):
+    """So that ranks agree to the bit is no accident: lanes one after the other give other weights than their tree."""
+
+    def one_after_the_other(self) -> None:
+        found = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
+        self._total = [a + b for a, b in zip(self._total, found, strict=True)] if self._total else found
+        for p in self._parameters:
+            p.grad = None
+
+    rows = interleave(policy, documents, 2, LatentRules(4, think_floor=0.4), list(range(16)))
+
+    def weights() -> list[torch.Tensor]:
+        twin = replace(policy, lanes=4).snapshot()
+        next_token_step(twin, make_optimizer(twin.model, "adamw", 1e-2), rows, UpdateSettings())
+        return [p.detach() for p in twin.model.parameters()]
+
+    tree = weights()
+    assert all(map(torch.equal, tree, weights()))
+    monkeypatch.setattr(LaneGradients, "take", one_after_the_other)
+    sequence = weights()
+    assert not all(map(torch.equal, tree, sequence))
+    gaps = [(a - b).abs().mean() for a, b in zip(tree, sequence, strict=True)]
+    assert max(gaps) < 1e-3
