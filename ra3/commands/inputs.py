@@ -126,7 +126,7 @@ def load_rl_problems(config: Config) -> ProblemSet:
 
 
 def load_eval_problems(config: Config) -> ProblemSet:
-    """Problems to evaluate on: `per_band` of each band of an embedded world; of anything else all, unless it is given."""
+    """Problems to evaluate on: `per_band` of each band of a world; of anything else all, unless it is given."""
     own = config.eval
     found = _read(own.problems, lambda world: world.evaluation(config.run.seed, own.per_band))
     found = found.judged_by("tests", "eval.problems")
