@@ -6,6 +6,7 @@ the driver, which all hosts must see.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -62,12 +63,12 @@ class RayGroup:
         self.stopped_by = 0
         if not ray.is_initialized():
             try:
-                ray.init(address="auto", log_to_driver=True, logging_level="error")
+                ray.init(address="auto", log_to_driver=True, logging_level=logging.ERROR)
             except ConnectionError as error:
                 fix = "start one: `ray start --head` here, `ray start --address HOST:6379` on other hosts"
                 raise UserError("no Ray cluster is running", "--launch ray", fix=fix) from error
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        needs = {"CPU": 1} | ({"GPU": 1} if gpus else {})
+        needs = {"CPU": 1.0} | ({"GPU": 1.0} if gpus else {})
         self._places = placement_group([needs] * count, strategy="PACK")
         if not self._places.wait(PLACES_S):
             remove_placement_group(self._places)
