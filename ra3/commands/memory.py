@@ -127,7 +127,7 @@ def memory_plan(policy: Policy, config: Config, command: str, lengths: Sequence[
         logits=4.0 * LOGITS_HELD * max(HEAD_CHUNK_LOGITS, vocabulary),
         rollouts=rows * decoded_row,
         sampling=(rows if command == "rlvr" else most_rows) * decoded_row,
-        saving=max(copy * trained if policy.lora else 0.0, 3 * learning * on_cpu),
+        saving=max(copy * trained if policy.lora else 0.0, (copy * trained if share < 1 else 3 * learning) * on_cpu),
         pass_tokens=pass_tokens,
         machine=machine_bytes(policy.device) / (ranks.local_count() if on_cpu else 1),
     )
