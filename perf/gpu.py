@@ -2,20 +2,24 @@
 
     python perf/gpu.py [--json FILE]                 random weights in the shape of Qwen3-0.6B
     python perf/gpu.py --tiny --device cpu           the same in small, to see that it runs
+    RA3_VLLM_PYTHON=VENV/bin/python python perf/gpu.py       and vLLM, as RLVR uses it
 
-M-step: tokens per second of whole updates whose passes hold 8,192 tokens. RLVR and E-step: the same of a policy update
-with passes of 16,384 tokens. Both also as a share of the matrix peak, which is measured first, on square matrices of
-the same format; FLOPs as in ra3/model/update.py. Generation: tokens per second against transformers' continuous
-batching on the same prompts and lengths. Medians after a warm-up.
+M-step: tokens per second of whole updates whose passes hold 8,192 tokens, and once more in eight lanes, as ranks would
+share it. RLVR and E-step: the same of a policy update with passes of 16,384 tokens. All also as a share of the matrix
+peak, which is measured first, on square matrices of the same format; FLOPs as in ra3/model/update.py. Generation:
+tokens per second against transformers' continuous batching on the same prompts and lengths, and against vLLM with our
+scoring of what it wrote. Medians after a warm-up.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +35,7 @@ from ra3.model.update import make_optimizer, training_cost
 from ra3.rl.loop import PolicyLoss, policy_step
 from ra3.rl.losses import clipped_policy_loss
 from ra3.rollout.generate import SamplingParams, generate
+from ra3.rollout.vllm import PYTHON, VllmServer
 from ra3.rows import FULL, RowBuilder, Rows, build
 
 FULL_SIZE = {
@@ -39,7 +44,7 @@ FULL_SIZE = {
 }  # fmt: skip
 TINY = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 512,
+    "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 512,
 }  # fmt: skip
 
 
@@ -98,7 +103,8 @@ def training(policy: Policy, kind: str, pass_tokens: int, peak: float, repeats: 
     spent = median_seconds(steps[kind], repeats)
     flops = training_cost(policy, rows, trained_tokens(rows))["flops"]
     rate = float(rows.length.sum()) / spent
-    return {"what": f"{kind}, {pass_tokens} tokens a pass", "tokens_per_s": rate, "of_peak": flops / spent / peak}
+    what = f"{kind}, {pass_tokens} tokens a pass{f', {policy.lanes} lanes' * (policy.lanes > 1)}"
+    return {"what": what, "tokens_per_s": rate, "of_peak": flops / spent / peak}
 
 
 def generation(policy: Policy, batch: int, tokens: int, repeats: int) -> list[dict[str, Any]]:
@@ -106,12 +112,18 @@ def generation(policy: Policy, batch: int, tokens: int, repeats: int) -> list[di
     ids = torch.randint(1, 390, (batch, 64), generator=torch.Generator().manual_seed(0)).tolist()
     rules = SamplingParams(tokens)
     ours = median_seconds(lambda: generate(policy, ids, 1, rules, list(range(batch))), repeats)
+    names = [("ra3 generate", ours)]
+    if PYTHON in os.environ:
+        with tempfile.TemporaryDirectory() as folder, VllmServer(16384, Path(folder, "log"), print) as writer:
+            by_vllm = replace(policy, writer=writer)
+            spent = median_seconds(lambda: generate(by_vllm, ids, 1, rules, list(range(batch))), repeats)
+            names += [("ra3 with vLLM, scored", spent)]
     config = GenerationConfig(max_new_tokens=tokens, do_sample=True, eos_token_id=-1, pad_token_id=0)
     policy.model.set_attn_implementation("sdpa")
     policy.model.to(policy.dtype)
     batched = {"generation_config": config, "progress_bar": False}
     theirs = median_seconds(lambda: policy.model.generate_batch(ids, **batched), repeats)
-    names = (("ra3 generate", ours), ("transformers, continuous batching", theirs))
+    names += [("transformers, continuous batching", theirs)]
     return [{"what": f"{name}, {batch} rows", "tokens_per_s": batch * tokens / spent} for name, spent in names]
 
 
@@ -129,6 +141,7 @@ def main() -> None:
     scale = 64 if args.tiny else 1
     rows = [{"what": "matrix peak, TFLOP/s", "tokens_per_s": peak / 1e12}]
     rows += [training(policy, "M-step", 8192 // scale, peak, args.repeats)]
+    rows += [training(replace(policy, lanes=8), "M-step", 8192 // scale, peak, args.repeats)]
     rows += [training(policy, "RL step", 16384 // scale, peak, args.repeats)]
     rows += generation(policy, 4 if args.tiny else 64, 8 if args.tiny else 512, args.repeats)
     print("| what | tokens per second | share of the peak |\n|---|---|---|")

@@ -1,6 +1,7 @@
 """What ranks cost and bring: M-steps on one process and on 1, 2, 4 ranks of this machine over gloo.
 
     python perf/scale.py [--model MODEL] [--lanes 4] [--ranks 1 2 4] [--documents 16] [--steps 3] [--weak]
+    RA3_VLLM_PYTHON=VENV/bin/python python perf/scale.py --vllm [--model MODEL] [--steps 3]
 
 Every line is the same training, one thread a process, AdamW: alone with one lane (ra3 as it is without ranks), alone
 with L lanes, with L lanes on W ranks, and on W ranks that hold shares (run.shard). Wall seconds a step, CPU seconds a
@@ -8,6 +9,9 @@ step of all ranks together, the share of the wall time that the first rank spend
 known, it happens inside the backward pass), peak memory of the largest rank, and whether the weights are, bit for bit,
 those of L lanes alone. Strong scaling: the same documents for all; `--weak`: so many for each rank, and then the
 weights differ by design. Ranks on one machine share its cores, so wall time can fall only while cores are left.
+
+--vllm: what it costs that vLLM writes programs. Seconds until it has weights that have changed (written, read again),
+and those of 32 programs of 64 tokens: its writing, and our scoring of them.
 """
 
 from __future__ import annotations
@@ -87,6 +91,36 @@ def measured(arguments: argparse.Namespace, lanes: int, count: int, shard: bool)
         return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(count)]
 
 
+def syncs(arguments: argparse.Namespace) -> None:
+    """Prints what each change of the weights costs where vLLM writes."""
+    import torch
+
+    from ra3.commands.inputs import load_policy
+    from ra3.config.settings import ModelSettings, RunSettings
+    from ra3.model.update import score
+    from ra3.rollout.generate import SamplingParams, generate
+    from ra3.rollout.vllm import VllmServer
+
+    policy = load_policy(RunSettings(threads=1), ModelSettings(path=arguments.model))
+    prompts, head = [list(range(100 + p, 132 + p)) for p in range(4)], policy.model.get_output_embeddings().weight
+    size = sum(own.nbytes for own in policy.model.state_dict().values()) / 2**30
+    print(f"{'GiB of weights':>15}{'to vLLM, s':>12}{'written, s':>12}{'tokens/s':>10}{'scored, s':>11}")
+    with tempfile.TemporaryDirectory() as folder, VllmServer(8192, Path(folder, "vllm.log"), print) as policy.writer:
+        for step in range(arguments.steps + 1):
+            with torch.no_grad():
+                head *= 1.001
+            start = time.perf_counter()
+            policy.writer._send(policy)
+            sent = time.perf_counter()
+            rows = generate(policy, prompts, 8, SamplingParams(64), [32 * step + r for r in range(32)])
+            ended = time.perf_counter()
+            score(policy, rows, rows.action_mask & rows.valid, 8192)
+            scoring, tokens = time.perf_counter() - ended, int(rows.action_mask.sum())
+            if step:  # the first starts the server
+                writing = ended - sent - scoring
+                print(f"{size:15.2f}{sent - start:12.2f}{writing:12.2f}{tokens / writing:10.0f}{scoring:11.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="functions")
@@ -95,11 +129,14 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=16)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--weak", action="store_true")
+    parser.add_argument("--vllm", action="store_true")
     parser.add_argument("--shard", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         return work(arguments)
+    if arguments.vllm:
+        return syncs(arguments)
     print(f"{'':22}{'wall s':>9}{'CPU s':>9}{'CPU, ratio':>12}{'adding up':>11}{'GiB':>7}{'tokens/s':>10}  weights")
     alone = reference = 0
     kinds = [(count, shard) for count in arguments.ranks for shard in (False, True) if count > 1 or not shard]

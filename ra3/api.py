@@ -45,7 +45,7 @@ class ShortForms(TypedDict, total=False):
     out: str | Path
     """run.out: the folder that holds the run folders."""
     rollouts: str
-    """run.rollouts: native or vllm."""
+    """run.rollouts: native, vllm or vllm-ahead."""
 
 
 def load(model: str | Path, /, *recipes: Recipe, **short: Unpack[ShortForms]) -> Policy:

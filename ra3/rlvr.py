@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ra3.config.settings import RlvrSettings, UpdateSettings
+from ra3.errors import UserError
 from ra3.grading.problems import Problem
 from ra3.model.policy import Policy
 from ra3.rl.loop import reinforce
@@ -21,6 +22,9 @@ from ra3.rl.solve import SolveProblems
 from ra3.run.recorder import Recorder
 from ra3.sandbox import Sandbox
 
+SEAMS = "items", "rollout", "attempt"
+"""What a method may replace, and then chooses itself what is asked for."""
+
 
 def rlvr(
     recorder: Recorder, policy: Policy, problems: Sequence[Problem], sandbox: Sandbox, settings: RlvrSettings,
@@ -28,7 +32,18 @@ def rlvr(
 ) -> Policy:  # fmt: skip
     """Trains `policy` in place on the problems and returns it."""
     kind = task_class(settings.method, settings.reward)
+    if policy.writer and policy.writer.ahead:
+        refuse_unforeseen(kind, settings, problems)
     return reinforce(recorder, policy, kind(recorder, problems, sandbox, settings, update, seed))
+
+
+def refuse_unforeseen(kind: type[SolveProblems], settings: RlvrSettings, problems: Sequence[Problem]) -> None:
+    """UserError where what a step asks of the policy's writer is not known before that step."""
+    own, likely = any(getattr(kind, n) is not getattr(SolveProblems, n) for n in SEAMS), settings.reward == "likelihood"
+    if own or any(problem.tools for problem in problems):
+        who = "rlvr.reward = likelihood" if likely else f"rlvr.method = {settings.method}" if own else "tools"
+        what = f"{who}: what is asked for follows from what was written before, so that nothing can be begun ahead"
+        raise UserError(what, "run.rollouts = vllm-ahead", fix="set run.rollouts = vllm")
 
 
 def task_class(method: str, reward: str) -> type[SolveProblems]:

@@ -261,7 +261,8 @@ def open_writer(config: Config, recorder: Recorder) -> Iterator[VllmServer | Non
         yield None
         return
     log = recorder.run.path("logs", f"attempt_{recorder.run.attempt}.vllm.log")
-    with VllmServer(config.update.micro_batch_tokens, log, recorder.display.say) as server:
+    how = config.update.micro_batch_tokens, log, recorder.display.say, config.run.rollouts == "vllm-ahead"
+    with VllmServer(*how) as server:
         yield server
 
 

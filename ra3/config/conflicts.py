@@ -149,11 +149,17 @@ def of_shards(config: Config) -> Iterator[Conflict]:
 
 def of_rollouts(config: Config) -> Iterator[Conflict]:
     """What a sampler other than our own cannot do."""
-    if config.run.rollouts == "vllm" and config.rlvr.method == "nlpo":
+    if config.run.rollouts != "native" and config.rlvr.method == "nlpo":
         yield Conflict(
             ("run.rollouts", "rlvr.method"),
             "rlvr.method = nlpo draws tokens by two models at once, and vllm by one",
             "set run.rollouts = native, or another method",
+        )
+    if config.run.rollouts == "vllm-ahead" and config.rlvr.refills:
+        yield Conflict(
+            ("run.rollouts", "rlvr.refills"),
+            "refills are drawn once a step's rewards are known, and run.rollouts = vllm-ahead draws before",
+            "set run.rollouts = vllm, or rlvr.refills = 0",
         )
 
 

@@ -106,8 +106,9 @@ class RunSettings(Section):
     """With several ranks: each holds a share of weights, gradients and optimiser state (FSDP2), not all of them."""
     stuck_after_s: float = Field(default=3600.0, gt=0)
     """End the run when nothing moves for this long (seconds), saying in what; the stacks of all threads are kept."""
-    rollouts: Literal["native", "vllm"] = "native"
-    """What writes programs in RLVR and evaluation. vllm: a server in an environment of its own (docs/scale.md)."""
+    rollouts: Literal["native", "vllm", "vllm-ahead"] = "native"
+    """What writes programs in RLVR and evaluation. vllm: a server in an environment of its own (docs/scale.md).
+    vllm-ahead: it writes those of RLVR's next step while one is learned from, by weights that are one update older."""
     benchmarks: tuple[Place, ...] = Field(default=(), examples=["NAME or NAME:FILE, with commas between"])
     """Benchmarks (NAME or NAME:FILE) to be measured by: what overlaps them is left out of training, and listed."""
 

@@ -26,7 +26,7 @@ from ra3.rl.advantages import ESTIMATORS, dead_groups, unequal_group_mean
 from ra3.rl.loop import PolicyLoss, Rollouts, Task
 from ra3.rl.losses import AGGREGATIONS, POLICY_LOSSES
 from ra3.rollout.generate import Companion, SamplingParams
-from ra3.rollout.programs import Programs, write_programs
+from ra3.rollout.programs import Programs, encode_prompts, write_programs
 from ra3.rows import Rows, concatenate
 from ra3.run.ledger import Ledger
 from ra3.run.recorder import Recorder, Stateful
@@ -42,9 +42,7 @@ def attempted(
 ) -> Programs:  # fmt: skip
     """Samples programs for each problem, by seeds from `place`, and has them graded. SandboxError if none could be. A
     problem may stand there several times, each with its own prompt (`put`) or beginning (`begun`)."""
-    params = SamplingParams(settings.max_new_tokens, settings.temperature)
-    numbers = defaultdict[str, Iterator[int]](count)
-    seeds = [derive(seed, *place, p.id, next(numbers[p.id])) for p in problems for _ in range(settings.samples)]
+    params, seeds = drawing(problems, settings, seed, *place)
     with Grader(sandbox) as grader:
         with recorder.phase("rollouts"):
             how = grader, put, begun, companion, environment
@@ -53,6 +51,15 @@ def attempted(
         with recorder.phase("grading"):
             refuse_unjudged(written.verdicts)
     return written
+
+
+def drawing(
+    problems: Sequence[Problem], settings: RlvrSettings | EvalSettings, seed: int, *place: object
+) -> tuple[SamplingParams, list[int]]:
+    """How programs are sampled, and the seed of each."""
+    numbers = defaultdict[str, Iterator[int]](count)
+    seeds = [derive(seed, *place, p.id, next(numbers[p.id])) for p in problems for _ in range(settings.samples)]
+    return SamplingParams(settings.max_new_tokens, settings.temperature), seeds
 
 
 class Memory(dict[str, Any]):
@@ -182,8 +189,18 @@ class SolveProblems(Task):
             if not dead.any():
                 break
             items = [self.problems[i] for i in self.order.take(int(dead.sum()))]
+        self.begin(policy, step + 1)
         sampled = GradedPrograms.join(draws)
         return replace(sampled.select(torch.cat(kept).nonzero()[:, 0].tolist()), sampled=sampled)
+
+    def begin(self, policy: Policy, step: int) -> None:
+        """Has the programs of a step begun by the policy as it is, where its writer works ahead."""
+        if policy.writer and policy.writer.ahead and step < self.num_steps:
+            problems = [self.problems[i] for i in replace(self.order).take(self.settings.batch_problems)]
+            params, seeds = drawing(problems, self.settings, self.seed, "rlvr", step)
+            with self.recorder.phase("rollouts"):
+                own = encode_prompts(policy, problems), self.settings.samples, params, seeds
+                policy.writer.begin(policy, *own, [problem.stop for problem in problems])
 
     def reward(self, policy: Policy, rollouts: GradedPrograms) -> Tensor:
         """[B] 1 for a program that passes all tests."""
@@ -198,7 +215,9 @@ class SolveProblems(Task):
         """How the sampled programs did, and how many groups were replaced."""
         sampled = rollouts.sampled or rollouts
         passed, refilled = float(sampled.passed.mean()), len(sampled.items) - len(rollouts.items)
+        ahead = policy.writer and policy.writer.ahead
         return {
+            **({"updates_behind": float(policy.writer.updates_behind)} if ahead else {}),
             "reward": passed if refilled else float(reward.mean()),
             "pass_rate": passed,
             "truncated": float((~sampled.rows.finished).float().mean()),

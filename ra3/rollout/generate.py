@@ -29,8 +29,6 @@ class SamplingParams:
     max_new_tokens: int
     temperature: float = 1.0
     """0 = greedy."""
-    stop: tuple[str, ...] = ()
-    """A completion ends when its text contains one of these."""
     not_first: tuple[int, ...] = ()
     """Tokens that a completion may not begin with."""
 
@@ -60,11 +58,11 @@ def generate(
 
     Rows that end (end of text, stop string) leave the batch, and others take their places; `at_once` rows run at a time
     (None: as many as suit the device). `on_finished` is told of this rank's rows that end in a pass: {row: its ids}.
-    `stops`: stop strings for each prompt, in the place of `params.stop`; `begun`: ids that its completions begin with,
-    fewer than they may have, which are part of the row's context.
+    `stops`: for each prompt the strings that end a completion when its text contains one; `begun`: ids that its
+    completions begin with, fewer than they may have, which are part of the row's context.
     """
     begun = begun or [()] * len(prompts)
-    ends, told = stops or [params.stop] * len(prompts), on_finished or (lambda ended: None)
+    ends, told = stops or [()] * len(prompts), on_finished or (lambda ended: None)
     if policy.writer:
         assert not (companion or params.not_first), "what writes in our place draws from the policy alone"
         return policy.writer.write(policy, prompts, samples, params, seeds, ends, begun, told)

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
@@ -44,6 +44,8 @@ PYTHON, OPTIONS = "RA3_VLLM_PYTHON", "RA3_VLLM_OPTIONS"
 """Variables: the Python of vLLM's environment, and more options of its server."""
 AT_ONCE, MOST_DEATHS = 256, 3
 """Prompts that it is asked for at once, and how often it may die over them."""
+CHECKED_TOKENS = 32
+"""That are written and scored before others are begun, which are only scored by later weights."""
 LARGEST_GAP = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """Mean distance between its log-probabilities and ours, nats, from which on it must have other weights."""
 SERVE = """
@@ -62,10 +64,16 @@ class ServerLost(Exception):
 class VllmServer:
     """A server of vLLM that writes for a policy. Use as a context manager: in the end it is gone."""
 
-    def __init__(self, micro_batch_tokens: int, log: Path, say: Callable[[str], object]):
+    def __init__(self, micro_batch_tokens: int, log: Path, say: Callable[[str], object], ahead: bool = False):
+        self.ahead = ahead
+        """Whether RLVR is to have the programs of its next step begun while it learns from those of one."""
         self._micro_batch_tokens, self._log, self._say = micro_batch_tokens, log, say
         self._process: subprocess.Popen | None = None
         self._sent, self._python = "", os.environ.get(PYTHON, "")
+        self._behind, self._closed = ThreadPoolExecutor(1), False
+        self._begun: tuple[list[dict[str, Any]], Future[list[RowBuilder]] | None] = [], None
+        self.updates_behind = 0
+        """How many updates older than the policy the weights are that drew what was written last."""
         if not shutil.which(self._python):
             what = f"{PYTHON} names no Python: {self._python}" if self._python else f"{PYTHON} is not set"
             fix = f"install vLLM in an environment of its own and set {PYTHON} to its bin/python (docs/scale.md)"
@@ -77,8 +85,22 @@ class VllmServer:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._closed = True
         self._end()
+        self._behind.shutdown(cancel_futures=True)
         self._opened.cleanup()
+
+    def begin(
+        self, policy: Policy, prompts: Sequence[Sequence[int]], samples: int, params: SamplingParams,
+        seeds: Sequence[int], stops: Sequence[tuple[str, ...]],
+    ) -> None:  # fmt: skip
+        """Has completions begun by the weights as they are. `write`, asked for the same, waits for these and leaves the
+        weights that it finds then for the next; asked for others, it writes them as if none had been begun."""
+        asked = requests(policy, prompts, samples, params, seeds, stops, [()] * len(prompts))
+        self._send(policy)
+        few = [asked[0] | {"n": 1, "max_tokens": CHECKED_TOKENS}]
+        self._scored(policy, build(ranks.from_first(lambda: self._written(policy, few))), params)
+        self._begun = asked, None if ranks.rank() else self._behind.submit(self._written, policy, asked)
 
     def write(
         self, policy: Policy, prompts: Sequence[Sequence[int]], samples: int, params: SamplingParams,
@@ -87,36 +109,46 @@ class VllmServer:
     ) -> Rows:  # fmt: skip
         """Completions as `generate` returns them; the seeds of a prompt follow from that of its first row. The first
         rank has them written, and tells the others."""
-        self._send(policy)
-        before, room = prefixes(policy, prompts, begun), [params.max_new_tokens - len(ids) for ids in begun]
-        shared = {"n": samples, "temperature": params.temperature, "logprobs": 0, "return_token_ids": True}
-        shared |= {"stop_token_ids": sorted(policy.end_ids)}
-        each = zip(before, seeds[::samples], room, stops, strict=True)
-        asked = [{"prompt": p, "seed": seed, "max_tokens": most, "stop": stop} | shared for p, seed, most, stop in each]
-        ends = StopCheck(policy, stops, samples)
+        asked = requests(policy, prompts, samples, params, seeds, stops, begun)
+        (ahead, work), self._begun = self._begun, ([], None)
+        self.updates_behind = int(ahead == asked)
+        if self.updates_behind:
+            rows = ranks.from_first(lambda: work.result() if work else [])
+            if work:
+                on_finished({r: row.ids[-len(row.chosen) :] for r, row in enumerate(rows)})
+        else:
+            wait([work] if work else [])
+            self._send(policy)
+            rows = ranks.from_first(lambda: self._written(policy, asked, on_finished))
+        return self._scored(policy, build(rows), params, self.updates_behind)
 
-        def written() -> list[RowBuilder]:
-            rows, work = dict[int, RowBuilder](), Work(samples * sum(room))
-            for p, choices in self._answers(policy, asked):
-                for r, choice in enumerate(choices, p * samples):
-                    rows[r], ended = RowBuilder.start(p, before[p]), False
-                    for token, logp in zip(choice["token_ids"], choice["logprobs"]["token_logprobs"], strict=True):
-                        rows[r].append(token, 0, FULL, 0.0, logp)
-                        if ended := ends.ended(r, token):
-                            break
-                    rows[r].finished = ended or choice["finish_reason"] == "stop"
-                on_finished({r: rows[r].ids[len(before[p]) :] for r in range(p * samples, (p + 1) * samples)})
-                work.advance(samples * room[p])
-            return [rows[r] for r in sorted(rows)]
+    def _written(
+        self, policy: Policy, asked: Sequence[Mapping[str, Any]],
+        on_finished: Callable[[dict[int, list[int]]], None] = lambda ended: None,
+    ) -> list[RowBuilder]:  # fmt: skip
+        """What the server answers to these requests, row by row."""
+        samples, rows, work = asked[0]["n"], dict[int, RowBuilder](), Work(sum(a["n"] * a["max_tokens"] for a in asked))
+        ends = StopCheck(policy, [own["stop"] for own in asked], samples)
+        for p, choices in self._answers(policy, asked):
+            before = asked[p]["prompt"]
+            for r, choice in enumerate(choices, p * samples):
+                rows[r], ended = RowBuilder.start(p, before), False
+                for token, logp in zip(choice["token_ids"], choice["logprobs"]["token_logprobs"], strict=True):
+                    rows[r].append(token, 0, FULL, 0.0, logp)
+                    if ended := ends.ended(r, token):
+                        break
+                rows[r].finished = ended or choice["finish_reason"] == "stop"
+            on_finished({r: rows[r].ids[len(before) :] for r in range(p * samples, (p + 1) * samples)})
+            work.advance(samples * asked[p]["max_tokens"])
+        return [rows[r] for r in sorted(rows)]
 
-        return self._scored(policy, build(ranks.from_first(written)), params.temperature or 1.0)
-
-    def _scored(self, policy: Policy, rows: Rows, temperature: float) -> Rows:
-        """The rows with our own scores. UserError where these are further from vLLM's than rounding takes them."""
+    def _scored(self, policy: Policy, rows: Rows, params: SamplingParams, updates_behind: int = 0) -> Rows:
+        """The rows with our own scores. UserError where these are further from vLLM's than rounding takes them, though
+        it drew them by these weights."""
         chosen, most = rows.action_mask & rows.valid, LARGEST_GAP[policy.dtype]
-        found = score(policy, rows, chosen, self._micro_batch_tokens, temperature)
+        found = score(policy, rows, chosen, self._micro_batch_tokens, params.temperature or 1.0)
         apart = torch.where(chosen, found.logp_action - rows.logp_old, 0.0)
-        if (gap := float(apart.abs().sum() / chosen.sum())) > most:
+        if not updates_behind and (gap := float(apart.abs().sum() / chosen.sum())) > most:
             what = f"vLLM's log-probabilities are {gap:.3g} nats from ours on average: it has another model"
             fix = "its version cannot read these weights again: take another, or run.rollouts = native"
             raise UserError(what, str(self._log), f"at most {most} in {policy.dtype}", fix)
@@ -158,6 +190,8 @@ class VllmServer:
 
     def _start(self, policy: Policy) -> None:
         """Starts the server on the weights that were sent last, unless it is running. UserError where it does not."""
+        if self._closed:
+            raise ServerLost("the run is over")
         if self._process:
             return
         options = ["--model", str(self._model), "--dtype", str(policy.dtype).partition(".")[2], "--uds", self._socket]
@@ -204,6 +238,18 @@ class VllmServer:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+
+def requests(
+    policy: Policy, prompts: Sequence[Sequence[int]], samples: int, params: SamplingParams, seeds: Sequence[int],
+    stops: Sequence[tuple[str, ...]], begun: Sequence[Sequence[int]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What the server is asked for, a request for each prompt."""
+    before, room = prefixes(policy, prompts, begun), [params.max_new_tokens - len(ids) for ids in begun]
+    shared = {"n": samples, "temperature": params.temperature, "logprobs": 0, "return_token_ids": True}
+    shared |= {"stop_token_ids": sorted(policy.end_ids)}
+    each = zip(before, seeds[::samples], room, stops, strict=True)
+    return [{"prompt": p, "seed": seed, "max_tokens": most, "stop": stop} | shared for p, seed, most, stop in each]
 
 
 def write_untied(policy: Policy, folder: Path) -> None:

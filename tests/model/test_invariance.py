@@ -110,8 +110,8 @@ def batches(policies, documents):
         found[kind, "E-step"] = Batch("E-step", rows, credit.advantage)
         found[kind, "M-step"] = Batch("M-step", rows, credit.advantage)
         prompts = [list(d.context_ids)[: 10 + 5 * i] for i, d in enumerate(documents)]
-        rules = SamplingParams(MAX_NEW, TEMPERATURE, stop=("\n",))
-        programs = generate(policy, prompts, G, rules, list(range(len(prompts) * G)))
+        rules, stops = SamplingParams(MAX_NEW, TEMPERATURE), [("\n",)] * len(prompts)
+        programs = generate(policy, prompts, G, rules, list(range(len(prompts) * G)), stops=stops)
         reward = torch.linspace(0, 5, len(programs)).frac().unflatten(0, (-1, G))
         advantage = (
             leave_one_out(reward, torch.ones_like(reward, dtype=torch.bool)).flatten()[:, None] * programs.action_mask

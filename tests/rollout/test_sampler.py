@@ -209,7 +209,9 @@ def test_generation_matches_the_librarys_greedy_decoding(policy, documents):
 
 
 def test_generation_stops_at_the_stop_string(policy, documents):
-    rows = generate(policy, [list(documents[0].context_ids)], 16, SamplingParams(40, stop=("e",)), list(range(16)))
+    rows = generate(
+        policy, [list(documents[0].context_ids)], 16, SamplingParams(40), list(range(16)), stops=[("e",)]
+    )
     for r in range(16):
         texts = [policy.token_text(t) for t in rows.ids[r][rows.action_mask[r]].tolist()]
         assert all("e" not in text for text in texts[:-1])

@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from small_runs import refused, rlvr
 
 from ra3.errors import UserError
 from ra3.model.policy import Policy
+from ra3.model.update import score
 from ra3.rl.loop import MOST_IMPORTANCE, sampler_tails, sampler_weight
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.vllm import PYTHON, VllmServer, write_untied
@@ -34,6 +36,8 @@ needs_vllm = pytest.mark.skipif(
 pytestmark = pytest.mark.timeout(900)
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2}
 """vLLM's kernels for CPUs want heads of 32 numbers."""
+AHEAD = ["--rollouts", "vllm-ahead"]
+LIKELIHOOD = ["--rlvr.problems", "word-problems", "--rlvr.reward", "likelihood"]
 SAID = list[str]()
 """What was said of the server that a test has."""
 PROMPTS = [[5, 6, 7, 8], [9, 8, 7], list(range(20, 60)), [30]]
@@ -65,7 +69,7 @@ def test_scores_agree_after_each_of_twenty_updates(writing):
 def test_rows_end_as_in_our_own_sampler(writing):
     """At a stop string, at the end of text, or after so many tokens, of which some stand there before."""
     begun = [[11, 12], [], [13], []]
-    rows = generate(writing, PROMPTS, 4, SamplingParams(24, stop=("e",)), list(range(16)), begun=begun)
+    rows = generate(writing, PROMPTS, 4, SamplingParams(24), list(range(16)), stops=[("e",)] * 4, begun=begun)
     for r in range(len(rows)):
         *before, last = rows.ids[r][rows.action_mask[r]].tolist()
         ended = last in writing.end_ids or "e" in writing.token_text(last)
@@ -104,6 +108,48 @@ def test_a_server_that_dies_is_started_again_and_asked_for_the_rest(writing):
     assert len(SAID) == 1 and "it is started again" in SAID[0]
     assert sorted(answered) == list(range(64))
     assert (rows.ids == whole.ids).all()
+
+
+@needs_vllm
+def test_what_is_begun_is_written_by_the_weights_of_then_and_scored_by_those_of_now(writing):
+    """The server is killed while it works ahead, too."""
+    seeds, ends, told = list(range(8)), [()] * 4, dict[int, list[int]]()
+    by_old = generate(writing, PROMPTS, 2, SamplingParams(40), seeds)
+    server = writing.writer
+    server.begin(writing, PROMPTS, 2, SamplingParams(40), seeds, ends)
+    os.kill(server._process.pid, signal.SIGKILL)
+    head = writing.model.get_output_embeddings().weight
+    with torch.no_grad():
+        head *= 1.5
+    behind = generate(writing, PROMPTS, 2, SamplingParams(40), seeds, on_finished=told.update)
+    assert server.updates_behind == 1 and (behind.ids == by_old.ids).all()
+    assert sorted(told) == seeds and all(told[r] == behind.ids[r][behind.action_mask[r]].tolist() for r in told)
+    chosen = behind.action_mask & behind.valid
+    now = score(writing, behind, chosen, 2048).logp_action
+    assert torch.allclose(behind.logp_old[chosen], now[chosen], atol=1e-5)
+    ratio = (behind.logp_old - by_old.logp_old)[chosen].exp()
+    assert torch.allclose(behind.importance[chosen], ratio, rtol=1e-3) and float(ratio.log().abs().max()) > 0.01
+    server.begin(writing, PROMPTS, 2, SamplingParams(40), seeds, ends)
+    other = generate(writing, PROMPTS, 2, SamplingParams(40), [seed + 100 for seed in seeds])
+    assert server.updates_behind == 0 and float(other.importance[other.action_mask].log().abs().max()) < 1e-4
+    with torch.no_grad():
+        head /= 1.5
+
+
+@needs_vllm
+def test_rlvr_ahead_learns_from_programs_one_update_old_also_after_a_stop(tmp_path):
+    make_policy(tmp_path / "tiny", **SIZES).save(tmp_path / "tiny")
+    metrics = tmp_path / "runs" / "ahead" / "metrics.jsonl"
+    run = Started(tmp_path, rlvr("ahead", *AHEAD, "--rlvr.steps", 5))
+    run.wait_until(lambda: metrics.exists() and metrics.read_text().count("\n") >= 2, 500)
+    run.signal(signal.SIGTERM)
+    assert run.wait(500).returncode == 143
+    before = metrics.read_text().count("\n")
+    ended = Started(tmp_path, rlvr("ahead", *AHEAD, "--rlvr.steps", 5, "--resume")).wait(500)
+    assert ended.returncode == 0, ended.stderr
+    steps = list(read_lines(metrics))
+    assert [step["step"] for step in steps] == list(range(5))
+    assert [step["updates_behind"] for step in steps] == [float(step not in (0, before)) for step in range(5)]
 
 
 @needs_vllm
@@ -148,6 +194,10 @@ def test_what_another_engine_drew_too_rarely_counts_more_up_to_a_bound():
 @pytest.mark.parametrize(
     ("python", "words", "expected"),
     [
+        (sys.executable, [*AHEAD, "--rlvr.method", "mopps"], "nothing can be begun ahead"),
+        (sys.executable, [*AHEAD, *LIKELIHOOD], "rlvr.reward = likelihood: what"),
+        (sys.executable, [*AHEAD, "--rlvr.problems", "look-ups"], "tools: what"),
+        (sys.executable, [*AHEAD, "--rlvr.refills", 1], "vllm-ahead draws before"),
         ("", [], f"{PYTHON} is not set"),
         ("/no/such/python", [], f"{PYTHON} names no Python: /no/such/python"),
         ("", ["--rlvr.method", "nlpo"], "draws tokens by two models at once"),
