@@ -94,8 +94,8 @@ class VllmServer:
         self, policy: Policy, prompts: Sequence[Sequence[int]], samples: int, params: SamplingParams,
         seeds: Sequence[int], stops: Sequence[tuple[str, ...]],
     ) -> None:  # fmt: skip
-        """Has completions begun by the weights as they are. `write`, asked for the same, waits for these and leaves the
-        weights that it finds then for the next; asked for others, it writes them as if none had been begun."""
+        """Has completions begun by the weights as they are. `write`, asked for the same, waits for these, whatever the
+        weights are then; asked for others, it has those written as if none had been begun."""
         asked = requests(policy, prompts, samples, params, seeds, stops, [()] * len(prompts))
         self._send(policy)
         few = [asked[0] | {"n": 1, "max_tokens": CHECKED_TOKENS}]
@@ -115,7 +115,7 @@ class VllmServer:
         if self.updates_behind:
             rows = ranks.from_first(lambda: work.result() if work else [])
             if work:
-                on_finished({r: row.ids[-len(row.chosen) :] for r, row in enumerate(rows)})
+                on_finished({r: row.ids[len(asked[r // samples]["prompt"]) :] for r, row in enumerate(rows)})
         else:
             wait([work] if work else [])
             self._send(policy)
