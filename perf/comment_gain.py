@@ -7,8 +7,9 @@ Files that a run with seed 0 holds out of Python's standard library, or those of
 tokens, drawn by the seed. Places are drawn in proportion to P("#"), two comments each by the model itself, of at most
 12 tokens. Gain: nats on the next three lines given the comment, less those given act; of people's comments, too, where
 a file has some that stand on a line alone. A comment is code if it can be read as more than a name, copied if its words
-stand in its file in this order, an echo if another of the same file says the same. Bits per byte of the windows,
-without comments and, by the importance-weighted bound over K rollouts whose decisions and words are the model's own,
+stand in its file in this order, an echo if another of the same file says the same. Where it thinks: mean P("#") by the
+column of the line, in front of the first line of a block, and of what costs most, given act. Bits per byte of the
+windows, without comments and, by the importance-weighted bound over K rollouts whose decisions and words are its own,
 
     log p(a) >= E log 1/K sum_k prod_t pi(a_t | s_t, z_t^k),   z^k ~ pi,
 
@@ -24,6 +25,7 @@ import json
 import math
 import random
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +37,7 @@ from real_evidence import comment_lines, lines_of
 from ra3.commands.inputs import read_corpus
 from ra3.config.settings import Config, CorpusSettings, EstepSettings, UpdateSettings
 from ra3.data.documents import Document, split_heldout
-from ra3.data.latents import EncodedDocument, encode
+from ra3.data.latents import EncodedDocument, encode, indentation
 from ra3.em.annotate import comment_texts
 from ra3.em.by_place import StepScores, comment_gains, step_scores
 from ra3.measure.statistics import bootstrap
@@ -160,13 +162,35 @@ def show_gains(
     }
     print(f"{len(windows)} files, {may} boundaries; words a comment: {sum(words) / len(words):.1f}")
     told.number("words", sum(words) / len(words))
-    for name, share in shares.items():
+    for name, share in {**shares, **where_it_thinks(windows, think, plain)}.items():
         print(f"{name}: {100 * share:.1f}")
         told.number(name, 100 * share)
+    used = Counter(word for text in texts for word in re.findall(r"[a-z]{3,}", text.lower()))
+    told.number("words used most", len(used), {"text": ", ".join(word for word, _ in used.most_common(8))})
     told.mean("gain, nats", gain.mean(1))
     told.mean(f"best of {comments}, nats", gain.max(1).values)
     for r in range(0, len(rows), max(1, len(rows) // 12)):
         print(f"{float(gain.flatten()[r]):6.1f}  {texts[r].rstrip()}")
+
+
+def where_it_thinks(
+    windows: Sequence[EncodedDocument], think: torch.Tensor, plain: StepScores
+) -> dict[str, float]:
+    """Mean P(think) [D,S] of boundaries of a kind."""
+    found, costs = defaultdict[str, list[float]](list), -(plain.logp - plain.log_act)
+    may = [(d, t) for d, window in enumerate(windows) for t, opening in enumerate(window.openings) if opening]
+    dear = torch.stack([costs[at] for at in may]).quantile(0.75)
+    for d, t in may:
+        text, place = windows[d].document.text, windows[d].places[t]
+        column = len(indentation(text, place))
+        starts = text[: place - column].rstrip().endswith(":")
+        kinds = {
+            "column 0 to 4": column < 5, "column 5 to 8": 5 <= column < 9, "column 9 and more": column >= 9,
+            "a block's first": starts, "the dearest quarter": bool(costs[d, t] > dear),
+        }  # fmt: skip
+        for kind in (kind for kind, holds in kinds.items() if holds):
+            found[f"thinks before lines: {kind}, %"].append(float(think[d, t]))
+    return {kind: sum(rates) / len(rates) for kind, rates in sorted(found.items())}
 
 
 def is_code(comment: str) -> bool:

