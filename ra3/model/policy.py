@@ -32,6 +32,7 @@ from ra3.model.kv_cache import SlotCache
 from ra3.model.lanes import whole
 from ra3.model.load import ModelFolder, resolve_latent_token
 from ra3.model.lora import AdapterState, Lora, is_adapted, merged, save_adapter
+from ra3.model.products import OneDnnLinear, product, take_fast_products
 
 HEAD_CHUNK_LOGITS = 3 * 2**22
 """Logits held at once by the output head (rows times vocabulary): 48 MiB in float32. Blocks up to 32 MiB come from
@@ -76,6 +77,7 @@ class Policy:
         tokenizer, model = source.tokenizer(), source.model(weights, seed)
         syntax = LatentSyntax.from_tokenizer(tokenizer, resolve_latent_token(tokenizer, model, latent_token, folder))
         model = model.to(device=device, dtype=torch.float32).eval()
+        take_fast_products(model)
         check_config(model, tokenizer, str(folder))
         hold_rope(model)
         spaces = action_spaces(syntax, model.config.get_text_config().vocab_size, device)
@@ -292,21 +294,21 @@ class _Projection(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: nn.Linear) -> Tensor:
         ctx.save_for_backward(hidden)
-        ctx.head = head
-        return linear(hidden, head.weight)
+        ctx.head, ctx.product = head, product if type(head) is OneDnnLinear else linear
+        return ctx.product(hidden, head.weight)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,), (hidden,), weight = gradients, ctx.saved_tensors, ctx.head.weight
         weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
         weight.grad.addmm_(gradient.T, hidden)
-        return gradient @ weight, None
+        return ctx.product(gradient, weight.T), None
 
 
 def project_to_vocabulary(head: nn.Module, hidden: Tensor) -> Tensor:
     """[n,D] -> [n,V]. What is no plain float linear layer with a gradient of its own, as an adapted one, is called."""
-    plain = type(head) is nn.Linear and head.bias is None and head.weight.requires_grad and hidden.requires_grad
-    hooked = bool(head._backward_hooks or head._forward_hooks)
-    if not plain or hooked or torch.is_autocast_enabled(hidden.device.type) or hidden.dtype != head.weight.dtype:
+    learns = type(head) in (nn.Linear, OneDnnLinear) and head.weight.requires_grad and hidden.requires_grad
+    plain = learns and head.bias is None and not (head._backward_hooks or head._forward_hooks)
+    if not plain or torch.is_autocast_enabled(hidden.device.type) or hidden.dtype != head.weight.dtype:
         return head(hidden)
     return _Projection.apply(hidden, head)

@@ -38,14 +38,14 @@ def test_groups_of_equal_rewards_are_dead_and_what_was_not_judged_counts_for_not
     assert three.counted.tolist() == [[True, True], [True, True], [True, False]]
 
 
-def test_kept_and_new_groups_are_one_batch_with_numbers_of_its_own():
+def test_kept_and_new_groups_are_one_batch_with_numbers_of_its_own(policy):
     first, second = groups((True, True), (True, False)), groups((False, True))
     both = GradedPrograms.join([first.select([1]), second])
     assert [p.id for p in both.items] == ["p1", "p0"] and both.dead.tolist() == [False, False]
     assert both.rows.group.tolist() == [0, 0, 1, 1]
     assert both.rows.ids[:, 1].tolist() == [10, 11, 0, 1]
     task = SolveProblems.__new__(SolveProblems)  # metrics need no settings
-    numbers = task.metrics(None, replace(both, sampled=GradedPrograms.join([first, second])), both.passed.flatten())
+    numbers = task.metrics(policy, replace(both, sampled=GradedPrograms.join([first, second])), both.passed.flatten())
     assert numbers["refilled"] == 1 and numbers["dead_groups"] == pytest.approx(1 / 3)
     assert numbers["pass_rate"] == pytest.approx(4 / 6) and numbers["tokens_generated"] == 6
 
