@@ -166,7 +166,7 @@ def show_gains(
         print(f"{name}: {100 * share:.1f}")
         told.number(name, 100 * share)
     used = Counter(word for text in texts for word in re.findall(r"[a-z]{3,}", text.lower()))
-    told.number("words used most", len(used), {"text": ", ".join(word for word, _ in used.most_common(8))})
+    told.number("said most", len(used), {"text": ", ".join(word for word, _ in used.most_common(8))})
     told.mean("gain, nats", gain.mean(1))
     told.mean(f"best of {comments}, nats", gain.max(1).values)
     for r in range(0, len(rows), max(1, len(rows) // 12)):

@@ -290,7 +290,7 @@ def table(out: Path, folder: Path) -> None:
         path = folder / f"real-{name}.csv"
         kept: list[dict[str, Any]] = [*csv.DictReader(path.open(encoding="ascii"))] if path.is_file() else []
         new = {cell(row) for row in rows}
-        rows = [*(row for row in kept if cell(row) not in new), *rows]
+        rows += [row for row in kept if cell(row) not in new]
         if name != "gains":  # there the first is what the others are compared with
             rows.sort(key=order)
         with path.open("w", encoding="ascii", newline="") as file:

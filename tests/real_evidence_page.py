@@ -9,6 +9,7 @@ Intervals: bootstrap over problems, or Student's t over seeds where there are th
 import csv
 import re
 from collections.abc import Sequence
+from functools import reduce
 from statistics import mean
 
 import numpy as np
@@ -116,7 +117,8 @@ def gains(*measures: str) -> str:
     known = dict.fromkeys(line["measure"] for line in lines("gains"))
     names = [name for word in measures for name in known if name.startswith(word.replace("+", " "))]
     first = next(iter(found))
-    heads = [name.replace("the first model's", f"`{first}`'s").replace("thinks, %", "thinks at, %") for name in names]
+    shown = {"the first model's": f"`{first}`'s", "thinks, %": "thinks at, %", "thinks before lines: ": ""}
+    heads = [reduce(lambda text, pair: text.replace(*pair), shown.items(), name) for name in names]
     rows = [[f"`{system}`", *(measured(own.get(name)) for name in names)] for system, own in found.items()]
     return table(["", *heads], rows)
 
