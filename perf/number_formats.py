@@ -4,7 +4,8 @@
 
 The M-step trains on functions of the standard library with AdamW; the programs are 8 of each of 16 prompts, the first
 lines of these functions, and every one is written to its last token. Tokens per second by the clock, the best of the
-repeats, and their ratio to float32 with one thread. What bfloat16 can bring depends on the processor: with AMX (lscpu:
+repeats, and their ratio to float32 with one thread. float32 is timed with torch's own products, too, where ra3 takes
+oneDNN's (ra3/model/products.py). What bfloat16 can bring depends on the processor: with AMX (lscpu:
 amx_bf16) its matrix products are several times as fast as float32's, with avx512_bf16 alone about 1.3 times.
 """
 
@@ -17,12 +18,14 @@ from itertools import product
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ra3.commands.inputs import read_corpus
 from ra3.config.settings import Config, CorpusSettings, UpdateSettings
 from ra3.data.latents import encode_all
 from ra3.em.mstep import next_token_step, trained_tokens
 from ra3.model.policy import Policy
+from ra3.model.products import OneDnnLinear, onednn_is_faster
 from ra3.model.update import make_optimizer
 from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows
@@ -30,9 +33,15 @@ from ra3.rollout.interleave import expert_rows
 PROMPTS, SAMPLES = 16, 8
 
 
-def sides(model: Path, dtype: torch.dtype, documents: int, new_tokens: int) -> dict[str, Callable[[], float]]:
+FORMATS = {"float32": torch.float32, "float32, torch's products": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def sides(model: Path, kind: str, documents: int, new_tokens: int) -> dict[str, Callable[[], float]]:
     """What is timed: each returns the tokens that it made or trained on."""
-    policy = Policy.load(model, "pretrained", dtype, torch.device("cpu"), 0)
+    policy = Policy.load(model, "pretrained", FORMATS[kind], torch.device("cpu"), 0)
+    for module in policy.model.modules() if "torch" in kind else ():
+        if type(module) is OneDnnLinear:
+            object.__setattr__(module, "__class__", nn.Linear)
     corpus = read_corpus(Config(corpus=CorpusSettings(path="stdlib", pattern="[b-d]*.py", unit="function")))
     windows, _ = encode_all(policy.syntax, corpus.documents, max_tokens=384)
     rows = expert_rows(policy, [w for w in windows if len(w.step_ids) > 8][:documents])
@@ -58,19 +67,18 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=16)
     parser.add_argument("--new-tokens", type=int, default=96)
     given = parser.parse_args()
-    formats = torch.float32, torch.bfloat16
-    own = {dtype: sides(given.model, dtype, given.documents, given.new_tokens) for dtype in formats}
-    best: dict[tuple[str, torch.dtype, int], float] = {}
-    for threads, dtype in [*product(given.threads, formats)] * given.repeats:
+    kinds = [kind for kind in FORMATS if onednn_is_faster() or "torch" not in kind]
+    own = {kind: sides(given.model, kind, given.documents, given.new_tokens) for kind in kinds}
+    best: dict[tuple[str, str, int], float] = {}
+    for threads, kind in [*product(given.threads, kinds)] * given.repeats:
         torch.set_num_threads(threads)
-        for name, work in own[dtype].items():
+        for name, work in own[kind].items():
             begin = time.perf_counter()
             rate = work() / (time.perf_counter() - begin)
-            best[name, dtype, threads] = max(best.get((name, dtype, threads), 0.0), rate)
+            best[name, kind, threads] = max(best.get((name, kind, threads), 0.0), rate)
     print("| | format | threads | tokens a second | ratio |\n|---|---|---|---|---|")
-    for (name, dtype, threads), rate in sorted(best.items(), key=str):
-        ratio = rate / best[name, torch.float32, given.threads[0]]
-        print(f"| {name} | {str(dtype).removeprefix('torch.')} | {threads} | {rate:,.0f} | {ratio:.2f} |")
+    for (name, kind, threads), rate in sorted(best.items()):
+        print(f"| {name} | {kind} | {threads} | {rate:,.0f} | {rate / best[name, 'float32', given.threads[0]]:.2f} |")
 
 
 if __name__ == "__main__":
