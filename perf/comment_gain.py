@@ -162,7 +162,7 @@ def show_gains(
     }
     print(f"{len(windows)} files, {may} boundaries; words a comment: {sum(words) / len(words):.1f}")
     told.number("words", sum(words) / len(words))
-    for name, share in {**shares, **where_it_thinks(windows, think, plain)}.items():
+    for name, share in {**shares, **where_it_thinks(windows, plain)}.items():
         print(f"{name}: {100 * share:.1f}")
         told.number(name, 100 * share)
     used = Counter(word for text in texts for word in re.findall(r"[a-z]{3,}", text.lower()))
@@ -173,11 +173,9 @@ def show_gains(
         print(f"{float(gain.flatten()[r]):6.1f}  {texts[r].rstrip()}")
 
 
-def where_it_thinks(
-    windows: Sequence[EncodedDocument], think: torch.Tensor, plain: StepScores
-) -> dict[str, float]:
-    """Mean P(think) [D,S] of boundaries of a kind."""
-    found, costs = defaultdict[str, list[float]](list), -(plain.logp - plain.log_act)
+def where_it_thinks(windows: Sequence[EncodedDocument], plain: StepScores) -> dict[str, float]:
+    """Mean P(think) of boundaries of a kind."""
+    found, think, costs = defaultdict[str, list[float]](list), 1 - plain.log_act.exp(), plain.log_act - plain.logp
     may = [(d, t) for d, window in enumerate(windows) for t, opening in enumerate(window.openings) if opening]
     dear = torch.stack([costs[at] for at in may]).quantile(0.75)
     for d, t in may:

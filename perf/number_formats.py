@@ -31,8 +31,6 @@ from ra3.rollout.generate import SamplingParams, generate
 from ra3.rollout.interleave import expert_rows
 
 PROMPTS, SAMPLES = 16, 8
-
-
 FORMATS = {"float32": torch.float32, "float32, torch's products": torch.float32, "bfloat16": torch.bfloat16}
 
 
