@@ -215,7 +215,7 @@ def load_policy(run: RunSettings, model: ModelSettings, pinned: str | None = Non
         raise UserError(what, where, fix=f"use its model: --model {folder / 'model'}")
     place = getattr(torch, run.dtype), torch.device(device), run.seed
     lora = Lora(model.lora, run.seed) if model.lora.rank else None
-    policy = replace(Policy.load(folder, model.weights, *place, model.opener, run.lanes), source=name, lora=lora)
+    policy = replace(Policy.load(folder, model.weights, *place, model.opener), source=name, lora=lora, lanes=run.lanes)
     policy.chats = model.prompt != "plain" and bool(policy.tokenizer.chat_template)
     if model.prompt == "chat" and not policy.chats:
         raise UserError("the tokenizer has no chat template", f"model.prompt = chat, {name}", fix="use plain or auto")

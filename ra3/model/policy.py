@@ -66,7 +66,7 @@ class Policy:
     @classmethod
     def load(
         cls, folder: Path, weights: str, dtype: torch.dtype, device: torch.device, seed: int,
-        latent_token: str | None = None, lanes: int = 1,
+        latent_token: str | None = None,
     ) -> Self:  # fmt: skip
         """Loads the model in `folder`; weights = "random" builds it from its config alone, from `seed`. Its latents
         begin with `latent_token`; None: as the folder says, or with "#".
@@ -77,11 +77,11 @@ class Policy:
         tokenizer, model = source.tokenizer(), source.model(weights, seed)
         syntax = LatentSyntax.from_tokenizer(tokenizer, resolve_latent_token(tokenizer, model, latent_token, folder))
         model = model.to(device=device, dtype=torch.float32).eval()
-        take_fast_products(model, lanes)
+        take_fast_products(model)
         check_config(model, tokenizer, str(folder))
         hold_rope(model)
         spaces = action_spaces(syntax, model.config.get_text_config().vocab_size, device)
-        policy = cls(model, tokenizer, syntax, spaces, str(folder), dtype, tuple(source.notes), lanes=lanes)
+        policy = cls(model, tokenizer, syntax, spaces, str(folder), dtype, tuple(source.notes))
         check_passes(replace(policy, dtype=torch.float32))
         return policy
 

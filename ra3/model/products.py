@@ -49,10 +49,9 @@ class _Product(torch.autograd.Function):
         )
 
 
-def take_fast_products(model: nn.Module, lanes: int) -> None:
-    """Has large linear layers multiply by oneDNN on a CPU where that is faster; not with several lanes, whose ranks
-    must agree to the bit: where they hold shares its last digits were others."""
-    if lanes == 1 and next(model.parameters()).device.type == "cpu" and onednn_is_faster():
+def take_fast_products(model: nn.Module) -> None:
+    """Has the model's large linear layers multiply by oneDNN, if it is on a CPU where that is faster."""
+    if next(model.parameters()).device.type == "cpu" and onednn_is_faster():
         for module in model.modules():
             if type(module) is nn.Linear and min(module.weight.shape) >= LEAST:
                 module.__class__ = OneDnnLinear
