@@ -69,13 +69,15 @@ def work(arguments: argparse.Namespace) -> None:
     for _ in range(arguments.steps):
         next_token_step(policy, optimizer, rows, UpdateSettings())
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    holders = [] if arguments.shard and ranks.rank() else ["weights"]  # all of shares are known to the first rank alone
     digest, peak = hashlib.sha256(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     for parameter in policy.model.parameters():
         digest.update(whole(parameter.detach()).numpy().tobytes())
     tokens = int(rows.length.sum()) * arguments.steps
     found = {"wall": wall / arguments.steps, "cpu": cpu / arguments.steps, "adding": adding / wall, "tokens": tokens}
-    found |= {"peak": peak, "weights": digest.hexdigest()}
+    found |= {"peak": peak} | dict.fromkeys(holders, digest.hexdigest())
     Path(arguments.worker, f"{ranks.rank()}.json").write_text(json.dumps(found))
+    ranks.leave()
 
 
 def measured(arguments: argparse.Namespace, lanes: int, count: int, shard: bool) -> list[dict]:
@@ -142,7 +144,8 @@ def main() -> None:
     kinds = [(count, shard) for count in arguments.ranks for shard in (False, True) if count > 1 or not shard]
     for lanes, count, shard in [(1, 1, False), *((arguments.lanes, *kind) for kind in kinds)]:
         found = measured(arguments, lanes, count, shard)
-        wall, cpu, weights = max(o["wall"] for o in found), sum(o["cpu"] for o in found), {o["weights"] for o in found}
+        wall, cpu = max(own["wall"] for own in found), sum(own["cpu"] for own in found)
+        weights = {own["weights"] for own in found if "weights" in own}
         alone, reference = alone or cpu, reference or (lanes > 1 and weights)
         same = "" if lanes == 1 or arguments.weak else "the same" if weights == reference else "OTHER"
         name = f"{count} x {lanes // count} lanes{', shards' * shard}"

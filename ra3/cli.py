@@ -15,7 +15,7 @@ from ra3 import __version__
 from ra3.commands.failures import exit_code
 from ra3.commands.runs import RunFolder, given_path, runs
 from ra3.compare import compare, sweep
-from ra3.ranks import is_rank
+from ra3.ranks import is_rank, leave
 from ra3.run.files import open_standard_streams
 from ra3.run.stopping import deadline, stopping_at_once
 
@@ -212,3 +212,4 @@ def _do(command: str, words: Sequence[str], dry_run: bool, ranks: int, launch: A
         from ra3.api import do
 
         do(command, recipes, overrides, config, **options)
+    leave()

@@ -98,7 +98,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def leave() -> None:
-    """Leaves the group."""
+    """Leaves the group, if there is one. Its threads must not outlive the interpreter, whose end would abort them."""
     global _rank, _count
     if _count > 1:
         from torch import distributed

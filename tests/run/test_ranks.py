@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cli_runs import Started, ra3
 from kills import COMMANDS, product
 from rank_kills import killed_run, words
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +94,13 @@ def test_a_sharded_run_gives_the_same_files(home):
     share.write_bytes(share.read_bytes()[:-1])
     found = ra3(home, "runs", "verify", folder)
     assert found.returncode == 2 and share.parent.name.removesuffix(".shares") in found.stdout + found.stderr
+
+
+def test_the_measurement_of_ranks_compares_the_weights_of_all():
+    words = ["--ranks", "2", "--lanes", "2", "--documents", "4", "--steps", "1"]
+    ended = subprocess.run([sys.executable, "perf/scale.py", *words], cwd=ROOT, capture_output=True, text=True)
+    alone, whole, shares = ended.stdout.splitlines()[1:]
+    assert "the same" not in alone and whole.endswith("  the same") and shares.endswith("  the same"), ended.stdout
 
 
 @pytest.mark.parametrize("command", ["midtrain", "rlvr"])
