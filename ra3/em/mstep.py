@@ -2,8 +2,8 @@
 
     L = - (1 / N) sum over latent and expert tokens of log pi(x_t | x_<t)          (tokens of the context carry no loss)
 
-Lines of branches may be learned by self-distillation instead. Reported beside it, because only they compare with NTP:
-the cross-entropy of expert tokens alone.
+Branches of documents have a mean of their own; their lines may be learned by self-distillation instead. Reported beside
+it, because only they compare with NTP: the cross-entropy of expert tokens alone.
 """
 
 from __future__ import annotations
@@ -83,13 +83,14 @@ def next_token_step(
     if not count:
         return {"nll_total": 0.0, "grad_norm": 0.0, "expert_nll": 0.0, "tokens_trained": 0.0}
     said = SaidWithoutComments.of(policy, rows, update.micro_batch_tokens) if distil else None
+    means = mean_of_each(trained, is_branch(rows)).to(policy.device, policy.score_dtype)
 
     def loss_fn(scores: TokenScores, tokens: ForwardTokens) -> Tensor:
-        weight = torch.full_like(scores.logp, 1 / count)
+        weight = tokens.at(means)
         if not said:
             return next_token_loss(scores.logp, weight)
-        imitated = next_token_loss(scores.logp, weight * ~tokens.at(said.lines))
-        return imitated + WEIGHT / count * said.cross_entropy(policy, tokens)
+        lines = tokens.at(said.lines)
+        return next_token_loss(scores.logp, weight * ~lines) + WEIGHT * said.cross_entropy(policy, tokens, weight)
 
     scores, numbers = fit(policy, optimizer, as_text_only(rows), trained, loss_fn, update)
     return {
@@ -103,6 +104,15 @@ def next_token_step(
 def trained_tokens(rows: Rows) -> Tensor:
     """[B,T] bool, tokens that carry the next-token loss: expert and latent ones."""
     return rows.valid & (rows.step != CONTEXT)
+
+
+def mean_of_each(trained: Tensor, is_branch: Tensor) -> Tensor:
+    """[B,T] float64 weights of the tokens in `trained` [B,T]: 1 / N where documents have N of them, 1 / M in branches.
+
+    Branches have some four times as many; in one mean with them documents would hardly be learned.
+    """
+    kinds = (trained & own[:, None] for own in (~is_branch, is_branch))
+    return sum((own.double() / own.sum().clamp_min(1) for own in kinds), torch.zeros(()))
 
 
 def as_text_only(rows: Rows) -> Rows:

@@ -61,14 +61,15 @@ class SaidWithoutComments:
                 hidden[torch.searchsorted(keys, tokens.row * width + tokens.column)] = tokens.hidden.to(hidden.dtype)
         return cls(lines, number, add_up(hidden, policy.lanes), opener)
 
-    def cross_entropy(self, policy: Policy, tokens: ForwardTokens) -> Tensor:
-        """The sum of H over those of these tokens that are of the lines."""
+    def cross_entropy(self, policy: Policy, tokens: ForwardTokens, weight: Tensor) -> Tensor:
+        """The sum of H over those of these N tokens that are of the lines, each times its weight [N]."""
         at = tokens.at(self.lines)
         which, opener = tokens.at(self.number)[at], tokens.at(self.opener)[at]
         with torch.no_grad():
             logits = policy.logits(self.hidden[which])
             said = logits.masked_fill(torch.arange(logits.shape[-1], device=at.device) == opener[:, None], -torch.inf)
-        return cross_entropy(policy.logits(tokens.hidden[at], learning=True), said.softmax(-1), reduction="sum")
+        each = cross_entropy(policy.logits(tokens.hidden[at], learning=True), said.softmax(-1), reduction="none")
+        return (weight[at] * each).sum()
 
 
 def is_branch(rows: Rows) -> Tensor:

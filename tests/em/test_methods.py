@@ -20,7 +20,7 @@ from ra3.em.methods.distilled import with_true_latents
 from ra3.em.methods.mixed import mixed
 from ra3.em.methods.rlp import one_random_place
 from ra3.em.methods.rlpt import Segment, judge, segment, without_comments
-from ra3.em.mstep import drop_latents, mstep_batches, trained_tokens
+from ra3.em.mstep import drop_latents, mean_of_each, mstep_batches, trained_tokens
 from ra3.em.round import AnnotatedText, EMRound
 from ra3.errors import UserError
 from ra3.model.policy import Policy
@@ -141,6 +141,13 @@ def test_branches_leave_their_document_where_a_comment_stands(policy, documents)
     assert {r for batch in mstep_batches(rows, em.settings.mstep, 0)[:2] for r in batch} == set(range(len(rows)))
     for batch in mstep_batches(rows, em.settings.mstep, 0):  # a document comes with all of its branches
         assert all(set((rows.group == g).nonzero()[:, 0].tolist()) <= set(batch) for g in rows.group[batch].tolist())
+
+
+def test_documents_and_branches_weigh_the_same_however_many_there_are():
+    trained = torch.tensor([[0, 1, 1, 1], [1, 1, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]], dtype=torch.bool)
+    weights = mean_of_each(trained, torch.tensor([False, True, True, True]))
+    assert weights.allclose(trained * torch.tensor([[1 / 3], [1 / 5], [1 / 5], [1 / 5]], dtype=torch.float64))
+    assert mean_of_each(trained, torch.zeros(4, dtype=torch.bool)).allclose(trained / torch.tensor(8.0).double())
 
 
 def test_branches_are_reinforced_one_by_one_from_the_second_round_on(tmp_path, policy, documents):

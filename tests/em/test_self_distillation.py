@@ -32,7 +32,9 @@ def test_the_loss_is_the_cross_entropy_of_two_passes_of_the_model(policy, docume
         p, logp = said_there.softmax(-1), model_logits(policy, ids)[-1 - lines : -1].log_softmax(-1)
         expected -= float((p * logp).sum())
         entropy -= float(torch.xlogy(p, p).sum())
-    assert abs(float(said.cross_entropy(policy, tokens).detach()) - expected) < 1e-3 * expected
+    ones = torch.ones(len(tokens.ids))
+    found, half = (float(said.cross_entropy(policy, tokens, own).detach()) for own in (ones, ones / 2))
+    assert abs(found - expected) < 1e-3 * expected and abs(half - expected / 2) < 1e-3 * expected
     assert expected > entropy
     in_lanes = SaidWithoutComments.of(replace(policy, lanes=2), rows, 10**6)
     assert torch.allclose(in_lanes.hidden, said.hidden, atol=1e-5)

@@ -1,7 +1,7 @@
 """RA3 at single places, for models that their own comments mislead: latents stand alone, many to a document.
 
     E-step   max_q E_{z ~ q(. | s_t)} sum_{k=t}^{t+H-1} log pi(a_k | s_t, z)       t = the likeliest place of a document
-    M-step   max_pi sum_t log pi(a_t | s_t) + sum_{t,g} log pi(z_tg, a_{t:t+H} | s_t),   z_tg ~ q(. | s_t, think)
+    M-step   max_pi mean_t log pi(a_t | s_t) + mean_{t,g} log pi(z_tg, a_{t:t+H} | s_t),   z_tg ~ q(. | s_t, think)
 
 A model that has read people's comments takes every comment for true, and its own, which do not see the lines that
 follow, are wrong more often than right. While pi is frozen and trusts them, an E-step can only learn to say nothing. So
