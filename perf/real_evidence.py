@@ -261,8 +261,8 @@ def recall(model: Path, file: Path, count: int = 32) -> None:
 
 
 def table(out: Path, folder: Path) -> None:
-    """Writes what there is of programs, held-out text, rewards and comments' gains. Rows of what has no run in `out`
-    stay as they are in the folder's files."""
+    """Writes programs, held-out text, rewards and comments' gains of the runs that have ended. Rows of what has none in
+    `out` stay as they are in the folder's files."""
     columns: dict[str, list[dict[str, object]]] = {"programs": [], "heldout": [], "rewards": [], "gains": []}
     for system, after in ((system, after) for system in SYSTEMS for after in ("", "-rlvr")):
         key = {"system": system.name + after.replace("-", "+"), "seed": system.seed}
@@ -277,8 +277,9 @@ def table(out: Path, folder: Path) -> None:
             own = {**key, "system": name}
             found = [score for score in scores if score.model == model]
             columns["heldout"] += [{**own, "measure": score.metric, "mean": f"{score.mean:.5f}"} for score in found]
-        metrics = out / f"{system.folder}-rlvr/metrics.jsonl"
-        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
+        learned = out / f"{system.folder}-rlvr"
+        ended = (learned / "results.json").is_file()
+        lines = (learned / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if ended else []
         steps = [step for step in map(json.loads, lines) if "pass_rate" in step]
         own = {**key, "system": f"{system.name}+rlvr"}
         columns["rewards"] += [{**own, "step": step["step"], "pass_rate": step["pass_rate"]} for step in steps]
