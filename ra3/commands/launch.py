@@ -39,8 +39,10 @@ def launched(count: int, launcher: Launcher, run: RunSettings, words: Sequence[s
         ranks.join(run.stuck_after_s)
     wanted = max(count, ranks.count())
     if count < 1 or run.lanes % wanted:
+        above = 1 << max(wanted - 1, 0).bit_length()
+        fix = f"set run.lanes to {max(8, above)}, and keep it whatever the number of ranks"
+        fix = fix if above == wanted else f"take {above // 2} or {above} ranks; run.lanes must be as many or more"
         what = f"{count if count < 1 else wanted} ranks cannot share {run.lanes} lanes"
-        fix = f"set run.lanes to {max(8, 1 << (wanted - 1).bit_length())}, and keep it whatever the number of ranks"
         raise UserError(what, "--ranks", "a number that divides run.lanes", fix if count > 0 else "leave --ranks out")
     if wanted > ranks.count():
         launch(count, [*words, f"--ranks={count}"], group_class(launcher))

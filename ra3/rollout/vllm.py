@@ -77,7 +77,7 @@ class VllmServer:
         if not shutil.which(self._python):
             what = f"{PYTHON} names no Python: {self._python}" if self._python else f"{PYTHON} is not set"
             fix = f"install vLLM in an environment of its own and set {PYTHON} to its bin/python (docs/scale.md)"
-            raise UserError(what, "run.rollouts = vllm", fix=fix)
+            raise UserError(what, "run.rollouts", fix=fix)
 
     def __enter__(self) -> VllmServer:
         self._opened = TemporaryDirectory(prefix="ra3-vllm-")

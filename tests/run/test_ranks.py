@@ -114,6 +114,7 @@ def test_a_rank_that_is_killed_costs_nothing_but_time(home, command):
     ("more", "expected"),
     [
         (["--ranks", 3], "3 ranks cannot share 4 lanes"),
+        (["--ranks", 3], "take 2 or 4 ranks"),
         (["--ranks", 8], "set run.lanes to 8"),
         (["--ranks", 0], "leave --ranks out"),
         (["--run.lanes", 6], "6 is not a power of two"),
