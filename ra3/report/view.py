@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ra3.errors import UserError
-from ra3.run.folder import refuse_other_format
+from ra3.run.folder import refuse_missing, refuse_other_format
 from ra3.run.inspect import MARKS, InspectedRun, RecordedRollout, RecordedToken, StageRollouts, inspect_run, is_run
 from ra3.run.results import Results, in_order
 
@@ -67,10 +67,7 @@ class StageView:
 
 def read_view(folder: Path) -> View:
     """Reads `folder`, a run or a folder of runs; UserError if there is none in it, or one of another format."""
-    if not folder.is_dir():
-        runs = ", ".join(str(file.parent) for file in sorted(folder.parent.glob("*/config.json"))[:8])
-        fix = f"run folders there: {runs}" if runs else "give the folder that a run printed when it started"
-        raise UserError("there is no such run folder", where=str(folder), fix=fix)
+    refuse_missing(folder)
     names = {path: system_name(path.name) for path in sorted(folder.iterdir()) if path.is_dir() and is_run(path)}
     inner = sorted(names, key=lambda path: in_order(names.values()).index(names[path]))
     if not inner and not is_run(folder):

@@ -255,6 +255,14 @@ def resume_line(command: str, folder: Path) -> str:
     return f"ra3 {command} --run.out {shlex.quote(str(folder.parent))} --run.name {shlex.quote(folder.name)} --resume"
 
 
+def refuse_missing(folder: Path) -> None:
+    """UserError if there is no such folder, with those runs that are beside it."""
+    if not folder.is_dir():
+        runs = ", ".join(str(file.parent) for file in sorted(folder.parent.glob("*/config.json"))[:8])
+        fix = f"run folders there: {runs}" if runs else "give the folder that a run printed when it started"
+        raise UserError("there is no such run folder", where=str(folder), fix=fix)
+
+
 def refuse_other_format(folder: Path) -> None:
     """UserError if a run folder was written in another format than this version's. Damaged notes tell of none."""
     environment = environment_of(folder)

@@ -21,7 +21,7 @@ from ra3.config.settings import Config, flatten
 from ra3.errors import UserError
 from ra3.run.checkpoints import CHECKSUMS, product_files, read_manifest
 from ra3.run.files import checksum, number, read_lines, read_object, to_json
-from ra3.run.folder import config_changes, owner_of, refuse_other_format
+from ra3.run.folder import config_changes, owner_of, refuse_missing, refuse_other_format
 from ra3.run.ledger import LEDGER, Costs, duration, kind_of, read_ledger, total
 from ra3.run.metrics import PLACE
 from ra3.run.results import Results, Table
@@ -181,6 +181,7 @@ def inspect_run(folder: Path) -> InspectedRun:
 
 def finished_run(folder: Path) -> InspectedRun:
     """A finished run for a comparison. UserError if a file with its numbers is missing, changed or cannot be read."""
+    refuse_missing(folder)
     refuse_other_format(folder)
     found = [*_missing(folder, "environment.json", LEDGER), *_changed_files(folder, NUMBERS)]
     run = inspect_run(folder)

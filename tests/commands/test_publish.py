@@ -63,7 +63,7 @@ def test_what_cannot_be_published_is_said(home):
     for words, said in (
         (("runs/x", "--to", "out"), "the folder is not empty"),
         (("runs/x", "--to", "hub:me/mine"), "`hf upload me/mine FOLDER/model`"),
-        (("runs/y", "--to", "new"), "runs/y"),
+        (("runs/y", "--to", "new"), "runs/y: there is no such run folder"),
     ):
         done = ra3(home, "publish", *words)
         assert done.returncode == 2 and said in done.stderr, done.stderr
