@@ -2,8 +2,8 @@
 
     L = - (1 / N) sum over latent and expert tokens of log pi(x_t | x_<t)          (tokens of the context carry no loss)
 
-Branches of documents have a mean of their own; their lines may be learned by self-distillation instead. Reported beside
-it, because only they compare with NTP: the cross-entropy of expert tokens alone.
+Lines of branches may be learned by self-distillation instead, and then documents and branches have a mean of each.
+Reported beside it, because only they compare with NTP: the cross-entropy of expert tokens alone.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ def next_token_step(
     if not count:
         return {"nll_total": 0.0, "grad_norm": 0.0, "expert_nll": 0.0, "tokens_trained": 0.0}
     said = SaidWithoutComments.of(policy, rows, update.micro_batch_tokens) if distil else None
-    means = mean_of_each(trained, is_branch(rows)).to(policy.device, policy.score_dtype)
+    means = mean_of_each(trained, is_branch(rows)).to(policy.device)
 
     def loss_fn(scores: TokenScores, tokens: ForwardTokens) -> Tensor:
-        weight = tokens.at(means)
         if not said:
+            weight = torch.full_like(scores.logp, 1 / count)
             return next_token_loss(scores.logp, weight)
-        lines = tokens.at(said.lines)
+        weight, lines = tokens.at(means).to(scores.logp.dtype), tokens.at(said.lines)
         return next_token_loss(scores.logp, weight * ~lines) + WEIGHT * said.cross_entropy(policy, tokens, weight)
 
     scores, numbers = fit(policy, optimizer, as_text_only(rows), trained, loss_fn, update)
