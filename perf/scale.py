@@ -69,13 +69,13 @@ def work(arguments: argparse.Namespace) -> None:
     for _ in range(arguments.steps):
         next_token_step(policy, optimizer, rows, UpdateSettings())
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    holders = [] if arguments.shard and ranks.rank() else ["weights"]  # all of shares are known to the first rank alone
     digest, peak = hashlib.sha256(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     for parameter in policy.model.parameters():
         digest.update(whole(parameter.detach()).numpy().tobytes())
     tokens = int(rows.length.sum()) * arguments.steps
     found = {"wall": wall / arguments.steps, "cpu": cpu / arguments.steps, "adding": adding / wall, "tokens": tokens}
-    found |= {"peak": peak} | dict.fromkeys(holders, digest.hexdigest())
+    all_known = not (arguments.shard and ranks.rank())  # of shares the first rank alone is given the whole
+    found |= {"peak": peak, "weights": digest.hexdigest() if all_known else None}
     Path(arguments.worker, f"{ranks.rank()}.json").write_text(json.dumps(found))
     ranks.leave()
 
@@ -145,7 +145,7 @@ def main() -> None:
     for lanes, count, shard in [(1, 1, False), *((arguments.lanes, *kind) for kind in kinds)]:
         found = measured(arguments, lanes, count, shard)
         wall, cpu = max(own["wall"] for own in found), sum(own["cpu"] for own in found)
-        weights = {own["weights"] for own in found if "weights" in own}
+        weights = {own["weights"] for own in found} - {None}
         alone, reference = alone or cpu, reference or (lanes > 1 and weights)
         same = "" if lanes == 1 or arguments.weak else "the same" if weights == reference else "OTHER"
         name = f"{count} x {lanes // count} lanes{', shards' * shard}"

@@ -83,7 +83,7 @@ def next_token_step(
     if not count:
         return {"nll_total": 0.0, "grad_norm": 0.0, "expert_nll": 0.0, "tokens_trained": 0.0}
     said = SaidWithoutComments.of(policy, rows, update.micro_batch_tokens) if distil else None
-    means = mean_of_each(trained, is_branch(rows)).to(policy.device)
+    means = mean_of_each(trained, is_branch(rows)).to(policy.device) if said else trained
 
     def loss_fn(scores: TokenScores, tokens: ForwardTokens) -> Tensor:
         if not said:
