@@ -32,6 +32,7 @@ from ra3.rollout.interleave import expert_rows
 from ra3.rollout.programs import encode_prompts
 from ra3.rows import DECISION, Rows
 from ra3.run.ledger import duration
+from ra3.run.recorder import between_checkpoints_s
 
 JUDGED_DOCUMENTS, JUDGED_TOKENS = 6, 80
 """The beginnings of documents on which it is measured how often the model would think."""
@@ -135,10 +136,11 @@ class MidtrainingCosts:
     def _saving(self, stages: Sequence[PlannedStage], acts: Counter[str]) -> PlannedStage:
         """What stages give, and the state between steps: weights and moments."""
         learning_s = sum(stage.seconds for stage in stages if stage.memory != self.memory.sampling_peak)
-        between = int(learning_s / self.share / max(self.config.run.checkpoint_every_s, 1.0))
+        copy_s = 2 * self.memory.gradients / self.speed.saving  # made in memory, and written, which takes about as long
+        pause_s = between_checkpoints_s(self.config.run.checkpoint_every_s, 3 * copy_s)  # as many as learn, two moments
+        between = int(learning_s / self.share / max(pause_s, 1.0))
         outputs = 2 * self.config.midtrain.em_rounds if acts["E-step"] else self.config.midtrain.em_rounds
-        numbers = (outputs + 3 * between) * self.memory.gradients  # in bytes: as many as learn, and two moments
-        seconds = 2 * numbers / self.speed.saving  # made in memory, and written, which takes about as long
+        seconds = (outputs + 3 * between) * copy_s
         return PlannedStage("saving", f"{outputs + between} checkpoints", seconds, self.memory.fixed)
 
     @property

@@ -101,7 +101,7 @@ class RunSettings(Section):
     """Shares that the work of a step is cut into. Ranks (`--ranks`) do whole lanes: how many ranks there
     are does not change a bit, how many lanes does."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)
-    """Seconds between checkpoints; the last two are kept. 0: after every step."""
+    """Seconds between checkpoints, or more where saving would take over 5% of the time; two are kept. 0: every step."""
     shard: bool = False
     """With several ranks: each holds a share of weights, gradients and optimiser state (FSDP2), not all of them."""
     stuck_after_s: float = Field(default=3600.0, gt=0)

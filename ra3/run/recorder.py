@@ -18,6 +18,8 @@ from ra3.run.stopping import Stopped, StopRequest, deadline
 
 ROLLOUTS_EVERY = 10
 """Steps between those whose rollouts are written down."""
+SAVING_SHARE = 0.05
+"""Of the time, that checkpoints between steps may take: those of a large model take minutes each."""
 
 
 class Stateful(Protocol):
@@ -42,6 +44,11 @@ def restore(part: Stateful, state: Any, stage: str) -> None:
         ) from error
 
 
+def between_checkpoints_s(every_s: float, saving_s: float) -> float:
+    """From a checkpoint to the next: `every_s`, or more so that saves, `saving_s` each, keep to SAVING_SHARE. 0: 0."""
+    return max(every_s, saving_s * (1 / SAVING_SHARE - 1)) if every_s else 0.0
+
+
 class Recorder:
     """Everything a stage needs to be restartable and visible. Use as a context manager.
 
@@ -50,7 +57,8 @@ class Recorder:
     """
 
     def __init__(self, run: Run, display: Display, every_s: float, stuck_after_s: float = 3600.0):
-        self.run, self.display, self._every_s, self._stuck_after_s = run, display, every_s, stuck_after_s
+        self.run, self.display, self._stuck_after_s = run, display, stuck_after_s
+        self._every_s = self._due_after_s = every_s
         self._metrics = Metrics(run)
         self._checkpoints = Checkpoints(run, self._metrics.sizes())
         for warning in self._checkpoints.warnings:
@@ -155,7 +163,7 @@ class Recorder:
 
     def _is_due(self) -> bool:
         """Whether what has been done must be saved now: a checkpoint is due, or the run was asked to stop."""
-        late = time.monotonic() - self._saved_at >= self._every_s
+        late = time.monotonic() - self._saved_at >= self._due_after_s
         return ranks.from_first(lambda: late or self._stop.signum is not None)
 
     def _save(self, stage: str, step: int | None, state: dict[str, Any]) -> None:
@@ -167,4 +175,5 @@ class Recorder:
         with self.run.guard("write the ledger"):
             self.ledger.flush()
         self._saved_at = time.monotonic()
+        self._due_after_s = between_checkpoints_s(self._every_s, self._saved_at - start)
         self._saves, self._saving_s = self._saves + 1, self._saving_s + self._saved_at - start
