@@ -88,8 +88,8 @@ def measured(arguments: argparse.Namespace, lanes: int, count: int, shard: bool)
         command = [sys.executable, __file__, "--worker", folder, *map(str, own), *["--shard"] * shard]
         places = [ranks.variables_here(rank, count, Path(folder)) for rank in range(count)]
         started = [subprocess.Popen(command, env={"GLOO_SOCKET_IFNAME": "lo"} | os.environ | own) for own in places]
-        if any(process.wait() for process in started):
-            raise SystemExit("a rank failed")
+        if any(codes := [process.wait() for process in started]):
+            raise SystemExit(f"ranks ended with {codes}")
         return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(count)]
 
 

@@ -98,11 +98,14 @@ def _end_with_parent(parent: int) -> None:
 
 
 def leave() -> None:
-    """Leaves the group, if there is one. Its threads must not outlive the interpreter, whose end would abort them."""
+    """Leaves the group, if there is one, when all have come here: who closes his connections early may cut another one
+    short. The group's threads must not outlive the interpreter, whose end would abort them."""
     global _rank, _count
     if _count > 1:
         from torch import distributed
 
+        with together():
+            distributed.barrier()
         distributed.destroy_process_group()
         _rank, _count = 0, 1
 

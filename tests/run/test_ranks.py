@@ -99,6 +99,7 @@ def test_a_sharded_run_gives_the_same_files(home):
 def test_the_measurement_of_ranks_compares_the_weights_of_all():
     words = ["--ranks", "2", "--lanes", "2", "--documents", "4", "--steps", "1"]
     ended = subprocess.run([sys.executable, "perf/scale.py", *words], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
     alone, whole, shares = ended.stdout.splitlines()[1:]
     assert "the same" not in alone and whole.endswith("  the same") and shares.endswith("  the same"), ended.stdout
 
