@@ -30,8 +30,8 @@ RLVR_METHODS = "rl.methods"
 LIMITS = {
     "kernel": (("data", "model", "rollout", "rl", "em", "midtrain", "rlvr", "evaluate"), 7570),
     "methods of RLVR": ((RLVR_METHODS,), 1751),
-    "shell": (("run", "config", "commands", "measure"), 6404),
-    "wheel": ((*ORDER, RLVR_METHODS, ""), 24600),
+    "shell": (("run", "config", "commands", "measure"), 6403),
+    "wheel": ((*ORDER, RLVR_METHODS, ""), 24599),
 }
 """Most lines of groups of rooms, the kernel's without methods of RLVR. These may only go down, but for methods that are
 new; the aims are 4,500, 3,800 and 16,000."""

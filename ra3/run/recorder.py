@@ -57,8 +57,7 @@ class Recorder:
     """
 
     def __init__(self, run: Run, display: Display, every_s: float, stuck_after_s: float = 3600.0):
-        self.run, self.display, self._stuck_after_s = run, display, stuck_after_s
-        self._every_s = self._due_after_s = every_s
+        self.run, self.display, self._every_s, self._stuck_after_s = run, display, every_s, stuck_after_s
         self._metrics = Metrics(run)
         self._checkpoints = Checkpoints(run, self._metrics.sizes())
         for warning in self._checkpoints.warnings:
@@ -69,7 +68,7 @@ class Recorder:
         self.phase, self.count = self.ledger.phase, self.ledger.count
         self._stop, self._opened = StopRequest(), ExitStack()
         self._began = self._saved_at = self._moved_at = time.monotonic()
-        self._saves, self._saving_s, self._doing = 0, 0.0, "its start"
+        self._saves, self._saving_s, self._last_saving_s, self._doing = 0, 0.0, 0.0, "its start"
 
     def __enter__(self) -> Recorder:
         stacks = self.run.path("logs", f"attempt_{self.run.attempt}.stacks")
@@ -163,7 +162,7 @@ class Recorder:
 
     def _is_due(self) -> bool:
         """Whether what has been done must be saved now: a checkpoint is due, or the run was asked to stop."""
-        late = time.monotonic() - self._saved_at >= self._due_after_s
+        late = time.monotonic() - self._saved_at >= between_checkpoints_s(self._every_s, self._last_saving_s)
         return ranks.from_first(lambda: late or self._stop.signum is not None)
 
     def _save(self, stage: str, step: int | None, state: dict[str, Any]) -> None:
@@ -175,5 +174,5 @@ class Recorder:
         with self.run.guard("write the ledger"):
             self.ledger.flush()
         self._saved_at = time.monotonic()
-        self._due_after_s = between_checkpoints_s(self._every_s, self._saved_at - start)
-        self._saves, self._saving_s = self._saves + 1, self._saving_s + self._saved_at - start
+        self._last_saving_s = self._saved_at - start
+        self._saves, self._saving_s = self._saves + 1, self._saving_s + self._last_saving_s
